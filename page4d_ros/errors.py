@@ -1,0 +1,25 @@
+"""Exceptions of the package: each message says what is wrong, where, and what to do."""
+
+
+class Page4dError(Exception):
+    """Base of every error that a user can cause and can mend."""
+
+
+class ConfigError(Page4dError):
+    """A setting has a value that cannot work."""
+
+
+class CheckpointError(Page4dError):
+    """A weight file is missing, unreadable or belongs to another network."""
+
+
+class FrameError(Page4dError):
+    """One image or camera_info is malformed; the frame is dropped, the stream goes on."""
+
+
+class BagError(Page4dError):
+    """A recording cannot be read or written."""
+
+
+class SceneError(Page4dError):
+    """A scene cannot be rendered on this machine."""

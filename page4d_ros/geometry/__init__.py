@@ -1,0 +1,1 @@
+"""Cameras, poses and similarity transforms: pure functions and small values, no state."""

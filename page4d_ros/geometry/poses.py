@@ -1,0 +1,54 @@
+"""Rigid transforms as 4x4 matrices: ``T_a_b`` maps points of frame b into frame a."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+# Optical axes (x right, y down, z forward) seen from body axes (x forward, y left, z up): REP 103.
+R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+def transform(R: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
+    """Assemble (..., 4, 4) from rotation (..., 3, 3) and translation (..., 3)."""
+    R, t = np.asarray(R, np.float64), np.asarray(t, np.float64)
+    T = np.zeros((*R.shape[:-2], 4, 4))
+    T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = R, t, 1.0
+    return T
+
+
+def inverse(T: NDArray) -> NDArray[np.float64]:
+    """Inverse of rigid transforms (..., 4, 4)."""
+    R = np.swapaxes(T[..., :3, :3], -1, -2)
+    return transform(R, -(R @ T[..., :3, 3:])[..., 0])
+
+
+def from_quaternion(xyzw: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
+    """(4, 4) from a quaternion, scalar last and of any length but zero, and a translation."""
+    return transform(Rotation.from_quat(xyzw).as_matrix(), t)
+
+
+def quaternion(T: NDArray) -> NDArray[np.float64]:
+    """Unit quaternion xyzw, w >= 0, of a transform (4, 4) or a rotation (3, 3)."""
+    return Rotation.from_matrix(T[:3, :3]).as_quat(canonical=True)
+
+
+def rotation_angle(R: NDArray) -> NDArray[np.float64]:
+    """Angle of rotations (..., 3, 3), in radians."""
+    R = np.asarray(R)
+    flat = Rotation.from_matrix(R.reshape(-1, 3, 3)).magnitude()
+    return flat.reshape(R.shape[:-2])
+
+
+def twist(T_world_a: NDArray, T_world_b: NDArray, seconds: float) -> NDArray[np.float64]:
+    """Mean velocity from pose a to pose b, (6,): linear m/s then angular rad/s, in frame b."""
+    T = inverse(T_world_a) @ T_world_b
+    in_b = T[:3, :3].T
+    linear = in_b @ T[:3, 3]
+    angular = in_b @ Rotation.from_matrix(T[:3, :3]).as_rotvec()
+    return np.concatenate([linear, angular]) / seconds

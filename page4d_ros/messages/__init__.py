@@ -1,0 +1,1 @@
+"""ROS messages to and from arrays, for the classes of rclpy and of rosbags alike."""

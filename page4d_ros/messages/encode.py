@@ -1,0 +1,191 @@
+"""Messages out: arrays and poses to sensor_msgs, nav_msgs, geometry_msgs and tf2_msgs.
+
+Every function takes the `MessageFactory` first and fills each field once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from page4d_ros.perception.clouds import POINT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.geometry.camera import PinholeCamera
+    from page4d_ros.messages.factory import MessageFactory
+
+NS = 1_000_000_000
+LOST_VARIANCE = 9999.0
+FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
+ENCODING_OF = {
+    (np.dtype(np.uint8), 2): 'mono8',
+    (np.dtype(np.uint8), 3): 'rgb8',
+    (np.dtype(np.uint16), 2): '16UC1',
+    (np.dtype(np.float32), 2): '32FC1',
+}
+
+
+def stamp(make: MessageFactory, stamp_ns: int) -> Any:
+    """builtin_interfaces/Time, exact to the nanosecond."""
+    sec, nanosec = divmod(stamp_ns, NS)
+    return make('builtin_interfaces/msg/Time', sec=int(sec), nanosec=int(nanosec))
+
+
+def header(make: MessageFactory, stamp_ns: int, frame_id: str) -> Any:
+    """std_msgs/Header."""
+    return make('std_msgs/msg/Header', stamp=stamp(make, stamp_ns), frame_id=frame_id)
+
+
+def image(make: MessageFactory, head: Any, array: NDArray) -> Any:
+    """sensor_msgs/Image of (H, W[, 3]); the encoding follows from type and shape."""
+    array = np.ascontiguousarray(array)
+    return make(
+        'sensor_msgs/msg/Image',
+        header=head,
+        height=array.shape[0],
+        width=array.shape[1],
+        encoding=ENCODING_OF[array.dtype, array.ndim],
+        is_bigendian=0,
+        step=array.strides[0],
+        data=make.sequence(array.reshape(-1).view(np.uint8)),
+    )
+
+
+def camera_info(make: MessageFactory, head: Any, camera: PinholeCamera) -> Any:
+    """sensor_msgs/CameraInfo of a pinhole: D = 0, R = I, P = [K|0]."""
+    P = np.hstack([camera.K, np.zeros((3, 1))])
+    roi = make(
+        'sensor_msgs/msg/RegionOfInterest',
+        x_offset=0,
+        y_offset=0,
+        height=0,
+        width=0,
+        do_rectify=False,
+    )
+    return make(
+        'sensor_msgs/msg/CameraInfo',
+        header=head,
+        height=camera.height,
+        width=camera.width,
+        distortion_model='plumb_bob',
+        d=make.sequence(np.zeros(5)),
+        k=make.fixed(camera.K.reshape(-1)),
+        r=make.fixed(np.eye(3).reshape(-1)),
+        p=make.fixed(P.reshape(-1)),
+        binning_x=0,
+        binning_y=0,
+        roi=roi,
+    )
+
+
+def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
+    """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
+    fields = [
+        make(
+            'sensor_msgs/msg/PointField',
+            name=name,
+            offset=int(POINT.fields[name][1]),
+            datatype=FLOAT32,
+            count=1,
+        )
+        for name in POINT.names
+    ]
+    return make(
+        'sensor_msgs/msg/PointCloud2',
+        header=head,
+        height=1,
+        width=len(points),
+        fields=fields,
+        is_bigendian=False,
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * len(points),
+        data=make.sequence(np.ascontiguousarray(points).view(np.uint8)),
+        is_dense=True,
+    )
+
+
+def _vector(make: MessageFactory, kind: str, values: NDArray) -> Any:
+    x, y, z = (float(value) for value in values)
+    return make(f'geometry_msgs/msg/{kind}', x=x, y=y, z=z)
+
+
+def _quaternion(make: MessageFactory, xyzw: NDArray) -> Any:
+    x, y, z, w = (float(value) for value in xyzw)
+    return make('geometry_msgs/msg/Quaternion', x=x, y=y, z=z, w=w)
+
+
+def pose(make: MessageFactory, T: NDArray) -> Any:
+    """geometry_msgs/Pose of a transform (4, 4)."""
+    return make(
+        'geometry_msgs/msg/Pose',
+        position=_vector(make, 'Point', T[:3, 3]),
+        orientation=_quaternion(make, make.quaternion(T)),
+    )
+
+
+def null_pose(make: MessageFactory) -> Any:
+    """Pose of a lost frame as rtabmap marks it: a quaternion of zeros."""
+    return make(
+        'geometry_msgs/msg/Pose',
+        position=_vector(make, 'Point', np.zeros(3)),
+        orientation=_quaternion(make, np.zeros(4)),
+    )
+
+
+def pose_stamped(make: MessageFactory, head: Any, T: NDArray) -> Any:
+    """geometry_msgs/PoseStamped of a transform (4, 4)."""
+    return make('geometry_msgs/msg/PoseStamped', header=head, pose=pose(make, T))
+
+
+def path(make: MessageFactory, head: Any, poses: list[Any]) -> Any:
+    """nav_msgs/Path of PoseStamped messages."""
+    return make('nav_msgs/msg/Path', header=head, poses=poses)
+
+
+def odometry(
+    make: MessageFactory, head: Any, child: str, at: Any, velocity: NDArray, variances: NDArray
+) -> Any:
+    """nav_msgs/Odometry.
+
+    Args:
+        make: message factory.
+        head: stamp and the frame of the pose.
+        child: the frame of the twist.
+        at: geometry_msgs/Pose.
+        velocity: (6,) linear and angular, in the child's axes.
+        variances: (6,) of x, y, z and rotation about x, y, z (REP 103), used for pose and twist.
+    """
+    covariance = np.diag(variances).reshape(-1)
+    twist = make(
+        'geometry_msgs/msg/Twist',
+        linear=_vector(make, 'Vector3', velocity[:3]),
+        angular=_vector(make, 'Vector3', velocity[3:]),
+    )
+    return make(
+        'nav_msgs/msg/Odometry',
+        header=head,
+        child_frame_id=child,
+        pose=make(
+            'geometry_msgs/msg/PoseWithCovariance', pose=at, covariance=make.fixed(covariance)
+        ),
+        twist=make(
+            'geometry_msgs/msg/TwistWithCovariance', twist=twist, covariance=make.fixed(covariance)
+        ),
+    )
+
+
+def transform_stamped(make: MessageFactory, head: Any, child: str, T: NDArray) -> Any:
+    """geometry_msgs/TransformStamped: T (4, 4) maps the child's points into the header's frame."""
+    return make(
+        'geometry_msgs/msg/TransformStamped',
+        header=head,
+        child_frame_id=child,
+        transform=make(
+            'geometry_msgs/msg/Transform',
+            translation=_vector(make, 'Vector3', T[:3, 3]),
+            rotation=_quaternion(make, make.quaternion(T)),
+        ),
+    )

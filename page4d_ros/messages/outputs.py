@@ -1,0 +1,141 @@
+"""All messages of one estimate, in the order in which somebody waits for them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.messages import encode
+from page4d_ros.perception.clouds import cloud
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config
+    from page4d_ros.messages.factory import MessageFactory
+    from page4d_ros.perception.body import BodyFrame
+    from page4d_ros.perception.types import Estimate
+
+NS = 1_000_000_000
+MILLIMETRES_MAX = 65_535
+CLOUDS = ('points/static', 'points/dynamic')
+
+
+class Outputs:
+    """Turns estimates into messages, and computes only what is wanted.
+
+    Args:
+        config: all settings.
+        make: factory of the message classes.
+        body: places the camera's trajectory in the odom frame.
+    """
+
+    def __init__(self, config: Config, make: MessageFactory, body: BodyFrame) -> None:
+        self.config = config
+        self.make = make
+        self.body = body
+        self._path: deque[Any] = deque(maxlen=config.path.max_poses)
+        self._cloud_ns: dict[str, int] = {}
+        self._tf_ns: int | None = None
+
+    def restart(self) -> None:
+        """Allow stamps to begin again."""
+        self._cloud_ns.clear()
+        self._tf_ns = None
+
+    def clear_path(self) -> None:
+        """Forget the trajectory so far."""
+        self._path.clear()
+
+    def messages(
+        self, estimate: Estimate, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        """(topic, message) of one estimate; ``/tf`` yields a TransformStamped.
+
+        Args:
+            estimate: the newest frame.
+            wanted: whether anybody listens to a topic.
+        """
+        yield from self._trajectory(estimate, wanted)
+        yield from self._images(estimate, wanted)
+        for name in CLOUDS:
+            if wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
+                points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
+                yield name, encode.cloud(self.make, self._optical(estimate), points)
+
+    def _optical(self, estimate: Estimate) -> Any:
+        return encode.header(self.make, estimate.frame.stamp_ns, estimate.frame.frame_id)
+
+    def _trajectory(
+        self, estimate: Estimate, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        make, frames, odometry = self.make, self.config.frames, estimate.odometry
+        stamp_ns = estimate.frame.stamp_ns
+        child = self.body.child(estimate.frame.frame_id)
+        head = encode.header(make, stamp_ns, frames.odom)
+        if odometry.lost:
+            if self.config.odometry.publish_when_lost:
+                at, variances = encode.null_pose(make), np.full(6, encode.LOST_VARIANCE)
+                yield 'odom', encode.odometry(make, head, child, at, np.zeros(6), variances)
+            return
+        T_odom_child = self.body.pose(odometry.T_world_camera)
+        if frames.publish_tf and (self._tf_ns is None or stamp_ns > self._tf_ns):
+            self._tf_ns = stamp_ns
+            yield '/tf', self._transform(stamp_ns, child, T_odom_child)
+        variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
+        at, velocity = encode.pose(make, T_odom_child), self.body.twist(odometry.twist)
+        yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
+        self._path.append(encode.pose_stamped(make, head, T_odom_child))
+        if wanted('path'):
+            yield 'path', encode.path(make, head, list(self._path))
+
+    def _transform(self, stamp_ns: int, child: str, T_odom_child: NDArray) -> Any:
+        parent = self.config.frames.odom
+        if self.config.frames.invert_tf:
+            parent, child, T_odom_child = child, parent, inverse(T_odom_child)
+        head = encode.header(self.make, stamp_ns, parent)
+        return encode.transform_stamped(self.make, head, child, T_odom_child)
+
+    def _images(
+        self, estimate: Estimate, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        make, head = self.make, self._optical(estimate)
+        arrays = {
+            'depth/image': lambda: depth_array(estimate, self.config.depth.encoding),
+            'rgb/image': lambda: rgb_array(estimate),
+            'mask/image': lambda: estimate.mask,
+            'confidence/image': lambda: estimate.confidence.cpu().numpy(),
+        }
+        for name, array in arrays.items():
+            if wanted(name):
+                yield name, encode.image(make, head, array())
+            info = name.replace('image', 'camera_info')
+            if info != 'confidence/camera_info' and wanted(info):
+                yield info, encode.camera_info(make, head, estimate.camera)
+
+    def _cloud_due(self, name: str, stamp_ns: int) -> bool:
+        rate, last = self.config.points.rate, self._cloud_ns.get(name)
+        # 1 % of slack, so that a camera at exactly the rate keeps all of its frames
+        if rate and last is not None and stamp_ns - last < 0.99 * NS / rate:
+            return False
+        self._cloud_ns[name] = stamp_ns
+        return True
+
+
+def depth_array(estimate: Estimate, encoding: str) -> NDArray:
+    """Depth (h, w): metres as float32 with NaN, or millimetres as uint16 with 0 (REP 118)."""
+    depth = estimate.depth.cpu().numpy()
+    if encoding == '32FC1':
+        return depth
+    millimetres = np.nan_to_num(depth * 1e3, nan=0.0)
+    return np.where(millimetres > MILLIMETRES_MAX, 0, millimetres.round()).astype(np.uint16)
+
+
+def rgb_array(estimate: Estimate) -> NDArray[np.uint8]:
+    """The network's image (h, w, 3) in 8 bits."""
+    return (estimate.image * 255).round().byte().permute(1, 2, 0).cpu().numpy()

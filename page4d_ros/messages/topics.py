@@ -1,0 +1,43 @@
+"""What the node publishes, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IMAGE = 'sensor_msgs/msg/Image'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
+STATUS = 'page4d_ros/msg/PerceptionStatus'
+
+
+@dataclass(frozen=True)
+class Topic:
+    """An output; all are reliable (REP 2003).
+
+    Attributes:
+        name: relative to the node's namespace, or ``~/`` for private.
+        type: message type.
+        depth: queue length.
+        gated: only while subscribed, if ``publish.only_if_subscribed``.
+    """
+
+    name: str
+    type: str
+    depth: int = 2
+    gated: bool = True
+
+
+OUTPUTS = (
+    Topic('odom', 'nav_msgs/msg/Odometry', depth=10, gated=False),
+    Topic('path', 'nav_msgs/msg/Path', depth=1),
+    Topic('depth/image', IMAGE),
+    Topic('depth/camera_info', CAMERA_INFO),
+    Topic('rgb/image', IMAGE),
+    Topic('rgb/camera_info', CAMERA_INFO),
+    Topic('mask/image', IMAGE),
+    Topic('mask/camera_info', CAMERA_INFO),
+    Topic('confidence/image', IMAGE),
+    Topic('points/static', POINT_CLOUD, depth=1),
+    Topic('points/dynamic', POINT_CLOUD, depth=1),
+    Topic('~/status', STATUS, depth=1, gated=False),
+)

@@ -1,0 +1,1 @@
+"""Frames in, estimates out: window, engine, odometry, scale, dynamics, clouds. No ROS."""

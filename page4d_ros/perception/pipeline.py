@@ -1,0 +1,121 @@
+"""The road of one frame, the same for the node and for replay."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+
+from page4d_ros.perception.dynamics import Dynamics
+from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.odometry import Odometry
+from page4d_ros.perception.scale import MetricScale
+from page4d_ros.perception.types import Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
+
+THUMBNAIL = (64, 48)
+
+
+class Perception:
+    """Frames in, estimates out; for one thread.
+
+    Args:
+        config: all settings; `configure` changes the dynamic ones later.
+        engine: the network over a window.
+    """
+
+    def __init__(self, config: Config, engine: Engine) -> None:
+        self.engine = engine
+        self.scale = MetricScale(config.scale)
+        self.odometry = Odometry(config.odometry, self.scale)
+        self.dynamics = Dynamics(config.mask)
+        self._thumbnail: NDArray | None = None
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Take over changed settings."""
+        self.config = config
+        self.odometry.config = config.odometry
+        self.dynamics.config = config.mask
+
+    def restart(self, restart: Restart) -> None:
+        """Forget the window, or the window and the trajectory."""
+        if restart is Restart.NONE:
+            return
+        self.engine.clear()
+        self.odometry.forget_window()
+        self._thumbnail = None
+        if restart is Restart.POSE:
+            self.odometry.reset()
+            self.scale.reset()
+
+    def process(self, frame: Frame) -> Estimate | None:
+        """Estimate for this frame; None where it shows nothing new (``window.min_motion``).
+
+        Raises:
+            FrameError: the image cannot be decoded; nothing has changed.
+        """
+        start = time.perf_counter()
+        image = frame.decode()
+        decoded = time.perf_counter()
+        if self._still(image):
+            return None
+        self.engine.push(frame, image)
+        window = self.engine.step()
+        fuse = time.perf_counter()
+        odometry = self.odometry.update(window)
+        estimate = self._assemble(frame, window, odometry)
+        estimate.seconds['decode'] = decoded - start
+        estimate.seconds['fuse'] = time.perf_counter() - fuse
+        return estimate
+
+    def _still(self, image: NDArray[np.uint8]) -> bool:
+        limit = self.config.window.min_motion
+        if not limit:
+            return False
+        small = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+        last = self._thumbnail
+        if last is not None and float(np.abs(grey - last).mean()) < limit:
+            return True
+        self._thumbnail = grey
+        return False
+
+    def _assemble(
+        self, frame: Frame, window: WindowEstimate, odometry: OdometryEstimate
+    ) -> Estimate:
+        limits = self.config.depth
+        depth = window.depth[-1] * odometry.scale
+        confidence = window.confidence[-1]
+        valid = torch.isfinite(depth) & (depth > 0) & (confidence >= limits.min_confidence)
+        if limits.max_range:
+            valid &= depth <= limits.max_range
+        probability, mask = self.dynamics.update(window)
+        fit = window.transform
+        source = (fit.source_width, fit.source_height)
+        calibrated = frame.camera
+        if calibrated and (calibrated.width, calibrated.height) != source:
+            calibrated = None
+        return Estimate(
+            frame=frame,
+            camera=fit.camera_to_network(calibrated) if calibrated else window.cameras[-1],
+            calibrated=calibrated is not None,
+            transform=fit,
+            odometry=odometry,
+            image=window.images[-1],
+            depth=torch.where(valid, depth, torch.nan),
+            confidence=confidence,
+            probability=probability,
+            mask=mask,
+            window_fill=len(window.frames),
+            seconds=dict(window.seconds),
+        )

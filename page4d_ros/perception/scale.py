@@ -1,0 +1,143 @@
+"""From the unit of the odometry's chain to metres."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from page4d_ros.geometry.poses import R_BODY_OPTICAL
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import ScaleConfig
+    from page4d_ros.perception.types import WindowEstimate
+
+NS = 1_000_000_000
+SENSOR_TOLERANCE_NS = 50_000_000
+MIN_BASELINE = 0.05  # metres of reference odometry before its length says anything
+GROUND_HYPOTHESES = 64
+GROUND_TILT = np.cos(np.radians(15.0))
+GROUND_BAND = 0.03
+
+
+class MetricScale:
+    """Median of what the configured source measured during ``scale.window`` seconds.
+
+    Without a new measurement the factor stays: it is frozen, never guessed.
+
+    Attributes:
+        factor: metres per unit of the chain.
+        metric: whether `factor` is known, so that lengths are metres.
+        up: gravity's opposite in the camera's optical frame, (3,); the node knows it from tf.
+    """
+
+    def __init__(self, config: ScaleConfig) -> None:
+        self.config = config
+        self.up = R_BODY_OPTICAL.T @ (0.0, 0.0, 1.0)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all measurements."""
+        fixed = self.config.mode == 'fixed'
+        self.factor = self.config.factor if fixed else 1.0
+        self.metric = fixed
+        self._measured: deque[tuple[int, float]] = deque()
+        self._depths: deque[tuple[int, NDArray]] = deque(maxlen=30)
+        self._positions: deque[tuple[int, NDArray]] = deque(maxlen=6000)
+
+    def feed_depth(self, stamp_ns: int, depth: NDArray) -> None:
+        """Offer a sensor's depth image (H, W), metres, of the same view (mode depth)."""
+        self._depths.append((stamp_ns, depth))
+
+    def feed_position(self, stamp_ns: int, position: NDArray) -> None:
+        """Offer a position (3,), metres, of a reference odometry (mode odometry)."""
+        self._positions.append((stamp_ns, position))
+
+    def update(self, window: WindowEstimate, T_chain_camera: NDArray, unit: float) -> None:
+        """Measure once, if the source has something to say about this window.
+
+        Args:
+            window: the network's answer.
+            T_chain_camera: (N, 4, 4) its cameras in the chain.
+            unit: units of the chain per unit of the window's gauge.
+        """
+        measure = {
+            'depth': lambda: self._from_depth(window, unit),
+            'odometry': lambda: self._from_odometry(window, T_chain_camera),
+            'camera_height': lambda: self._from_ground(window, unit),
+        }.get(self.config.mode)
+        value = measure() if measure else None
+        if value is None or not np.isfinite(value) or value <= 0:
+            return
+        now = window.frames[-1].stamp_ns
+        self._measured.append((now, value))
+        while self._measured[0][0] < now - self.config.window * NS:
+            self._measured.popleft()
+        self.factor = float(np.median([value for _, value in self._measured]))
+        self.metric = True
+
+    def _from_depth(self, window: WindowEstimate, unit: float) -> float | None:
+        """Median of sensor depth over ours, at the sensor image nearest in time."""
+        stamp_ns = window.frames[-1].stamp_ns
+        near = min(self._depths, key=lambda item: abs(item[0] - stamp_ns), default=None)
+        if near is None or abs(near[0] - stamp_ns) > SENSOR_TOLERANCE_NS:
+            return None
+        ours = window.transform.image_to_source(window.depth[-1].cpu().numpy(), np.nan) * unit
+        sensor = near[1]
+        rows = np.linspace(0, sensor.shape[0] - 1, 60).round().astype(int)
+        columns = np.linspace(0, sensor.shape[1] - 1, 80).round().astype(int)
+        to_ours = np.array(ours.shape) / sensor.shape
+        at_rows = ((rows + 0.5) * to_ours[0]).astype(int)
+        at_columns = ((columns + 0.5) * to_ours[1]).astype(int)
+        ratio = sensor[np.ix_(rows, columns)] / ours[np.ix_(at_rows, at_columns)]
+        ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+        return float(np.median(ratio)) if len(ratio) >= 50 else None
+
+    def _from_odometry(self, window: WindowEstimate, T_chain_camera: NDArray) -> float | None:
+        """Length of the reference's way over ours, from the first to the last frame."""
+        ends = [self._position_at(window.frames[i].stamp_ns) for i in (0, -1)]
+        if any(end is None for end in ends):
+            return None
+        reference = np.linalg.norm(ends[1] - ends[0])
+        ours = np.linalg.norm(T_chain_camera[-1, :3, 3] - T_chain_camera[0, :3, 3])
+        return float(reference / ours) if reference > MIN_BASELINE and ours > 0 else None
+
+    def _position_at(self, stamp_ns: int) -> NDArray | None:
+        known = list(self._positions)
+        after = bisect([stamp for stamp, _ in known], stamp_ns)
+        if known and known[-1][0] == stamp_ns:
+            return known[-1][1]
+        if after == 0 or after == len(known):
+            return None
+        (t0, p0), (t1, p1) = known[after - 1], known[after]
+        return p0 + (p1 - p0) * ((stamp_ns - t0) / max(t1 - t0, 1))
+
+    def _from_ground(self, window: WindowEstimate, unit: float) -> float | None:
+        """Known camera height over the height above the largest level plane below (RANSAC)."""
+        depth = window.depth[-1].cpu().numpy()
+        camera = window.frames[-1].camera
+        K = window.cameras[-1] if camera is None else window.transform.camera_to_network(camera)
+        points = K.unproject(depth)[::8, ::8].reshape(-1, 3) * unit
+        points = points[np.isfinite(points).all(1)]
+        points = points[points @ self.up < 0]
+        if len(points) < 50:
+            return None
+        rng = np.random.default_rng(0)
+        triples = points[rng.integers(len(points), size=(GROUND_HYPOTHESES, 3))]
+        normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        normals *= np.sign(normals @ self.up)[:, None]
+        heights = -np.einsum('ij,ij->i', normals, triples[:, 0])
+        level = (normals @ self.up > GROUND_TILT) & (heights > 0)
+        if not level.any():
+            return None
+        distance = np.abs(points @ normals[level].T + heights[level])
+        support = (distance < GROUND_BAND * heights[level]).sum(0)
+        best = int(support.argmax())
+        if support[best] < 0.1 * len(points):
+            return None
+        return self.config.camera_height / float(heights[level][best])

@@ -1,0 +1,135 @@
+"""What travels along the road: Frame -> WindowEstimate -> Estimate.
+
+One camera is the 1 x S grid of views and times: everything carries a view index, and the arrays
+of a window are flat over its N = views * times frames, newest last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+
+
+class FrameKey(NamedTuple):
+    """Identity of a frame: two windows share a frame if they share its key."""
+
+    stamp_ns: int
+    view: int
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image on its way in.
+
+    Attributes:
+        stamp_ns: acquisition time in integer nanoseconds.
+        frame_id: optical frame of the camera.
+        decode: gives the image, (H, W, 3) uint8 RGB; raises FrameError. Called once.
+        camera: calibrated intrinsics of that image; None where uncalibrated.
+        view: index of the camera in a rig.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    decode: Callable[[], NDArray[np.uint8]]
+    camera: PinholeCamera | None = None
+    view: int = 0
+
+    @property
+    def key(self) -> FrameKey:
+        """Stamp and view."""
+        return FrameKey(self.stamp_ns, self.view)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowEstimate:
+    """What the network says of one window, in the window's own gauge and unit.
+
+    Attributes:
+        frames: the N frames, newest last.
+        transform: source image to network image, the same for all.
+        images: (N, 3, h, w) in [0, 1], on the engine's device.
+        T_gauge_camera: (N, 4, 4) optical frame to gauge.
+        cameras: N intrinsics as the network estimates them, for the size (h, w).
+        depth: (N, h, w) along z, in units of the gauge.
+        confidence: (N, h, w) in [0, 1): 1 - 1/c of the published c >= 1.
+        dynamic: (N, h / patch, w / patch) score in (0, 1), high where things move; None where
+            the network has no mask head.
+        seconds: time spent per stage.
+    """
+
+    frames: tuple[Frame, ...]
+    transform: ImageTransform
+    images: Tensor
+    T_gauge_camera: NDArray[np.float64]
+    cameras: tuple[PinholeCamera, ...]
+    depth: Tensor
+    confidence: Tensor
+    dynamic: Tensor | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class OdometryEstimate:
+    """The newest camera in the trajectory's world: the optical frame of the first camera.
+
+    Attributes:
+        T_world_camera: (4, 4), metres if `metric`.
+        twist: (6,) linear m/s and angular rad/s in the camera's optical frame.
+        position_variance: m^2; orientation_variance: rad^2.
+        scale: metres (or world units) per unit of the window's gauge.
+        metric: whether lengths are metres.
+        lost: the pose is not known.
+        restarted: no frame ties this window to the one before.
+    """
+
+    T_world_camera: NDArray[np.float64]
+    twist: NDArray[np.float64]
+    position_variance: float
+    orientation_variance: float
+    scale: float
+    metric: bool
+    lost: bool = False
+    restarted: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Everything about the newest frame, in metres if ``odometry.metric``.
+
+    Attributes:
+        frame: the frame this is about.
+        camera: intrinsics of depth, mask and image; calibrated where the frame was.
+        calibrated: `camera` comes from camera_info, not from the network.
+        transform: how to get back to the camera's own pixels.
+        odometry: the pose.
+        image: (3, h, w) in [0, 1], on the device.
+        depth: (h, w) along z, NaN where invalid, on the device.
+        confidence: (h, w) in [0, 1), on the device.
+        probability: (h, w) that a pixel moves, on the device.
+        mask: (h, w) uint8, 0 static, 255 dynamic.
+        window_fill: frames in the window.
+        seconds: time spent per stage.
+    """
+
+    frame: Frame
+    camera: PinholeCamera
+    calibrated: bool
+    transform: ImageTransform
+    odometry: OdometryEstimate
+    image: Tensor
+    depth: Tensor
+    confidence: Tensor
+    probability: Tensor
+    mask: NDArray[np.uint8]
+    window_fill: int
+    seconds: dict[str, float]

@@ -1,0 +1,47 @@
+"""Executables and dependencies; CMakeLists.txt reads console_scripts from here."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package_name = 'page4d_ros'
+
+setup(
+    name=package_name,
+    version='0.1.0',
+    packages=find_packages(include=[package_name, package_name + '.*']),
+    package_data={package_name: ['data/**/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
+        ('share/' + package_name, ['package.xml']),
+        ('share/' + package_name + '/launch', glob('launch/*.launch.py')),
+        ('share/' + package_name + '/config', glob('config/*')),
+        ('share/' + package_name + '/msg', glob('msg/*.msg')),
+    ],
+    python_requires='>=3.10',
+    install_requires=[
+        'numpy',
+        'opencv-python-headless<5',
+        'pillow',
+        'rich',
+        'rosbags>=0.11',
+        'safetensors',
+        'scipy',
+        'torch>=2.3',
+        'typer',
+    ],
+    extras_require={
+        'scenes': ['mujoco>=3.2'],
+        'report': ['evo', 'matplotlib'],
+        'test': ['pytest', 'ruff'],
+    },
+    zip_safe=False,
+    license='Apache-2.0',
+    description='PAGE-4D as a ROS 2 node: camera pose, depth and motion mask from one camera.',
+    entry_points={
+        'console_scripts': [
+            'page4d = page4d_ros.cli:main',
+            'page4d_node = page4d_ros.ros.node:main',
+        ],
+    },
+)
