@@ -6,6 +6,8 @@ the documentation's. Nothing here imports ROS or torch.
 
 from __future__ import annotations
 
+import json
+import textwrap
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any
 
@@ -56,9 +58,11 @@ class ModelConfig:
     resolution: int = setting(
         518, 'Width of the network input in pixels, a multiple of 14.', low=56, high=1036
     )
-    mask_attention: bool = setting(
-        False,
-        'Bias the middle layers by the motion mask (the published "inference-time masking").',
+    mask_attention: str = setting(
+        'auto',
+        'Bias the middle layers by the motion mask ("inference-time masking"): on, off, or auto '
+        'for what the weight file says, which for published files is off.',
+        choices=('auto', 'on', 'off'),
     )
 
 
@@ -270,9 +274,19 @@ class DiagnosticsConfig:
 
 
 @dataclass(frozen=True)
+class NodeConfig:
+    """The ROS node itself."""
+
+    autostart: bool = setting(
+        False, 'Configure and activate by itself; false waits for a lifecycle manager.'
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings, in groups."""
 
+    node: NodeConfig = field(default_factory=NodeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
     input: InputConfig = field(default_factory=InputConfig)
@@ -343,3 +357,28 @@ def checked(name: str, value: Value, leaf: Field) -> Value:
     if name.startswith('frames.') and isinstance(value, str) and value.startswith('/'):
         raise ConfigError(f'{name}: {value!r} starts with a slash, which tf2 forbids')
     return value
+
+
+def default_yaml() -> str:
+    """Text of config/perception.yaml: every parameter, its default, meaning and range."""
+    lines = [
+        '# Every parameter of the page4d node with its default.',
+        '# [dynamic] may change while the node runs; the others are fixed once it is configured.',
+        '/**:',
+        '  ros__parameters:',
+    ]
+    group = ''
+    for name, leaf in settings():
+        limits: Setting = leaf.metadata['setting']
+        if name.split('.')[0] != group:
+            group = name.split('.')[0]
+            lines += ['', f'    {group}:']
+        notes = []
+        if limits.low is not None:
+            notes.append(f'[{limits.low:g}, {limits.high:g}]')
+        if limits.dynamic:
+            notes.append('[dynamic]')
+        comment = ' '.join([limits.doc, *notes])
+        lines += [f'      # {line}' for line in textwrap.wrap(comment, 90)]
+        lines.append(f'      {leaf.name}: {json.dumps(leaf.default)}')
+    return '\n'.join(lines) + '\n'

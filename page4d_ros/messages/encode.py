@@ -81,9 +81,9 @@ def camera_info(make: MessageFactory, head: Any, camera: PinholeCamera) -> Any:
     )
 
 
-def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
-    """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
-    fields = [
+def point_fields(make: MessageFactory) -> list[Any]:
+    """sensor_msgs/PointField of each field of `POINT`."""
+    return [
         make(
             'sensor_msgs/msg/PointField',
             name=name,
@@ -93,12 +93,16 @@ def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
         )
         for name in POINT.names
     ]
+
+
+def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
+    """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
     return make(
         'sensor_msgs/msg/PointCloud2',
         header=head,
         height=1,
         width=len(points),
-        fields=fields,
+        fields=point_fields(make),
         is_bigendian=False,
         point_step=POINT.itemsize,
         row_step=POINT.itemsize * len(points),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from page4d_ros.geometry.poses import quaternion
+from page4d_ros.messages import encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class MessageFactory(Protocol):
     """Makes messages of one ROS implementation."""
 
-    def __call__(self, name: str, **fields: Any) -> Any:
+    def __call__(self, kind: str, /, **fields: Any) -> Any:
         """Message ``package/msg/Name`` with every field given."""
 
     def sequence(self, values: NDArray) -> Any:
@@ -26,3 +27,7 @@ class MessageFactory(Protocol):
     def quaternion(self, T: NDArray) -> NDArray[np.float64]:
         """Unit quaternion xyzw of a transform (4, 4)."""
         return quaternion(T)
+
+    def cloud(self, head: Any, points: NDArray) -> Any:
+        """sensor_msgs/PointCloud2 of a `POINT` array (n,)."""
+        return encode.cloud(self, head, points)

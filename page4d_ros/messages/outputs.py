@@ -66,7 +66,7 @@ class Outputs:
         for name in CLOUDS:
             if wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
                 points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
-                yield name, encode.cloud(self.make, self._optical(estimate), points)
+                yield name, self.make.cloud(self._optical(estimate), points)
 
     def _optical(self, estimate: Estimate) -> Any:
         return encode.header(self.make, estimate.frame.stamp_ns, estimate.frame.frame_id)

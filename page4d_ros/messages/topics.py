@@ -27,6 +27,8 @@ class Topic:
     gated: bool = True
 
 
+STATUS_TOPIC = '~/status'
+
 OUTPUTS = (
     Topic('odom', 'nav_msgs/msg/Odometry', depth=10, gated=False),
     Topic('path', 'nav_msgs/msg/Path', depth=1),
@@ -39,5 +41,5 @@ OUTPUTS = (
     Topic('confidence/image', IMAGE),
     Topic('points/static', POINT_CLOUD, depth=1),
     Topic('points/dynamic', POINT_CLOUD, depth=1),
-    Topic('~/status', STATUS, depth=1, gated=False),
+    Topic(STATUS_TOPIC, STATUS, depth=1, gated=False),
 )

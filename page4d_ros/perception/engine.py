@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from page4d_ros.model.page4d import Page4D
     from page4d_ros.perception.types import Frame
 
+UNTRAINED = 'untrained'
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -66,7 +67,7 @@ class WindowEngine:
         self.device = choose_device(config.device)
         self.network = network.to(self.device).eval()
         self.name = network.name
-        self.trained = network.trained
+        self.trained = network.name != UNTRAINED
         self.resolution = config.resolution
         self.autocast = choose_precision(config.precision, self.device)
         self._slots: deque[_Slot] = deque(maxlen=size)

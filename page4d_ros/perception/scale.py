@@ -20,6 +20,7 @@ NS = 1_000_000_000
 SENSOR_TOLERANCE_NS = 50_000_000
 MIN_BASELINE = 0.05  # metres of reference odometry before its length says anything
 GROUND_HYPOTHESES = 64
+GROUND_POINTS = 4000
 GROUND_TILT = np.cos(np.radians(15.0))
 GROUND_BAND = 0.03
 
@@ -121,7 +122,8 @@ class MetricScale:
         depth = window.depth[-1].cpu().numpy()
         camera = window.frames[-1].camera
         K = window.cameras[-1] if camera is None else window.transform.camera_to_network(camera)
-        points = K.unproject(depth)[::8, ::8].reshape(-1, 3) * unit
+        step = max(1, int(np.sqrt(depth.size / GROUND_POINTS)))
+        points = K.unproject(depth)[::step, ::step].reshape(-1, 3) * unit
         points = points[np.isfinite(points).all(1)]
         points = points[points @ self.up < 0]
         if len(points) < 50:

@@ -1,0 +1,119 @@
+"""Start the page4d node, and what one needs around it.
+
+ros2 launch page4d_ros perception.launch.py image_topic:=/camera/image_rect checkpoint:=weights.pt
+ros2 launch page4d_ros perception.launch.py bag:=drive.mcap image_topic:=/camera/image_rect
+"""
+
+from pathlib import Path, PurePosixPath
+
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterFile
+
+SHARE = Path(get_package_share_directory('page4d_ros'))
+BOOLEAN = ['true', 'false']
+
+# name, default, description, choices; an empty default leaves the parameter to params_file
+ARGUMENTS = (
+    ('namespace', '', 'Namespace of the node and of its topics.', None),
+    ('params_file', str(SHARE / 'config' / 'perception.yaml'), 'Parameters of the node.', None),
+    ('checkpoint', '', 'Weight file, or "untrained" (model.checkpoint).', None),
+    ('device', '', 'cuda, cuda:N, cpu or auto (model.device).', None),
+    ('image_topic', 'image', 'Topic of the rectified image.', None),
+    ('camera_info_topic', '', 'Calibration; empty: camera_info beside image_topic.', None),
+    (
+        'image_transport',
+        'raw',
+        'raw, or compressed: image_topic/compressed.',
+        ['raw', 'compressed'],
+    ),
+    ('base_frame', '', 'Body frame (frames.base); "none" tracks the camera itself.', None),
+    ('odom_frame', '', 'Frame of the trajectory (frames.odom).', None),
+    ('publish_tf', '', 'Send odom to base on /tf (frames.publish_tf).', ['', *BOOLEAN]),
+    ('remap_tf', 'false', 'Use namespace/tf instead of /tf, for several robots.', BOOLEAN),
+    ('use_sim_time', 'false', 'Follow /clock; always true with a bag.', BOOLEAN),
+    ('autostart', 'true', 'Configure and activate; false leaves it to you.', BOOLEAN),
+    ('bag', '', 'Recording to play: rosbag1, rosbag2 or MCAP.', None),
+    ('bag_rate', '1.0', 'Speed of the recording.', None),
+    ('rviz', 'false', 'Start RViz.', BOOLEAN),
+    ('log_level', 'info', 'Log level of the node.', None),
+)
+OVERRIDES = {
+    'checkpoint': 'model.checkpoint',
+    'device': 'model.device',
+    'base_frame': 'frames.base',
+    'odom_frame': 'frames.odom',
+    'publish_tf': 'frames.publish_tf',
+}
+
+
+def parameters(given: dict[str, str]) -> dict[str, object]:
+    """Parameters that the launch arguments set, over those of params_file."""
+    out = {key: given[name] for name, key in OVERRIDES.items() if given[name]}
+    if given['base_frame'] == 'none':
+        out['frames.base'] = ''
+    if given['publish_tf']:
+        out['frames.publish_tf'] = given['publish_tf'] == 'true'
+    out['input.transport'] = given['image_transport']
+    out['node.autostart'] = given['autostart'] == 'true'
+    out['use_sim_time'] = bool(given['bag']) or given['use_sim_time'] == 'true'
+    return out
+
+
+def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
+    """Where the node's inputs come from."""
+    image = given['image_topic'].removesuffix('/compressed')
+    info = given['camera_info_topic'] or str(PurePosixPath(image).with_name('camera_info'))
+    out = [('image', image), ('image/compressed', f'{image}/compressed'), ('camera_info', info)]
+    if given['remap_tf'] == 'true':
+        out += [('/tf', 'tf'), ('/tf_static', 'tf_static')]
+    return out
+
+
+def actions(context: LaunchContext) -> list:
+    """Everything to start, with the arguments resolved."""
+    given = {name: context.launch_configurations[name] for name, *_ in ARGUMENTS}
+    sim_time = parameters(given)['use_sim_time']
+    out = [
+        LifecycleNode(
+            package='page4d_ros',
+            executable='page4d_node',
+            name='page4d',
+            namespace=given['namespace'],
+            output='screen',
+            parameters=[
+                ParameterFile(given['params_file'], allow_substs=True),
+                parameters(given),
+            ],
+            remappings=remappings(given),
+            arguments=['--ros-args', '--log-level', given['log_level']],
+        )
+    ]
+    if given['bag']:
+        page4d = Path(get_package_prefix('page4d_ros')) / 'lib' / 'page4d_ros' / 'page4d'
+        # our player rather than `ros2 bag play`: it also reads rosbag1, and waits for the network
+        # to be loaded before the first image
+        command = [str(page4d), 'play', given['bag'], '--rate', given['bag_rate'], '--wait']
+        out.append(ExecuteProcess(cmd=command, output='screen'))
+    if given['rviz'] == 'true':
+        out.append(
+            Node(
+                package='rviz2',
+                executable='rviz2',
+                namespace=given['namespace'],
+                arguments=['-d', str(SHARE / 'config' / 'perception.rviz')],
+                parameters=[{'use_sim_time': sim_time}],
+            )
+        )
+    return out
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments, then start what they ask for."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
+        for name, default, text, choices in ARGUMENTS
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=actions)])

@@ -1,0 +1,51 @@
+"""page4d_ros/PerceptionStatus of one estimate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from page4d_ros.messages import encode
+
+if TYPE_CHECKING:
+    from page4d_ros.config import Config
+    from page4d_ros.messages.factory import MessageFactory
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.types import Estimate
+
+STAGES = ('decode', 'encode', 'forward', 'fuse', 'publish')
+FILLING, TRACKING, LOST, PAUSED = 1, 2, 3, 4  # constants of msg/PerceptionStatus.msg
+
+
+def status(
+    make: MessageFactory,
+    estimate: Estimate,
+    config: Config,
+    engine: Engine,
+    *,
+    received: int,
+    processed: int,
+    dropped: int,
+    frame_age: float,
+) -> Any:
+    """page4d_ros/PerceptionStatus; `frame_age` is in seconds."""
+    size = config.window.size
+    full = TRACKING if estimate.window_fill >= size else FILLING
+    milliseconds = {f'{name}_ms': 1e3 * estimate.seconds.get(name, 0.0) for name in STAGES}
+    return make(
+        'page4d_ros/msg/PerceptionStatus',
+        header=encode.header(make, estimate.frame.stamp_ns, estimate.frame.frame_id),
+        state=LOST if estimate.odometry.lost else full,
+        window_fill=estimate.window_fill,
+        window_size=size,
+        **milliseconds,
+        frame_age=float(frame_age),
+        received=received,
+        processed=processed,
+        dropped=dropped,
+        scale=float(estimate.odometry.scale),
+        metric=bool(estimate.odometry.metric),
+        calibrated=bool(estimate.calibrated),
+        checkpoint=engine.name,
+        trained=bool(engine.trained),
+        device=str(engine.device),
+    )

@@ -1,0 +1,47 @@
+"""From settings to a running perception."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from page4d_ros.errors import CheckpointError
+from page4d_ros.model.checkpoint import load_network, untrained_network
+from page4d_ros.model.config import NetworkConfig
+from page4d_ros.perception.engine import UNTRAINED, WindowEngine, choose_device
+from page4d_ros.perception.pipeline import Perception
+
+if TYPE_CHECKING:
+    from page4d_ros.config import Config, ModelConfig
+    from page4d_ros.model.page4d import Page4D
+
+MASK_ATTENTION = {'auto': None, 'on': True, 'off': False}
+
+
+def build_network(config: ModelConfig) -> Page4D:
+    """Network of ``model.checkpoint``.
+
+    Raises:
+        CheckpointError: none is named, or the file cannot be used.
+    """
+    mask_enabled = MASK_ATTENTION[config.mask_attention]
+    if not config.checkpoint:
+        raise CheckpointError(
+            'model.checkpoint is empty: give a weight file (README.md, "Weights", says which to '
+            f'download), or {UNTRAINED!r} to try the plumbing with random weights'
+        )
+    if config.checkpoint == UNTRAINED:
+        return untrained_network(replace(NetworkConfig.tiny(), mask_enabled=bool(mask_enabled)))
+    return load_network(config.checkpoint, mask_enabled=mask_enabled)
+
+
+def build_perception(config: Config) -> Perception:
+    """Perception with the configured network.
+
+    Raises:
+        CheckpointError: the weights cannot be used.
+        ConfigError: the device cannot.
+    """
+    choose_device(config.model.device)  # before gigabytes are read for nothing
+    engine = WindowEngine(build_network(config.model), config.model, config.window.size)
+    return Perception(config, engine)

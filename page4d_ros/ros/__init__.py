@@ -1,0 +1,1 @@
+"""The node: everything that needs rclpy lives in this room."""

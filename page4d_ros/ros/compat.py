@@ -1,0 +1,183 @@
+"""What a ROS distribution offers and the PyPI wheels do not: one place that takes either.
+
+cv_bridge, sensor_msgs_py, tf2_ros and tf_transformations are used where they are installed.
+Where they are not, a few lines here do the same; the tests compare both where both exist.
+"""
+
+from __future__ import annotations
+
+import array
+import importlib
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
+
+from page4d_ros.errors import FrameError
+from page4d_ros.geometry import poses
+from page4d_ros.messages import encode
+from page4d_ros.messages.factory import MessageFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from rclpy.node import Node
+
+DYNAMIC_QOS = QoSProfile(depth=100)
+STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+TYPECODES = {np.dtype(np.uint8): 'B', np.dtype(np.float64): 'd', np.dtype(np.float32): 'f'}
+
+
+@cache
+def optional(module: str) -> Any | None:
+    """Return the module, or None where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+def message_class(name: str) -> type:
+    """Class of ``package/msg/Name``."""
+    package, kind, leaf = name.split('/')
+    return getattr(importlib.import_module(f'{package}.{kind}'), leaf)
+
+
+class RosMessages(MessageFactory):
+    """Makes rclpy's messages."""
+
+    def __init__(self) -> None:
+        self._class = cache(message_class)
+
+    def __call__(self, kind: str, /, **fields: Any) -> Any:
+        """Message ``package/msg/Name`` with every field given."""
+        return self._class(kind)(**fields)
+
+    def sequence(self, values: NDArray) -> array.array:
+        """Copy once; anything but an array.array is checked element by element on Humble."""
+        out = array.array(TYPECODES[values.dtype])
+        out.frombytes(memoryview(np.ascontiguousarray(values)).cast('B'))
+        return out
+
+    def fixed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Arrays of fixed size are NumPy's in rclpy, too."""
+        return np.asarray(values, np.float64)
+
+    def quaternion(self, T: NDArray) -> NDArray[np.float64]:
+        """Unit quaternion xyzw, w >= 0, of a transform (4, 4)."""
+        library = optional('tf_transformations')
+        if library is None:
+            return poses.quaternion(T)
+        xyzw = np.asarray(library.quaternion_from_matrix(T), np.float64)
+        return xyzw if xyzw[3] >= 0 else -xyzw
+
+    def cloud(self, head: Any, points: NDArray) -> Any:
+        """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
+        library = optional('sensor_msgs_py.point_cloud2')
+        if library is None:
+            return encode.cloud(self, head, points)
+        message = library.create_cloud(head, encode.point_fields(self), points)
+        message.is_dense = True  # create_cloud always says False
+        return message
+
+
+def cv_bridge_reader() -> Callable[[Any], NDArray] | None:
+    """Reader of encodings that we do not know ourselves; None without cv_bridge."""
+    library = optional('cv_bridge')
+    if library is None:
+        return None
+
+    def read(message: Any) -> NDArray:
+        try:
+            return library.CvBridge().imgmsg_to_cv2(message, 'rgb8')
+        except (library.CvBridgeError, KeyError, TypeError, ValueError) as error:
+            raise FrameError(f'encoding {message.encoding!r}: cv_bridge says {error}') from error
+
+    return read
+
+
+class TransformBuffer:
+    """The latest transform between any two frames of one tree."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, tuple[str, NDArray]] = {}
+
+    def store(self, message: Any) -> None:
+        """Take over a tf2_msgs/TFMessage; frames lose a leading slash."""
+        for item in message.transforms:
+            q, p = item.transform.rotation, item.transform.translation
+            T = poses.from_quaternion((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
+            child = item.child_frame_id.lstrip('/')
+            self._parents[child] = item.header.frame_id.lstrip('/'), T
+
+    def lookup(self, target: str, source: str) -> NDArray | None:
+        """T_target_source (4, 4), or None while the frames are not connected."""
+        from_target, from_source = self._chain(target), self._chain(source)
+        for frame, T_frame_source in from_source.items():
+            if frame in from_target:
+                return poses.inverse(from_target[frame]) @ T_frame_source
+        return None
+
+    def _chain(self, frame: str) -> dict[str, NDArray]:
+        """Transforms from `frame` to itself and each of its ancestors, nearest first."""
+        chain, T = {frame: np.eye(4)}, np.eye(4)
+        while frame in self._parents:
+            frame, T_parent_frame = self._parents[frame]
+            if frame in chain:
+                break
+            T = T_parent_frame @ T
+            chain[frame] = T
+        return chain
+
+
+class TransformListener:
+    """Looks up transforms: tf2_ros, or a `TransformBuffer` fed from /tf and /tf_static."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._tf2 = optional('tf2_ros')
+        if self._tf2 is not None:
+            self._buffer = self._tf2.Buffer()
+            self._listener = self._tf2.TransformListener(self._buffer, node)
+            return
+        self._buffer = TransformBuffer()
+        message = message_class('tf2_msgs/msg/TFMessage')
+        self._subscriptions = [
+            node.create_subscription(message, '/tf', self._buffer.store, DYNAMIC_QOS),
+            node.create_subscription(message, '/tf_static', self._buffer.store, STATIC_QOS),
+        ]
+
+    def lookup(self, target: str, source: str) -> NDArray | None:
+        """Latest T_target_source (4, 4), or None while the frames are not connected."""
+        if self._tf2 is None:
+            return self._buffer.lookup(target, source)
+        try:
+            found = self._buffer.lookup_transform(target, source, Time()).transform
+        except self._tf2.TransformException:
+            return None
+        q, p = found.rotation, found.translation
+        return poses.from_quaternion((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
+
+    def destroy(self) -> None:
+        """Stop listening."""
+        if self._tf2 is not None:
+            self._listener.unregister()
+            return
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+
+class TransformBroadcaster:
+    """Sends transforms on /tf: tf2_ros, or a publisher of the same QoS."""
+
+    def __init__(self, node: Node) -> None:
+        library = optional('tf2_ros')
+        if library is not None:
+            self.send = library.TransformBroadcaster(node).sendTransform
+            return
+        message = message_class('tf2_msgs/msg/TFMessage')
+        publisher = node.create_publisher(message, '/tf', DYNAMIC_QOS)
+        self.send = lambda item: publisher.publish(message(transforms=[item]))

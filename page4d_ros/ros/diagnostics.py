@@ -1,0 +1,74 @@
+"""/diagnostics: one line per thing that can go wrong, once a second (REP 107)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from page4d_ros.config import DiagnosticsConfig
+
+SILENCE = 5.0  # seconds without an image, or without an estimate while images come
+FAR_AGE = 3600.0
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass
+class Health:
+    """What the worker and the callbacks observe; times are seconds of the steady clock."""
+
+    started: float = field(default_factory=time.monotonic)
+    last_image: float | None = None
+    last_estimate: float | None = None
+    estimates: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    age: float = 0.0
+    error: str = ''
+
+    def estimated(self, age: float) -> None:
+        """Note an estimate of a frame `age` seconds old."""
+        self.last_estimate = time.monotonic()
+        self.estimates.append(self.last_estimate)
+        self.age = age
+        self.error = ''
+
+    def rate(self) -> float:
+        """Estimates per second, over the last five seconds."""
+        now = time.monotonic()
+        return sum(now - moment < SILENCE for moment in self.estimates) / SILENCE
+
+    def silence(self) -> float:
+        """Seconds without an image."""
+        return time.monotonic() - (self.last_image or self.started)
+
+    def stuck(self) -> bool:
+        """Whether images come and no estimate does."""
+        since = self.last_estimate or self.started
+        return self.silence() < SILENCE and time.monotonic() - since > SILENCE
+
+
+def verdict(health: Health, limits: DiagnosticsConfig, *, trained: bool) -> tuple[bytes, str]:
+    """Level and message: the worst thing first."""
+    silence, age, rate = health.silence(), health.age, health.rate()
+    settled = time.monotonic() - health.started > SILENCE
+    findings = (
+        (bool(health.error), ERROR, health.error),
+        (health.stuck(), ERROR, f'images arrive, but no estimate for {SILENCE:.0f} s'),
+        (silence > SILENCE, WARN, f'no image for {silence:.0f} s'),
+        (not trained, WARN, 'weights are untrained: poses, depths and masks mean nothing'),
+        (health.last_estimate is None, OK, 'waiting for the first estimate'),
+        (abs(age) > FAR_AGE, WARN, 'stamps are far from the node clock: set use_sim_time?'),
+        (age > limits.max_latency, WARN, f'frames are {age:.2f} s old when published'),
+        (settled and rate < limits.min_rate, WARN, f'{rate:.2f} estimates per second'),
+    )
+    return next(((level, text) for true, level, text in findings if true), (OK, 'running'))
+
+
+def diagnostic_array(stamp: object, name: str, level: bytes, text: str, values: dict) -> object:
+    """DiagnosticArray with one status."""
+    status = DiagnosticStatus(level=level, name=name, message=text, hardware_id=name)
+    status.values = [KeyValue(key=str(key), value=str(value)) for key, value in values.items()]
+    array = DiagnosticArray(status=[status])
+    array.header.stamp = stamp
+    return array

@@ -1,0 +1,204 @@
+"""The lifecycle node: parameters, transitions, services, diagnostics."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from std_srvs.srv import SetBool, Trigger
+
+from page4d_ros.errors import ConfigError, Page4dError
+from page4d_ros.perception.intake import Restart
+from page4d_ros.ros import parameters
+from page4d_ros.ros.diagnostics import OK, diagnostic_array, verdict
+from page4d_ros.ros.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from page4d_ros.config import Config
+    from page4d_ros.perception.pipeline import Perception
+
+SHUTDOWN_TIMEOUT = 1.0
+
+
+def default_build(config: Config) -> Perception:
+    """Perception with the configured checkpoint; imports torch only now."""
+    from page4d_ros.perception.build import build_perception
+
+    return build_perception(config)
+
+
+class Page4dNode(LifecycleNode):
+    """Camera in; pose, depth, mask and clouds out.
+
+    configure loads the network, activate subscribes, deactivate stops, cleanup frees the device.
+
+    Args:
+        build: makes the perception from the settings; raises Page4dError.
+        **kwargs: passed on to rclpy's node.
+    """
+
+    def __init__(self, build: Callable[[Config], Perception] = default_build, **kwargs: Any):
+        super().__init__('page4d', **kwargs)
+        self._build = build
+        self.config = parameters.declare(self)
+        self.session: Session | None = None
+        self.active = False
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self.create_service(SetBool, '~/pause', self._on_pause)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # steady: a stopped /clock must not silence the one topic that would tell
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._on_second, clock=steady)
+
+    # -- lifecycle ---------------------------------------------------------------------------
+
+    def on_configure(self, state: Any) -> TransitionCallbackReturn:
+        """Load the network and create the publishers."""
+        try:
+            self.config = parameters.read(self)
+            perception = self._build(self.config)
+        except Page4dError as error:
+            self.get_logger().error(f'cannot configure: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self.session = Session(self, self.config, perception)
+        engine = perception.engine
+        self.get_logger().info(f'{engine.name} on {engine.device}')
+        if not engine.trained:
+            self.get_logger().warning(
+                'the weights are untrained: poses, depths and masks mean nothing'
+            )
+        return super().on_configure(state)
+
+    def on_activate(self, state: Any) -> TransitionCallbackReturn:
+        """Subscribe and start to work."""
+        result = super().on_activate(state)
+        self.session.start()
+        self.active = True
+        return result
+
+    def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
+        """Stop working; the trajectory is kept."""
+        self.active = False
+        if not self.session.stop():
+            self.get_logger().error('the forward pass does not end; giving up on it')
+            return TransitionCallbackReturn.ERROR
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: Any) -> TransitionCallbackReturn:
+        """Free the network and the publishers."""
+        self._drop_session()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: Any) -> TransitionCallbackReturn:
+        """End from any state."""
+        self._drop_session()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: Any) -> TransitionCallbackReturn:
+        """Free everything, so that configure may be tried again."""
+        self._drop_session()
+        return super().on_error(state)
+
+    def _drop_session(self) -> None:
+        self.active = False
+        if self.session is not None:
+            self.session.stop()
+            self.session.destroy()
+            self.session = None
+
+    def autostart(self) -> None:
+        """Configure and activate, as ``node.autostart`` asks."""
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # -- parameters and services -------------------------------------------------------------
+
+    def _on_parameters(self, changes: list[Any]) -> SetParametersResult:
+        try:
+            self.config = parameters.changed(
+                self.config, changes, configured=self.session is not None
+            )
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if self.session is not None:
+            self.session.config = self.session.intake.config = self.config
+        return SetParametersResult(successful=True)
+
+    def _on_reset(self, _request: Any, response: Any) -> Any:
+        response.success = self.active
+        response.message = 'the next pose is identity' if self.active else 'not active'
+        if self.active:
+            self.session.intake.restart(Restart.POSE)
+        return response
+
+    def _on_pause(self, request: Any, response: Any) -> Any:
+        response.success = self.session is not None
+        response.message = 'not configured'
+        if self.session is not None:
+            self.session.pause(paused=request.data)
+            response.message = 'paused' if request.data else 'running'
+        return response
+
+    # -- once a second -----------------------------------------------------------------------
+
+    def _on_second(self) -> None:
+        stamp = self.get_clock().now().to_msg()
+        name = f'{self.get_fully_qualified_name().lstrip("/")}: perception'
+        if self.session is None or not self.active:
+            state = 'inactive' if self.session else 'unconfigured'
+            self._diagnostics.publish(diagnostic_array(stamp, name, OK, state, {}))
+            return
+        session = self.session
+        session.warn_if_silent()
+        level, text = verdict(
+            session.health, self.config.diagnostics, trained=session.perception.engine.trained
+        )
+        if session.paused:
+            level, text = OK, 'paused'
+        self._diagnostics.publish(diagnostic_array(stamp, name, level, text, session.values()))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; the exit code is 0 then, 1 for bad parameters."""
+    rclpy.init(args=args)
+    node: Page4dNode | None = None
+    finished = True
+    try:
+        node = Page4dNode()
+        if node.config.node.autostart:
+            node.autostart()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ConfigError, ParameterException) as error:
+        print(f'page4d_node: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    finally:
+        rclpy.try_shutdown()
+        if node is not None and node.session is not None:
+            finished = node.session.stop(SHUTDOWN_TIMEOUT)
+    if not finished:
+        # A forward pass on a CPU can take many seconds and cannot be interrupted; everything
+        # of ROS is closed by now, so nothing is lost by not waiting for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Parameters of the node, declared from the settings by one loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.parameter import Parameter
+
+from page4d_ros.config import Config, settings
+from page4d_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dataclasses import Field
+
+    from rclpy.node import Node
+
+
+def declare(node: Node) -> Config:
+    """Declare every setting and return what the user gave.
+
+    Raises:
+        ConfigError: an override has a wrong type or is out of range.
+    """
+    for name, leaf in settings():
+        node.declare_parameter(name, leaf.default, descriptor(leaf), ignore_override=False)
+    return read(node)
+
+
+def descriptor(leaf: Field) -> ParameterDescriptor:
+    """Description and range of one setting, for ``ros2 param describe`` and rqt."""
+    limits = leaf.metadata['setting']
+    notes = [f'one of: {", ".join(limits.choices)}'] if limits.choices else []
+    if not limits.dynamic:
+        notes.append('fixed once the node is configured')
+    out = ParameterDescriptor(
+        description=limits.doc,
+        additional_constraints='; '.join(notes),
+        # `5` must do for a float, and a wrong type is answered by our own message
+        dynamic_typing=True,
+    )
+    if limits.low is not None and isinstance(leaf.default, float):
+        out.floating_point_range = [
+            FloatingPointRange(from_value=float(limits.low), to_value=float(limits.high))
+        ]
+    elif limits.low is not None:
+        out.integer_range = [
+            IntegerRange(from_value=int(limits.low), to_value=int(limits.high), step=1)
+        ]
+    return out
+
+
+def read(node: Node) -> Config:
+    """Present settings of the node.
+
+    Raises:
+        ConfigError: a value has a wrong type or is out of range.
+    """
+    return Config().with_values({name: node.get_parameter(name).value for name, _ in settings()})
+
+
+def changed(config: Config, parameters: list[Parameter], *, configured: bool) -> Config:
+    """Settings after a change that somebody asks for; other parameters are ignored.
+
+    Raises:
+        ConfigError: the change is not possible, or not while the node is configured.
+    """
+    known = dict(settings())
+    ours = {item.name: item.value for item in parameters if item.name in known}
+    fixed = [name for name in ours if not known[name].metadata['setting'].dynamic]
+    if configured and fixed:
+        raise ConfigError(
+            f'{", ".join(fixed)}: fixed while the node is configured; call the lifecycle '
+            'transition cleanup first'
+        )
+    return config.with_values(ours)

@@ -1,0 +1,77 @@
+"""Records what the node publishes, for machines without ``ros2 bag record``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from page4d_ros.bags.writer import BagWriter
+from page4d_ros.messages.topics import OUTPUTS
+from page4d_ros.ros.compat import message_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DEPTH = 100
+TF = 'tf2_msgs/msg/TFMessage'
+
+
+def recorded_topics(node_name: str) -> Iterator[tuple[str, str]]:
+    """(topic, type) of every output of a node with this fully qualified name."""
+    namespace = node_name.rpartition('/')[0]
+    for topic in OUTPUTS:
+        relative = topic.name.replace('~', node_name) if '~' in topic.name else None
+        yield relative or f'{namespace}/{topic.name}', topic.type
+    yield '/tf', TF
+    yield '/tf_static', TF
+    yield '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray'
+
+
+def record(
+    path: Path, *, node_name: str, force: bool, sim_time: bool, say: Callable[[str], None]
+) -> None:
+    """Write every output of the node until interrupted; log times are the clock's.
+
+    Args:
+        path: folder to make.
+        node_name: fully qualified name of the node, such as ``/page4d``.
+        force: replace an existing folder.
+        sim_time: take the log times from /clock.
+        say: receives one line at the end.
+
+    Raises:
+        BagError: the folder cannot be written.
+    """
+    rclpy.init()
+    override = Parameter('use_sim_time', value=sim_time)
+    node = rclpy.create_node('page4d_recorder', parameter_overrides=[override])
+    count = 0
+    try:
+        with BagWriter(path, force=force) as writer:
+
+            def subscribe(topic: str, kind: str) -> None:
+                def write(data: bytes) -> None:
+                    nonlocal count
+                    count += 1
+                    now = node.get_clock().now().nanoseconds
+                    writer.write_serialized(topic, kind, now, data)
+
+                profile: Any = QoSProfile(depth=DEPTH)
+                if topic == '/tf_static':
+                    profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
+                node.create_subscription(message_class(kind), topic, write, profile, raw=True)
+
+            for topic, kind in recorded_topics(node_name):
+                subscribe(topic, kind)
+            rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+        say(f'recorded {count} messages in {path}')

@@ -1,0 +1,304 @@
+"""What exists between configure and cleanup: publishers, subscriptions, worker."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from page4d_ros.errors import FrameError
+from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
+from page4d_ros.messages.outputs import Outputs
+from page4d_ros.messages.status import PAUSED, status
+from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
+from page4d_ros.perception.body import BodyFrame
+from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.ros.compat import (
+    RosMessages,
+    TransformBroadcaster,
+    TransformListener,
+    cv_bridge_reader,
+    message_class,
+)
+from page4d_ros.ros.diagnostics import Health
+from page4d_ros.ros.worker import Worker
+
+if TYPE_CHECKING:
+    from rclpy.lifecycle import LifecycleNode
+
+    from page4d_ros.config import Config
+    from page4d_ros.perception.intake import Taken
+    from page4d_ros.perception.pipeline import Perception
+    from page4d_ros.perception.types import Estimate
+
+THROTTLE = 5.0
+POLL = 0.02
+
+
+def best_effort(depth: int) -> QoSProfile:
+    """QoS of sensor data: it also matches reliable publishers."""
+    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class Session:
+    """One configured perception on a node."""
+
+    def __init__(self, node: LifecycleNode, config: Config, perception: Perception) -> None:
+        self.node = node
+        self.config = config
+        self.perception = perception
+        self.health = Health()
+        self.processed = 0
+        self.make = RosMessages()
+        self.body = BodyFrame(config.frames)
+        self.outputs = Outputs(config, self.make, self.body)
+        self.intake = Intake(config)
+        self.reader = FrameReader(
+            rectify=config.input.rectify,
+            frame_id=config.frames.camera,
+            fallback=cv_bridge_reader(),
+        )
+        self.paused = False
+        self._publishers = {topic.name: self._publisher(topic) for topic in OUTPUTS}
+        self._gated = {topic.name for topic in OUTPUTS if topic.gated}
+        self._tf = TransformBroadcaster(node)
+        self._last_status: Any = None
+        self._subscriptions: list[Any] = []
+        self._listener: TransformListener | None = None
+        self._worker: Worker | None = None
+        self._jump: Any = None
+
+    def _publisher(self, topic: Any) -> Any:
+        return self.node.create_lifecycle_publisher(
+            message_class(topic.type),
+            topic.name,
+            QoSProfile(depth=topic.depth),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    # -- lifecycle ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Subscribe and begin to work."""
+        self.health = Health()
+        self.intake.pause(paused=self.paused)
+        self._listener = None if self.body.egocentric else TransformListener(self.node)
+        self._subscribe_all()
+        self._jump = self.node.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
+            ),
+            post_callback=lambda _jump: self.intake.time_jumped(),
+        )
+        self._worker = Worker(
+            self.intake, self.perception, self._before, self._publish, self._failed
+        )
+        self._worker.start()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Unsubscribe and let the worker end; False if it is still inside a forward pass."""
+        for subscription in self._subscriptions:
+            self.node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        if self._listener is not None:
+            self._listener.destroy()
+            self._listener = None
+        if self._jump is not None:
+            self._jump.unregister()
+            self._jump = None
+        if self._worker is None:
+            return True
+        done = self._worker.stop(timeout)
+        self._worker = None if done else self._worker
+        self.intake.restart(Restart.WINDOW)
+        return done
+
+    def destroy(self) -> None:
+        """Give the publishers back."""
+        for publisher in self._publishers.values():
+            self.node.destroy_lifecycle_publisher(publisher)
+        self._publishers.clear()
+
+    # -- input -------------------------------------------------------------------------------
+
+    def _subscribe_all(self) -> None:
+        compressed = self.config.input.transport == 'compressed'
+        kind, topic = ('CompressedImage', 'image/compressed') if compressed else ('Image', 'image')
+        depth = self.config.input.queue_depth
+        self._subscribe(f'sensor_msgs/msg/{kind}', topic, self._on_image, depth)
+        self._subscribe(
+            'sensor_msgs/msg/CameraInfo', 'camera_info', self.reader.camera_info, depth
+        )
+        if self.config.scale.mode == 'depth':
+            self._subscribe('sensor_msgs/msg/Image', 'scale/depth', self._on_scale_depth, depth)
+        if self.config.scale.mode == 'odometry':
+            self._subscribe('nav_msgs/msg/Odometry', 'scale/odom', self._on_scale_odometry, 100)
+
+    def _subscribe(self, kind: str, topic: str, callback: Any, depth: int) -> None:
+        self._subscriptions.append(
+            self.node.create_subscription(
+                message_class(kind),
+                topic,
+                callback,
+                best_effort(depth),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        )
+
+    def _on_image(self, message: Any) -> None:
+        """Check and store; the worker does the rest."""
+        self.health.last_image = time.monotonic()
+        compressed = self.config.input.transport == 'compressed'
+        try:
+            frame = (self.reader.compressed if compressed else self.reader.image)(message)
+        except FrameError as error:
+            self.intake.received += 1
+            self.intake.drop('malformed')
+            self._failed(str(error), '')
+            return
+        limit = self.config.input.max_latency
+        if limit and self._age(frame.stamp_ns) > limit:
+            self.intake.received += 1
+            self.intake.drop('latency')
+            return
+        reason = self.intake.offer(frame)
+        if reason in {'duplicate', 'late'}:
+            self.node.get_logger().warning(
+                f'image with {"the same" if reason == "duplicate" else "an older"} stamp as the '
+                f'one before: dropped ({self.intake.dropped[reason]} so far)',
+                throttle_duration_sec=THROTTLE,
+            )
+
+    def _on_scale_depth(self, message: Any) -> None:
+        try:
+            self.perception.scale.feed_depth(stamp_ns(message.header), depth_metres(message))
+        except FrameError as error:
+            self._failed(f'scale/depth: {error}', '')
+
+    def _on_scale_odometry(self, message: Any) -> None:
+        at = message.pose.pose.position
+        self.perception.scale.feed_position(stamp_ns(message.header), (at.x, at.y, at.z))
+
+    # -- worker thread -----------------------------------------------------------------------
+
+    def _before(self, taken: Taken) -> None:
+        """Take over what changed since the last frame."""
+        if taken.restart is not Restart.NONE:
+            self.outputs.restart()
+            self.node.get_logger().info('the window starts again')
+        if taken.restart is Restart.POSE:
+            self.body.restart()
+            self.outputs.clear_path()
+        if self.perception.config is not self.config:
+            self.perception.configure(self.config)
+            self.outputs.config = self.config
+        for warning in self.reader.take_warnings():
+            self.node.get_logger().warning(warning)
+
+    def _publish(self, estimate: Estimate) -> None:
+        """Publish all that is wanted of one estimate, pose first."""
+        self._mount(estimate)
+        start = time.perf_counter()
+        for name, message in self.outputs.messages(estimate, self._wanted):
+            if name == '/tf':
+                self._tf.send(message)
+            else:
+                self._publishers[name].publish(message)
+        estimate.seconds['publish'] = time.perf_counter() - start
+        self.processed += 1
+        age = self._age(estimate.frame.stamp_ns)
+        self.health.estimated(age)
+        self._last_status = status(
+            self.make,
+            estimate,
+            self.config,
+            self.perception.engine,
+            received=self.intake.received,
+            processed=self.processed,
+            dropped=sum(self.intake.dropped.values()),
+            frame_age=age,
+        )
+        self._publishers[STATUS_TOPIC].publish(self._last_status)
+
+    def _mount(self, estimate: Estimate) -> None:
+        """Find out where the camera sits on the base; wait for it before the first pose."""
+        if self.body.mounted:
+            return
+        frames, camera = self.config.frames, estimate.frame.frame_id
+        wait = frames.tf_timeout if self.processed == 0 else 0.0
+        until = time.monotonic() + wait
+        T_base_camera = self._listener.lookup(frames.base, camera)
+        while T_base_camera is None and time.monotonic() < until:
+            if self._worker.stopping.wait(POLL):
+                return
+            T_base_camera = self._listener.lookup(frames.base, camera)
+        if T_base_camera is not None:
+            self.body.mount(T_base_camera, estimate.odometry.T_world_camera)
+            self.perception.scale.up = self.body.up
+        elif self.processed == 0:
+            self.node.get_logger().warning(
+                f'no transform from {frames.base!r} to {camera!r} on tf: assuming that the '
+                'camera looks forward from the base origin; publish it, or set frames.base to "" '
+                'to track the camera itself'
+            )
+
+    def _wanted(self, name: str) -> bool:
+        if name in self._gated and self.config.publish.only_if_subscribed:
+            return self._publishers[name].get_subscription_count() > 0
+        return True
+
+    def _failed(self, text: str, trace: str) -> None:
+        if trace:
+            self.health.error = text
+            self.node.get_logger().error(trace)
+        self.node.get_logger().error(
+            f'frame dropped: {text} ({sum(self.intake.dropped.values())} dropped so far)',
+            throttle_duration_sec=THROTTLE,
+        )
+
+    # -- questions from outside --------------------------------------------------------------
+
+    def _age(self, frame_ns: int) -> float:
+        """Seconds since a stamp, by the node's clock."""
+        return (self.node.get_clock().now().nanoseconds - frame_ns) * 1e-9
+
+    def pause(self, *, paused: bool) -> None:
+        """Refuse images, or take them again."""
+        self.paused = paused
+        self.intake.pause(paused=paused)
+        if paused and self._last_status is not None:
+            self._last_status.state = PAUSED
+            self._publishers[STATUS_TOPIC].publish(self._last_status)
+
+    def warn_if_silent(self) -> None:
+        """Say what exactly is waited for when no image comes."""
+        if self.paused or not self._subscriptions or self.health.silence() < THROTTLE:
+            return
+        image = self._subscriptions[0]
+        publishers = self.node.count_publishers(image.topic_name)
+        reliability = image.qos_profile.reliability.name.lower()
+        self.node.get_logger().warning(
+            f'no image for {self.health.silence():.0f} s on {image.topic_name} ({reliability}, '
+            f'{publishers} publishers)',
+            throttle_duration_sec=THROTTLE,
+        )
+
+    def values(self) -> dict[str, Any]:
+        """Key and value pairs for diagnostics."""
+        last = self._last_status
+        counts = {f'dropped {reason}': n for reason, n in sorted(self.intake.dropped.items())}
+        return {
+            'checkpoint': self.perception.engine.name,
+            'device': self.perception.engine.device,
+            'images received': self.intake.received,
+            'estimates': self.processed,
+            'estimates per second': f'{self.health.rate():.2f}',
+            'frame age [s]': f'{self.health.age:.3f}',
+            'scale': f'{last.scale:.4f}' if last else 'unknown',
+            'metric': bool(last and last.metric),
+            **counts,
+        }

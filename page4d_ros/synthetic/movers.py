@@ -1,0 +1,140 @@
+"""Bodies that move, and their twins that stand still: people, balls and crates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from page4d_ros.synthetic.figure import Figure, Link, gait
+from page4d_ros.synthetic.paint import Part
+from page4d_ros.synthetic.shapes import box, sphere
+from page4d_ros.synthetic.trajectory import Ground
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.synthetic.paint import Palette
+
+
+# Crates slide at the height of a rug's pile, above the floor in metres.
+RUG = 0.012
+
+
+class Track(Protocol):
+    """Where on the floor a body is at any time: Loop, Shuttle or Still."""
+
+    def at(self, t: float | NDArray) -> Ground:
+        """Position, heading and distance at times t in seconds."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """The track of a body that stays: (x, y) metres and heading in radians."""
+
+    xy: tuple[float, float]
+    heading: float
+
+    def at(self, t: float | NDArray) -> Ground:
+        """The same place at any time."""
+        zero = np.zeros_like(t, float)
+        return Ground(zero[..., None] + self.xy, zero + self.heading, zero)
+
+
+class Posture(NamedTuple):
+    """Placement of a body.
+
+    Attributes:
+        position: (3,) of the root in the world, metres.
+        rotation: of the root in the world.
+        angles: (J,) of the hinges in radians.
+    """
+
+    position: NDArray[np.float64]
+    rotation: Rotation
+    angles: NDArray[np.float64]
+
+
+class Actor(Protocol):
+    """A body with a track.
+
+    Attributes:
+        SPACE: metres that any body of the kind needs around its place.
+        track: where it is on the floor.
+        links: its rigid pieces, the root first.
+    """
+
+    SPACE: ClassVar[float]
+    track: Track
+    links: list[Link]
+
+    def posture(self, t: float) -> Posture:
+        """Placement at time t in seconds."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who walks along the track, or keeps `stance` where the track stays."""
+
+    SPACE: ClassVar[float] = 0.4
+    track: Track
+    figure: Figure
+    links: list[Link]
+    stance: NDArray[np.float64] | None = None
+
+    def posture(self, t: float) -> Posture:
+        """Placement at time t in seconds; feet follow the distance walked."""
+        ground = self.track.at(t)
+        angles = self.stance
+        if angles is None:
+            angles = gait(2 * np.pi * ground.travelled / (0.74 * self.figure.height))
+        z = self.figure.root_height(angles)
+        return Posture(np.array([*ground.xy, z]), Rotation.from_euler('z', ground.heading), angles)
+
+
+@dataclass(frozen=True)
+class Ball:
+    """A ball that rolls without slipping; it rolls along a straight track only."""
+
+    SPACE: ClassVar[float] = 0.22
+    track: Track
+    links: list[Link]
+    radius: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, palette: Palette, track: Track) -> Ball:
+        """Draw size and paint."""
+        radius = rng.uniform(0.12, cls.SPACE)
+        ball = Part(sphere(radius, tile=2 * np.pi * radius / 2), palette.fabric(rng))
+        return cls(track, [Link(-1, (0, 0, 0), None, [ball])], radius)
+
+    def posture(self, t: float) -> Posture:
+        """Placement at time t in seconds."""
+        ground = self.track.at(t)
+        roll = Rotation.from_euler('y', ground.travelled / self.radius)
+        turn = Rotation.from_euler('z', ground.heading)
+        return Posture(np.array([*ground.xy, self.radius]), turn * roll, np.empty(0))
+
+
+@dataclass(frozen=True)
+class Crate:
+    """A box that slides over the floor."""
+
+    SPACE: ClassVar[float] = 0.36
+    track: Track
+    links: list[Link]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, palette: Palette, track: Track) -> Crate:
+        """Draw size and paint."""
+        size = rng.uniform((0.3, 0.3, 0.25), (0.5, 0.5, 0.5))
+        parts = [Part(box(size, tile=0.7), palette.fabric(rng))]
+        return cls(track, [Link(-1, (0, 0, 0), None, parts)])
+
+    def posture(self, t: float) -> Posture:
+        """Placement at time t in seconds."""
+        ground = self.track.at(t)
+        turn = Rotation.from_euler('z', ground.heading)
+        return Posture(np.array([*ground.xy, RUG]), turn, np.empty(0))

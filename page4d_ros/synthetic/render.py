@@ -1,0 +1,207 @@
+"""Renders a scene into frames with exact depth, motion mask and pose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.synthetic.scene import FAR, NEAR, Scene, import_mujoco, no_opengl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+# Seeds of the sample drive.
+SAMPLE_ROOM_SEED = 1
+SAMPLE_DRIVE_SEED = 4
+
+# Time zero means "the latest" to tf, so no frame carries it.
+FIRST_STAMP_NS = 1_000_000_000
+
+# The camera sits 0.2 m ahead of and 1.2 m above the robot's base_link (x forward, y left, z up)
+# and looks forward; its own axes are optical (x right, y down, z forward).
+T_base_camera = np.array(
+    [[0.0, 0.0, 1.0, 0.2], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 1.2], [0.0, 0.0, 0.0, 1.0]]
+)
+T_base_camera.flags.writeable = False
+
+
+@dataclass(frozen=True)
+class RenderedFrame:
+    """One image with its ground truth.
+
+    Attributes:
+        stamp_ns: time of the frame in nanoseconds; a drive begins at FIRST_STAMP_NS.
+        rgb: (H, W, 3) uint8, anti-aliased.
+        depth: (H, W) float32 metres along the optical axis through the pixel's centre; every
+            pixel is finite and positive, because rooms are closed.
+        mask: (H, W) bool, whether the pixel shows a body that moves during the clip. A limb at
+            rest of somebody who walks is moving; a shadow, or a person who stands, is not.
+        T_world_camera: (4, 4) pose of the optical frame (x right, y down, z forward) in the
+            world (z up, metres).
+        camera: intrinsics; integer coordinates are the centres of pixels.
+    """
+
+    stamp_ns: int
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    T_world_camera: NDArray[np.float64]
+    camera: PinholeCamera
+
+    @property
+    def T_world_base(self) -> NDArray[np.float64]:
+        """Pose of the robot that carries the camera, (4, 4)."""
+        return self.T_world_camera @ np.linalg.inv(T_base_camera)
+
+
+def centred_camera(width: int, height: int, fov_x_deg: float = 60.0) -> PinholeCamera:
+    """Camera with square pixels and the principal point in the middle of the image."""
+    focal = width / 2 / math.tan(math.radians(fov_x_deg) / 2)
+    return PinholeCamera(width, height, focal, focal, width / 2 - 0.5, height / 2 - 0.5)
+
+
+class Renderer:
+    """Draws a scene off screen; a context manager, because OpenGL wants to be closed in order.
+
+    Args:
+        scene: what to draw.
+        camera: intrinsics of the frames.
+
+    Raises:
+        SceneError: no OpenGL that works without a display.
+    """
+
+    def __init__(self, scene: Scene, camera: PinholeCamera) -> None:
+        self._mj = import_mujoco()
+        self.scene, self.camera = scene, camera
+        width, height = 2 * camera.width, 2 * camera.height
+        visual = scene.model.vis.global_
+        visual.offwidth, visual.offheight = width, height
+        self._view = self._mj.MjvScene(scene.model, maxgeom=2 * scene.model.ngeom + 10)
+        self._option = self._mj.MjvOption()
+        try:
+            self._gl = self._mj.GLContext(width, height)
+            self._gl.make_current()
+            self._context = self._mj.MjrContext(scene.model, self._mj.mjtFontScale.mjFONTSCALE_100)
+        except Exception as error:
+            raise no_opengl(error) from error
+        self._mj.mjr_setBuffer(self._mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = self._mj.mjtDepthMap.mjDEPTH_ZEROFAR
+
+    def __enter__(self) -> Renderer:
+        """Give the renderer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Free the OpenGL context; the renderer is of no use afterwards."""
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
+    def frame(self, t: float) -> RenderedFrame:
+        """Render time t, in seconds since the start of the drive."""
+        T_world_camera = self.scene.at(t)
+        self._gl.make_current()
+        self._mj.mjv_updateScene(
+            self.scene.model,
+            self.scene.data,
+            self._option,
+            None,
+            self._mj.MjvCamera(),
+            self._mj.mjtCatBit.mjCAT_ALL,
+            self._view,
+        )
+        self._look(T_world_camera)
+        image, _ = self._draw(2, labels=False)
+        labels, depth = self._draw(1, labels=True)
+        return RenderedFrame(
+            stamp_ns=FIRST_STAMP_NS + round(t * 1e9),
+            rgb=cv2.resize(
+                image, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
+            ),
+            depth=depth,
+            mask=self._moving(labels),
+            T_world_camera=T_world_camera,
+            camera=self.camera,
+        )
+
+    def _look(self, T_world_camera: NDArray) -> None:
+        """Point both eyes of the view along the optical frame, with the camera's frustum."""
+        camera = self.camera
+        for eye in self._view.camera:
+            eye.pos = T_world_camera[:3, 3]
+            eye.forward = T_world_camera[:3, 2]
+            eye.up = -T_world_camera[:3, 1]
+            eye.frustum_near, eye.frustum_far = NEAR, FAR
+            eye.frustum_top = NEAR * (camera.cy + 0.5) / camera.fy
+            eye.frustum_bottom = NEAR * (camera.cy + 0.5 - camera.height) / camera.fy
+            eye.frustum_center = NEAR * (camera.width / 2 - camera.cx - 0.5) / camera.fx
+            eye.frustum_width = NEAR * camera.width / 2 / camera.fx
+
+    def _draw(self, scale: int, *, labels: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Picture (or labels of the geoms) and depth at a multiple of the camera's size."""
+        flags = self._mj.mjtRndFlag
+        self._view.flags[flags.mjRND_SEGMENT] = labels
+        self._view.flags[flags.mjRND_IDCOLOR] = labels
+        self._view.flags[flags.mjRND_SHADOW] = not labels
+        rect = self._mj.MjrRect(0, 0, scale * self.camera.width, scale * self.camera.height)
+        image = np.empty((rect.height, rect.width, 3), np.uint8)
+        buffer = np.empty((rect.height, rect.width), np.float32) if labels else None
+        self._mj.mjr_render(rect, self._view, self._context)
+        self._mj.mjr_readPixels(image, buffer, rect, self._context)
+        # OpenGL counts rows from the bottom; the depth buffer holds 1 at NEAR and 0 at FAR.
+        if buffer is None:
+            return np.flipud(image), None
+        depth = NEAR * FAR / (NEAR + np.flipud(buffer).astype(np.float64) * (FAR - NEAR))
+        return np.flipud(image), depth.astype(np.float32)
+
+    def _moving(self, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Whether each pixel's geom moves, from its label in the picture's channels."""
+        label = image.astype(np.int32) @ (1, 1 << 8, 1 << 16)
+        moving = np.zeros(self._view.ngeom + 1, bool)
+        for geom in self._view.geoms[: self._view.ngeom]:
+            moving[geom.segid + 1] = self.scene.moving[geom.objid]
+        return moving[label]
+
+
+def render_clip(
+    room_seed: int = SAMPLE_ROOM_SEED,
+    drive_seed: int = SAMPLE_DRIVE_SEED,
+    frames: int = 60,
+    rate_hz: float = 15.0,
+    width: int = 320,
+    height: int = 240,
+) -> Iterator[RenderedFrame]:
+    """Render the first frames of a drive, one at a time.
+
+    Args:
+        room_seed: seed of the room.
+        drive_seed: seed of the drive through it.
+        frames: how many frames.
+        rate_hz: frames per second of the drive.
+        width: image width in pixels.
+        height: image height in pixels.
+
+    Yields:
+        Frames in order of time; the same seeds give the same bits on the same machine.
+    """
+    with Renderer(Scene.draw(room_seed, drive_seed), centred_camera(width, height)) as renderer:
+        for index in range(frames):
+            yield renderer.frame(index / rate_hz)

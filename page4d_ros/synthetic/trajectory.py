@@ -1,0 +1,177 @@
+"""Smooth paths in closed form: any time can be evaluated, nothing is integrated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Height of the camera above the floor on the robot that carries it, metres.
+CAMERA_HEIGHT = 1.2
+
+
+class Wobble(NamedTuple):
+    """Band-limited noise of several channels: sines with random frequencies and phases.
+
+    Attributes:
+        amplitude: (C,) standard deviation of each channel.
+        frequency: (C, K) hertz.
+        phase: (C, K) radians.
+    """
+
+    amplitude: NDArray[np.float64]
+    frequency: NDArray[np.float64]
+    phase: NDArray[np.float64]
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, amplitude: tuple[float, ...], band: tuple[float, float]
+    ) -> Wobble:
+        """Draw four sines for each channel, with frequencies in `band` hertz."""
+        shape = (len(amplitude), 4)
+        return cls(
+            np.array(amplitude), rng.uniform(*band, shape), rng.uniform(0, 2 * np.pi, shape)
+        )
+
+    def at(self, t: float | NDArray) -> NDArray[np.float64]:
+        """Value of every channel at times t (...) in seconds, (..., C)."""
+        turns = self.frequency * np.asarray(t)[..., None, None]
+        waves = np.sin(2 * np.pi * turns + self.phase)
+        return self.amplitude * waves.sum(-1) * np.sqrt(2 / waves.shape[-1])
+
+
+class Ground(NamedTuple):
+    """Where a body is on the floor, at times of any shape (...).
+
+    Attributes:
+        xy: (..., 2) metres.
+        heading: (...) radians.
+        travelled: (...) signed metres along the track.
+    """
+
+    xy: NDArray[np.float64]
+    heading: NDArray[np.float64]
+    travelled: NDArray[np.float64]
+
+
+def direction(angle: float | NDArray) -> NDArray[np.float64]:
+    """Unit vectors (..., 2) at an angle (...) in radians from x to y."""
+    return np.stack([np.cos(angle), np.sin(angle)], -1)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Ellipse walked at a constant speed.
+
+    Attributes:
+        centre: (x, y) metres.
+        axes: half axes in metres.
+        turn: angle of the first axis in radians.
+        speed: metres per second; a negative one walks clockwise.
+        start: metres along the ellipse at time zero.
+    """
+
+    centre: tuple[float, float]
+    axes: tuple[float, float]
+    turn: float
+    speed: float
+    start: float
+
+    @cached_property
+    def _arc(self) -> tuple[NDArray, NDArray]:
+        """Angles of the ellipse and the arc length up to each."""
+        angle = np.linspace(0, 2 * np.pi, 721)
+        points = np.stack([self.axes[0] * np.cos(angle), self.axes[1] * np.sin(angle)], -1)
+        step = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        return angle, np.concatenate([[0], np.cumsum(step)])
+
+    def at(self, t: float | NDArray) -> Ground:
+        """Position and heading at times t in seconds."""
+        angle, arc = self._arc
+        travelled = self.speed * np.asarray(t)
+        a = np.interp((self.start + travelled) % arc[-1], arc, angle)
+        turn = np.stack([direction(self.turn), direction(self.turn + np.pi / 2)])  # rows: axes
+        tangent = direction(a + np.pi / 2) * self.axes @ turn * np.sign(self.speed)
+        return Ground(
+            direction(a) * self.axes @ turn + self.centre,
+            np.arctan2(tangent[..., 1], tangent[..., 0]),
+            np.abs(travelled),
+        )
+
+
+@dataclass(frozen=True)
+class Shuttle:
+    """Straight line travelled back and forth, slowing down at its ends.
+
+    Attributes:
+        centre: (x, y) metres.
+        heading: direction in radians.
+        reach: metres to either side of the centre.
+        period: seconds there and back.
+        phase: radians at time zero.
+    """
+
+    centre: tuple[float, float]
+    heading: float
+    reach: float
+    period: float
+    phase: float
+
+    def at(self, t: float | NDArray) -> Ground:
+        """Position and (constant) heading at times t in seconds."""
+        travelled = self.reach * np.sin(2 * np.pi * np.asarray(t) / self.period + self.phase)
+        xy = travelled[..., None] * direction(self.heading) + self.centre
+        return Ground(xy, np.full_like(travelled, self.heading), travelled)
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """A camera carried by hand along an arc, looking at the middle of what happens.
+
+    Attributes:
+        focus: (x, y, z) metres, the point that the view wanders about.
+        angle: where the arc's middle lies, in radians as seen from the focus.
+        sweep: half the arc in radians.
+        radius: mean distance from the focus in metres.
+        period: seconds along the arc and back.
+        phase: radians at time zero.
+        sway: slow wandering of (radius, height, gaze x, gaze y, gaze z) in metres.
+        shake: tremor of the hand, translation x, y, z in metres and rotation vector in radians.
+    """
+
+    focus: tuple[float, float, float]
+    angle: float
+    sweep: float
+    radius: float
+    period: float
+    phase: float
+    sway: Wobble
+    shake: Wobble
+
+    def position(self, t: float | NDArray) -> NDArray[np.float64]:
+        """Positions in the world at times t (...) in seconds, (..., 3) metres."""
+        t = np.asarray(t)
+        radius, height = np.moveaxis(self.sway.at(t)[..., :2], -1, 0)
+        swing = np.sin(2 * np.pi * t / self.period + self.phase)
+        xy = (self.radius + radius)[..., None] * direction(self.angle + self.sweep * swing)
+        carried = np.concatenate([xy + self.focus[:2], (CAMERA_HEIGHT + height)[..., None]], -1)
+        return carried + self.shake.at(t)[..., :3]
+
+    def at(self, t: float) -> NDArray[np.float64]:
+        """Pose T_world_camera of the optical frame (x right, y down, z forward), (4, 4)."""
+        position = self.position(t)
+        forward = np.asarray(self.focus) + self.sway.at(t)[2:] - position
+        forward /= np.linalg.norm(forward)
+        right = np.cross(forward, (0, 0, 1))
+        right /= np.linalg.norm(right)
+        look = np.stack([right, np.cross(forward, right), forward], -1)
+        pose = np.eye(4)
+        pose[:3, :3] = look @ Rotation.from_rotvec(self.shake.at(t)[3:]).as_matrix()
+        pose[:3, 3] = position
+        return pose

@@ -1,0 +1,129 @@
+"""Stand-ins whose answers are known: an engine that tells the truth, and plain messages."""
+
+import time
+from collections import deque
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+from page4d_ros.geometry.poses import transform
+from page4d_ros.geometry.sim3 import Sim3
+from page4d_ros.messages.factory import MessageFactory
+from page4d_ros.model.preprocess import image_to_network
+from page4d_ros.perception.types import Frame, WindowEstimate
+
+NS = 1_000_000_000
+CAMERA = PinholeCamera(64, 48, 50.0, 52.0, 31.0, 24.5)
+
+
+class PlainMessages(MessageFactory):
+    """Messages without any ROS: namespaces that keep what they were given."""
+
+    def __call__(self, kind, /, **fields):
+        return SimpleNamespace(type_name=kind, **fields)
+
+    def sequence(self, values):
+        return np.ascontiguousarray(values)
+
+    def fixed(self, values):
+        return np.asarray(values)
+
+
+def picture(stamp_ns, width=64, height=48):
+    """An image (height, width, 3) that differs from stamp to stamp."""
+    rng = np.random.default_rng(stamp_ns % 2**32)
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def frame(stamp_ns, camera=CAMERA, frame_id='camera', image=None):
+    taken = picture(stamp_ns) if image is None else image
+    return Frame(int(stamp_ns), frame_id, lambda: taken, camera)
+
+
+def pose_at(seconds):
+    """A smooth handheld drive: T_world_camera at a time."""
+    R = Rotation.from_euler('yxz', [0.3 * np.sin(seconds), 0.1 * np.cos(seconds), 0.02 * seconds])
+    t = (0.5 * seconds, 0.1 * np.sin(2 * seconds), 0.3 * np.cos(seconds))
+    return transform(R.as_matrix(), t)
+
+
+def room_depth(T_world_camera, camera):
+    """Depth (h, w) of a plane at z = 6 m in the world, seen from a pose."""
+    rays = camera.unproject(np.ones((camera.height, camera.width)))
+    R, t = T_world_camera[:3, :3], T_world_camera[:3, 3]
+    return (6.0 - t[2]) / (rays @ R.T)[..., 2]
+
+
+def random_gauge(rng):
+    R = Rotation.random(random_state=rng).as_matrix()
+    return Sim3(float(rng.uniform(0.3, 3.0)), R, rng.normal(size=3))
+
+
+class OracleEngine:
+    """Engine that knows the truth and tells it in a new random gauge for every window.
+
+    Args:
+        size: frames per window.
+        pose: seconds -> T_world_camera (4, 4).
+        depth: (T_world_camera, camera) -> (h, w).
+        noise: standard deviation of position (m) and of log depth.
+        delay: seconds that a step takes.
+        seed: of the gauges and the noise; None keeps the true gauge.
+    """
+
+    name = 'oracle'
+    device = torch.device('cpu')
+    trained = True
+
+    def __init__(
+        self, size=4, pose=pose_at, depth=room_depth, noise=0.0, delay=0.0, seed=0, resolution=56
+    ):
+        self.pose, self.depth, self.noise, self.delay = pose, depth, noise, delay
+        self.rng = np.random.default_rng(seed)
+        self.keep_gauge = seed is None
+        self.resolution = resolution
+        self.slots = deque(maxlen=size)
+        self.dynamic_patch = None
+        self.steps = 0
+
+    def clear(self):
+        self.slots.clear()
+
+    def push(self, frame, image):
+        height, width = image.shape[:2]
+        fit = ImageTransform.crop(width, height, self.resolution)
+        if self.slots and self.slots[-1][1] != fit:
+            self.clear()
+        self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
+
+    def step(self):
+        time.sleep(self.delay)
+        self.steps += 1
+        frames, fits, images = zip(*self.slots, strict=True)
+        fit = fits[0]
+        source = PinholeCamera(fit.source_width, fit.source_height, 50.0, 52.0, 31.0, 24.5)
+        camera = fit.camera_to_network(frames[-1].camera or source)
+        truth = [self.pose(f.stamp_ns / NS) for f in frames]
+        depth = np.stack([self.depth(T, camera) for T in truth])
+        gauge = Sim3.identity() if self.keep_gauge else random_gauge(self.rng)
+        poses = gauge.apply_to_pose(np.stack(truth))
+        poses[:, :3, 3] += gauge.scale * self.noise * self.rng.normal(size=(len(truth), 3))
+        depth = depth * gauge.scale * np.exp(self.noise * self.rng.normal(size=depth.shape))
+        h, w = fit.height // 14, fit.width // 14
+        dynamic = torch.full((len(frames), h, w), 0.1)
+        if self.dynamic_patch:
+            dynamic[:, self.dynamic_patch[0], self.dynamic_patch[1]] = 0.9
+        return WindowEstimate(
+            frames=frames,
+            transform=fit,
+            images=torch.stack(images),
+            T_gauge_camera=poses,
+            cameras=(camera,) * len(frames),
+            depth=torch.from_numpy(depth).float(),
+            confidence=torch.full(depth.shape, 0.8),
+            dynamic=dynamic,
+            seconds={'encode': 0.0, 'forward': self.delay},
+        )

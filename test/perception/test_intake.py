@@ -1,0 +1,99 @@
+import threading
+
+import pytest
+from fakes import NS, frame
+
+from page4d_ros.config import Config
+from page4d_ros.perception.intake import Intake, Restart
+
+
+def intake(**values):
+    settings = {'window.stride': 1} | {k.replace('__', '.'): v for k, v in values.items()}
+    return Intake(Config().with_values(settings))
+
+
+def test_the_newest_frame_wins():
+    gate = intake()
+    for i in range(5):
+        assert gate.offer(frame(i * NS // 10)) is None
+    assert gate.take(0).frame.stamp_ns == 4 * NS // 10
+    assert gate.take(0) is None
+    assert gate.dropped == {'stale': 4}
+    assert gate.received == 5
+
+
+def test_stride_takes_every_nth():
+    gate = intake(window__stride=3)
+    taken = [gate.offer(frame(i + 1)) is None for i in range(7)]
+    assert taken == [True, False, False, True, False, False, True]
+
+
+def test_equal_stamps_and_stragglers_are_dropped_without_a_restart():
+    gate = intake()
+    for stamp in (10, 20, 20, 15, 30):
+        gate.offer(frame(stamp))
+    assert gate.dropped['duplicate'] == 1
+    assert gate.dropped['late'] == 1
+    assert gate.generation == 0
+    assert gate.take(0).frame.stamp_ns == 30
+
+
+def test_two_older_frames_in_order_are_a_jump():
+    gate = intake()
+    for stamp in (100, 200, 20, 30):
+        gate.offer(frame(stamp))
+    assert gate.generation == 1
+    taken = gate.take(0)
+    assert (taken.frame.stamp_ns, taken.restart) == (30, Restart.WINDOW)
+
+
+@pytest.mark.parametrize(('reset', 'restart'), [(False, Restart.WINDOW), (True, Restart.POSE)])
+def test_a_large_step_back_is_a_jump_at_once(reset, restart):
+    gate = intake(odometry__reset_on_time_jump=reset)
+    gate.offer(frame(100 * NS))
+    before = gate.take(0)
+    gate.offer(frame(1 * NS))
+    taken = gate.take(0)
+    assert taken.restart is restart
+    assert before.generation != gate.generation == taken.generation
+
+
+def test_a_gap_clears_the_window():
+    gate = intake(window__max_gap=1.0)
+    gate.offer(frame(0))
+    gate.take(0)
+    gate.offer(frame(NS))
+    assert gate.take(0).restart is Restart.NONE
+    gate.offer(frame(3 * NS))
+    assert gate.take(0).restart is Restart.WINDOW
+
+
+def test_pause_refuses_and_voids():
+    gate = intake()
+    gate.offer(frame(1))
+    gate.pause(paused=True)
+    assert gate.take(0) is None
+    assert gate.offer(frame(2)) == 'paused'
+    gate.pause(paused=False)
+    assert gate.offer(frame(3)) is None
+    assert gate.generation == 2
+
+
+def test_a_stronger_restart_is_not_forgotten():
+    gate = intake()
+    gate.restart(Restart.POSE)
+    gate.restart(Restart.WINDOW)
+    gate.offer(frame(1))
+    assert gate.take(0).restart is Restart.POSE
+    gate.offer(frame(2))
+    assert gate.take(0).restart is Restart.NONE
+
+
+def test_a_waiting_worker_is_woken():
+    gate = intake()
+    results = []
+    thread = threading.Thread(target=lambda: results.append(gate.take(30)))
+    thread.start()
+    gate.offer(frame(1))
+    thread.join(10)
+    assert results[0].frame.stamp_ns == 1

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from fakes import CAMERA, NS, OracleEngine, frame, pose_at
+
+from page4d_ros.config import Config
+from page4d_ros.geometry.poses import inverse, rotation_angle, transform
+from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.pipeline import Perception
+
+STEP = NS // 10
+
+
+def drive(engine, count, config=None, start=0):
+    perception = Perception(config or Config(), engine)
+    return perception, [perception.process(frame(start + i * STEP)) for i in range(count)]
+
+
+def truth(i, start=0):
+    T_world = [pose_at((start + j * STEP) / NS) for j in (0, i)]
+    return inverse(T_world[0]) @ T_world[1]
+
+
+def test_random_gauges_chain_to_the_true_drive_up_to_scale():
+    _, estimates = drive(OracleEngine(size=4), 200)
+    last = estimates[-1].odometry.T_world_camera
+    scale = np.linalg.norm(last[:3, 3]) / np.linalg.norm(truth(199)[:3, 3])
+    for i in (1, 7, 50, 120, 199):
+        T = estimates[i].odometry.T_world_camera
+        expected = transform(truth(i)[:3, :3], scale * truth(i)[:3, 3])
+        # float32 depth is the only thing inexact here
+        np.testing.assert_allclose(T, expected, atol=1e-3 * scale * max(i, 10) / 10)
+    assert not any(e.odometry.lost or e.odometry.metric for e in estimates)
+    assert [e.odometry.restarted for e in estimates] == [True] + [False] * 199
+
+
+def test_noise_does_not_make_it_jump():
+    _, estimates = drive(OracleEngine(size=6, noise=0.01), 100)
+    positions = np.array([e.odometry.T_world_camera[:3, 3] for e in estimates])
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    assert steps.max() < 3 * np.median(steps)
+
+
+def test_depth_and_trajectory_share_one_unit():
+    """The plane that every frame sees stays where it is in the world."""
+    _, estimates = drive(OracleEngine(size=4), 30)
+    scale = estimates[0].odometry.scale
+    planes = []
+    for estimate in estimates:
+        points = estimate.camera.unproject(estimate.depth.numpy())[::6, ::6].reshape(-1, 3)
+        T = pose_at(0) @ np.eye(4)
+        world = points @ estimate.odometry.T_world_camera[:3, :3].T
+        world = (world + estimate.odometry.T_world_camera[:3, 3]) @ T[:3, :3].T
+        planes.append(np.nanmedian(world[:, 2]))
+    assert scale > 0
+    assert np.ptp(planes) < 2e-3 * np.mean(planes)
+
+
+def test_twist_is_the_velocity_in_the_cameras_axes():
+    config = Config().with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
+    _, estimates = drive(OracleEngine(size=4, seed=None), 20, config)
+    i = 12
+    ahead, behind = pose_at(i * STEP / NS), pose_at((i - 1) * STEP / NS)
+    in_camera = ahead[:3, :3].T @ (ahead[:3, 3] - behind[:3, 3]) / 0.1
+    np.testing.assert_allclose(estimates[i].odometry.twist[:3], in_camera, atol=1e-3)
+    assert estimates[i].odometry.metric
+
+
+def test_a_cleared_window_goes_on_from_the_last_pose():
+    perception, before = drive(OracleEngine(size=4), 10)
+    perception.restart(Restart.WINDOW)
+    after = perception.process(frame(100 * STEP))
+    assert after.odometry.restarted
+    assert after.window_fill == 1
+    np.testing.assert_allclose(
+        after.odometry.T_world_camera, before[-1].odometry.T_world_camera, atol=1e-9
+    )
+    np.testing.assert_array_equal(after.odometry.twist, 0)
+
+
+def test_a_reset_begins_at_identity():
+    perception, _ = drive(OracleEngine(size=4), 10)
+    perception.restart(Restart.POSE)
+    np.testing.assert_array_equal(
+        perception.process(frame(100 * STEP)).odometry.T_world_camera, np.eye(4)
+    )
+
+
+def test_another_image_size_restarts_the_window_and_keeps_the_pose():
+    perception, before = drive(OracleEngine(size=4), 5)
+    image = np.zeros((96, 96, 3), np.uint8)
+    after = perception.process(frame(99 * STEP, image=image, camera=None))
+    assert after.window_fill == 1
+    assert after.depth.shape == (56, 56)
+    assert (
+        rotation_angle(
+            before[-1].odometry.T_world_camera[:3, :3].T @ after.odometry.T_world_camera[:3, :3]
+        )
+        < 1e-6
+    )
+
+
+def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
+    broken = {7}
+
+    def pose(seconds):
+        T = pose_at(seconds).copy()
+        if round(seconds * 10) in broken:
+            T[0, 3] = np.nan
+        return T
+
+    _, estimates = drive(OracleEngine(size=1, pose=pose), 12)
+    assert [e.odometry.lost for e in estimates] == [i in broken for i in range(12)]
+    np.testing.assert_allclose(
+        estimates[8].odometry.T_world_camera, estimates[6].odometry.T_world_camera, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize('mode', ['depth', 'odometry', 'camera_height'])
+def test_metric_scale_is_found_and_frozen(mode):
+    config = Config().with_values(
+        {'scale.mode': mode, 'scale.camera_height': 1.2, 'model.resolution': 56}
+    )
+    floor = 1.2
+    down = transform(np.eye(3), np.zeros(3))
+
+    def level(seconds):
+        T = down.copy()
+        T[:3, 3] = (0.3 * np.sin(seconds), 0.0, 0.4 * seconds)
+        return T
+
+    def depth(T, camera):
+        rays = camera.unproject(np.ones((camera.height, camera.width)))
+        with np.errstate(divide='ignore'):
+            ground = np.where(rays[..., 1] > 0.02, floor / rays[..., 1], np.inf)
+        return np.minimum(ground, 30.0)
+
+    perception = Perception(config, OracleEngine(size=4, pose=level, depth=depth))
+    for i in range(40):
+        stamp = i * STEP
+        if i < 30:
+            perception.scale.feed_depth(stamp, depth(level(0), CAMERA))
+            perception.scale.feed_position(stamp, level(stamp / NS)[:3, 3])
+        last = perception.process(frame(stamp))
+    assert last.odometry.metric
+    step = last.odometry.T_world_camera[:3, 3]
+    moved = level(39 * STEP / NS)[:3, 3]
+    early = {'depth': 0.02, 'odometry': 0.12, 'camera_height': 0.03}[mode]
+    assert abs(np.linalg.norm(step) / np.linalg.norm(moved) - 1) < early
+    assert abs(np.nanmin(last.depth.numpy()) / depth(level(0), last.camera).min() - 1) < 0.03
+
+
+def test_without_a_source_the_scale_is_not_metric():
+    config = Config().with_values({'scale.mode': 'depth'})
+    _, estimates = drive(OracleEngine(size=3), 5, config)
+    assert not estimates[-1].odometry.metric

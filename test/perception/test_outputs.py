@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+import torch
+from fakes import CAMERA, NS, OracleEngine, PlainMessages, frame, picture
+
+from page4d_ros.config import Config, MaskConfig
+from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, transform
+from page4d_ros.messages.outputs import Outputs
+from page4d_ros.messages.topics import OUTPUTS
+from page4d_ros.perception.body import FORWARD, BodyFrame
+from page4d_ros.perception.clouds import POINT, cloud
+from page4d_ros.perception.dynamics import threshold
+from page4d_ros.perception.pipeline import Perception
+
+STAMP = 1_700_000_000 * NS + 999_999_999
+PLAIN = {'mask.min_area': 0, 'mask.dilate': 0, 'depth.max_range': 0.0}
+
+
+def estimate_of(image=None, camera=CAMERA, patch=(1, 2), **values):
+    config = Config().with_values(PLAIN | {k.replace('__', '.'): v for k, v in values.items()})
+    engine = OracleEngine(seed=None)
+    engine.dynamic_patch = patch
+    perception = Perception(config, engine)
+    return perception.process(frame(STAMP, camera=camera, image=image)), config
+
+
+def messages(estimate, config, wanted=lambda name: True):
+    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    return dict(outputs.messages(estimate, wanted))
+
+
+@pytest.mark.parametrize('size', [(64, 48), (48, 64), (75, 48), (30, 90)])
+def test_points_project_onto_the_pixels_they_came_from(size):
+    width, height = size
+    image = picture(1, width, height)
+    camera = PinholeCamera(width, height, 55.0, 54.0, width / 2 - 1.3, height / 2 + 0.8)
+    estimate, config = estimate_of(image, camera)
+    fit = ImageTransform.crop(width, height, 56)
+    assert (estimate.camera.width, estimate.camera.height) == (fit.width, fit.height)
+    seen = []
+    for dynamic in (False, True):
+        points = cloud(estimate, config.points, dynamic=dynamic)
+        xyz = np.stack([points['x'], points['y'], points['z']], -1).astype(float)
+        uv = estimate.camera.project(xyz)
+        column, row = np.rint(uv).astype(int).T
+        np.testing.assert_allclose(uv, np.stack([column, row], -1), atol=1e-3)
+        assert ((estimate.mask[row, column] > 0) == dynamic).all()
+        packed = points['rgb'].view(np.uint32)
+        colour = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
+        shown = (estimate.image * 255).round().permute(1, 2, 0).numpy()[row, column]
+        np.testing.assert_array_equal(colour, shown)
+        # and the same points seen by the camera itself, in its own pixels
+        np.testing.assert_allclose(
+            camera.project(xyz), fit.to_source(np.stack([column, row], -1)), atol=1e-3
+        )
+        seen.append(row * fit.width + column)
+    assert len(np.unique(np.concatenate(seen))) == fit.width * fit.height
+
+
+def test_invalid_depth_is_nowhere():
+    estimate, config = estimate_of(depth__max_range=6.2)
+    invalid = torch.isnan(estimate.depth)
+    assert 0 < int(invalid.sum()) < invalid.numel()
+    count = sum(len(cloud(estimate, config.points, dynamic=d)) for d in (False, True))
+    assert count == int((~invalid).sum())
+    everything, _ = estimate_of(depth__min_confidence=0.9)
+    assert torch.isnan(everything.depth).all()
+
+
+def test_clouds_are_thinned_evenly():
+    estimate, _ = estimate_of(patch=None)
+    config = Config().with_values({'points.max_points': 100, 'points.stride': 2}).points
+    points = cloud(estimate, config, dynamic=False)
+    assert len(points) == 100
+    assert points['y'].min() < 0 < points['y'].max()
+
+
+def test_every_output_has_the_stamp_and_frame_of_its_image():
+    estimate, config = estimate_of()
+    out = messages(estimate, config)
+    assert set(out) == {t.name for t in OUTPUTS if t.name != '~/status'} | {'/tf'}
+    for name, message in out.items():
+        head = message.header
+        assert (head.stamp.sec, head.stamp.nanosec) == (1_700_000_000, 999_999_999), name
+        expected = 'odom' if name in {'odom', 'path', '/tf'} else 'camera'
+        assert head.frame_id == expected, name
+    sizes = {
+        (out[f'{kind}/image'].width, out[f'{kind}/image'].height)
+        for kind in ('depth', 'rgb', 'mask', 'confidence')
+    }
+    sizes |= {
+        (out[f'{kind}/camera_info'].width, out[f'{kind}/camera_info'].height)
+        for kind in ('depth', 'rgb', 'mask')
+    }
+    assert len(sizes) == 1
+    assert out['depth/image'].encoding == '32FC1'
+    assert out['rgb/image'].encoding == 'rgb8'
+    assert out['mask/image'].encoding == 'mono8'
+    assert set(np.unique(out['mask/image'].data)) == {0, 255}
+    assert out['points/static'].point_step == POINT.itemsize == 20
+
+
+def test_only_what_is_wanted_is_made():
+    estimate, config = estimate_of()
+    out = messages(estimate, config, wanted=lambda name: name == 'mask/image')
+    assert set(out) == {'odom', '/tf', 'mask/image'}
+
+
+def test_sixteen_bit_depth_is_millimetres():
+    estimate, config = estimate_of(depth__encoding='16UC1', depth__max_range=6.2)
+    message = messages(estimate, config)['depth/image']
+    assert message.encoding == '16UC1'
+    depth = np.frombuffer(message.data, np.uint16).reshape(message.height, message.width)
+    invalid = np.isnan(estimate.depth.numpy())
+    assert (depth[invalid] == 0).all()
+    np.testing.assert_allclose(depth[~invalid], estimate.depth.numpy()[~invalid] * 1000, atol=0.51)
+
+
+def test_camera_info_of_another_size_is_not_used():
+    estimate, _ = estimate_of(image=picture(1, 80, 60), camera=CAMERA)
+    assert not estimate.calibrated
+
+
+def test_clouds_keep_their_rate():
+    config = Config().with_values(PLAIN | {'points.rate': 10.0})
+    perception = Perception(config, OracleEngine())
+    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    count = sum(
+        'points/static' in dict(outputs.messages(perception.process(frame(i * NS // 30)), bool))
+        for i in range(31)
+    )
+    assert 10 <= count <= 11
+
+
+def test_a_body_starts_at_identity_and_moves_in_rep103_axes():
+    frames = Config().frames
+    body = BodyFrame(frames)
+    body.mount(transform(R_BODY_OPTICAL, (0.2, 0.0, 1.2)))
+    np.testing.assert_allclose(body.pose(np.eye(4)), np.eye(4), atol=1e-12)
+    ahead = transform(np.eye(3), (0, 0, 1.0))  # one metre along the optical axis
+    np.testing.assert_allclose(body.pose(ahead)[:3, 3], [1, 0, 0], atol=1e-12)
+    right = transform(np.eye(3), (1.0, 0, 0))
+    np.testing.assert_allclose(body.pose(right)[:3, 3], [0, -1, 0], atol=1e-12)
+    assert body.child('camera') == 'base_link'
+    np.testing.assert_allclose(body.up, [0, -1, 0], atol=1e-12)
+
+
+def test_turning_on_the_spot_moves_the_camera_and_not_the_base():
+    mount = transform(R_BODY_OPTICAL, (0.3, 0.0, 0.0))
+    body = BodyFrame(Config().frames)
+    body.mount(mount)
+    rate = np.array([0, 0, 0, 0, 0, 0.5])
+    # velocity of the camera that is carried around: v = w x r, in its own axes
+    camera_linear = R_BODY_OPTICAL.T @ np.cross(rate[3:], mount[:3, 3])
+    camera_angular = R_BODY_OPTICAL.T @ rate[3:]
+    np.testing.assert_allclose(
+        body.twist(np.concatenate([camera_linear, camera_angular])), rate, atol=1e-12
+    )
+
+
+def test_a_mount_that_comes_late_makes_no_jump():
+    body = BodyFrame(Config().frames)
+    moved = transform(np.eye(3), (0.1, 0.2, 1.0))
+    before = body.pose(moved).copy()
+    body.mount(transform(R_BODY_OPTICAL, (0.5, 0.1, 1.0)), moved)
+    np.testing.assert_allclose(body.pose(moved), before, atol=1e-12)
+
+
+def test_egocentric_tracks_the_camera_in_body_axes():
+    body = BodyFrame(Config().with_values({'frames.base': ''}).frames)
+    np.testing.assert_allclose(body.pose(np.eye(4)), FORWARD)
+    ahead = body.pose(transform(np.eye(3), (0, 0, 2.0)))
+    np.testing.assert_allclose(ahead[:3, 3], [2, 0, 0], atol=1e-12)
+    assert body.child('camera') == 'camera'
+
+
+def test_inverted_tf_has_odom_as_the_child():
+    estimate, config = estimate_of(frames__invert_tf=True)
+    out = messages(estimate, config)
+    assert out['/tf'].header.frame_id == 'base_link'
+    assert out['/tf'].child_frame_id == 'odom'
+    assert out['odom'].header.frame_id == 'odom'
+    np.testing.assert_allclose(inverse(np.eye(4)), np.eye(4))
+
+
+def test_tf_never_goes_back_in_time():
+    config = Config().with_values(PLAIN)
+    perception = Perception(config, OracleEngine())
+    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    sent = [
+        '/tf' in dict(outputs.messages(perception.process(frame(s)), bool)) for s in (5, 9, 9, 7)
+    ]
+    assert sent == [True, True, False, False]
+    outputs.restart()
+    assert '/tf' in dict(outputs.messages(perception.process(frame(3)), bool))
+
+
+def test_a_lost_frame_is_marked_as_rtabmap_expects():
+    config = Config().with_values(PLAIN | {'odometry.publish_when_lost': True})
+    engine = OracleEngine(pose=lambda _s: np.full((4, 4), np.nan))
+    lost = Perception(config, engine).process(frame(1))
+    out = messages(lost, config)
+    assert '/tf' not in out
+    assert 'path' not in out
+    assert out['odom'].pose.pose.orientation.w == 0
+    assert out['odom'].pose.covariance[0] == 9999
+    assert 'mask/image' in out
+    assert 'odom' not in messages(lost, Config())
+
+
+def test_mask_threshold_specks_and_growth():
+    probability = np.zeros((60, 80), np.float32)
+    probability[10:30, 10:30] = 0.9
+    probability[50, 70] = 0.9
+    mask = threshold(probability, MaskConfig(threshold=0.5, dilate=0, min_area=10))
+    assert (mask > 0).sum() == 400
+    grown = threshold(probability, MaskConfig(threshold=0.5, dilate=2, min_area=10))
+    assert (grown > 0).sum() > 400
+    assert grown[50, 70] == 0
+    otsu = threshold(probability * 0.4, MaskConfig(threshold=-1.0, dilate=0, min_area=0))
+    assert (otsu > 0).sum() == 401

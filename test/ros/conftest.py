@@ -1,0 +1,107 @@
+"""A real ROS 2 graph for the tests: rclpy and DDS on this machine only, in a domain of its own."""
+
+import contextlib
+import importlib.util
+import os
+import threading
+import time
+
+import pytest
+
+os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
+os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
+os.environ.setdefault('ROS_DOMAIN_ID', str(30 + os.getpid() % 70))
+
+NEEDED = ('rclpy', 'sensor_msgs.msg', 'nav_msgs.msg', 'tf2_msgs.msg', 'page4d_ros.msg')
+
+
+def missing():
+    """Name of the first ROS module that is not there, or None."""
+    parents = (name.split('.')[0] for name in NEEDED)
+    absent = [p for p in parents if importlib.util.find_spec(p) is None]
+    absent += [n for n in NEEDED if not absent and importlib.util.find_spec(n) is None]
+    return next(iter(absent), None)
+
+
+def pytest_collection_modifyitems(items):
+    absent = missing()
+    if absent:
+        reason = (
+            f'{absent} is not installed: source a ROS 2 workspace with page4d_ros, or make test'
+        )
+        for item in items:
+            if '/test/ros/' in str(item.path):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+class Graph:
+    """An executor in a thread, a node for the test itself, and patience."""
+
+    def __init__(self):
+        import rclpy
+        from rclpy.context import Context
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.context = Context()
+        rclpy.init(context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.nodes = []
+        self.node = self.add(rclpy.create_node('tester', context=self.context))
+        self.received = {}
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self):
+        from rclpy.executors import ExternalShutdownException
+
+        with contextlib.suppress(ExternalShutdownException):
+            self.executor.spin()
+
+    def add(self, node):
+        self.executor.add_node(node)
+        self.nodes.append(node)
+        return node
+
+    def listen(self, kind, topic, **qos):
+        from rclpy.qos import QoSProfile
+
+        got = self.received.setdefault(topic, [])
+        profile = QoSProfile(**({'depth': 200} | qos))
+        self.node.create_subscription(kind, topic, got.append, profile)
+        return got
+
+    @staticmethod
+    def until(condition, timeout=20.0, what='the condition'):
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if condition():
+                return
+            time.sleep(0.01)
+        raise AssertionError(f'{what} did not come true within {timeout} s')
+
+    def call(self, kind, name, request, timeout=20.0):
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(timeout), name
+        future = client.call_async(request)
+        self.until(future.done, timeout, name)
+        return future.result()
+
+    def close(self):
+        import rclpy
+
+        for node in self.nodes:
+            session = getattr(node, 'session', None)
+            if session is not None:
+                session.stop()
+        rclpy.try_shutdown(context=self.context)
+        self._thread.join(5)
+        for node in self.nodes:
+            node.destroy_node()
+
+
+@pytest.fixture
+def graph():
+    graph = Graph()
+    yield graph
+    graph.close()

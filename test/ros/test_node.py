@@ -1,0 +1,479 @@
+"""The lifecycle node on a real graph, with an engine that tells the truth."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+from fakes import CAMERA, NS, OracleEngine, picture, pose_at
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
+
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry, Path
+from rcl_interfaces.srv import SetParameters
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+
+from page4d_ros.errors import CheckpointError
+from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, transform
+from page4d_ros.messages import encode
+from page4d_ros.msg import PerceptionStatus
+from page4d_ros.perception.pipeline import Perception
+from page4d_ros.ros.compat import RosMessages
+from page4d_ros.ros.node import Page4dNode
+
+MAKE = RosMessages()
+MOUNT = transform(R_BODY_OPTICAL, (0.2, 0.0, 1.2))
+STEP = NS // 10
+START = 1_700_000_000 * NS + 999_999_999
+IMAGES = ('depth/image', 'rgb/image', 'mask/image', 'confidence/image')
+INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
+CLOUDS = ('points/static', 'points/dynamic')
+DEFAULTS = {
+    'window.stride': 1,
+    'window.size': 3,
+    'frames.tf_timeout': 0.0,
+    'points.rate': 0.0,
+    'mask.min_area': 0,
+    'mask.dilate': 0,
+}
+
+
+def truthful(**kwargs):
+    return OracleEngine(size=DEFAULTS['window.size'], seed=None, **kwargs)
+
+
+class Robot:
+    """The node under test, and a camera in front of it."""
+
+    def __init__(self, graph, engine=None, activate=True, **values):
+        import rclpy
+
+        self.graph = graph
+        self.engine = engine or truthful()
+        self.engine.dynamic_patch = (1, 2)
+        settings = DEFAULTS | {k.replace('__', '.'): v for k, v in values.items()}
+        self.node = graph.add(
+            Page4dNode(
+                build=lambda config: Perception(config, self.engine),
+                context=graph.context,
+                parameter_overrides=[Parameter(k, value=v) for k, v in settings.items()],
+            )
+        )
+        qos = QoSProfile(depth=100)
+        self.images = graph.node.create_publisher(Image, 'image', qos)
+        self.infos = graph.node.create_publisher(CameraInfo, 'camera_info', qos)
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.static = graph.node.create_publisher(TFMessage, '/tf_static', latched)
+        self.status = graph.listen(PerceptionStatus, 'page4d/status')
+        assert rclpy.ok(context=graph.context)
+        if activate:
+            assert self.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            assert self.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+            graph.until(lambda: self.images.get_subscription_count() > 0, what='subscription')
+            graph.until(lambda: self.infos.get_subscription_count() > 0, what='subscription')
+            status_topic = self.node.session._publishers['~/status']
+            graph.until(lambda: status_topic.get_subscription_count() > 0, what='status listener')
+
+    def mount(self):
+        head = encode.header(MAKE, 0, 'base_link')
+        item = encode.transform_stamped(MAKE, head, 'camera', MOUNT)
+        assert isinstance(item, TransformStamped)
+        self.static.publish(TFMessage(transforms=[item]))
+        listener = self.node.session._listener
+        self.graph.until(lambda: listener.lookup('base_link', 'camera') is not None, what='tf')
+
+    def calibrate(self, camera=CAMERA):
+        message = encode.camera_info(MAKE, encode.header(MAKE, 0, 'camera'), camera)
+        self.infos.publish(message)
+        session = self.node.session
+        self.graph.until(lambda: session.reader.calibration is not None, what='calibration')
+
+    def image(self, stamp_ns, array=None, frame_id='camera'):
+        array = picture(stamp_ns) if array is None else array
+        return encode.image(MAKE, encode.header(MAKE, stamp_ns, frame_id), array)
+
+    def show(self, stamp_ns, **kwargs):
+        """Publish one image and wait for its estimate."""
+        self.images.publish(self.image(stamp_ns, **kwargs))
+        self.wait_for(stamp_ns)
+
+    def wait_for(self, stamp_ns):
+        self.graph.until(
+            lambda: any(stamp_of(s) == stamp_ns for s in self.status), what=f'estimate {stamp_ns}'
+        )
+
+    def dropped(self, reason):
+        return self.node.session.intake.dropped[reason]
+
+
+def stamp_of(message):
+    return message.header.stamp.sec * NS + message.header.stamp.nanosec
+
+
+def listen_to_all(graph):
+    kinds = dict.fromkeys(IMAGES, Image) | dict.fromkeys(INFOS, CameraInfo)
+    kinds |= dict.fromkeys(CLOUDS, PointCloud2) | {'odom': Odometry, 'path': Path}
+    return {name: graph.listen(kind, name) for name, kind in kinds.items()} | {
+        '/tf': graph.listen(TFMessage, '/tf')
+    }
+
+
+def points_of(message):
+    data = np.frombuffer(message.data, np.float32).reshape(-1, message.point_step // 4)
+    return data[:, :3].astype(float)
+
+
+def test_every_output_carries_the_exact_stamp_of_its_image(graph):
+    got = listen_to_all(graph)
+    robot = Robot(graph)
+    robot.mount()
+    robot.calibrate()
+    stamps = [START + i * STEP for i in range(4)]
+    for stamp in stamps:
+        robot.show(stamp)
+    for name, messages in got.items():
+        graph.until(lambda m=messages: len(m) >= 4, what=name)
+        heads = [m.transforms[0] if name == '/tf' else m for m in messages]
+        assert [stamp_of(m) for m in heads] == stamps, name
+        expected = 'odom' if name in {'odom', 'path', '/tf'} else 'camera'
+        assert {m.header.frame_id for m in heads} == {expected}, name
+    sizes = {(got[name][0].width, got[name][0].height) for name in (*IMAGES, *INFOS)}
+    assert sizes == {(56, 42)}
+    assert [len(m.poses) for m in got['path']] == [1, 2, 3, 4]
+    last = robot.status[-1]
+    assert (last.state, last.window_fill, last.window_size) == (PerceptionStatus.TRACKING, 3, 3)
+    assert (last.received, last.processed, last.dropped) == (4, 4, 0)
+    assert last.calibrated
+    assert last.checkpoint == 'oracle'
+    assert not last.metric
+
+
+def test_odom_is_the_base_in_rep103_axes(graph):
+    got = listen_to_all(graph)
+    robot = Robot(graph, scale__mode='fixed')
+    robot.mount()
+    for i in range(6):
+        robot.show(START + i * STEP)
+    graph.until(lambda: len(got['odom']) == 6)
+    graph.until(lambda: len(got['/tf']) == 6)
+    T = [pose_at((START + i * STEP) / NS) for i in (0, 5)]
+    expected = MOUNT @ inverse(T[0]) @ T[1] @ inverse(MOUNT)
+    for name in ('odom', '/tf'):
+        if name == 'odom':
+            at, q = got[name][-1].pose.pose.position, got[name][-1].pose.pose.orientation
+            assert got[name][-1].child_frame_id == 'base_link'
+        else:
+            item = got[name][-1].transforms[0]
+            at, q = item.transform.translation, item.transform.rotation
+            assert item.child_frame_id == 'base_link'
+        np.testing.assert_allclose([at.x, at.y, at.z], expected[:3, 3], atol=2e-3)
+        assert abs(np.linalg.norm([q.x, q.y, q.z, q.w]) - 1) < 1e-9
+    covariance = np.array(got['odom'][-1].pose.covariance).reshape(6, 6)
+    np.testing.assert_allclose(np.diag(covariance), [0.05] * 3 + [0.02] * 3)
+    assert robot.status[-1].metric
+
+
+@pytest.mark.parametrize('size', [(64, 48), (48, 64)])
+def test_published_points_land_on_published_pixels(graph, size):
+    got = listen_to_all(graph)
+    robot = Robot(graph)
+    width, height = size
+    camera = type(CAMERA)(width, height, 55.0, 54.0, width / 2 - 1.3, height / 2 + 0.8)
+    robot.calibrate(camera)
+    robot.show(START, array=picture(1, width, height))
+    graph.until(lambda: all(got[name] for name in (*IMAGES, *INFOS, *CLOUDS)))
+    info, rgb = got['depth/camera_info'][0], got['rgb/image'][0]
+    K = np.array(info.k).reshape(3, 3)
+    colours = np.frombuffer(rgb.data, np.uint8).reshape(rgb.height, rgb.width, 3)
+    mask = np.frombuffer(got['mask/image'][0].data, np.uint8).reshape(rgb.height, rgb.width)
+    total = 0
+    for name in CLOUDS:
+        cloud = got[name][0]
+        assert cloud.is_dense
+        assert (cloud.height, cloud.width) == (1, len(cloud.data) // cloud.point_step)
+        uv = points_of(cloud) @ K.T
+        uv = uv[:, :2] / uv[:, 2:]
+        column, row = np.rint(uv).astype(int).T
+        assert np.abs(uv - np.stack([column, row], -1)).max() < 1e-2
+        assert set(np.unique(mask[row, column])) == {0 if name == 'points/static' else 255}
+        packed = np.frombuffer(cloud.data, np.uint32).reshape(-1, 5)[:, 3]
+        shown = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
+        np.testing.assert_array_equal(shown, colours[row, column])
+        total += len(uv)
+    assert total == rgb.width * rgb.height
+
+
+def test_without_calibration_the_networks_intrinsics_are_used_and_reported(graph):
+    robot = Robot(graph)
+    robot.show(START)
+    assert not robot.status[-1].calibrated
+
+
+def test_both_kinds_of_subscriber_receive(graph):
+    reliable = graph.listen(Image, 'depth/image', reliability=ReliabilityPolicy.RELIABLE)
+    sensor = graph.listen(Image, 'mask/image', reliability=ReliabilityPolicy.BEST_EFFORT)
+    robot = Robot(graph)
+    robot.show(START)
+    graph.until(lambda: reliable and sensor)
+
+
+def test_nothing_is_computed_for_nobody(graph):
+    robot = Robot(graph)
+    robot.show(START)
+    names = [name for name in robot.node.session._publishers if robot.node.session._wanted(name)]
+    assert set(names) == {'odom', '~/status'}
+
+
+def test_malformed_images_are_counted_and_the_stream_goes_on(graph):
+    robot = Robot(graph)
+    good = START
+    robot.show(good)
+    broken = [robot.image(good + i + 1) for i in range(6)]
+    broken[0].encoding = 'yuv444p10'
+    broken[1].step = 3
+    broken[2].data = broken[2].data[:100]
+    broken[3].width = 0
+    broken[4].height = 4_000_000_000
+    broken[5].encoding = 'bgra8'
+    for count, message in enumerate(broken, 1):
+        robot.images.publish(message)
+        graph.until(lambda n=count: robot.dropped('malformed') == n, what=f'drop {count}')
+    robot.show(good + STEP)
+    assert robot.status[-1].dropped == 6
+    assert robot.status[-1].window_fill == 2
+
+
+def test_equal_and_older_stamps_are_dropped(graph):
+    robot = Robot(graph)
+    for i in range(3):
+        robot.show(START + i * STEP)
+    robot.images.publish(robot.image(START + 2 * STEP))
+    robot.images.publish(robot.image(START + STEP))
+    graph.until(lambda: robot.dropped('late') == robot.dropped('duplicate') == 1)
+    robot.show(START + 3 * STEP)
+    assert robot.status[-1].window_fill == 3
+
+
+def test_a_bag_that_loops_three_times(graph):
+    transforms = graph.listen(TFMessage, '/tf')
+    robot = Robot(graph)
+    robot.mount()
+    first = robot.node.session.intake.generation
+    for loop in range(3):
+        for i in range(20):
+            robot.images.publish(robot.image(START + i * STEP + loop))
+            time.sleep(0.02)
+        robot.wait_for(START + 19 * STEP + loop)
+        assert robot.node.session.intake.generation == first + loop
+    stamps = [stamp_of(m.transforms[0]) for m in transforms]
+    assert sum(b <= a for a, b in itertools.pairwise(stamps)) == 2
+    assert not robot.node.session.health.error
+
+
+def test_resolution_may_change_in_mid_stream(graph):
+    images = graph.listen(Image, 'depth/image')
+    robot = Robot(graph)
+    robot.show(START)
+    robot.show(START + STEP, array=picture(5, 48, 96))
+    robot.show(START + 2 * STEP, array=picture(6, 48, 96))
+    assert [s.window_fill for s in robot.status] == [1, 1, 2]
+    graph.until(lambda: len(images) == 3)
+    assert images[-1].height == 56
+
+
+def test_nan_in_camera_info_is_not_used(graph):
+    robot = Robot(graph)
+    bad = encode.camera_info(MAKE, encode.header(MAKE, 0, 'camera'), CAMERA)
+    bad.k = np.full(9, np.nan)
+    robot.infos.publish(bad)
+    robot.show(START)
+    assert not robot.status[-1].calibrated
+    robot.calibrate()
+    robot.show(START + STEP)
+    assert robot.status[-1].calibrated
+
+
+@pytest.mark.parametrize(('given', 'used'), [('', 'camera_optical_frame'), ('/camera', 'camera')])
+def test_odd_frame_ids(graph, given, used):
+    depth = graph.listen(Image, 'depth/image')
+    robot = Robot(graph)
+    robot.show(START, frame_id=given)
+    graph.until(lambda: depth)
+    assert depth[0].header.frame_id == used
+
+
+def test_compressed_images(graph):
+    import cv2
+
+    robot = Robot(graph, input__transport='compressed', activate=False)
+    publisher = graph.node.create_publisher(CompressedImage, 'image/compressed', 10)
+    robot.node.trigger_configure()
+    robot.node.trigger_activate()
+    graph.until(lambda: publisher.get_subscription_count() > 0)
+    graph.until(lambda: robot.node.session._publishers['~/status'].get_subscription_count() > 0)
+    _, jpeg = cv2.imencode('.jpg', picture(1))
+    for stamp, data in ((START, jpeg), (START + 1, jpeg[:40]), (START + STEP, jpeg)):
+        message = CompressedImage(format='jpeg', data=data.tobytes())
+        message.header = encode.header(MAKE, stamp, 'camera')
+        publisher.publish(message)
+        time.sleep(0.1)
+    robot.wait_for(START + STEP)
+    assert robot.dropped('malformed') == 1
+
+
+def test_reset_begins_a_new_map(graph):
+    odometry = graph.listen(Odometry, 'odom')
+    robot = Robot(graph)
+    robot.mount()
+    for i in range(3):
+        robot.show(START + i * STEP)
+    assert graph.call(Trigger, 'page4d/reset', Trigger.Request()).success
+    robot.show(START + 3 * STEP)
+    graph.until(lambda: len(odometry) == 4)
+    last = odometry[-1].pose.pose
+    assert abs(odometry[-2].pose.pose.position.x) > 1e-3
+    at = (last.position.x, last.position.y, last.position.z, last.orientation.w)
+    np.testing.assert_allclose(at, (0, 0, 0, 1), atol=1e-9)
+
+
+def test_a_reset_voids_what_is_in_flight(graph):
+    robot = Robot(graph, engine=truthful(delay=0.5))
+    robot.images.publish(robot.image(START))
+    graph.until(lambda: robot.engine.slots, what='the step to begin')
+    graph.call(Trigger, 'page4d/reset', Trigger.Request())
+    graph.until(lambda: robot.dropped('void') == 1)
+    assert not robot.status
+    robot.show(START + STEP)
+
+
+def test_pause_and_resume(graph):
+    robot = Robot(graph)
+    robot.show(START)
+    assert graph.call(SetBool, 'page4d/pause', SetBool.Request(data=True)).success
+    graph.until(lambda: robot.status[-1].state == PerceptionStatus.PAUSED)
+    robot.images.publish(robot.image(START + STEP))
+    graph.until(lambda: robot.dropped('paused') == 1)
+    graph.call(SetBool, 'page4d/pause', SetBool.Request(data=False))
+    robot.show(START + 2 * STEP)
+
+
+def test_stale_frames_are_never_worked_on(graph):
+    robot = Robot(graph, engine=truthful(delay=0.3))
+    for i in range(20):
+        robot.images.publish(robot.image(START + i * STEP))
+        time.sleep(0.02)
+    robot.wait_for(START + 19 * STEP)
+    assert robot.engine.steps < 6
+    assert robot.dropped('stale') == 20 - robot.engine.steps
+
+
+def test_a_failing_engine_is_reported_and_survived(graph):
+    robot = Robot(graph)
+    working = robot.engine.step
+    robot.engine.step = lambda: 1 / 0
+    robot.images.publish(robot.image(START))
+    graph.until(lambda: robot.dropped('failed') == 1)
+    assert 'ZeroDivisionError' in robot.node.session.health.error
+    robot.engine.step = working
+    robot.show(START + STEP)
+    assert not robot.node.session.health.error
+
+
+def test_parameters_change_at_run_time_only_where_they_may(graph):
+    masks = graph.listen(Image, 'mask/image')
+    robot = Robot(graph)
+    robot.show(START)
+
+    def change(name, value):
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        return graph.call(SetParameters, 'page4d/set_parameters', request).results[0]
+
+    assert change('mask.threshold', 0.95).successful
+    robot.show(START + STEP)
+    graph.until(lambda: len(masks) == 2)
+    assert [bool(np.any(m.data)) for m in masks] == [True, False]
+    refused = change('window.size', 5)
+    assert not refused.successful
+    assert 'fixed while the node is configured' in refused.reason
+    assert not change('mask.threshold', 7.0).successful
+    assert 'expected float' in change('mask.threshold', 'high').reason
+    assert change('points.rate', 5).successful
+
+
+def test_every_parameter_is_described(graph):
+    from page4d_ros.config import settings
+
+    robot = Robot(graph, activate=False)
+    for name, leaf in settings():
+        described = robot.node.describe_parameter(name)
+        assert described.description == leaf.metadata['setting'].doc
+
+
+def test_a_wrong_checkpoint_fails_configure_and_the_node_lives(graph):
+    def refuse(_config):
+        raise CheckpointError('weights.pt: no such file')
+
+    node = graph.add(Page4dNode(build=refuse, context=graph.context))
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    node._build = lambda config: Perception(config, OracleEngine())
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+
+
+def test_the_whole_lifecycle_twice(graph):
+    robot = Robot(graph)
+    for i in range(2):
+        robot.show(START + i * STEP)
+        assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+        assert robot.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        assert robot.node.session is None
+        assert robot.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert robot.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        graph.until(lambda: robot.images.get_subscription_count() == 1)
+        status = robot.node.session._publishers['~/status']
+        graph.until(lambda p=status: p.get_subscription_count() == 1)
+
+
+def test_egocentric_mode_needs_no_tf(graph):
+    odometry = graph.listen(Odometry, 'odom')
+    robot = Robot(graph, frames__base='')
+    robot.show(START)
+    graph.until(lambda: odometry)
+    assert odometry[0].child_frame_id == 'camera'
+    q = odometry[0].pose.pose.orientation
+    np.testing.assert_allclose([q.x, q.y, q.z, q.w], [-0.5, 0.5, -0.5, 0.5], atol=1e-9)
+
+
+def test_scale_from_a_depth_camera(graph):
+    robot = Robot(graph, scale__mode='depth')
+    publisher = graph.node.create_publisher(Image, 'scale/depth', 10)
+    graph.until(lambda: publisher.get_subscription_count() > 0)
+    T = pose_at(START / NS)
+    depth = 2.0 * robot.engine.depth(T, CAMERA).astype(np.float32)
+    publisher.publish(robot.image(START, array=depth))
+    graph.until(lambda: robot.node.session.perception.scale._depths, what='depth')
+    robot.calibrate()
+    robot.show(START)
+    assert robot.status[-1].metric
+    assert abs(robot.status[-1].scale - 2.0) < 0.05
+
+
+def test_diagnostics_name_the_state(graph):
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+    got = graph.listen(DiagnosticArray, '/diagnostics')
+    robot = Robot(graph)
+    robot.engine.trained = False
+    robot.show(START)
+    graph.until(lambda: any('untrained' in m.status[0].message for m in got))
+    last = next(m.status[0] for m in got if 'untrained' in m.status[0].message)
+    assert last.level == DiagnosticStatus.WARN
+    assert {'checkpoint', 'device', 'scale', 'metric'} <= {v.key for v in last.values}

@@ -1,0 +1,66 @@
+"""Imports point one way, and the package itself stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'page4d_ros'
+# room -> rooms and modules of ours that it may import
+ALLOWED = {
+    'errors': set(),
+    'config': {'errors'},
+    'geometry': {'errors'},
+    'model': {'errors', 'geometry'},
+    'perception': {'errors', 'config', 'geometry', 'model'},
+    'messages': {'errors', 'config', 'geometry', 'perception'},
+    'synthetic': {'errors', 'geometry'},
+}
+ROS = {'rclpy', 'rosbags', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'launch'}
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f'{node.module}.{name.name}' for name in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def files_of(room):
+    folder = PACKAGE / room
+    return [PACKAGE / f'{room}.py'] if not folder.is_dir() else sorted(folder.rglob('*.py'))
+
+
+@pytest.mark.parametrize('room', ALLOWED)
+def test_rooms_import_only_what_lies_below_them(room):
+    for path in files_of(room):
+        for name in imports_of(path):
+            parts = name.split('.')
+            assert parts[0] not in ROS, f'{path.name} imports {name}'
+            if parts[0] == 'page4d_ros' and len(parts) > 1 and parts[1] != room:
+                assert parts[1] in ALLOWED[room], f'{room}/{path.name} imports {name}'
+
+
+def test_only_the_ros_room_imports_rclpy():
+    for path in PACKAGE.rglob('*.py'):
+        if 'ros' not in path.relative_to(PACKAGE).parts[:1]:
+            assert not any(name.split('.')[0] == 'rclpy' for name in imports_of(path)), path
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = {'torch', 'rclpy', 'cv2', 'numpy'}
+    code = f'import sys, page4d_ros; print(sorted({heavy} & set(sys.modules)))'
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == '[]'
+
+
+def test_versions_agree():
+    import page4d_ros
+
+    root = PACKAGE.parent
+    assert f'<version>{page4d_ros.__version__}</version>' in (root / 'package.xml').read_text()
+    assert f"version='{page4d_ros.__version__}'" in (root / 'setup.py').read_text()
