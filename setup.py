@@ -31,7 +31,7 @@ setup(
         'typer',
     ],
     extras_require={
-        'scenes': ['mujoco>=3.2'],
+        'scenes': ['mujoco>=3.3.3'],
         'report': ['evo', 'matplotlib'],
         'test': ['pytest', 'ruff'],
     },

@@ -1,0 +1,20 @@
+# Two commands do everything on a fresh machine: make demo, make test.
+SHELL := /bin/bash
+DEMO ?= demo
+
+.PHONY: demo test lint setup clean
+
+setup:
+	@bash scripts/setup.sh
+
+demo: setup
+	@source .ws/env.sh && page4d demo --output "$(DEMO)"
+
+test: setup
+	@source .ws/env.sh && python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	@source .ws/env.sh && ruff check . && ruff format --check .
+
+clean:
+	rm -rf .venv .ws demo

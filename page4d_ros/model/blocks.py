@@ -1,0 +1,136 @@
+"""The transformer block that encoder, aggregator and camera head share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from page4d_ros.model.rope import Rope, apply_rope
+
+
+class SpecialTokenBias(NamedTuple):
+    """Additive attention bias that only the special tokens' query rows see.
+
+    Attributes:
+        logits: bias on each key, (B, N) with N = frames * P.
+        frames: frames S in the sequence.
+        specials: special tokens at the head of each frame's P tokens.
+    """
+
+    logits: Tensor
+    frames: int
+    specials: int
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, with normalised and rotated queries and keys where asked."""
+
+    def __init__(self, dim: int, heads: int, *, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.q_norm = nn.LayerNorm(dim // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(dim // heads) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(dim, dim)
+
+    def project(self, x: Tensor, rope: Rope | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of tokens x (B, N, C), each (B, heads, N, D)."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, N, 3, heads, D]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            cos, sin = (table.to(q.dtype) for table in rope)
+            q, k = apply_rope(q, (cos, sin)), apply_rope(k, (cos, sin))
+        return q, k, v
+
+    def forward(
+        self, x: Tensor, rope: Rope | None = None, bias: SpecialTokenBias | None = None
+    ) -> Tensor:
+        """Attend within each sequence of x, (B, N, C)."""
+        q, k, v = self.project(x, rope)
+        y = (
+            functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        )  # [B, N, C]
+        if bias is not None:
+            y = replace_special_rows(y, q, k, v, bias)
+        return self.proj(y)
+
+
+def replace_special_rows(
+    y: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: SpecialTokenBias
+) -> Tensor:
+    """Attend again for the special tokens, with the bias added to their logits.
+
+    They are few, so this is cheaper than a bias in the attention of all rows, which would leave
+    the fused kernels or widen the heads (PAGE-4D, equation 6; the same numbers).
+
+    Args:
+        y: attention without bias, (B, N, C).
+        q: queries, (B, heads, N, D).
+        k: keys of the same shape.
+        v: values of the same shape.
+        bias: the bias on the N keys.
+    """
+    rows = q.unflatten(2, (bias.frames, -1))[:, :, :, : bias.specials]  # [B, heads, S, 5, D]
+    logits = bias.logits[:, None, None].to(q.dtype)  # [B, 1, 1, N]
+    special = functional.scaled_dot_product_attention(rows.flatten(2, 3), k, v, attn_mask=logits)
+    special = special.transpose(1, 2).flatten(2).unflatten(1, (bias.frames, -1))  # [B, S, 5, C]
+    patches = y.unflatten(1, (bias.frames, -1))[:, :, bias.specials :]
+    return torch.cat([special, patches], dim=2).flatten(1, 2)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between."""
+
+    def __init__(self, dim: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., dim) to (..., out)."""
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
+class LayerScale(nn.Module):
+    """A learnt gain per channel of a residual branch."""
+
+    def __init__(self, dim: int, init: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x (..., dim)."""
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP, each added through a LayerScale."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        mlp_ratio: float,
+        layer_scale_init: float,
+        norm_eps: float = 1e-5,
+        qk_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = Attention(dim, heads, qk_norm=qk_norm)
+        self.ls1 = LayerScale(dim, layer_scale_init)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), dim)
+        self.ls2 = LayerScale(dim, layer_scale_init)
+
+    def forward(
+        self, x: Tensor, rope: Rope | None = None, bias: SpecialTokenBias | None = None
+    ) -> Tensor:
+        """Update tokens x, (B, N, dim)."""
+        x = x + self.ls1(self.attn(self.norm1(x), rope, bias))
+        return x + self.ls2(self.mlp(self.norm2(x)))
