@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 die() { printf '[setup] %s\n' "$*" >&2; exit 1; }
 
-ros_installed() { [ -n "${ROS_DISTRO:-}" ] && [ -n "${AMENT_PREFIX_PATH:-}" ] && [ -z "${PAGE4D_WHEELS:-}" ]; }
+# A sourced .ws/env.sh must not be taken for a distribution.
+ros_installed() { [ -n "${ROS_DISTRO:-}" ] && [ -n "${AMENT_PREFIX_PATH:-}" ] && [[ "$AMENT_PREFIX_PATH" != *"$PWD/.venv"* ]]; }
 
 find_python() {
   if ros_installed; then echo "${PYTHON:-python3}"; return; fi
@@ -24,7 +25,7 @@ find_python() {
 
 make_venv() {
   local fingerprint
-  fingerprint=$({ cat requirements/*.txt "$0"; echo "${ROS_DISTRO:-}" "${PIP_ARGS:-}"; } | sha256sum | cut -d' ' -f1)
+  fingerprint=$({ cat requirements/*.txt "$0"; ros_installed && echo "$ROS_DISTRO"; echo "${PIP_ARGS:-}"; } | sha256sum | cut -d' ' -f1)
   [ "$(cat .venv/.ready 2>/dev/null)" = "$fingerprint" ] && return
   local python pip=(.venv/bin/python -m pip install -q --disable-pip-version-check ${PIP_ARGS:-})
   python=$(find_python)

@@ -241,4 +241,6 @@ def _check_keys(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Te
         if names
     ]
     if lines:
-        raise CheckpointError(f'{path}: tensors do not fit the network; ' + '; '.join(lines))
+        raise CheckpointError(
+            f'{path}: tensors do not fit the network; {"; ".join(lines)}; {HOW_TO_GET_WEIGHTS}'
+        )

@@ -27,13 +27,11 @@ class DemoError(Page4dError):
 
 def graph_environment() -> dict[str, str]:
     """Environment in which the processes see each other and nobody else."""
-    ours = {
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'ROS_LOCALHOST_ONLY': '1',
-        'ROS_DOMAIN_ID': str(30 + os.getpid() % 70),
-        'PYTHONUNBUFFERED': '1',
-    }
-    return os.environ | {k: v for k, v in ours.items() if k not in os.environ}
+    ours = {'ROS_DOMAIN_ID': str(30 + os.getpid() % 70), 'PYTHONUNBUFFERED': '1'}
+    # Humble knows only the first, and later distributions complain about it
+    local = ('ROS_LOCALHOST_ONLY', '1'), ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    name, value = local[os.environ.get('ROS_DISTRO') != 'humble']
+    return ours | os.environ | {name: value}
 
 
 @contextlib.contextmanager

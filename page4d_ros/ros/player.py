@@ -89,8 +89,15 @@ class Player:
                     f'nobody subscribed to {", ".join(images)} within {timeout:.0f} s; is the '
                     'node active, and is its image topic remapped?'
                 )
-            self.tick(self.bag.start_time)
-            rclpy.spin_once(self.node, timeout_sec=1 / CLOCK_HZ)
+            self._hold(1 / CLOCK_HZ)
+        # discovery is not one event: let the other subscriptions and their listeners match, too
+        settled = time.monotonic() + GRACE
+        while time.monotonic() < settled:
+            self._hold(1 / CLOCK_HZ)
+
+    def _hold(self, seconds: float) -> None:
+        self.tick(self.bag.start_time)
+        rclpy.spin_once(self.node, timeout_sec=seconds)
 
     def play(self, progress: Callable[[float], None] = lambda _fraction: None) -> int:
         """Publish everything once; returns the number of messages."""

@@ -189,7 +189,8 @@ class Session:
         """Take over what changed since the last frame."""
         if taken.restart is not Restart.NONE:
             self.outputs.restart()
-            self.node.get_logger().info('the window starts again')
+            if self.processed:
+                self.node.get_logger().info('the window starts again')
         if taken.restart is Restart.POSE:
             self.body.restart()
             self.outputs.clear_path()

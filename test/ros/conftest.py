@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
-os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
-os.environ.setdefault('ROS_DOMAIN_ID', str(30 + os.getpid() % 70))
+from page4d_ros.ros.demo import graph_environment
+
+os.environ |= graph_environment() | {'ROS_PYTHON_CHECK_FIELDS': '1'}
 
 NEEDED = ('rclpy', 'sensor_msgs.msg', 'nav_msgs.msg', 'tf2_msgs.msg', 'page4d_ros.msg')
 

@@ -1,0 +1,66 @@
+"""Commands that show what the package does and how well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+SAMPLE = Path(__file__).parents[1] / 'data' / 'sample_room'
+IMAGE_TOPIC = '/camera/image/compressed'
+# small enough for two CPU cores; a robot's settings are in config/perception.yaml
+DEMO_SETTINGS: dict[str, object] = {
+    'use_sim_time': True,
+    'node.autostart': True,
+    'model.checkpoint': 'untrained',
+    'model.resolution': 224,
+    'window.size': 4,
+    'window.stride': 1,
+    'input.transport': 'compressed',
+    'publish.only_if_subscribed': True,
+}
+
+
+def report(
+    recording: Annotated[Path, Argument(help='What the node or `page4d replay` published.')],
+    *,
+    source: Annotated[Path, Option(help='What it was given; ground truth is looked for there.')],
+    output: Annotated[Path, Option('--output', '-o', help='Folder for the report.')],
+) -> None:
+    """Measure a recording against its source: report.html and metrics.json."""
+    from page4d_ros.evaluation.evaluate import evaluate
+
+    _print(evaluate(recording, source, output), output)
+
+
+def demo(
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder for recording and report.')],
+    checkpoint: Annotated[str, Option(help='Weight file (model.checkpoint).')] = 'untrained',
+) -> None:
+    """Play the sample drive through the real node on a real ROS 2 graph, and report."""
+    from page4d_ros.commands.graph import need_ros
+    from page4d_ros.evaluation.evaluate import evaluate
+
+    need_ros()
+    from page4d_ros.ros.demo import run_graph
+
+    print(f'playing {SAMPLE.name} through the node, weights: {checkpoint}')
+    settings = DEMO_SETTINGS | {'model.checkpoint': checkpoint}
+    run_graph(SAMPLE, output, image_topic=IMAGE_TOPIC, parameters=settings)
+    _print(evaluate(output / 'perception', SAMPLE, output), output)
+
+
+def parameters() -> None:
+    """Print config/perception.yaml: every parameter with default, meaning and range."""
+    from page4d_ros.config import default_yaml
+
+    print(default_yaml(), end='')
+
+
+def _print(metrics: dict[str, Any], output: Path) -> None:
+    verdict = metrics['verdict']
+    lines = [verdict['headline'], verdict['detail'], verdict['banner'], *metrics['remarks']]
+    print('\n'.join(line for line in lines if line))
+    print(f'{output / "report.html"}')

@@ -1,0 +1,132 @@
+"""The node as a process of its own: how it starts, refuses and ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
+
+from lifecycle_msgs.srv import GetState
+from sensor_msgs.msg import Image
+
+from page4d_ros.messages import encode
+from page4d_ros.ros.compat import RosMessages
+
+MAKE = RosMessages()
+HANGS = 60  # seconds; a limit against hanging, not a measure
+
+
+@pytest.fixture
+def start(request):
+    """Start a node in a namespace that no other test uses; it is gone after the test."""
+    running = []
+
+    namespace = f'/test_{os.getpid()}_{abs(hash(request.node.name))}'
+
+    def start(*parameters):
+        command = [sys.executable, '-m', 'page4d_ros.ros.node', '--ros-args']
+        command += ['-r', f'__ns:={namespace}']
+        for parameter in parameters:
+            command += ['-p', parameter]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+        )
+        process.namespace = namespace
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def wait_for_state(graph, process, label):
+    name = f'{process.namespace}/page4d/get_state'
+    response = graph.call(GetState, name, GetState.Request(), HANGS)
+    assert response.current_state.label == label
+
+
+def finish(process, sent):
+    process.send_signal(sent)
+    out, _ = process.communicate(timeout=HANGS)
+    assert 'Traceback' not in out, out
+    return process.returncode, out
+
+
+@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_inference_ends_with_zero(graph, start, sent):
+    """A forward pass of many seconds on a CPU cannot be interrupted, and need not be awaited."""
+    process = start(
+        'model.checkpoint:=untrained',
+        'model.device:=cpu',
+        'node.autostart:=true',
+        'model.resolution:=1036',
+        'window.size:=16',
+        'window.stride:=1',
+        'frames.tf_timeout:=0.0',
+    )
+    publisher = graph.node.create_publisher(Image, f'{process.namespace}/image', 10)
+    graph.until(lambda: publisher.get_subscription_count() > 0, HANGS, 'the node')
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    for i in range(30):
+        head = encode.header(MAKE, 10**18 + i * 10**8, 'camera')
+        publisher.publish(encode.image(MAKE, head, picture))
+        time.sleep(0.1)
+    code, out = finish(process, sent)
+    assert code == 0, out
+    assert 'untrained' in out
+
+
+def test_without_a_checkpoint_it_says_what_to_do_and_lives(graph, start):
+    process = start('node.autostart:=true')
+    wait_for_state(graph, process, 'unconfigured')
+    code, out = finish(process, signal.SIGINT)
+    assert code == 0, out
+    assert 'cannot configure: model.checkpoint is empty' in out
+    assert 'README' in out
+
+
+@pytest.mark.parametrize(
+    ('parameter', 'complaint'),
+    [
+        ('window.size:=1000', 'window.size'),
+        ('window.size:=many', 'window.size: expected int'),
+        ('depth.encoding:=8UC1', 'is not one of 32FC1, 16UC1'),
+    ],
+)
+def test_a_bad_parameter_is_one_clear_line(start, parameter, complaint):
+    process = start(parameter)
+    out, _ = process.communicate(timeout=HANGS)
+    assert process.returncode == 1
+    assert complaint in out
+    assert 'Traceback' not in out
+
+
+def test_a_corrupt_checkpoint_is_refused(tmp_path, graph, start):
+    weights = tmp_path / 'weights.pt'
+    weights.write_bytes(b'PK\x03\x04' + os.urandom(1000))
+    process = start('node.autostart:=true', f'model.checkpoint:={weights}')
+    wait_for_state(graph, process, 'unconfigured')
+    code, out = finish(process, signal.SIGINT)
+    assert code == 0
+    assert 'cannot configure' in out
+    assert 'weights.pt' in out
+
+
+def test_a_missing_gpu_is_refused(graph, start):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip('this machine has a GPU')
+    process = start('node.autostart:=true', 'model.checkpoint:=untrained', 'model.device:=cuda')
+    wait_for_state(graph, process, 'unconfigured')
+    code, out = finish(process, signal.SIGINT)
+    assert code == 0
+    assert "cannot configure: model.device 'cuda' cannot be used" in out
