@@ -14,7 +14,7 @@ DEMO_SETTINGS: dict[str, object] = {
     'use_sim_time': True,
     'node.autostart': True,
     'model.checkpoint': 'untrained',
-    'model.resolution': 224,
+    'model.resolution': 168,
     'window.size': 4,
     'window.stride': 1,
     'input.transport': 'compressed',

@@ -92,7 +92,12 @@ class Outputs:
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
         self._path.append(encode.pose_stamped(make, head, T_odom_child))
         if wanted('path'):
-            yield 'path', encode.path(make, head, list(self._path))
+            yield 'path', self.path(stamp_ns)
+
+    def path(self, stamp_ns: int) -> Any:
+        """nav_msgs/Path of the trajectory so far."""
+        head = encode.header(self.make, stamp_ns, self.config.frames.odom)
+        return encode.path(self.make, head, list(self._path))
 
     def _transform(self, stamp_ns: int, child: str, T_odom_child: NDArray) -> Any:
         parent = self.config.frames.odom

@@ -19,7 +19,7 @@ class TransformBuffer:
         self._parents: dict[str, tuple[str, NDArray]] = {}
 
     def store(self, message: Any) -> None:
-        """Take over a tf2_msgs/TFMessage; frames lose a leading slash, null rotations are skipped."""
+        """Take over a tf2_msgs/TFMessage without null rotations; frames lose a leading slash."""
         for item in message.transforms:
             q, p = item.transform.rotation, item.transform.translation
             if not any((q.x, q.y, q.z, q.w)):

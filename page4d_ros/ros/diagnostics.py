@@ -20,11 +20,17 @@ class Health:
     """What the worker and the callbacks observe; times are seconds of the steady clock."""
 
     started: float = field(default_factory=time.monotonic)
+    first_image: float | None = None
     last_image: float | None = None
     last_estimate: float | None = None
     estimates: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     age: float = 0.0
     error: str = ''
+
+    def saw_image(self) -> None:
+        """Note an image."""
+        self.last_image = time.monotonic()
+        self.first_image = self.first_image or self.last_image
 
     def estimated(self, age: float) -> None:
         """Note an estimate of a frame `age` seconds old."""

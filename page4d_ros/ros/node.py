@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,6 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code is 0 then, 1 for bad parameters."""
     rclpy.init(args=args)
     node: Page4dNode | None = None
-    finished = True
     try:
         node = Page4dNode()
         if node.config.node.autostart:
@@ -185,19 +185,24 @@ def main(args: list[str] | None = None) -> int:
         pass
     except (ConfigError, ParameterException) as error:
         print(f'page4d_node: {error}', file=sys.stderr)
-        rclpy.try_shutdown()
+        _shut_down(node)
         return 1
-    finally:
-        rclpy.try_shutdown()
-        if node is not None and node.session is not None:
-            finished = node.session.stop(SHUTDOWN_TIMEOUT)
-    if not finished:
-        # A forward pass on a CPU can take many seconds and cannot be interrupted; everything
-        # of ROS is closed by now, so nothing is lost by not waiting for it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    _shut_down(node)
     return 0
+
+
+def _shut_down(node: Page4dNode | None) -> None:
+    """Close everything of ROS, and do not wait for a forward pass that takes long."""
+    # Ctrl-C under `ros2 launch` arrives twice: from the terminal and from launch.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    rclpy.try_shutdown()
+    if node is None or node.session is None or node.session.stop(SHUTDOWN_TIMEOUT):
+        return
+    # On a CPU the pass can take many seconds and cannot be interrupted, and the interpreter would
+    # wait for it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == '__main__':

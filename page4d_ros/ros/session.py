@@ -68,6 +68,7 @@ class Session:
         self._tf = TransformBroadcaster(node)
         self._last_status: Any = None
         self._subscriptions: list[Any] = []
+        self._images: Any = None
         self._listener: TransformListener | None = None
         self._worker: Worker | None = None
         self._jump: Any = None
@@ -129,29 +130,30 @@ class Session:
         compressed = self.config.input.transport == 'compressed'
         kind, topic = ('CompressedImage', 'image/compressed') if compressed else ('Image', 'image')
         depth = self.config.input.queue_depth
-        self._subscribe(f'sensor_msgs/msg/{kind}', topic, self._on_image, depth)
+        # first, because rclpy serves what waits in the order of creation
         self._subscribe(
             'sensor_msgs/msg/CameraInfo', 'camera_info', self.reader.camera_info, depth
         )
+        self._images = self._subscribe(f'sensor_msgs/msg/{kind}', topic, self._on_image, depth)
         if self.config.scale.mode == 'depth':
             self._subscribe('sensor_msgs/msg/Image', 'scale/depth', self._on_scale_depth, depth)
         if self.config.scale.mode == 'odometry':
             self._subscribe('nav_msgs/msg/Odometry', 'scale/odom', self._on_scale_odometry, 100)
 
-    def _subscribe(self, kind: str, topic: str, callback: Any, depth: int) -> None:
-        self._subscriptions.append(
-            self.node.create_subscription(
-                message_class(kind),
-                topic,
-                callback,
-                best_effort(depth),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
+    def _subscribe(self, kind: str, topic: str, callback: Any, depth: int) -> Any:
+        subscription = self.node.create_subscription(
+            message_class(kind),
+            topic,
+            callback,
+            best_effort(depth),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._subscriptions.append(subscription)
+        return subscription
 
     def _on_image(self, message: Any) -> None:
         """Check and store; the worker does the rest."""
-        self.health.last_image = time.monotonic()
+        self.health.saw_image()
         compressed = self.config.input.transport == 'compressed'
         try:
             frame = (self.reader.compressed if compressed else self.reader.image)(message)
@@ -230,8 +232,7 @@ class Session:
         if self.body.mounted:
             return
         frames, camera = self.config.frames, estimate.frame.frame_id
-        wait = frames.tf_timeout if self.processed == 0 else 0.0
-        until = time.monotonic() + wait
+        until = self.health.first_image + frames.tf_timeout
         T_base_camera = self._listener.lookup(frames.base, camera)
         while T_base_camera is None and time.monotonic() < until:
             if self._worker.stopping.wait(POLL):
@@ -279,11 +280,11 @@ class Session:
         """Say what exactly is waited for when no image comes."""
         if self.paused or not self._subscriptions or self.health.silence() < THROTTLE:
             return
-        image = self._subscriptions[0]
-        publishers = self.node.count_publishers(image.topic_name)
-        reliability = image.qos_profile.reliability.name.lower()
+        topic = self._images.topic_name
+        publishers = self.node.count_publishers(topic)
+        reliability = self._images.qos_profile.reliability.name.lower()
         self.node.get_logger().warning(
-            f'no image for {self.health.silence():.0f} s on {image.topic_name} ({reliability}, '
+            f'no image for {self.health.silence():.0f} s on {topic} ({reliability}, '
             f'{publishers} publishers)',
             throttle_duration_sec=THROTTLE,
         )

@@ -1,0 +1,244 @@
+"""The images of one topic of a recording, as frames."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from page4d_ros.bags.ground_truth import DEPTH_FORMAT, NAMESPACE, read_depth
+from page4d_ros.bags.reader import open_bag
+from page4d_ros.bags.stream import NS, WHOLE, DepthSample, Item, PositionSample, Span
+from page4d_ros.errors import BagError, FrameError
+from page4d_ros.messages.decode import ENCODINGS, FrameReader, depth_metres, stamp_ns
+from page4d_ros.messages.transforms import TransformBuffer
+from page4d_ros.perception.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.bags.reader import Bag
+    from page4d_ros.config import Config
+
+RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+NOT_PICTURES = ('compressedDepth', '16UC1', '32FC1')
+LOOK_AHEAD = 100  # messages
+TF_SECONDS = 10
+# A frame waits so long for the sensor readings around it, which are recorded after it.
+REFERENCE_DELAY_NS = 200_000_000
+
+
+class ImageTopic(NamedTuple):
+    """A topic with images.
+
+    Attributes:
+        name: of the topic; type: of its messages; count: how many.
+        form: size and encoding of the first image.
+        picture: whether it can be a camera's picture, not depth and not ground truth.
+    """
+
+    name: str
+    type: str
+    count: int
+    form: str
+    picture: bool
+
+    def __str__(self) -> str:
+        """One line for messages to the user."""
+        return f'{self.name} ({self.type.rpartition("/")[2]}, {self.form}, {self.count} messages)'
+
+
+def image_topics(bag: Bag) -> list[ImageTopic]:
+    """All topics of a recording that hold images."""
+    out = []
+    for name, (kind, count) in bag.topics().items():
+        if kind in {RAW, COMPRESSED} and count:
+            first = next(bag.messages([name]), None)
+            value = first.value if first else None
+            form, picture = _describe(value)
+            out.append(ImageTopic(name, kind, count, form, picture and NAMESPACE not in name))
+    return out
+
+
+def _describe(message: Any | None) -> tuple[str, bool]:
+    if message is None:
+        return 'unreadable', False
+    if hasattr(message, 'encoding'):
+        form = f'{message.width}x{message.height} {message.encoding}'
+        return form, message.encoding in ENCODINGS
+    form = message.format.strip()
+    return form or 'compressed', not any(word in form for word in NOT_PICTURES)
+
+
+def choose_image(bag: Bag, wanted: str) -> ImageTopic:
+    """Topic of the camera's images: the wanted one, or the only one.
+
+    Raises:
+        BagError: there is none, or it is not clear which; the message lists what there is.
+    """
+    topics = image_topics(bag)
+    if not topics:
+        others = ', '.join(f'{name} ({kind})' for name, (kind, _) in bag.topics().items())
+        raise BagError(f'{bag.path}: holds no images; its topics are {others}')
+    listed = '; '.join(map(str, topics))
+    if wanted:
+        found = [topic for topic in topics if topic.name == '/' + wanted.lstrip('/')]
+        if not found:
+            raise BagError(f'{bag.path}: no images on {wanted}; there are {listed}')
+        return found[0]
+    names = {topic.name for topic in topics}
+    pictures = [
+        topic
+        for topic in topics
+        # one camera's images may be there twice
+        if topic.picture and topic.name.removesuffix('/compressed') not in names - {topic.name}
+    ]
+    if len(pictures) != 1:
+        raise BagError(f'{bag.path}: choose one of its images with --image-topic: {listed}')
+    return pictures[0]
+
+
+def info_topic_of(image: str) -> str:
+    """Topic of the calibration that belongs to images: camera_info beside them."""
+    return image.removesuffix('/compressed').rpartition('/')[0] + '/camera_info'
+
+
+class Recording:
+    """A `Source` over one image topic of a recording.
+
+    The calibration that is recorded first holds from the first frame on, and the mount of the
+    camera is looked up beforehand in /tf_static, then in the first seconds of /tf.
+
+    Args:
+        path: rosbag1, rosbag2 folder, .mcap or .db3.
+        config: all settings.
+        image_topic: "" takes the only one.
+        depth_topic: sensor's depth for the scale; odom_topic: reference odometry for it.
+        span: part to take.
+
+    Raises:
+        BagError: the recording cannot be read, or it is not clear which images are meant.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        *,
+        image_topic: str = '',
+        depth_topic: str = '',
+        odom_topic: str = '',
+        span: Span = WHOLE,
+    ) -> None:
+        self.bag = open_bag(path)
+        self._frames = FrameReader(rectify=config.input.rectify, frame_id=config.frames.camera)
+        try:
+            self.image = choose_image(self.bag, image_topic)
+            self._info = info_topic_of(self.image.name)
+            self._depth, self._odom = (self._existing(t) for t in (depth_topic, odom_topic))
+            self._use_first_calibration()
+            self.T_base_camera = self._mount(config.frames.base)
+        except BagError:
+            self.bag.close()
+            raise
+        self.name = f'{path} {self.image.name}'
+        self.total = self.image.count if span == WHOLE else None
+        self._span = span.bounds(self.bag.start_time)
+
+    def __enter__(self) -> Recording:
+        """Give the recording itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        self.bag.close()
+
+    def take_warnings(self) -> list[str]:
+        """Return the new warnings."""
+        lost, self.bag.warnings = self.bag.warnings, []
+        return lost + self._frames.take_warnings()
+
+    def items(self) -> Iterator[Item]:
+        """Frames in recorded order, each after the sensor readings around it."""
+        topics = {self.image.name, self._info, self._depth, self._odom} - {''}
+        delay = REFERENCE_DELAY_NS if self._depth or self._odom else 0
+        waiting: deque[tuple[int, Item]] = deque()
+        for topic, log_ns, message in self.bag.messages(topics, *self._span):
+            while waiting and log_ns - waiting[0][0] >= delay:
+                yield waiting.popleft()[1]
+            if topic == self.image.name:
+                waiting.append((log_ns, self._frame(message)))
+            elif message is not None:
+                yield from self._measurement(topic, message)
+        yield from (item for _, item in waiting)
+
+    def _frame(self, message: Any | None) -> Item:
+        if message is None:
+            return FrameError(f'{self.image.name}: a message cannot be deserialised')
+        try:
+            if self.image.type == COMPRESSED:
+                return self._frames.compressed(message)
+            return self._frames.image(message)
+        except FrameError as error:
+            return error
+
+    def _measurement(self, topic: str, message: Any) -> Iterator[Item]:
+        if topic == self._info:
+            self._frames.camera_info(message)
+        elif topic == self._odom:
+            at = message.pose.pose.position
+            yield PositionSample(stamp_ns(message.header), (at.x, at.y, at.z))
+        else:
+            try:
+                yield DepthSample(stamp_ns(message.header), _depth_of(message))
+            except FrameError as error:
+                self._frames.warn('depth', f'{topic}: {error}; it is left out')
+
+    def _existing(self, topic: str) -> str:
+        name = '/' + topic.lstrip('/') if topic else ''
+        if name and name not in self.bag.topics():
+            raise BagError(
+                f'{self.bag.path}: no topic {name}; there are {", ".join(self.bag.topics())}'
+            )
+        return name
+
+    def _use_first_calibration(self) -> None:
+        for _, _, message in islice(self.bag.messages([self._info]), LOOK_AHEAD):
+            if message is not None:
+                self._frames.camera_info(message)
+            if self._frames.calibration is not None:
+                return
+
+    def _mount(self, base: str) -> NDArray | None:
+        """T_base_camera (4, 4), or None where the recording does not tell."""
+        first = islice(self.bag.messages([self.image.name]), LOOK_AHEAD)
+        frames = (self._frame(message) for _, _, message in first)
+        camera = next((frame.frame_id for frame in frames if isinstance(frame, Frame)), '')
+        if not base or not camera:
+            return None
+        buffer = TransformBuffer()
+        for topic, stop in (
+            ('/tf_static', None),
+            ('/tf', self.bag.start_time + TF_SECONDS * NS),
+        ):
+            for _, _, message in self.bag.messages([topic], stop=stop):
+                if message is not None:
+                    buffer.store(message)
+            T_base_camera = buffer.lookup(base, camera)
+            if T_base_camera is not None:
+                return T_base_camera
+        return None
+
+
+def _depth_of(message: Any) -> NDArray:
+    """Depth image (H, W) in metres, NaN where invalid, plain or as our ground truth's PNG."""
+    if getattr(message, 'format', '') == DEPTH_FORMAT:
+        return read_depth(message)
+    return depth_metres(message)

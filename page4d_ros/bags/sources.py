@@ -1,0 +1,207 @@
+"""Where frames come from when there is no camera: recordings, folders of images, videos."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from page4d_ros.bags.reader import is_bag, natural
+from page4d_ros.bags.recording import Recording
+from page4d_ros.bags.stream import NS, WHOLE, Item, Source, Span
+from page4d_ros.errors import BagError, FrameError
+from page4d_ros.messages.decode import DEFAULT_FRAME
+from page4d_ros.perception.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+DEFAULT_RATE = 30.0
+FIRST_STAMP_NS = 1_000_000_000  # time zero means "the latest" to tf
+UNITS = {19: 1, 16: 1_000, 13: 1_000_000, 10: 1_000_000_000}  # digits -> nanoseconds
+UNCALIBRATED = "no camera_info: using the network's own intrinsics"
+
+
+def parse_stamp(text: str) -> int | None:
+    """Nanoseconds of ``1305031235.429666`` (seconds), or of an integer of seconds, ms, us or ns.
+
+    None where the text does not look like a time. Exact: no floating point is involved.
+    """
+    if match := re.fullmatch(r'(\d+)\.(\d{1,9})', text):
+        return int(match[1]) * NS + int(match[2].ljust(9, '0'))
+    return int(text) * UNITS[len(text)] if text.isdecimal() and len(text) in UNITS else None
+
+
+class ImageFolder:
+    """The jpg and png files of a folder.
+
+    Names that are all times give the stamps, otherwise the rate does.
+
+    Args:
+        path: the folder.
+        frame_id: optical frame of the images.
+        rate: frames per second for names that are not times.
+        span: part to take.
+
+    Raises:
+        BagError: there are no images.
+    """
+
+    T_base_camera = None
+
+    def __init__(self, path: Path, frame_id: str, rate: float | None, span: Span) -> None:
+        self.name = str(path)
+        self._frame_id = frame_id
+        self._warnings = [UNCALIBRATED]
+        files = sorted(
+            (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural
+        )
+        if not files:
+            hint = '; `page4d import-tum` reads it' if (path / 'rgb.txt').exists() else ''
+            raise BagError(f'{path}: holds neither a recording nor jpg or png files{hint}')
+        stamps = [parse_stamp(file.stem) for file in files]
+        if rate or None in stamps:
+            period = NS / (rate or DEFAULT_RATE)
+            stamps = [FIRST_STAMP_NS + round(i * period) for i in range(len(files))]
+        timed = sorted(zip(stamps, files, strict=True), key=lambda item: item[0])
+        begin, end = span.bounds(timed[0][0])
+        self._files = [(stamp, file) for stamp, file in timed if begin <= stamp < end]
+        self.total = len(self._files)
+
+    def items(self) -> Iterator[Item]:
+        """Frames; each file is read when its frame is decoded."""
+        for stamp_ns, file in self._files:
+            yield Frame(stamp_ns, self._frame_id, _image_reader(file))
+
+    def take_warnings(self) -> list[str]:
+        """Return the new warnings."""
+        taken, self._warnings = self._warnings, []
+        return taken
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _image_reader(path: Path) -> Callable[[], NDArray]:
+    def read() -> NDArray:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise FrameError(f'{path}: cannot be decoded')
+        return image[..., ::-1]
+
+    return read
+
+
+class Video:
+    """The frames of a video file; stamps are the container's, or follow from a rate.
+
+    Args:
+        path: the file.
+        frame_id: optical frame of the images.
+        rate: frames per second in place of the container's stamps.
+        span: part to take.
+
+    Raises:
+        BagError: the file is no video.
+    """
+
+    T_base_camera = None
+
+    def __init__(self, path: Path, frame_id: str, rate: float | None, span: Span) -> None:
+        self.name = str(path)
+        self._frame_id, self._rate, self._span = frame_id, rate, span
+        self._warnings = [UNCALIBRATED]
+        self._video = cv2.VideoCapture(str(path))
+        if not self._video.isOpened():
+            raise BagError(
+                f'{path}: is neither a recording nor a video that OpenCV reads; give a rosbag, an '
+                '.mcap, a folder of images or a video'
+            )
+        count = int(self._video.get(cv2.CAP_PROP_FRAME_COUNT))
+        whole = span == WHOLE and count > 0
+        self.total = count if whole else None
+
+    def items(self) -> Iterator[Item]:
+        """Frames in order."""
+        begin, end = self._span.bounds(FIRST_STAMP_NS)
+        fps = self._rate or self._video.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
+        last, index = -1, 0
+        while self._video.grab():
+            stamp_ns = FIRST_STAMP_NS + round(self._video.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+            if self._rate or stamp_ns <= last:  # some containers have no times
+                stamp_ns = FIRST_STAMP_NS + round(index * NS / fps)
+            last, index = stamp_ns, index + 1
+            if stamp_ns >= end:
+                return
+            if stamp_ns >= begin:
+                yield self._frame(stamp_ns)
+        if self.total and index < self.total:
+            self._warnings.append(f'{self.name}: cut off after {index} of {self.total} frames')
+
+    def _frame(self, stamp_ns: int) -> Frame | FrameError:
+        found, image = self._video.retrieve()
+        if not found:
+            return FrameError(f'{self.name}: the frame at {stamp_ns} ns cannot be decoded')
+        return Frame(stamp_ns, self._frame_id, lambda: image[..., ::-1])
+
+    def take_warnings(self) -> list[str]:
+        """Return the new warnings."""
+        taken, self._warnings = self._warnings, []
+        return taken
+
+    def close(self) -> None:
+        """Close the file."""
+        self._video.release()
+
+
+def open_source(
+    path: Path | str,
+    config: Config,
+    *,
+    image_topic: str = '',
+    depth_topic: str = '',
+    odom_topic: str = '',
+    rate: float | None = None,
+    span: Span = WHOLE,
+) -> Source:
+    """Open a recording, a folder of images or a video.
+
+    Args:
+        path: file or folder.
+        config: all settings.
+        image_topic: which of a recording's images; "" takes the only one.
+        depth_topic: of a recording, for scale.mode depth.
+        odom_topic: of a recording, for scale.mode odometry.
+        rate: frames per second of images without times.
+        span: part to take.
+
+    Raises:
+        BagError: the source cannot be read; the message says what to do.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise BagError(f'{path}: no such file or folder')
+    if path.is_file() and path.stat().st_size == 0:
+        raise BagError(f'{path}: is empty; record or copy it again')
+    if is_bag(path):
+        return Recording(
+            path,
+            config,
+            image_topic=image_topic,
+            depth_topic=depth_topic,
+            odom_topic=odom_topic,
+            span=span,
+        )
+    for option, topic in {'image': image_topic, 'depth': depth_topic, 'odom': odom_topic}.items():
+        if topic:
+            raise BagError(f'{path}: is no recording, so that --{option}-topic has no meaning')
+    frame_id = config.frames.camera or DEFAULT_FRAME
+    kind = ImageFolder if path.is_dir() else Video
+    return kind(path, frame_id, rate, span)

@@ -1,0 +1,76 @@
+"""What every source of frames gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from page4d_ros.errors import FrameError
+from page4d_ros.perception.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+NS = 1_000_000_000
+
+
+class DepthSample(NamedTuple):
+    """A sensor's depth image (H, W) in metres, for scale.mode depth."""
+
+    stamp_ns: int
+    depth: NDArray
+
+
+class PositionSample(NamedTuple):
+    """A position (3,) in metres of a reference odometry, for scale.mode odometry."""
+
+    stamp_ns: int
+    position: tuple[float, float, float]
+
+
+# A FrameError stands for an image that is there and cannot be read.
+Item = Frame | FrameError | DepthSample | PositionSample
+
+
+class Span(NamedTuple):
+    """Part of a source, in seconds from its first message.
+
+    Attributes:
+        start: where it begins.
+        duration: how long it is; None goes to the end.
+    """
+
+    start: float = 0.0
+    duration: float | None = None
+
+    def bounds(self, first_ns: int) -> tuple[int, int]:
+        """First stamp inside and first stamp behind, in nanoseconds."""
+        begin = first_ns + round(self.start * NS)
+        return begin, 2**62 if self.duration is None else begin + round(self.duration * NS)
+
+
+WHOLE = Span()
+
+
+class Source(Protocol):
+    """Frames, in order, from whatever holds them.
+
+    Attributes:
+        name: what the frames are taken from.
+        total: frames to expect; None where unknown.
+        T_base_camera: (4, 4) where the source knows it, otherwise None.
+    """
+
+    name: str
+    total: int | None
+    T_base_camera: NDArray | None
+
+    def items(self) -> Iterator[Item]:
+        """Frames in order, and what the scale needs shortly before them."""
+
+    def take_warnings(self) -> list[str]:
+        """Return the new warnings."""
+
+    def close(self) -> None:
+        """Close the files."""

@@ -1,0 +1,53 @@
+"""Commands on the ROS graph; they need a ROS 2 installation."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from page4d_ros.errors import Page4dError
+
+WAIT_SECONDS = 300.0
+
+
+def need_ros() -> None:
+    """Refuse politely where there is no ROS 2.
+
+    Raises:
+        Page4dError: rclpy is not installed.
+    """
+    if find_spec('rclpy') is None:
+        raise Page4dError(
+            'this command needs ROS 2: source an installation; `page4d replay` works without'
+        )
+
+
+def play(
+    source: Annotated[Path, Argument(help='rosbag1, rosbag2 folder, .mcap or .db3.')],
+    *,
+    rate: Annotated[float, Option(min=0.01, help='Speed; 1 is real time.')] = 1.0,
+    loops: Annotated[int, Option(min=1, help='How often.')] = 1,
+    wait: Annotated[bool, Option('--wait', help='Until somebody listens to images.')] = False,
+) -> None:
+    """Play a recording on the ROS graph, with /clock."""
+    need_ros()
+    from page4d_ros.ros.player import play as run
+
+    run(source, rate=rate, loops=loops, wait=WAIT_SECONDS if wait else 0.0, say=print)
+
+
+def record(
+    output: Annotated[Path, Argument(help='Folder to make (rosbag2, MCAP).')],
+    *,
+    node_name: Annotated[str, Option(help='Fully qualified name of the node.')] = '/page4d',
+    sim_time: Annotated[bool, Option('--sim-time', help='Log times are of /clock.')] = False,
+    force: Annotated[bool, Option('--force', help='Replace a recording that is there.')] = False,
+) -> None:
+    """Record what the node publishes, until interrupted."""
+    need_ros()
+    from page4d_ros.ros.recorder import record as run
+
+    run(output, node_name=node_name, force=force, sim_time=sim_time, say=print)

@@ -1,0 +1,201 @@
+"""Commands that read recordings without ROS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from page4d_ros.commands.settings import file_values, parse_assignment
+from page4d_ros.config import Config
+from page4d_ros.errors import BagError, ConfigError, Page4dError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from page4d_ros.bags.replay import Summary
+    from page4d_ros.bags.stream import Source
+    from page4d_ros.perception.pipeline import Perception
+
+INTERRUPTED = 130
+# every frame counts offline, and the path is written once
+OFFLINE = {'window.stride': 1, 'path.max_poses': 100_000}
+
+
+def replay(
+    source: Annotated[Path, Argument(help='Recording, folder of images, or video.')],
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder to make (rosbag2, MCAP).')],
+    checkpoint: Annotated[
+        str, Option(help='Weight file, or "untrained" (model.checkpoint).')
+    ] = '',
+    params: Annotated[Path | None, Option(help='ROS parameter file of the node.')] = None,
+    set_: Annotated[
+        list[str] | None, Option('--set', metavar='NAME=VALUE', help='A parameter; repeat it.')
+    ] = None,
+    device: Annotated[str, Option(help='cuda, cuda:N, cpu or auto (model.device).')] = '',
+    stride: Annotated[
+        int | None, Option(min=1, help='Take every n-th frame (window.stride).')
+    ] = None,
+    start: Annotated[float, Option(min=0, help='Skip so many seconds.')] = 0.0,
+    duration: Annotated[float | None, Option(min=0, help='Stop after so many seconds.')] = None,
+    rate: Annotated[
+        float | None, Option(min=0.01, help='Frames per second of images without times.')
+    ] = None,
+    image_topic: Annotated[str, Option(help='Which images; "" takes the only ones.')] = '',
+    depth_topic: Annotated[str, Option(help='Depth for scale.mode depth.')] = '',
+    odom_topic: Annotated[str, Option(help='Odometry for scale.mode odometry.')] = '',
+    topic: Annotated[
+        list[str] | None, Option(help='Write only these outputs, such as odom; repeat it.')
+    ] = None,
+    force: Annotated[bool, Option('--force', help='Replace a recording that is there.')] = False,
+    as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
+) -> None:
+    """Run the perception over a recording, and write everything it publishes."""
+    values = OFFLINE | (
+        {k: v for k, v in file_values(params).items() if k not in OFFLINE} if params else {}
+    )
+    values |= dict(parse_assignment(text) for text in set_ or [])
+    given = {'model.checkpoint': checkpoint, 'model.device': device, 'window.stride': stride}
+    config = Config().with_values(values | {name: v for name, v in given.items() if v})
+
+    _check_scale(config.scale.mode, depth_topic, odom_topic)
+
+    from page4d_ros.bags.replay import ALL_TOPICS
+    from page4d_ros.bags.sources import open_source
+    from page4d_ros.bags.stream import Span
+    from page4d_ros.bags.writer import check_output
+    from page4d_ros.perception.build import build_perception
+
+    topics = frozenset(topic or ALL_TOPICS)
+    if topics - ALL_TOPICS:
+        unknown = ', '.join(sorted(topics - ALL_TOPICS))
+        raise Page4dError(f'no output {unknown}; there are {", ".join(sorted(ALL_TOPICS))}')
+    _check_apart(source, output)
+    check_output(output, force=force)
+    frames = open_source(
+        source,
+        config,
+        image_topic=image_topic,
+        depth_topic=depth_topic,
+        odom_topic=odom_topic,
+        rate=rate,
+        span=Span(start, duration),
+    )
+    with contextlib.closing(frames):
+        perception = build_perception(config)
+        summary = _run(frames, output, perception, config, topics=topics, force=force)
+    print(json.dumps(asdict(summary)) if as_json else _text(summary))
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if not summary.estimates:
+        raise BagError(f'{source}: none of its {summary.frames} frames gave an estimate')
+
+
+def _run(
+    frames: Source,
+    output: Path,
+    perception: Perception,
+    config: Config,
+    *,
+    topics: frozenset[str],
+    force: bool,
+) -> Summary:
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from page4d_ros.bags.replay import replay as run
+
+    console = Console(stderr=True)
+    with (
+        _interruptible() as stopped,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task('replay', total=frames.total)
+        try:
+            return run(
+                frames,
+                output,
+                perception,
+                config,
+                topics=topics,
+                force=force,
+                stopped=stopped,
+                progress=lambda: bar.advance(task),
+                warn=lambda text: print(f'page4d: {text}', file=sys.stderr),
+            )
+        except torch.cuda.OutOfMemoryError as error:
+            raise Page4dError(
+                'the GPU has too little memory; set window.size or model.resolution lower'
+            ) from error
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C is answered between two frames, so that everything is closed; twice ends at once."""
+    seen: list[int] = []
+
+    def note(number: int, _stack: object) -> None:
+        seen.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _check_apart(source: Path, output: Path) -> None:
+    source, output = source.expanduser().resolve(), output.expanduser().resolve()
+    if output == source or output in source.parents:
+        raise BagError(f'{output}: is, or holds, the source; choose another --output')
+
+
+def _check_scale(mode: str, depth_topic: str, odom_topic: str) -> None:
+    given = {'depth': ('--depth-topic', depth_topic), 'odometry': ('--odom-topic', odom_topic)}
+    for needing, (option, topic) in given.items():
+        if bool(topic) != (mode == needing):
+            raise ConfigError(f'{option} and --set scale.mode={needing} need each other')
+
+
+def _text(summary: Summary) -> str:
+    rate = summary.estimates / summary.seconds if summary.seconds else 0.0
+    drops = ', '.join(f'{count} {reason}' for reason, count in summary.dropped.items())
+    lines = [
+        f'source     {summary.source}',
+        f'frames     {summary.frames}',
+        f'estimates  {summary.estimates} ({rate:.1f} per second)',
+        f'dropped    {drops or "none"}',
+        f'seconds    {summary.seconds:.1f}',
+        f'lengths    {"metres" if summary.metric else "not metric"}',
+        f'output     {summary.output}',
+    ]
+    if not summary.trained:
+        lines.append('the weights are untrained: poses, depths and masks mean nothing')
+    return '\n'.join(lines)
+
+
+def info(
+    source: Annotated[Path, Argument(help='rosbag1, rosbag2 folder, .mcap or .db3.')],
+) -> None:
+    """Show what a recording holds."""
+    from page4d_ros.bags.reader import open_bag
+    from page4d_ros.bags.recording import image_topics
+
+    with open_bag(source) as bag:
+        forms = {topic.name: topic.form for topic in image_topics(bag)}
+        seconds = (bag.end_time - bag.start_time) * 1e-9
+        print(f'{source}: {seconds:.2f} s')
+        for name, (kind, count) in bag.topics().items():
+            print(f'{count:8d}  {name}  {kind}  {forms.get(name, "")}'.rstrip())
+        for text in bag.warnings:
+            print(f'page4d: {text}', file=sys.stderr)

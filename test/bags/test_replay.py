@@ -1,0 +1,283 @@
+import numpy as np
+import pytest
+from bags_helpers import (
+    MAKE,
+    SHARED,
+    START_NS,
+    STEP_NS,
+    T_base_camera,
+    camera_info,
+    camera_messages,
+    head,
+    image,
+    mount,
+    oracle,
+    stamps,
+    write_bag,
+)
+from fakes import pose_at
+
+from page4d_ros.bags.reader import open_bag
+from page4d_ros.bags.recording import Recording
+from page4d_ros.bags.replay import ALL_TOPICS, replay
+from page4d_ros.bags.sources import open_source
+from page4d_ros.bags.writer import BagWriter
+from page4d_ros.config import Config
+from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.geometry.poses import from_quaternion, inverse, rotation_angle
+from page4d_ros.messages import encode
+from page4d_ros.messages.decode import calibration, pixels, stamp_ns
+from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.clouds import POINT
+
+
+def run(tmp_path, messages, config, *, form='bare mcap', engine=None, **options):
+    path = write_bag(tmp_path / 'in', form, messages)
+    with Recording(path, config, **options) as source:
+        summary = replay(source, tmp_path / 'out', engine or oracle(config), config)
+    return summary, everything(tmp_path / 'out')
+
+
+def everything(path):
+    """Messages of a recording by topic."""
+    out = {}
+    with open_bag(path) as bag:
+        for topic, log_ns, message in bag.messages(bag.topics()):
+            out.setdefault(topic, []).append((log_ns, message))
+        assert not bag.warnings
+        assert not bag.unreadable
+    return out
+
+
+def pose_of(pose):
+    q, p = pose.orientation, pose.position
+    return from_quaternion((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
+
+
+@pytest.mark.parametrize('form', ['rosbag1', 'sqlite3', 'mcap'])
+def test_every_frame_gives_every_output_under_its_stamp(tmp_path, config, form):
+    summary, out = run(tmp_path, camera_messages(10), config, form=form)
+    assert (summary.frames, summary.estimates, summary.dropped) == (10, 10, {})
+    assert not summary.warnings
+    once = {'/path', '/tf_static'}
+    expected = {'/' + name.replace('~', 'page4d') for name in ALL_TOPICS} | {'/tf', '/tf_static'}
+    dynamic = {'/points/dynamic'}
+    assert set(out) | dynamic == expected | dynamic
+    for topic in expected - once:
+        assert [log_ns for log_ns, _ in out[topic]] == stamps(10), topic
+    for topic in expected - once - {'/tf'}:
+        assert [stamp_ns(m.header) for _, m in out[topic]] == stamps(10), topic
+    assert out['/odom'][0][1].header.stamp.nanosec == 999_999_999
+    assert out['/depth/image'][0][1].header.frame_id == 'camera'
+
+
+def test_the_trajectory_is_the_robots(tmp_path, config):
+    _, out = run(tmp_path, camera_messages(10), config)
+    poses = [pose_of(m.pose.pose) for _, m in out['/odom']]
+    T_camera_base = inverse(T_base_camera)
+    truth = [pose_at(ns * 1e-9) @ T_camera_base for ns in stamps(10)]
+    expected = [inverse(truth[0]) @ T for T in truth]
+    for T, T_true in zip(poses, expected, strict=True):
+        assert rotation_angle((T[:3, :3].T @ T_true[:3, :3])[None])[0] < 1e-4
+    # the unit is that of the first window; the lever arm makes the rest differ a little
+    optical = [T @ T_base_camera for T in poses]
+    ours = [np.linalg.norm(T[:3, 3] - optical[0][:3, 3]) for T in optical[3:]]
+    theirs = [pose_at(ns * 1e-9)[:3, 3] - pose_at(START_NS * 1e-9)[:3, 3] for ns in stamps(10)[3:]]
+    ratio = np.array(ours) / np.linalg.norm(theirs, axis=1)
+    assert np.ptp(ratio) / ratio.mean() < 1e-3
+    assert np.allclose(poses[0], np.eye(4), atol=1e-9)
+    assert {m.child_frame_id for _, m in out['/odom']} == {'base_link'}
+    sent = out['/tf'][3][1].transforms[0]
+    assert (sent.header.frame_id, sent.child_frame_id) == ('odom', 'base_link')
+    static = out['/tf_static'][0][1].transforms[0]
+    assert (static.header.frame_id, static.child_frame_id) == ('base_link', 'camera')
+    assert static.transform.translation.z == pytest.approx(1.2)
+    path = out['/path'][0][1]
+    assert [stamp_ns(p.header) for p in path.poses] == stamps(10)
+    assert out['/path'][0][0] == stamps(10)[-1]
+
+
+def test_the_tum_file_holds_the_cameras_pose_in_odom(tmp_path, config):
+    _, out = run(tmp_path, camera_messages(5), config)
+    rows = [line.split() for line in (tmp_path / 'out/trajectory.tum').read_text().splitlines()]
+    assert [row[0].replace('.', '') for row in rows] == [str(ns) for ns in stamps(5)]
+    for row, (_, odometry) in zip(rows, out['/odom'], strict=True):
+        numbers = np.array(row[1:], float)
+        T_odom_camera = pose_of(odometry.pose.pose) @ T_base_camera
+        found = from_quaternion(numbers[3:], numbers[:3])
+        np.testing.assert_allclose(found, T_odom_camera, atol=1e-7)
+
+
+def test_without_a_mount_it_is_assumed_and_said(tmp_path, config):
+    messages = [m for m in camera_messages() if m[0] != '/tf_static']
+    summary, out = run(tmp_path, messages, config)
+    assert 'assuming that it looks forward' in summary.warnings[0]
+    rotation = out['/tf_static'][0][1].transforms[0].transform.rotation
+    T = from_quaternion((rotation.x, rotation.y, rotation.z, rotation.w), np.zeros(3))
+    np.testing.assert_allclose(T, FORWARD, atol=1e-12)
+
+
+def test_egocentric_has_no_static_transform(tmp_path, config):
+    config = config.with_values({'frames.base': ''})
+    summary, out = run(tmp_path, camera_messages(), config)
+    assert '/tf_static' not in out
+    assert out['/odom'][0][1].child_frame_id == 'camera'
+    assert not summary.warnings
+
+
+def test_status(tmp_path, config):
+    summary, out = run(tmp_path, camera_messages(6), config)
+    states = [message for _, message in out['/page4d/status']]
+    assert [s.state for s in states] == [1, 1, 1, 2, 2, 2]
+    assert [s.window_fill for s in states] == [1, 2, 3, 4, 4, 4]
+    last = states[-1]
+    assert (last.received, last.processed, last.dropped) == (6, 6, 0)
+    assert (last.checkpoint, last.trained, last.device) == ('oracle', True, 'cpu')
+    assert (last.calibrated, last.metric, last.frame_age) == (True, False, 0.0)
+    assert last.publish_ms > 0
+    assert summary.trained
+
+
+def test_only_the_topics_that_are_asked_for(tmp_path, config):
+    path = write_bag(tmp_path / 'in', 'mcap', camera_messages())
+    with Recording(path, config) as source:
+        replay(source, tmp_path / 'out', oracle(config), config, topics=frozenset({'odom'}))
+    assert set(everything(tmp_path / 'out')) == {'/odom', '/tf', '/tf_static'}
+
+
+def test_drops_are_counted_by_reason(tmp_path, config):
+    messages = camera_messages(6)
+    again = [m for m in messages if m[0] == '/camera/image'][3]
+    with BagWriter(tmp_path / 'in') as writer:
+        for topic, log_ns, message in messages:
+            writer.write(topic, log_ns, message)
+        writer.write('/camera/image', stamps()[3] + 1, again[2])
+        writer.write('/camera/image', stamps()[4] + 1, image(stamps()[2]))
+        broken = image(stamps()[5] + 1)
+        broken.encoding = 'bgr99'
+        writer.write('/camera/image', stamps()[5] + 1, broken)
+        kind = 'sensor_msgs/msg/Image'
+        writer.write_serialized('/camera/image', kind, stamps()[5] + 2, b'\x00\x01\x00\x00')
+    with Recording(tmp_path / 'in', config) as source:
+        summary = replay(source, tmp_path / 'out', oracle(config), config)
+    assert summary.frames == 10
+    assert summary.estimates == 6
+    assert summary.dropped == {'duplicate': 1, 'late': 1, 'malformed': 2}
+    assert sum('bgr99' in text for text in summary.warnings) == 1
+
+
+def test_a_cut_off_recording_is_processed_and_the_loss_is_said(tmp_path, config):
+    path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(20))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with Recording(path, config) as source:
+        summary = replay(source, tmp_path / 'out', oracle(config), config)
+    assert 7 <= summary.estimates <= 12
+    assert any('damaged or not closed' in text for text in summary.warnings)
+
+
+def test_stride_and_gap(tmp_path, config):
+    config = config.with_values({'window.stride': 3, 'window.max_gap': 1.0})
+    messages = camera_messages(6)
+    for i in range(6):
+        ns = START_NS + 60 * STEP_NS + i * STEP_NS
+        messages.append(('/camera/image', ns, image(ns)))
+    summary, out = run(tmp_path, messages, config)
+    assert (summary.frames, summary.estimates, summary.dropped) == (12, 4, {})
+    assert [m.window_fill for _, m in out['/page4d/status']] == [1, 2, 1, 2]
+
+
+def test_stopping_keeps_what_was_written(tmp_path, config):
+    path = write_bag(tmp_path / 'in', 'mcap', camera_messages(10))
+    seen = []
+    with Recording(path, config) as source:
+        summary = replay(
+            source,
+            tmp_path / 'out',
+            oracle(config),
+            config,
+            stopped=lambda: len(seen) == 4,
+            progress=lambda: seen.append(1),
+        )
+    assert summary.interrupted
+    assert summary.estimates == 4
+    assert len(everything(tmp_path / 'out')['/path'][0][1].poses) == 4
+
+
+def test_scale_from_depth_and_from_odometry(tmp_path):
+    messages = camera_messages(12)
+    for ns in stamps(12):
+        T = pose_at(ns * 1e-9)
+        odometry = encode.odometry(
+            MAKE, head(ns), 'x', encode.pose(MAKE, T), np.zeros(6), np.ones(6)
+        )
+        messages.append(('/wheels', ns, odometry))
+    values = {'window.stride': 1, 'window.size': 4, 'scale.mode': 'odometry'}
+    config = Config().with_values(values)
+    messages.sort(key=lambda m: m[1])
+    summary, out = run(tmp_path, messages, config, odom_topic='/wheels')
+    assert summary.metric
+    assert out['/page4d/status'][-1][1].metric
+    steps = [pose_of(m.pose.pose)[:3, 3] for _, m in out['/odom'][-2:]]
+    truth = [(pose_at(ns * 1e-9) @ inverse(T_base_camera))[:3, 3] for ns in stamps(12)[-2:]]
+    assert np.linalg.norm(steps[1] - steps[0]) == pytest.approx(
+        np.linalg.norm(truth[1] - truth[0]), rel=0.05
+    )
+
+
+# -- geometry of what is published ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('width', 'height'), [(64, 48), (200, 150), (90, 240)])
+def test_points_project_onto_the_pixels_they_came_from(tmp_path, config, width, height):
+    """Also where the image was scaled, and cropped because it is a portrait."""
+    camera = PinholeCamera(width, height, 0.8 * width, 0.82 * width, 0.48 * width, 0.52 * height)
+    u, v = np.meshgrid(np.arange(width), np.arange(height))
+    ramp = np.stack([u * 250 / width, v * 250 / height, 0 * u], -1).round().astype(np.uint8)
+    messages = mount()
+    for ns in stamps(2):
+        messages.append(('/camera_info', ns, camera_info(ns, camera)))
+        messages.append(('/image', ns, encode.image(MAKE, head(ns), ramp)))
+    _, out = run(tmp_path, messages, config)
+    cloud, info = out['/points/static'][-1][1], out['/depth/camera_info'][-1][1]
+    points = np.frombuffer(cloud.data, POINT)
+    assert len(points) > 1000
+    xyz = np.stack([points['x'], points['y'], points['z']], -1).astype(float)
+    at = calibration(info).pinhole.project(xyz)
+    assert np.abs(at - at.round()).max() < 1e-2
+    column, row = at.round().astype(int).T
+    rgb = pixels(out['/rgb/image'][-1][1], channels=3, dtype=np.uint8)
+    assert rgb.shape[:2] == (info.height, info.width)
+    packed = points['rgb'].view(np.uint32)
+    colour = np.stack([packed >> 16 & 255, packed >> 8 & 255], -1)
+    assert np.array_equal(colour, rgb[row, column, :2])
+    depth = pixels(out['/depth/image'][-1][1], channels=1, dtype=np.float32)
+    assert np.allclose(depth[row, column], points['z'])
+    # back in the camera's own image the colour tells which pixel it was
+    source = camera.project(xyz)
+    inside = (source > 2).all(1) & (source < (width - 3, height - 3)).all(1)
+    told = colour * (width / 250, height / 250)
+    difference = (told - source)[inside]
+    assert np.abs(difference.mean(0)).max() < 0.3
+    assert np.abs(difference).max() < 1.0
+
+
+# -- real data --------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason='the shared data are not on this machine')
+@pytest.mark.parametrize(
+    ('name', 'topic', 'frames', 'frame_id'),
+    [
+        ('tiny_svo.bag', '', 10, 'camera'),
+        ('tiny.bag', '/dvs/image_raw', 4, 'camera_optical_frame'),
+    ],
+)
+def test_real_ros1_recordings(tmp_path, config, name, topic, frames, frame_id):
+    source = open_source(SHARED / 'robologs_bags' / name, config, image_topic=topic)
+    summary = replay(source, tmp_path / 'out', oracle(config), config)
+    source.close()
+    assert (summary.frames, summary.estimates) == (frames, frames)
+    out = everything(tmp_path / 'out')
+    assert out['/depth/image'][0][1].header.frame_id == frame_id
+    assert out['/page4d/status'][0][1].calibrated == (name == 'tiny_svo.bag')
+    assert out['/odom'][0][0] < 1_600_000_000 * 10**9  # the camera's time, not the recorder's

@@ -1,0 +1,122 @@
+import cv2
+import numpy as np
+import pytest
+from bags_helpers import SHARED, camera_messages, write_bag
+from fakes import picture
+
+from page4d_ros.bags.recording import Recording
+from page4d_ros.bags.sources import open_source, parse_stamp
+from page4d_ros.bags.stream import Span
+from page4d_ros.config import Config
+from page4d_ros.errors import BagError, FrameError
+from page4d_ros.messages.decode import DEFAULT_FRAME
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('1305031235.429666', 1305031235_429666000),
+        ('1305031235.999999999', 1305031235_999999999),
+        ('0.1', 100_000_000),
+        ('1403636579763555584', 1403636579_763555584),
+        ('1403636579763555', 1403636579_763555000),
+        ('1403636579', 1403636579_000000000),
+        ('00012', None),
+        ('frame_1', None),
+        ('1.2.3', None),
+    ],
+)
+def test_stamps_are_exact(text, expected):
+    assert parse_stamp(text) == expected
+
+
+def write_images(folder, names):
+    folder.mkdir()
+    for i, name in enumerate(names):
+        cv2.imwrite(str(folder / name), picture(i)[..., ::-1])
+
+
+def stamps_of(source):
+    return [item.stamp_ns for item in source.items()]
+
+
+def test_a_folder_with_times_as_names(tmp_path):
+    names = ['1305031235.429666.png', '1305031235.029666.png', '1305031236.000000.png']
+    write_images(tmp_path / 'rgb', names)
+    source = open_source(tmp_path / 'rgb', Config())
+    assert stamps_of(source) == [1305031235_029666000, 1305031235_429666000, 1305031236_000000000]
+    first = next(iter(source.items()))
+    assert np.array_equal(first.decode(), picture(1))
+    assert (first.camera, first.frame_id, source.total) == (None, DEFAULT_FRAME, 3)
+    assert 'no camera_info' in source.take_warnings()[0]
+    later = open_source(tmp_path / 'rgb', Config(), span=Span(0.4, 0.1))
+    assert stamps_of(later) == [1305031235_429666000]
+
+
+def test_a_folder_with_numbers_is_sorted_naturally(tmp_path):
+    write_images(tmp_path / 'x', ['frame10.png', 'frame9.png', 'frame1.jpg'])
+    source = open_source(tmp_path / 'x', Config(), rate=10)
+    assert stamps_of(source) == [1_000_000_000, 1_100_000_000, 1_200_000_000]
+    assert np.array_equal([*source.items()][2].decode(), picture(0))
+
+
+def test_an_image_that_cannot_be_decoded(tmp_path):
+    write_images(tmp_path / 'x', ['1.png', '2.png'])
+    (tmp_path / 'x' / '2.png').write_bytes(b'nothing')
+    items = list(open_source(tmp_path / 'x', Config()).items())
+    with pytest.raises(FrameError, match=r'2\.png'):
+        items[1].decode()
+
+
+def write_video(path, frames=20, fps=10):
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), fps, (64, 48))
+    for i in range(frames):
+        video.write(np.full((48, 64, 3), 10 * i, np.uint8))
+    video.release()
+    return path
+
+
+def test_a_video(tmp_path):
+    source = open_source(write_video(tmp_path / 'x.avi'), Config())
+    items = list(source.items())
+    assert [item.stamp_ns for item in items] == [10**9 + i * 10**8 for i in range(20)]
+    assert abs(int(items[7].decode().mean()) - 70) < 4
+    assert source.total == 20
+    source.close()
+    part = open_source(tmp_path / 'x.avi', Config(), span=Span(0.5, 0.5))
+    assert stamps_of(part) == [10**9 + i * 10**8 for i in range(5, 10)]
+    slower = open_source(tmp_path / 'x.avi', Config(), rate=5)
+    assert stamps_of(slower)[1] == 10**9 + 2 * 10**8
+
+
+def test_what_is_none_of_these(tmp_path):
+    with pytest.raises(BagError, match='no such file'):
+        open_source(tmp_path / 'none', Config())
+    (tmp_path / 'empty.mp4').touch()
+    with pytest.raises(BagError, match='is empty'):
+        open_source(tmp_path / 'empty.mp4', Config())
+    (tmp_path / 'x.txt').write_text('hello')
+    with pytest.raises(BagError, match='neither a recording nor a video'):
+        open_source(tmp_path / 'x.txt', Config())
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(BagError, match='neither a recording nor jpg or png'):
+        open_source(tmp_path / 'folder', Config())
+    (tmp_path / 'folder' / 'rgb.txt').touch()
+    with pytest.raises(BagError, match='import-tum'):
+        open_source(tmp_path / 'folder', Config())
+    write_images(tmp_path / 'images', ['1.png'])
+    with pytest.raises(BagError, match='--image-topic has no meaning'):
+        open_source(tmp_path / 'images', Config(), image_topic='/x')
+
+
+def test_a_recording(tmp_path):
+    path = write_bag(tmp_path / 'bag', 'mcap', camera_messages())
+    with open_source(path, Config()) as source:
+        assert isinstance(source, Recording)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason='the shared data are not on this machine')
+def test_davis_frames():
+    source = open_source(SHARED / 'davis_car_shadow/JPEGImages/480p/car-shadow', Config(), rate=24)
+    assert source.total == 40
+    assert next(iter(source.items())).decode().shape == (480, 854, 3)

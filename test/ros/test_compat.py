@@ -1,0 +1,151 @@
+"""What stands in for packages without wheels, against the packages where they are installed."""
+
+import time
+
+import numpy as np
+import pytest
+from fakes import NS, PlainMessages
+from scipy.spatial.transform import Rotation
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from tf2_msgs.msg import TFMessage
+
+from page4d_ros.geometry import poses
+from page4d_ros.messages import encode
+from page4d_ros.messages.decode import image_reader
+from page4d_ros.messages.factory import MessageFactory
+from page4d_ros.messages.transforms import TransformBuffer
+from page4d_ros.perception.clouds import POINT
+from page4d_ros.ros import compat
+
+MAKE = compat.RosMessages()
+HEAD = encode.header(MAKE, 1_700_000_000 * NS + 999_999_999, 'camera')
+
+
+def needs(module):
+    found = compat.optional(module)
+    if found is None:
+        pytest.skip(f'{module} is not installed: there is nothing to compare with')
+    return found
+
+
+def random_transforms(n):
+    rng = np.random.default_rng(0)
+    R = Rotation.random(n, random_state=rng).as_matrix()
+    return poses.transform(R, rng.normal(size=(n, 3)))
+
+
+def points(n=100):
+    rng = np.random.default_rng(0)
+    out = np.zeros(n, POINT)
+    for name in POINT.names:
+        out[name] = rng.normal(size=n)
+    return out
+
+
+def test_tf_transformations_agrees():
+    needs('tf_transformations')
+    for T in random_transforms(50):
+        ours, theirs = poses.quaternion(T), MAKE.quaternion(T)
+        assert theirs[3] >= 0
+        np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+def test_sensor_msgs_py_agrees():
+    needs('sensor_msgs_py.point_cloud2')
+    assert MessageFactory.cloud(MAKE, HEAD, points()) == MAKE.cloud(HEAD, points())
+
+
+def test_sensor_msgs_py_reads_our_cloud():
+    library = needs('sensor_msgs_py.point_cloud2')
+    read = library.read_points(MessageFactory.cloud(MAKE, HEAD, points()))
+    for name in POINT.names:
+        np.testing.assert_array_equal(read[name], points()[name])
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_cv_bridge_agrees_on_bayer(pattern):
+    needs('cv_bridge')
+    message = encode.image(
+        MAKE, HEAD, np.random.default_rng(0).integers(0, 256, (20, 24), dtype=np.uint8)
+    )
+    message.encoding = f'bayer_{pattern}8'
+    np.testing.assert_array_equal(image_reader(message)(), compat.cv_bridge_reader()(message))
+
+
+def test_cv_bridge_serves_encodings_that_we_do_not_know():
+    needs('cv_bridge')
+    array = np.random.default_rng(0).integers(0, 2**16, (20, 24, 3), dtype=np.uint16)
+    message = encode.image(MAKE, HEAD, array[..., 0])
+    message.encoding, message.step = 'rgb16', 24 * 6
+    message.data = MAKE.sequence(array.reshape(-1).view(np.uint8))
+    image = image_reader(message, compat.cv_bridge_reader())()
+    assert image.shape == (20, 24, 3)
+    assert image.dtype == np.uint8
+
+
+def chain(make):
+    """map -> odom -> base -> camera and base -> lidar."""
+    frames = [('map', 'odom'), ('odom', 'base'), ('base', '/camera'), ('base', 'lidar')]
+    return [
+        encode.transform_stamped(make, encode.header(make, NS, parent), child, T)
+        for (parent, child), T in zip(frames, random_transforms(4), strict=True)
+    ]
+
+
+def test_transform_buffer_walks_the_tree():
+    buffer = TransformBuffer()
+    buffer.store(PlainMessages()('tf2_msgs/msg/TFMessage', transforms=chain(PlainMessages())))
+    T = random_transforms(4)
+    np.testing.assert_allclose(buffer.lookup('base', 'camera'), T[2], atol=1e-12)
+    np.testing.assert_allclose(buffer.lookup('camera', 'base'), poses.inverse(T[2]), atol=1e-12)
+    np.testing.assert_allclose(buffer.lookup('map', 'camera'), T[0] @ T[1] @ T[2], atol=1e-12)
+    np.testing.assert_allclose(
+        buffer.lookup('lidar', 'camera'), poses.inverse(T[3]) @ T[2], atol=1e-12
+    )
+    assert buffer.lookup('base', 'nowhere') is None
+    np.testing.assert_array_equal(buffer.lookup('x', 'x'), np.eye(4))
+
+
+def test_transform_buffer_survives_a_loop():
+    buffer = TransformBuffer()
+    make = PlainMessages()
+    loop = [('a', 'b'), ('b', 'a')]
+    items = [
+        encode.transform_stamped(make, encode.header(make, NS, p), c, np.eye(4)) for p, c in loop
+    ]
+    buffer.store(make('tf2_msgs/msg/TFMessage', transforms=items))
+    assert buffer.lookup('a', 'c') is None
+    assert buffer.lookup('a', 'b') is not None
+
+
+def test_the_listener_finds_static_transforms(graph):
+    listener = compat.TransformListener(graph.node)
+    publisher = graph.node.create_publisher(TFMessage, '/tf_static', compat.STATIC_QOS)
+    publisher.publish(TFMessage(transforms=chain(MAKE)))
+    graph.until(lambda: listener.lookup('map', 'lidar') is not None)
+    T = random_transforms(4)
+    np.testing.assert_allclose(listener.lookup('map', 'lidar'), T[0] @ T[1] @ T[3], atol=1e-9)
+    assert listener.lookup('map', 'nowhere') is None
+    listener.destroy()
+
+
+def test_the_broadcaster_is_heard(graph):
+    got = graph.listen(TFMessage, '/tf')
+    broadcaster = compat.TransformBroadcaster(graph.node)
+    graph.until(lambda: graph.node.count_subscribers('/tf') > 0)
+    item = chain(MAKE)[1]
+    for _ in range(20):
+        broadcaster.send(item)
+        time.sleep(0.05)
+        if got:
+            break
+    assert got[0].transforms[0] == item
+
+
+def test_filling_a_message_copies_at_once():
+    array = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    message = encode.image(MAKE, HEAD, array)
+    assert message.data.tobytes() == array.tobytes()
+    assert message.step == 1920

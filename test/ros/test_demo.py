@@ -1,0 +1,99 @@
+"""Player, node and recorder together, as three processes on a real graph."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
+
+from page4d_ros.bags.reader import open_bag
+from page4d_ros.commands.show import DEMO_SETTINGS, IMAGE_TOPIC, SAMPLE
+from page4d_ros.messages.decode import stamp_ns
+from page4d_ros.ros.demo import DemoError, graph_environment, run_graph
+
+TOPICS = {
+    '/odom', '/tf', '/tf_static', '/path', '/depth/image', '/depth/camera_info', '/rgb/image',
+    '/rgb/camera_info', '/mask/image', '/mask/camera_info', '/confidence/image',
+    '/points/static', '/points/dynamic', '/page4d/status', '/diagnostics',
+}  # fmt: skip
+FRAMED = TOPICS - {'/tf', '/tf_static', '/diagnostics'}
+
+
+@pytest.fixture(scope='module')
+def recording(tmp_path_factory):
+    output = tmp_path_factory.mktemp('demo')
+    settings = DEMO_SETTINGS | {'model.resolution': 112, 'points.rate': 0.0}
+    run_graph(SAMPLE, output, image_topic=IMAGE_TOPIC, parameters=settings)
+    return output
+
+
+def messages(recording, topic):
+    with open_bag(recording / 'perception') as bag:
+        return [m.value for m in bag.messages([topic])]
+
+
+def test_every_output_is_recorded(recording):
+    with open_bag(recording / 'perception') as bag:
+        assert set(bag.topics()) == TOPICS
+        assert not bag.warnings
+
+
+def test_stamps_are_those_of_the_images(recording):
+    with open_bag(SAMPLE) as bag:
+        taken = {stamp_ns(m.value.header) for m in bag.messages([IMAGE_TOPIC])}
+    for topic in FRAMED:
+        stamps = [stamp_ns(m.header) for m in messages(recording, topic)]
+        assert stamps, topic
+        assert set(stamps) <= taken, topic
+
+
+def test_the_tree_of_tf_has_one_parent_for_each_frame(recording):
+    items = [
+        i for t in ('/tf', '/tf_static') for m in messages(recording, t) for i in m.transforms
+    ]
+    parents = {(item.child_frame_id, item.header.frame_id) for item in items}
+    assert parents == {('base_link', 'odom'), ('camera_optical_frame', 'base_link')}
+
+
+def test_each_image_has_its_camera_info(recording):
+    for kind in ('depth', 'rgb', 'mask'):
+        infos = {stamp_ns(m.header): m for m in messages(recording, f'/{kind}/camera_info')}
+        for image in messages(recording, f'/{kind}/image'):
+            info = infos.get(stamp_ns(image.header))
+            if info is not None:  # the last pair may be cut apart by the end of the recording
+                assert (info.width, info.height) == (image.width, image.height)
+                assert np.asarray(info.k)[0] > 0
+
+
+def test_the_node_ended_cleanly(recording):
+    log = (recording / 'log' / 'node.log').read_text()
+    assert 'Traceback' not in log
+    assert 'untrained' in log
+
+
+def test_a_failing_process_is_named(tmp_path):
+    with pytest.raises(DemoError, match=r'player\.log'):
+        run_graph(tmp_path / 'nothing', tmp_path, image_topic='/x', parameters=DEMO_SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'complaint'),
+    [(['nothing'], 'no such file'), (['--wait'], 'Missing argument')],
+)
+def test_the_player_refuses_clearly(arguments, complaint, tmp_path):
+    command = [sys.executable, '-m', 'page4d_ros.cli', 'play', *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=graph_environment(), cwd=tmp_path, check=False
+    )
+    assert done.returncode in {1, 2}
+    assert complaint in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_the_sample_is_small_enough_to_ship():
+    files = [f for f in Path(SAMPLE).rglob('*') if f.is_file()]
+    assert sum(f.stat().st_size for f in files) < 5_000_000
