@@ -10,7 +10,7 @@ setup(
     name=package_name,
     version='0.1.0',
     packages=find_packages(include=[package_name, package_name + '.*']),
-    package_data={package_name: ['data/**/*']},
+    package_data={package_name: ['data/**/*', 'evaluation/*.html', 'evaluation/*.css']},
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
         ('share/' + package_name, ['package.xml']),
@@ -20,11 +20,13 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=[
+        'lz4',
         'numpy',
         'opencv-python-headless<5',
         'pillow',
         'rich',
-        'rosbags>=0.11',
+        'rosbags>=0.11,<0.12',
+        'ruamel.yaml',
         'safetensors',
         'scipy',
         'torch>=2.3',
@@ -32,7 +34,7 @@ setup(
     ],
     extras_require={
         'scenes': ['mujoco>=3.3.3'],
-        'report': ['evo', 'matplotlib'],
+        'report': ['evo', 'jinja2', 'matplotlib'],  # evo is GPL-3; nothing else needs it
         'test': ['pytest', 'ruff'],
     },
     zip_safe=False,

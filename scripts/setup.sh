@@ -2,7 +2,7 @@
 # Make .venv and .ws: everything `make demo` and `make test` need. Nothing outside the checkout is
 # touched, root is not needed, and a second run does only what has changed.
 #
-#   PYTHON=python3.12    interpreter to use; the newest of 3.12, 3.11, 3.13, 3.10 otherwise
+#   PYTHON=python3.12    interpreter to use; otherwise python3, if it is 3.10 to 3.13, or one of these
 #   PIP_ARGS="..."       added to every pip install, e.g. --extra-index-url for a CPU build of torch
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ ros_installed() { [ -n "${ROS_DISTRO:-}" ] && [ -n "${AMENT_PREFIX_PATH:-}" ] &&
 
 find_python() {
   if ros_installed; then echo "${PYTHON:-python3}"; return; fi
-  for candidate in ${PYTHON:-python3.12 python3.11 python3.13 python3.10 python3}; do
+  for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.13 python3.10}; do
     if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
       echo "$candidate"; return
     fi

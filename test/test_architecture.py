@@ -17,6 +17,7 @@ ALLOWED = {
     'perception': {'errors', 'config', 'geometry', 'model'},
     'messages': {'errors', 'config', 'geometry', 'perception'},
     'synthetic': {'errors', 'geometry'},
+    'evaluation': {'errors', 'geometry', 'messages', 'bags'},
 }
 ROS = {'rclpy', 'rosbags', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'launch'}
 

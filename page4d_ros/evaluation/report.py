@@ -1,0 +1,95 @@
+"""The report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from page4d_ros.evaluation import plots, tables
+from page4d_ros.evaluation.pictures import Strip, strip
+from page4d_ros.evaluation.running import FRAME_AGE, timing_series
+from page4d_ros.evaluation.scene import build_scene
+from page4d_ros.evaluation.verdict import comparisons
+
+if TYPE_CHECKING:
+    from page4d_ros.evaluation.metrics import Case, Measured
+
+HERE = Path(__file__).parent
+NS = 1_000_000_000
+
+
+def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Measured) -> None:
+    """Draw and write the report.
+
+    Args:
+        path: HTML file to write.
+        metrics: settled metrics with verdict and reasons.
+        case: where pictures and clouds come from.
+        measured: the curves.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['number'] = tables.number
+    metric = metrics['run']['metric']
+    unit = 'm' if metric else 'units, not metres'
+    depth = metrics['depth']
+    scale = depth['scale'] if depth and not metric else 1.0
+    frames: Strip = strip(case, scale)
+    text = environment.get_template('report.html').render(
+        m=metrics,
+        style=Markup((HERE / 'report.css').read_text(encoding='utf-8')),  # noqa: S704
+        tiles=tables.tiles(metrics),
+        tables=tables.accuracy_tables(metrics),
+        run_rows=tables.run_rows(metrics),
+        won=comparisons(metrics),
+        strip=frames,
+        depth_unit='m' if metric or depth else unit,
+        figures={name: Markup(svg) for name, svg in _figures(case, measured, unit).items()},  # noqa: S704
+    )
+    path.write_text(text, encoding='utf-8')
+
+
+def _figures(case: Case, measured: Measured, unit: str) -> dict[str, str]:
+    """SVG by name; figures without data are absent."""
+    out: dict[str, str] = {}
+    scene = build_scene(case, measured.aligned)
+    if scene is not None:
+        out['path'] = plots.trajectory_plot(scene, unit)
+        if len(scene.static) + len(scene.dynamic):
+            out['above'] = plots.cloud_plot(scene, 'above', unit)
+            out['side'] = plots.cloud_plot(scene, 'side', unit)
+    if (aligned := measured.aligned) is not None:
+        out['position'] = plots.position_plot(aligned)
+        out['path_error'] = plots.error_plot(aligned.seconds, aligned.error, 'position error [m]')
+    if measured.depth_errors:
+        stamps, errors = (np.array(column) for column in zip(*measured.depth_errors, strict=True))
+        seconds = (stamps - stamps[0]) / NS
+        out['depth_error'] = plots.error_plot(seconds, errors, 'depth AbsRel')
+    timing = measured.tree['timing']
+    if isinstance(timing, dict):
+        stages = {
+            name.removesuffix('_ms'): (row['median'], row['p95'])
+            for name, row in timing.items()
+            if name != FRAME_AGE and np.isfinite(row['p95'])
+        }
+        if stages:
+            out['stages'] = plots.stages_plot(stages)
+        series = timing_series(case.recording)
+        curves = {'forward': series['forward_ms']}
+        seconds, age = series[FRAME_AGE]
+        if age.any():
+            curves = {'frame age': (seconds, 1e3 * age)} | curves
+        out['latency'] = plots.latency_plot(curves)
+    return out

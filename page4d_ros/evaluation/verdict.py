@@ -1,0 +1,95 @@
+"""What the numbers mean, in words."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+GOOD, FAIR, BAD, PLAIN = 'good', 'fair', 'bad', 'plain'
+UNTRAINED = (
+    'The weights are untrained: poses, depth, masks and every error below mean nothing; '
+    'they show that the plumbing works.'
+)
+UNKNOWN_WEIGHTS = (
+    'The recording has no status messages, so it is not known whether the weights were trained.'
+)
+
+
+class Verdict(NamedTuple):
+    """The answer to "does it work here?".
+
+    Attributes:
+        level: good, fair, bad, or plain where accuracy is not known.
+        headline: one sentence.
+        detail: what it rests on.
+        banner: a warning that concerns every number; "" without.
+    """
+
+    level: str
+    headline: str
+    detail: str
+    banner: str = ''
+
+
+def judge(metrics: dict[str, Any]) -> Verdict:
+    """Judge settled metrics."""
+    run = metrics['run']
+    counts = f'{run["estimates"]} estimates'
+    if run['images'] is not None:
+        counts += f' from {run["images"]} images'
+    if not run['estimates']:
+        return Verdict(BAD, 'No: the recording holds not one estimate.', f'{counts}.')
+    if run['trained'] is False:
+        return Verdict(FAIR, 'The plumbing works.', f'{counts}.', UNTRAINED)
+    banner = UNKNOWN_WEIGHTS if run['trained'] is None else ''
+    better = comparisons(metrics)
+    if not better:
+        detail = f'{counts}; without ground truth, accuracy is not known.'
+        return Verdict(PLAIN, 'It runs.', detail, banner)
+    won = [name for name, wins in better.items() if wins]
+    lost = [name for name, wins in better.items() if not wins]
+    if not lost:
+        level, headline = GOOD, f'Yes: {_listed(won)} beat the trivial answers.'
+    elif won:
+        headline = f'Partly: {_listed(won)} beat the trivial answers, {_listed(lost)} did not.'
+        level = FAIR
+    else:
+        level, headline = BAD, f'No: {_listed(lost)} did not beat the trivial answers.'
+    trivial = (
+        'Trivial answers: standing still, a flat wall, everything static or everything moving.'
+    )
+    return Verdict(level, headline, f'{counts}. {trivial}', banner)
+
+
+def comparisons(metrics: dict[str, Any]) -> dict[str, bool]:
+    """Whether pose, depth and mask are better than their baselines; only what is known."""
+    out: dict[str, bool] = {}
+    trajectory, depth, mask = (metrics[name] for name in ('trajectory', 'depth', 'mask'))
+    if trajectory:
+        ours, still = trajectory['sim3'], trajectory['standing_still']
+        out['pose'] = bool(ours) and all(
+            ours[name] < still[name] for name in ('ate_m', 'rpe_translation_m')
+        )
+    if depth:
+        wall = depth['per_sequence_flat_wall']['abs_rel']
+        out['depth'] = depth['per_sequence']['abs_rel'] < wall
+    if mask and mask['moving_share']:
+        out['motion mask'] = mask['estimate']['iou'] > mask['all_moving']['iou']
+    return out
+
+
+def _listed(names: list[str]) -> str:
+    return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def remarks(metrics: dict[str, Any]) -> list[str]:
+    """What else is worth a look: lost poses, drops, topics that stay silent."""
+    run, out = metrics['run'], []
+    if run['lost']:
+        out.append(f'The pose of {run["lost"]} of {run["estimates"]} frames is not known (lost).')
+    if run['dropped']:
+        out.append(f'{run["dropped"]} images were dropped.')
+    if silent := [name for name, row in metrics['topics'].items() if not row['count']]:
+        out.append(f'Not recorded: {", ".join(silent)}.')
+    if run['estimates'] and run['calibrated'] is False:
+        out.append("No calibration reached the node: intrinsics are the network's own.")
+    return out

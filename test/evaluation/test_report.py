@@ -1,0 +1,121 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from page4d_ros.evaluation.evaluate import evaluate
+from page4d_ros.evaluation.verdict import UNTRAINED
+
+VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
+SECTIONS = ('frames', 'map', 'accuracy', 'timing', 'topics', 'run')
+
+
+class Checker(HTMLParser):
+    """Collects tags and ids, and complains about whatever is not closed in order."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.ids, self.images, self.links = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids += [attrs['id']] if 'id' in attrs else []
+        self.links += [v for k, v in attrs.items() if k in {'src', 'href', 'xlink:href'}]
+        if tag == 'img':
+            self.images.append(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def checked(path):
+    text = path.read_text(encoding='utf-8')
+    parser = Checker()
+    parser.feed(text)
+    assert parser.open == []
+    assert len(parser.ids) == len(set(parser.ids))
+    assert set(SECTIONS) <= set(parser.ids)
+    assert all(link.startswith(('data:image/', '#')) for link in parser.links)
+    assert not re.search(r'https?:|<script|@import|url\((?!#)', text)
+    assert all(image['alt'] for image in parser.images)
+    assert not re.search(r'\bnan\b', re.sub(r'base64,[^"]*', '', text), re.IGNORECASE)
+    assert path.stat().st_size < 4_000_000
+    return text, parser
+
+
+def leaves(tree, path=''):
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from leaves(value, f'{path}.{key}' if path else key)
+    else:
+        yield path, tree
+
+
+def assert_every_gap_has_a_reason(metrics):
+    for path, value in leaves({k: v for k, v in metrics.items() if k != 'reasons'}):
+        if value is None:
+            assert metrics['reasons'].get(path), path
+    assert all(metrics['reasons'].values())
+
+
+@pytest.fixture(scope='module')
+def good(drive, tmp_path_factory):
+    _, source, true, _ = drive
+    output = tmp_path_factory.mktemp('good')
+    return evaluate(true, source, output, command='page4d demo <x> & more'), output
+
+
+@pytest.fixture(scope='module')
+def untrained(drive, tmp_path_factory):
+    _, source, _, untrained = drive
+    output = tmp_path_factory.mktemp('untrained')
+    return evaluate(untrained, source, output), output
+
+
+def test_the_truth_gets_good_marks(good):
+    metrics, output = good
+    assert json.loads((output / 'metrics.json').read_text()) == metrics
+    assert metrics['verdict']['level'] == 'good'
+    assert metrics['trajectory']['sim3']['ate_m'] < 1e-6
+    assert metrics['trajectory']['poses'] == 10
+    assert metrics['depth']['per_sequence']['abs_rel'] < 0.02
+    assert 0 < metrics['depth']['coverage'] < 1
+    assert metrics['mask']['estimate']['iou'] > metrics['mask']['all_moving']['iou']
+    assert metrics['run']['images'] == metrics['run']['estimates'] == 10
+    assert metrics['run']['rate_hz'] == pytest.approx(10)
+    assert metrics['topics']['/odom']['count'] == 10
+    assert metrics['command'] == 'page4d demo <x> & more'
+    assert metrics['versions']['torch']
+    assert_every_gap_has_a_reason(metrics)
+
+
+def test_the_report_is_whole_and_needs_nothing_else(good):
+    _, output = good
+    text, parser = checked(output / 'report.html')
+    assert len(parser.images) == 6 * 4
+    labels = ('Clouds and paths seen from above', 'Clouds and paths seen from side')
+    labels += ('Position over time', 'position error', 'depth AbsRel', 'Time per stage')
+    for label in labels:
+        assert f'aria-label="{label}' in text
+    assert 'page4d demo &lt;x&gt; &amp; more' in text
+    assert 'class="n best"' in text
+    assert 'untrained' not in text.lower()
+
+
+def test_untrained_weights_are_shouted_about(untrained):
+    metrics, output = untrained
+    assert metrics['run']['trained'] is False
+    assert metrics['verdict']['level'] == 'fair'
+    assert metrics['verdict']['banner'] == UNTRAINED
+    text, _ = checked(output / 'report.html')
+    assert UNTRAINED in text
+    assert 'class="n best"' not in text
+    assert_every_gap_has_a_reason(metrics)

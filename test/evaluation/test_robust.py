@@ -1,0 +1,164 @@
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from test_report import assert_every_gap_has_a_reason, checked
+
+from page4d_ros.bags.reader import open_bag
+from page4d_ros.bags.writer import BagWriter
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.evaluate import evaluate
+from page4d_ros.evaluation.recording import paired
+
+TRUTH = '/ground_truth/'
+NS = 1_000_000_000
+
+
+def copied(bag, path, keep=lambda topic: True, change=None):
+    """Recording with some topics, and some messages changed."""
+    with open_bag(bag) as reader, BagWriter(path) as writer:
+        for topic, log_ns, message in reader.messages(reader.topics()):
+            if keep(topic):
+                writer.write(topic, log_ns, change(topic, message) if change else message)
+    return path
+
+
+def report_of(recording, source, output):
+    metrics = evaluate(recording, source, output)
+    assert_every_gap_has_a_reason(metrics)
+    text, _ = checked(output / 'report.html')
+    return metrics, text
+
+
+def test_a_source_without_ground_truth(drive, tmp_path):
+    _, source, true, _ = drive
+    plain = copied(source, tmp_path / 'plain', lambda topic: TRUTH not in topic)
+    metrics, text = report_of(true, plain, tmp_path / 'out')
+    assert metrics['trajectory'] is metrics['depth'] is metrics['mask'] is None
+    assert metrics['verdict']['level'] == 'plain'
+    assert 'accuracy is not known' in text
+    assert '/ground_truth/odom' in metrics['reasons']['trajectory']
+    assert metrics['run']['images'] == 10
+
+
+def test_a_folder_of_images_has_no_ground_truth(drive, tmp_path):
+    frames, _, true, _ = drive
+    (tmp_path / 'images').mkdir()
+    cv2.imwrite(str(tmp_path / 'images' / '0.png'), frames[0].rgb)
+    metrics, _ = report_of(true, tmp_path / 'images', tmp_path / 'out')
+    assert metrics['run']['images'] is None
+    assert 'no recording' in metrics['reasons']['depth']
+
+
+@pytest.mark.parametrize('name', ['/odom', '/depth/image', '/mask/image', '/points', '/rgb'])
+def test_a_missing_topic_is_named(name, drive, tmp_path):
+    _, source, true, _ = drive
+    less = copied(true, tmp_path / 'less', lambda topic: not topic.startswith(name))
+    metrics, text = report_of(less, source, tmp_path / 'out')
+    assert f'Not recorded: {name}' in text
+    section = {'/odom': 'trajectory', '/depth/image': 'depth', '/mask/image': 'mask'}.get(name)
+    assert section is None or name[1:] in metrics['reasons'][section]
+
+
+def test_without_status_the_weights_are_unknown(drive, tmp_path):
+    _, source, true, _ = drive
+    less = copied(true, tmp_path / 'less', lambda topic: 'status' not in topic)
+    metrics, text = report_of(less, source, tmp_path / 'out')
+    assert metrics['run']['trained'] is None
+    assert metrics['timing'] is None
+    assert metrics['run']['estimates'] == 10
+    assert 'not known whether the weights were trained' in text
+
+
+def test_only_static_transforms(drive, tmp_path):
+    _, source, true, _ = drive
+    less = copied(true, tmp_path / 'less', lambda topic: topic == '/tf_static')
+    metrics, text = report_of(less, source, tmp_path / 'out')
+    assert metrics['verdict']['level'] == 'bad'
+    assert 'not one estimate' in text
+
+
+def test_stamps_that_never_match(drive, tmp_path):
+    def later(topic, message):
+        if hasattr(message, 'header'):
+            message.header.stamp.sec += 1000
+        return message
+
+    _, source, true, _ = drive
+    moved = copied(true, tmp_path / 'moved', change=later)
+    metrics, _ = report_of(moved, source, tmp_path / 'out')
+    assert '+1000.000 s' in metrics['reasons']['trajectory']
+    assert 'stamp' in metrics['reasons']['depth']
+    assert 'stamp' in metrics['reasons']['mask']
+
+
+def test_nan_everywhere(drive, tmp_path):
+    def spoiled(topic, message):
+        if topic == '/depth/image':
+            message.data = np.full(message.data.size // 4, np.nan, np.float32).view(np.uint8)
+        if topic == '/odom':
+            message.pose.pose.position.x = float('nan')
+        if topic.startswith('/points'):
+            message.data = np.full(message.data.size // 4, np.nan, np.float32).view(np.uint8)
+        if topic.endswith('status'):
+            message.forward_ms = message.frame_age = float('nan')
+        return message
+
+    _, source, true, _ = drive
+    bad = copied(true, tmp_path / 'bad', change=spoiled)
+    metrics, _ = report_of(bad, source, tmp_path / 'out')
+    assert metrics['trajectory'] is None
+    assert 'no valid pixel' in metrics['reasons']['depth']
+    assert metrics['timing']['forward_ms']['median'] is None
+    assert metrics['mask'] is not None
+
+
+def test_lost_frames_and_malformed_images_are_counted(drive, tmp_path):
+    def spoiled(topic, message):
+        if topic == '/odom':
+            message.pose.pose.orientation = type(message.pose.pose.orientation)(0.0, 0.0, 0.0, 0.0)
+        if topic.endswith('status'):
+            message.state = 3
+        if topic == '/mask/image':
+            message.data = message.data[:10]
+        return message
+
+    _, source, true, _ = drive
+    bad = copied(true, tmp_path / 'bad', change=spoiled)
+    metrics, text = report_of(bad, source, tmp_path / 'out')
+    assert metrics['run']['lost'] == 10
+    assert '10 of 10 frames is not known' in text
+    assert any(
+        '10 messages of /mask/image are malformed' in remark for remark in metrics['remarks']
+    )
+
+
+def test_a_recording_that_was_cut_off(drive, tmp_path):
+    _, source, true, _ = drive
+    shutil.copytree(true, tmp_path / 'cut')
+    (file,) = (tmp_path / 'cut').glob('*.mcap')
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    metrics, text = report_of(tmp_path / 'cut', source, tmp_path / 'out')
+    assert 'damaged' in text
+    assert 0 < metrics['run']['estimates'] < 10
+
+
+def test_what_is_no_recording_is_one_clear_error(drive, tmp_path):
+    _, source, true, _ = drive
+    with BagWriter(tmp_path / 'empty'):
+        pass
+    (tmp_path / 'file').write_text('hello')
+    for recording in (tmp_path / 'empty', tmp_path / 'file', tmp_path / 'nowhere'):
+        with pytest.raises(BagError, match=recording.name):
+            evaluate(recording, source, tmp_path / 'out')
+    with pytest.raises(BagError, match='nowhere'):
+        evaluate(true, tmp_path / 'nowhere', tmp_path / 'out')
+    with pytest.raises(BagError, match='cannot be written'):
+        evaluate(true, source, tmp_path / 'file')
+
+
+def test_pairs_have_equal_stamps():
+    left = iter([(1, 'a'), (2, 'b'), (4, 'c'), (7, 'd')])
+    right = iter([(0, 'w'), (2, 'x'), (3, 'y'), (7, 'z')])
+    assert list(paired(left, right)) == [(2, 'b', 'x'), (7, 'd', 'z')]
