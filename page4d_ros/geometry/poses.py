@@ -35,7 +35,8 @@ def from_quaternion(xyzw: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
 
 def quaternion(T: NDArray) -> NDArray[np.float64]:
     """Unit quaternion xyzw, w >= 0, of a transform (4, 4) or a rotation (3, 3)."""
-    return Rotation.from_matrix(T[:3, :3]).as_quat(canonical=True)
+    xyzw = Rotation.from_matrix(T[:3, :3]).as_quat()
+    return xyzw if xyzw[3] >= 0 else -xyzw
 
 
 def rotation_angle(R: NDArray) -> NDArray[np.float64]:

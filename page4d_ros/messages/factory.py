@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from page4d_ros.geometry.poses import quaternion
-from page4d_ros.messages import encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +26,3 @@ class MessageFactory(Protocol):
     def quaternion(self, T: NDArray) -> NDArray[np.float64]:
         """Unit quaternion xyzw of a transform (4, 4)."""
         return quaternion(T)
-
-    def cloud(self, head: Any, points: NDArray) -> Any:
-        """sensor_msgs/PointCloud2 of a `POINT` array (n,)."""
-        return encode.cloud(self, head, points)

@@ -33,12 +33,20 @@ class Outputs:
         config: all settings.
         make: factory of the message classes.
         body: places the camera's trajectory in the odom frame.
+        cloud: makes a PointCloud2, as `encode.cloud`.
     """
 
-    def __init__(self, config: Config, make: MessageFactory, body: BodyFrame) -> None:
+    def __init__(
+        self,
+        config: Config,
+        make: MessageFactory,
+        body: BodyFrame,
+        cloud: Callable[[MessageFactory, Any, NDArray], Any] = encode.cloud,
+    ) -> None:
         self.config = config
         self.make = make
         self.body = body
+        self._cloud = cloud
         self._path: deque[Any] = deque(maxlen=config.path.max_poses)
         self._cloud_ns: dict[str, int] = {}
         self._tf_ns: int | None = None
@@ -66,7 +74,7 @@ class Outputs:
         for name in CLOUDS:
             if wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
                 points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
-                yield name, self.make.cloud(self._optical(estimate), points)
+                yield name, self._cloud(self.make, self._optical(estimate), points)
 
     def _optical(self, estimate: Estimate) -> Any:
         return encode.header(self.make, estimate.frame.stamp_ns, estimate.frame.frame_id)

@@ -75,14 +75,15 @@ class RosMessages(MessageFactory):
         xyzw = np.asarray(library.quaternion_from_matrix(T), np.float64)
         return xyzw if xyzw[3] >= 0 else -xyzw
 
-    def cloud(self, head: Any, points: NDArray) -> Any:
-        """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
-        library = optional('sensor_msgs_py.point_cloud2')
-        if library is None:
-            return encode.cloud(self, head, points)
-        message = library.create_cloud(head, encode.point_fields(self), points)
-        message.is_dense = True  # create_cloud always says False
-        return message
+
+def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
+    """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
+    library = optional('sensor_msgs_py.point_cloud2')
+    if library is None:
+        return encode.cloud(make, head, points)
+    message = library.create_cloud(head, encode.point_fields(make), points)
+    message.is_dense = True  # create_cloud always says False
+    return message
 
 
 def cv_bridge_reader() -> Callable[[Any], NDArray] | None:

@@ -21,6 +21,7 @@ from page4d_ros.ros.compat import (
     RosMessages,
     TransformBroadcaster,
     TransformListener,
+    cloud,
     cv_bridge_reader,
     message_class,
 )
@@ -55,7 +56,7 @@ class Session:
         self.processed = 0
         self.make = RosMessages()
         self.body = BodyFrame(config.frames)
-        self.outputs = Outputs(config, self.make, self.body)
+        self.outputs = Outputs(config, self.make, self.body, cloud)
         self.intake = Intake(config)
         self.reader = FrameReader(
             rectify=config.input.rectify,

@@ -14,7 +14,6 @@ from tf2_msgs.msg import TFMessage
 from page4d_ros.geometry import poses
 from page4d_ros.messages import encode
 from page4d_ros.messages.decode import image_reader
-from page4d_ros.messages.factory import MessageFactory
 from page4d_ros.messages.transforms import TransformBuffer
 from page4d_ros.perception.clouds import POINT
 from page4d_ros.ros import compat
@@ -54,12 +53,12 @@ def test_tf_transformations_agrees():
 
 def test_sensor_msgs_py_agrees():
     needs('sensor_msgs_py.point_cloud2')
-    assert MessageFactory.cloud(MAKE, HEAD, points()) == MAKE.cloud(HEAD, points())
+    assert encode.cloud(MAKE, HEAD, points()) == compat.cloud(MAKE, HEAD, points())
 
 
 def test_sensor_msgs_py_reads_our_cloud():
     library = needs('sensor_msgs_py.point_cloud2')
-    read = library.read_points(MessageFactory.cloud(MAKE, HEAD, points()))
+    read = library.read_points(encode.cloud(MAKE, HEAD, points()))
     for name in POINT.names:
         np.testing.assert_array_equal(read[name], points()[name])
 
