@@ -11,7 +11,7 @@ demo: setup
 	@source .ws/env.sh && page4d demo --output "$(DEMO)"
 
 test: setup
-	@source .ws/env.sh && python -m pytest $(PYTEST_ARGS)
+	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest $(PYTEST_ARGS)
 
 lint: setup
 	@source .ws/env.sh && ruff check . && ruff format --check .

@@ -37,6 +37,7 @@ ARGUMENTS = (
     ('autostart', 'true', 'Configure and activate; false leaves it to you.', BOOLEAN),
     ('bag', '', 'Recording to play: rosbag1, rosbag2 or MCAP.', None),
     ('bag_rate', '1.0', 'Speed of the recording.', None),
+    ('bag_topics', '', 'Further topics of it to play, such as /tf; "all" plays all.', None),
     ('rviz', 'false', 'Start RViz.', BOOLEAN),
     ('log_level', 'info', 'Log level of the node.', None),
 )
@@ -96,6 +97,11 @@ def actions(context: LaunchContext) -> list:
         # our player rather than `ros2 bag play`: it also reads rosbag1, and waits for the network
         # to be loaded before the first image
         command = [str(page4d), 'play', given['bag'], '--rate', given['bag_rate'], '--wait']
+        if given['bag_topics'] != 'all':
+            inputs = [topic for _, topic in remappings(given)][:3]
+            # not what the robot's own nodes said then: odometry, tf, commands
+            wanted = [*inputs, '/tf_static', *given['bag_topics'].split()]
+            command += [f'--topic=/{topic.lstrip("/")}' for topic in wanted]
         out.append(ExecuteProcess(cmd=command, output='screen'))
     if given['rviz'] == 'true':
         out.append(

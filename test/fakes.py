@@ -92,6 +92,9 @@ class OracleEngine:
     def clear(self):
         self.slots.clear()
 
+    def free(self):
+        self.clear()
+
     def push(self, frame, image):
         height, width = image.shape[:2]
         fit = ImageTransform.crop(width, height, self.resolution)

@@ -17,8 +17,8 @@ from page4d_ros.messages import encode
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import status
 from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
-from page4d_ros.perception.body import FORWARD, BodyFrame
-from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.perception.body import BodyFrame
+from page4d_ros.perception.intake import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,6 @@ class _Replay:
         self.body = BodyFrame(config.frames)
         self.outputs = Outputs(config, writer.make, self.body)
         self.processed = 0
-        self._T_child_camera = np.eye(4) if self.body.egocentric else FORWARD
         self._last_ns: int | None = None
         self._warnings: list[str] = []
 
@@ -152,7 +151,6 @@ class _Replay:
                 f'{self.config.frames.base!r}: assuming that it looks forward from its origin'
             )
             return
-        self._T_child_camera = source.T_base_camera
         self.body.mount(source.T_base_camera)
         self.perception.scale.up = self.body.up
 
@@ -170,20 +168,13 @@ class _Replay:
 
     def _process(self, taken: Taken) -> None:
         self.perception.restart(taken.restart)
-        if taken.restart is not Restart.NONE:
-            self.outputs.restart()
-        if taken.restart is Restart.POSE:
-            self.body.restart()
-            self.outputs.clear_path()
+        self.outputs.restart(taken.restart)
         try:
             estimate = self.perception.process(taken.frame)
         except FrameError as error:
             self._malformed(error)
             return
-        if estimate is None:
-            self.intake.drop('still')
-        else:
-            self._write(estimate)
+        self._write(estimate)
 
     def _malformed(self, error: FrameError) -> None:
         if not self.intake.dropped['malformed']:
@@ -202,7 +193,7 @@ class _Replay:
                 self.writer.write(absolute(name), stamp_ns, message)
         if not estimate.odometry.lost:
             T_odom_child = self.body.pose(estimate.odometry.T_world_camera)
-            line = trajectory_line(stamp_ns, T_odom_child @ self._T_child_camera)
+            line = trajectory_line(stamp_ns, T_odom_child @ self.body.T_child_camera)
             self.trajectory.write(line)
         estimate.seconds['publish'] = time.perf_counter() - start
         self.processed += 1
@@ -228,7 +219,7 @@ class _Replay:
             return
         make = self.writer.make
         head = encode.header(make, frame.stamp_ns, self.config.frames.base)
-        mount = encode.transform_stamped(make, head, frame.frame_id, self._T_child_camera)
+        mount = encode.transform_stamped(make, head, frame.frame_id, self.body.T_child_camera)
         self.writer.write_transform('/tf_static', frame.stamp_ns, mount)
 
     def _wanted(self, name: str) -> bool:

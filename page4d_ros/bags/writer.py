@@ -28,7 +28,8 @@ METADATA_VERSION = 8
 DEFAULT_DEPTH = 10
 TF_DEPTH = 100
 TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
-OURS = {'.mcap', '.db3', '.yaml', '.tum'}
+STORAGE = {'.mcap', '.db3'}
+OURS = STORAGE | {'.yaml', '.tum'}
 
 
 def offered_qos(topic: str) -> Qos:
@@ -149,5 +150,6 @@ def check_output(path: Path, *, force: bool) -> None:
         return
     if not force:
         raise BagError(f'{path}: exists already; choose another name, or --force to replace it')
-    if not path.is_dir() or any(entry.suffix not in OURS for entry in path.iterdir()):
+    inside = {entry.suffix for entry in path.iterdir()} if path.is_dir() else {''}
+    if inside - OURS or (inside and not inside & STORAGE):
         raise BagError(f'{path}: is no recording, and is not replaced; choose another name')

@@ -31,12 +31,14 @@ def play(
     rate: Annotated[float, Option(min=0.01, help='Speed; 1 is real time.')] = 1.0,
     loops: Annotated[int, Option(min=1, help='How often.')] = 1,
     wait: Annotated[bool, Option('--wait', help='Until somebody listens to images.')] = False,
+    topic: Annotated[list[str] | None, Option(help='Play only these topics; repeat it.')] = None,
 ) -> None:
     """Play a recording on the ROS graph, with /clock."""
     need_ros()
     from page4d_ros.ros.player import play as run
 
-    run(source, rate=rate, loops=loops, wait=WAIT_SECONDS if wait else 0.0, say=print)
+    seconds = WAIT_SECONDS if wait else 0.0
+    run(source, rate=rate, loops=loops, wait=seconds, topics=topic or (), say=print)
 
 
 def record(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+FISHEYE = ('equidistant', 'fisheye')
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Intrinsics and distortion of the images of one camera (sensor_msgs/CameraInfo, REP 104).
@@ -37,10 +40,20 @@ class Calibration:
     P: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
     model: str = 'plumb_bob'
 
+    def same_as(self, other: Calibration | None) -> bool:
+        """Whether the numbers are equal, so that what was computed from them still holds."""
+        if other is None or (self.width, self.height, self.model) != (
+            other.width,
+            other.height,
+            other.model,
+        ):
+            return False
+        return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in 'KDRP')
+
     @property
     def distorted(self) -> bool:
         """Whether the image as taken is not a pinhole's."""
-        return bool(np.any(self.D))
+        return bool(np.any(self.D)) or self.model in FISHEYE
 
     @property
     def pinhole(self) -> PinholeCamera:
@@ -65,7 +78,7 @@ class Calibration:
     def _maps(self) -> tuple[NDArray, NDArray]:
         size, K = (self.width, self.height), self.pinhole.K
         R = self.R if abs(np.linalg.det(self.R) - 1.0) < 1e-3 else np.eye(3)
-        if self.model in {'equidistant', 'fisheye'}:
-            D = np.asarray(self.D[:4], np.float64)
+        if self.model in FISHEYE:
+            D = np.resize(self.D, 4) if len(self.D) else np.zeros(4)
             return cv2.fisheye.initUndistortRectifyMap(self.K, D, R, K, size, cv2.CV_16SC2)
         return cv2.initUndistortRectifyMap(self.K, self.D, R, K, size, cv2.CV_16SC2)

@@ -11,8 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from page4d_ros.errors import FrameError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+MAX_ASPECT = 64
+
+
+def check_shape(width: int, height: int) -> None:
+    """Refuse a strip of pixels, which resizing would blow up beyond all memory.
+
+    Raises:
+        FrameError: one side is over `MAX_ASPECT` times the other.
+    """
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise FrameError(f'image of {width}x{height} pixels is no picture: far too narrow')
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,11 @@ class ImageTransform:
 
         This is the published preprocessing's mode "crop" (VGGT, load_and_preprocess_images),
         with a height of at least one patch.
+
+        Raises:
+            FrameError: the image is far too narrow.
         """
+        check_shape(source_width, source_height)
         height = max(patch, round(source_height * (size / source_width) / patch) * patch)
         kept = min(height, size)
         return cls(source_width, source_height, size, height, 0, (height - kept) // 2, size, kept)
@@ -89,7 +107,12 @@ class ImageTransform:
     def pad(
         cls, source_width: int, source_height: int, size: int = 518, patch: int = 14
     ) -> ImageTransform:
-        """Fit the long side to `size` and pad to a square: the published mode "pad"."""
+        """Fit the long side to `size` and pad to a square: the published mode "pad".
+
+        Raises:
+            FrameError: the image is far too narrow.
+        """
+        check_shape(source_width, source_height)
         if source_width >= source_height:
             width = size
             height = max(patch, round(source_height * (size / source_width) / patch) * patch)

@@ -224,10 +224,11 @@ class FrameReader:
         elif found.distorted and not self._rectify:
             self.warn(
                 'distorted',
-                'camera_info has lens distortion, and the network assumes a pinhole: subscribe to '
-                'the rectified image, or set input.rectify',
+                'camera_info has lens distortion, and the network assumes a pinhole: if these are '
+                'not rectified images, subscribe to those, or set input.rectify',
             )
-        self.calibration = found
+        if found is None or not found.same_as(self.calibration):
+            self.calibration = found
 
     def image(self, message: Any) -> Frame:
         """Frame of a sensor_msgs/Image; its sizes are checked now, its pixels copied later.

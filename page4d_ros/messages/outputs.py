@@ -10,6 +10,7 @@ import numpy as np
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
 from page4d_ros.perception.clouds import cloud
+from page4d_ros.perception.intake import Restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 MILLIMETRES_MAX = 65_535
 CLOUDS = ('points/static', 'points/dynamic')
+INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 
 
 class Outputs:
@@ -51,14 +53,14 @@ class Outputs:
         self._cloud_ns: dict[str, int] = {}
         self._tf_ns: int | None = None
 
-    def restart(self) -> None:
-        """Allow stamps to begin again."""
-        self._cloud_ns.clear()
-        self._tf_ns = None
-
-    def clear_path(self) -> None:
-        """Forget the trajectory so far."""
-        self._path.clear()
+    def restart(self, restart: Restart) -> None:
+        """Let stamps begin again, and the trajectory if the pose does."""
+        if restart is not Restart.NONE:
+            self._cloud_ns.clear()
+            self._tf_ns = None
+        if restart is Restart.POSE:
+            self.body.restart()
+            self._path.clear()
 
     def messages(
         self, estimate: Estimate, wanted: Callable[[str], bool]
@@ -70,9 +72,12 @@ class Outputs:
             wanted: whether anybody listens to a topic.
         """
         yield from self._trajectory(estimate, wanted)
-        yield from self._images(estimate, wanted)
+        if estimate.still:
+            return
+        known = bool(np.isfinite(estimate.camera.K).all())
+        yield from self._images(estimate, wanted, known=known)
         for name in CLOUDS:
-            if wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
+            if known and wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
                 points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
                 yield name, self._cloud(self.make, self._optical(estimate), points)
 
@@ -115,8 +120,9 @@ class Outputs:
         return encode.transform_stamped(self.make, head, child, T_odom_child)
 
     def _images(
-        self, estimate: Estimate, wanted: Callable[[str], bool]
+        self, estimate: Estimate, wanted: Callable[[str], bool], *, known: bool
     ) -> Iterator[tuple[str, Any]]:
+        """Images, each with its calibration if that is known."""
         make, head = self.make, self._optical(estimate)
         arrays = {
             'depth/image': lambda: depth_array(estimate, self.config.depth.encoding),
@@ -128,7 +134,7 @@ class Outputs:
             if wanted(name):
                 yield name, encode.image(make, head, array())
             info = name.replace('image', 'camera_info')
-            if info != 'confidence/camera_info' and wanted(info):
+            if known and info in INFOS and wanted(info):
                 yield info, encode.camera_info(make, head, estimate.camera)
 
     def _cloud_due(self, name: str, stamp_ns: int) -> bool:

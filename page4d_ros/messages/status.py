@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import Estimate
 
 STAGES = ('decode', 'encode', 'forward', 'fuse', 'publish')
-FILLING, TRACKING, LOST, PAUSED = 1, 2, 3, 4  # constants of msg/PerceptionStatus.msg
+WAITING, FILLING, TRACKING, LOST, PAUSED = range(5)  # constants of msg/PerceptionStatus.msg
 
 
 def status(
@@ -27,7 +27,7 @@ def status(
     dropped: int,
     frame_age: float,
 ) -> Any:
-    """page4d_ros/PerceptionStatus; `frame_age` is in seconds."""
+    """page4d_ros/PerceptionStatus of an estimate; `frame_age` is in seconds."""
     size = config.window.size
     full = TRACKING if estimate.window_fill >= size else FILLING
     milliseconds = {f'{name}_ms': 1e3 * estimate.seconds.get(name, 0.0) for name in STAGES}
@@ -45,7 +45,43 @@ def status(
         scale=float(estimate.odometry.scale),
         metric=bool(estimate.odometry.metric),
         calibrated=bool(estimate.calibrated),
-        checkpoint=engine.name,
-        trained=bool(engine.trained),
-        device=str(engine.device),
+        **_weights(engine),
     )
+
+
+def idle_status(
+    make: MessageFactory,
+    stamp_ns: int,
+    state: int,
+    config: Config,
+    engine: Engine,
+    *,
+    received: int,
+    processed: int,
+    dropped: int,
+) -> Any:
+    """page4d_ros/PerceptionStatus while no estimate comes: WAITING or PAUSED."""
+    return make(
+        'page4d_ros/msg/PerceptionStatus',
+        header=encode.header(make, stamp_ns, ''),
+        state=state,
+        window_fill=0,
+        window_size=config.window.size,
+        **dict.fromkeys([f'{name}_ms' for name in STAGES], 0.0),
+        frame_age=0.0,
+        received=received,
+        processed=processed,
+        dropped=dropped,
+        scale=0.0,
+        metric=False,
+        calibrated=False,
+        **_weights(engine),
+    )
+
+
+def _weights(engine: Engine) -> dict[str, Any]:
+    return {
+        'checkpoint': engine.name,
+        'trained': bool(engine.trained),
+        'device': str(engine.device),
+    }

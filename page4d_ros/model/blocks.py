@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from page4d_ros.model.rope import Rope, apply_rope
+from page4d_ros.model.runtime import full_precision
 
 
 class SpecialTokenBias(NamedTuple):
@@ -75,8 +76,15 @@ def replace_special_rows(
         bias: the bias on the N keys.
     """
     rows = q.unflatten(2, (bias.frames, -1))[:, :, :, : bias.specials]  # [B, heads, S, 5, D]
-    logits = bias.logits[:, None, None].to(q.dtype)  # [B, 1, 1, N]
-    special = functional.scaled_dot_product_attention(rows.flatten(2, 3), k, v, attn_mask=logits)
+    # In half precision a bias of up to 32 would round to sixteenths; these rows are few.
+    precise = torch.promote_types(q.dtype, torch.float32)
+    with full_precision(q):
+        special = functional.scaled_dot_product_attention(
+            rows.flatten(2, 3).to(precise),
+            k.to(precise),
+            v.to(precise),
+            attn_mask=bias.logits[:, None, None].to(precise),  # [B, 1, 1, N]
+        ).to(y.dtype)
     special = special.transpose(1, 2).flatten(2).unflatten(1, (bias.frames, -1))  # [B, S, 5, C]
     patches = y.unflatten(1, (bias.frames, -1))[:, :, bias.specials :]
     return torch.cat([special, patches], dim=2).flatten(1, 2)

@@ -24,13 +24,14 @@ class BodyFrame:
 
     Attributes:
         mounted: T_base_camera is known, not assumed.
+        T_child_camera: (4, 4) where the camera sits on the child frame.
     """
 
     def __init__(self, config: FramesConfig) -> None:
         self.config = config
         self.egocentric = not config.base
         self.mounted = self.egocentric
-        self._T_child_camera = np.eye(4) if self.egocentric else FORWARD
+        self.T_child_camera = np.eye(4) if self.egocentric else FORWARD
         self._T_odom_world = FORWARD
         self._T_odom_child = np.eye(4)
 
@@ -40,7 +41,7 @@ class BodyFrame:
         Given the present pose of the camera, the body stays where it is and the camera's world
         is placed anew: a mount that becomes known late makes no jump.
         """
-        self._T_child_camera = T_base_camera
+        self.T_child_camera = T_base_camera
         world_camera = np.eye(4) if T_world_camera is None else T_world_camera
         self._T_odom_world = self._T_odom_child @ T_base_camera @ inverse(world_camera)
         self.mounted = True
@@ -48,16 +49,16 @@ class BodyFrame:
     def restart(self) -> None:
         """Begin again at identity."""
         self._T_odom_child = np.eye(4)
-        self._T_odom_world = FORWARD if self.egocentric else self._T_child_camera
+        self._T_odom_world = FORWARD if self.egocentric else self.T_child_camera
 
     def pose(self, T_world_camera: NDArray) -> NDArray[np.float64]:
         """T_odom_child, (4, 4)."""
-        self._T_odom_child = self._T_odom_world @ T_world_camera @ inverse(self._T_child_camera)
+        self._T_odom_child = self._T_odom_world @ T_world_camera @ inverse(self.T_child_camera)
         return self._T_odom_child
 
     def twist(self, of_camera: NDArray) -> NDArray[np.float64]:
         """Velocity (6,) of the child in its own axes, from the camera's in optical axes."""
-        R, lever = self._T_child_camera[:3, :3], self._T_child_camera[:3, 3]
+        R, lever = self.T_child_camera[:3, :3], self.T_child_camera[:3, 3]
         angular = R @ of_camera[3:]
         return np.concatenate([R @ of_camera[:3] + np.cross(lever, angular), angular])
 
@@ -68,5 +69,5 @@ class BodyFrame:
     @property
     def up(self) -> NDArray[np.float64]:
         """The body's up direction in the optical frame, (3,)."""
-        R = FORWARD[:3, :3] if self.egocentric else self._T_child_camera[:3, :3]
+        R = FORWARD[:3, :3] if self.egocentric else self.T_child_camera[:3, :3]
         return R.T @ (0.0, 0.0, 1.0)

@@ -19,11 +19,13 @@ MASK_ATTENTION = {'auto': None, 'on': True, 'off': False}
 
 
 def build_network(config: ModelConfig) -> Page4D:
-    """Network of ``model.checkpoint``.
+    """Network of ``model.checkpoint`` on ``model.device``.
 
     Raises:
         CheckpointError: none is named, or the file cannot be used.
+        ConfigError: there is no such device.
     """
+    device = choose_device(config.device)  # before gigabytes are read for nothing
     mask_enabled = MASK_ATTENTION[config.mask_attention]
     if not config.checkpoint:
         raise CheckpointError(
@@ -32,7 +34,7 @@ def build_network(config: ModelConfig) -> Page4D:
         )
     if config.checkpoint == UNTRAINED:
         return untrained_network(replace(NetworkConfig.tiny(), mask_enabled=bool(mask_enabled)))
-    return load_network(config.checkpoint, mask_enabled=mask_enabled)
+    return load_network(config.checkpoint, mask_enabled=mask_enabled, device=device)
 
 
 def build_perception(config: Config) -> Perception:
@@ -42,6 +44,5 @@ def build_perception(config: Config) -> Perception:
         CheckpointError: the weights cannot be used.
         ConfigError: the device cannot.
     """
-    choose_device(config.model.device)  # before gigabytes are read for nothing
     engine = WindowEngine(build_network(config.model), config.model, config.window.size)
     return Perception(config, engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ class Engine(Protocol):
     def clear(self) -> None:
         """Forget all frames."""
 
+    def free(self) -> None:
+        """Give the device's memory back; the engine is of no use after this."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Slot:
@@ -65,6 +69,7 @@ class WindowEngine:
 
     def __init__(self, network: Page4D, config: ModelConfig, size: int) -> None:
         self.device = choose_device(config.device)
+        network.point_head = None  # points come from depth and pose
         self.network = network.to(self.device).eval()
         self.name = network.name
         self.trained = network.name != UNTRAINED
@@ -76,6 +81,14 @@ class WindowEngine:
     def clear(self) -> None:
         """Forget all frames."""
         self._slots.clear()
+
+    def free(self) -> None:
+        """Give the device's memory back; the engine is of no use after this."""
+        self.clear()
+        self.network = None
+        if self.device.type == 'cuda':
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def push(self, frame: Frame, image: NDArray[np.uint8]) -> None:
         """Put a frame into the window; an image of another size clears the window first.
@@ -133,7 +146,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(

@@ -106,6 +106,8 @@ class Intake:
 
     def _begin(self, restart: Restart) -> None:
         self.generation += 1
+        if self._slot is not None:
+            self.dropped['void'] += 1
         self._restart = max(self._restart, restart)
         self._slot, self.last_stamp_ns, self._suspect_ns, self._accepted = None, None, None, 0
 

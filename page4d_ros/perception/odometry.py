@@ -63,8 +63,9 @@ class Odometry:
         T_gauge_camera = window.T_gauge_camera
         log_depth = _static_log_depth(window)
         if not np.isfinite(T_gauge_camera).all() or log_depth[-1].isnan().all():
-            self.forget_window()
-            return replace(LOST, scale=self._chain_scale * self.scale.factor)
+            # what the last good window shares with the next one still ties them
+            scale = self._chain_scale * self.scale.factor
+            return replace(LOST, scale=scale, metric=self.scale.metric)
         alignment, restarted = self._tie(window, T_gauge_camera, log_depth)
         S = alignment.S_a_b
         T_chain_camera = S.apply_to_pose(T_gauge_camera)
@@ -74,8 +75,15 @@ class Odometry:
             for frame, T, depth in zip(window.frames, T_chain_camera, log_depth, strict=True)
         }
         self._chain_scale = S.scale
+        if restarted:
+            self.scale.forget()
         self.scale.update(window, T_chain_camera, S.scale)
-        return self._advance(window.frames[-1].stamp_ns, T_chain_camera[-1], restarted=restarted)
+        estimate = self._advance(
+            window.frames[-1].stamp_ns, T_chain_camera[-1], alignment, restarted=restarted
+        )
+        self._T_chain_camera = T_chain_camera[-1]
+        self._last = window.frames[-1].stamp_ns, estimate
+        return estimate
 
     def _tie(
         self, window: WindowEstimate, T_gauge_camera: NDArray, log_depth: Tensor
@@ -93,7 +101,7 @@ class Odometry:
         return align(T_chain_shared, T_gauge_camera[shared], scale or self._chain_scale), False
 
     def _advance(
-        self, stamp_ns: int, T_chain_camera: NDArray, *, restarted: bool
+        self, stamp_ns: int, T_chain_camera: NDArray, alignment: Alignment, *, restarted: bool
     ) -> OdometryEstimate:
         """Integrate the chain's motion in metres and differentiate it."""
         factor = self.scale.factor
@@ -107,18 +115,16 @@ class Odometry:
             seconds = (stamp_ns - last_ns) * 1e-9
             if seconds > 0 and not restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
-        estimate = OdometryEstimate(
+        drift, turn = alignment.translation_residual * factor, alignment.rotation_residual
+        return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            position_variance=self.config.position_covariance,
-            orientation_variance=self.config.orientation_covariance,
+            position_variance=self.config.position_covariance + drift**2,
+            orientation_variance=self.config.orientation_covariance + turn**2,
             scale=self._chain_scale * factor,
             metric=self.scale.metric,
             restarted=restarted,
         )
-        self._T_chain_camera = T_chain_camera
-        self._last = stamp_ns, estimate
-        return estimate
 
 
 def _static_log_depth(window: WindowEstimate) -> Tensor:

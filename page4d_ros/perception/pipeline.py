@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
+    from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
 
@@ -39,6 +41,7 @@ class Perception:
         self.odometry = Odometry(config.odometry, self.scale)
         self.dynamics = Dynamics(config.mask)
         self._thumbnail: NDArray | None = None
+        self._last: Estimate | None = None
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -53,13 +56,16 @@ class Perception:
             return
         self.engine.clear()
         self.odometry.forget_window()
-        self._thumbnail = None
+        self._thumbnail = self._last = None
         if restart is Restart.POSE:
             self.odometry.reset()
             self.scale.reset()
 
-    def process(self, frame: Frame) -> Estimate | None:
-        """Estimate for this frame; None where it shows nothing new (``window.min_motion``).
+    def process(self, frame: Frame) -> Estimate:
+        """Estimate for this frame.
+
+        A frame that shows nothing new (``window.min_motion``) does not enter the window: it gets
+        the last pose at rest, and is marked `still`.
 
         Raises:
             FrameError: the image cannot be decoded; nothing has changed.
@@ -67,15 +73,21 @@ class Perception:
         start = time.perf_counter()
         image = frame.decode()
         decoded = time.perf_counter()
-        if self._still(image):
-            return None
+        if self._still(image) and self._last is not None:
+            at_rest = replace(self._last.odometry, twist=np.zeros(6))
+            seconds = {'decode': decoded - start}
+            return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
         self.engine.push(frame, image)
         window = self.engine.step()
         fuse = time.perf_counter()
+        calibrated = _calibrated(frame, window)
+        if calibrated is not None:
+            window = replace(window, cameras=(*window.cameras[:-1], calibrated))
         odometry = self.odometry.update(window)
-        estimate = self._assemble(frame, window, odometry)
+        estimate = self._assemble(window, odometry, calibrated=calibrated is not None)
         estimate.seconds['decode'] = decoded - start
         estimate.seconds['fuse'] = time.perf_counter() - fuse
+        self._last = estimate
         return estimate
 
     def _still(self, image: NDArray[np.uint8]) -> bool:
@@ -91,7 +103,7 @@ class Perception:
         return False
 
     def _assemble(
-        self, frame: Frame, window: WindowEstimate, odometry: OdometryEstimate
+        self, window: WindowEstimate, odometry: OdometryEstimate, *, calibrated: bool
     ) -> Estimate:
         limits = self.config.depth
         depth = window.depth[-1] * odometry.scale
@@ -100,16 +112,11 @@ class Perception:
         if limits.max_range:
             valid &= depth <= limits.max_range
         probability, mask = self.dynamics.update(window)
-        fit = window.transform
-        source = (fit.source_width, fit.source_height)
-        calibrated = frame.camera
-        if calibrated and (calibrated.width, calibrated.height) != source:
-            calibrated = None
         return Estimate(
-            frame=frame,
-            camera=fit.camera_to_network(calibrated) if calibrated else window.cameras[-1],
-            calibrated=calibrated is not None,
-            transform=fit,
+            frame=window.frames[-1],
+            camera=window.cameras[-1],
+            calibrated=calibrated,
+            transform=window.transform,
             odometry=odometry,
             image=window.images[-1],
             depth=torch.where(valid, depth, torch.nan),
@@ -119,3 +126,11 @@ class Perception:
             window_fill=len(window.frames),
             seconds=dict(window.seconds),
         )
+
+
+def _calibrated(frame: Frame, window: WindowEstimate) -> PinholeCamera | None:
+    """Intrinsics of the network's image from the frame's own calibration, if it fits the image."""
+    camera, fit = frame.camera, window.transform
+    if camera is None or (camera.width, camera.height) != (fit.source_width, fit.source_height):
+        return None
+    return fit.camera_to_network(camera)

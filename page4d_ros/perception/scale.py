@@ -11,13 +11,15 @@ import numpy as np
 from page4d_ros.geometry.poses import R_BODY_OPTICAL
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from page4d_ros.config import ScaleConfig
     from page4d_ros.perception.types import WindowEstimate
 
 NS = 1_000_000_000
 SENSOR_TOLERANCE_NS = 50_000_000
+MEMORY_NS = 10 * NS  # sensor readings wait so long for a slow network
+GRID = (60, 80)
 MIN_BASELINE = 0.05  # metres of reference odometry before its length says anything
 GROUND_HYPOTHESES = 64
 GROUND_POINTS = 4000
@@ -46,17 +48,21 @@ class MetricScale:
         fixed = self.config.mode == 'fixed'
         self.factor = self.config.factor if fixed else 1.0
         self.metric = fixed
+        self._depths: deque[tuple[int, NDArray]] = deque()
+        self._positions: deque[tuple[int, NDArray]] = deque()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the measurements, and keep the factor: another unit or another time begins."""
         self._measured: deque[tuple[int, float]] = deque()
-        self._depths: deque[tuple[int, NDArray]] = deque(maxlen=30)
-        self._positions: deque[tuple[int, NDArray]] = deque(maxlen=6000)
 
     def feed_depth(self, stamp_ns: int, depth: NDArray) -> None:
         """Offer a sensor's depth image (H, W), metres, of the same view (mode depth)."""
-        self._depths.append((stamp_ns, depth))
+        _remember(self._depths, stamp_ns, depth[_grid(depth.shape)])
 
-    def feed_position(self, stamp_ns: int, position: NDArray) -> None:
+    def feed_position(self, stamp_ns: int, position: ArrayLike) -> None:
         """Offer a position (3,), metres, of a reference odometry (mode odometry)."""
-        self._positions.append((stamp_ns, position))
+        _remember(self._positions, stamp_ns, np.asarray(position, np.float64))
 
     def update(self, window: WindowEstimate, T_chain_camera: NDArray, unit: float) -> None:
         """Measure once, if the source has something to say about this window.
@@ -84,17 +90,11 @@ class MetricScale:
     def _from_depth(self, window: WindowEstimate, unit: float) -> float | None:
         """Median of sensor depth over ours, at the sensor image nearest in time."""
         stamp_ns = window.frames[-1].stamp_ns
-        near = min(self._depths, key=lambda item: abs(item[0] - stamp_ns), default=None)
+        near = min(list(self._depths), key=lambda item: abs(item[0] - stamp_ns), default=None)
         if near is None or abs(near[0] - stamp_ns) > SENSOR_TOLERANCE_NS:
             return None
         ours = window.transform.image_to_source(window.depth[-1].cpu().numpy(), np.nan) * unit
-        sensor = near[1]
-        rows = np.linspace(0, sensor.shape[0] - 1, 60).round().astype(int)
-        columns = np.linspace(0, sensor.shape[1] - 1, 80).round().astype(int)
-        to_ours = np.array(ours.shape) / sensor.shape
-        at_rows = ((rows + 0.5) * to_ours[0]).astype(int)
-        at_columns = ((columns + 0.5) * to_ours[1]).astype(int)
-        ratio = sensor[np.ix_(rows, columns)] / ours[np.ix_(at_rows, at_columns)]
+        ratio = near[1] / ours[_grid(ours.shape)]
         ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
         return float(np.median(ratio)) if len(ratio) >= 50 else None
 
@@ -120,10 +120,8 @@ class MetricScale:
     def _from_ground(self, window: WindowEstimate, unit: float) -> float | None:
         """Known camera height over the height above the largest level plane below (RANSAC)."""
         depth = window.depth[-1].cpu().numpy()
-        camera = window.frames[-1].camera
-        K = window.cameras[-1] if camera is None else window.transform.camera_to_network(camera)
         step = max(1, int(np.sqrt(depth.size / GROUND_POINTS)))
-        points = K.unproject(depth)[::step, ::step].reshape(-1, 3) * unit
+        points = window.cameras[-1].unproject(depth)[::step, ::step].reshape(-1, 3) * unit
         points = points[np.isfinite(points).all(1)]
         points = points[points @ self.up < 0]
         if len(points) < 50:
@@ -143,3 +141,22 @@ class MetricScale:
         if support[best] < 0.1 * len(points):
             return None
         return self.config.camera_height / float(heights[level][best])
+
+
+def _remember(readings: deque[tuple[int, NDArray]], stamp_ns: int, value: NDArray) -> None:
+    """Keep readings in order of time; one that is older than the last begins a new time."""
+    if readings and stamp_ns < readings[-1][0]:
+        readings.clear()
+    readings.append((stamp_ns, value))
+    while readings[0][0] < stamp_ns - MEMORY_NS:
+        readings.popleft()
+
+
+def _grid(shape: tuple[int, int]) -> tuple[NDArray, NDArray]:
+    """Index of the pixels at the centres of `GRID` equal cells."""
+    return np.ix_(
+        *(
+            ((np.arange(n) + 0.5) * size / n).astype(int)
+            for n, size in zip(GRID, shape, strict=True)
+        )
+    )

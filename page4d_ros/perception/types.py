@@ -59,7 +59,7 @@ class WindowEstimate:
         transform: source image to network image, the same for all.
         images: (N, 3, h, w) in [0, 1], on the engine's device.
         T_gauge_camera: (N, 4, 4) optical frame to gauge.
-        cameras: N intrinsics as the network estimates them, for the size (h, w).
+        cameras: N intrinsics for the size (h, w): the network's, or calibrated where known.
         depth: (N, h, w) along z, in units of the gauge.
         confidence: (N, h, w) in [0, 1): 1 - 1/c of the published c >= 1.
         dynamic: (N, h / patch, w / patch) score in (0, 1), high where things move; None where
@@ -118,6 +118,7 @@ class Estimate:
         probability: (h, w) that a pixel moves, on the device.
         mask: (h, w) uint8, 0 static, 255 dynamic.
         window_fill: frames in the window.
+        still: nothing has changed but the stamp since the estimate before.
         seconds: time spent per stage.
     """
 
@@ -133,3 +134,4 @@ class Estimate:
     mask: NDArray[np.uint8]
     window_fill: int
     seconds: dict[str, float]
+    still: bool = False

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rclpy.logging import get_logger
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 
@@ -34,10 +35,13 @@ TYPECODES = {np.dtype(np.uint8): 'B', np.dtype(np.float64): 'd', np.dtype(np.flo
 
 @cache
 def optional(module: str) -> Any | None:
-    """Return the module, or None where it is not installed."""
+    """Return the module, or None where it is not installed or does not load."""
     try:
         return importlib.import_module(module)
     except ImportError:
+        return None
+    except Exception as error:  # built for another NumPy, for example
+        get_logger('page4d').warning(f'{module} is installed and does not load: {error}')
         return None
 
 

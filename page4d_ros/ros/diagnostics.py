@@ -42,7 +42,7 @@ class Health:
     def rate(self) -> float:
         """Estimates per second, over the last five seconds."""
         now = time.monotonic()
-        return sum(now - moment < SILENCE for moment in self.estimates) / SILENCE
+        return sum(now - moment < SILENCE for moment in list(self.estimates)) / SILENCE
 
     def silence(self) -> float:
         """Seconds without an image."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import rclpy
@@ -17,8 +18,8 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from page4d_ros.errors import ConfigError, Page4dError
-from page4d_ros.perception.intake import Restart
 from page4d_ros.ros import parameters
+from page4d_ros.ros.compat import TransformBroadcaster
 from page4d_ros.ros.diagnostics import OK, diagnostic_array, verdict
 from page4d_ros.ros.session import Session
 
@@ -54,6 +55,7 @@ class Page4dNode(LifecycleNode):
         self.config = parameters.declare(self)
         self.session: Session | None = None
         self.active = False
+        self._broadcaster = TransformBroadcaster(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/pause', self._on_pause)
@@ -72,7 +74,11 @@ class Page4dNode(LifecycleNode):
         except Page4dError as error:
             self.get_logger().error(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
-        self.session = Session(self, self.config, perception)
+        except Exception as error:  # rclpy would swallow it; out of memory is the likely one
+            self.get_logger().error(traceback.format_exc())
+            self.get_logger().error(f'cannot configure: {type(error).__name__}: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self.session = Session(self, self.config, perception, self._broadcaster)
         engine = perception.engine
         self.get_logger().info(f'{engine.name} on {engine.device}')
         if not engine.trained:
@@ -84,20 +90,26 @@ class Page4dNode(LifecycleNode):
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
         """Subscribe and start to work."""
         result = super().on_activate(state)
-        self.session.start()
+        try:
+            self.session.start()
+        except ConfigError as error:
+            self.get_logger().error(f'cannot activate: {error}')
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
         self.active = True
         return result
 
     def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
-        """Stop working; the trajectory is kept."""
+        """Stop working; the trajectory is kept, a forward pass that still runs is void."""
         self.active = False
-        if not self.session.stop():
-            self.get_logger().error('the forward pass does not end; giving up on it')
-            return TransitionCallbackReturn.ERROR
+        self.session.stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: Any) -> TransitionCallbackReturn:
         """Free the network and the publishers."""
+        if not self.session.stop():
+            self.get_logger().error('cannot clean up: the last forward pass is still running')
+            return TransitionCallbackReturn.FAILURE
         self._drop_session()
         return super().on_cleanup(state)
 
@@ -116,6 +128,7 @@ class Page4dNode(LifecycleNode):
         if self.session is not None:
             self.session.stop()
             self.session.destroy()
+            self.session.perception.engine.free()
             self.session = None
 
     def autostart(self) -> None:
@@ -140,7 +153,7 @@ class Page4dNode(LifecycleNode):
         response.success = self.active
         response.message = 'the next pose is identity' if self.active else 'not active'
         if self.active:
-            self.session.intake.restart(Restart.POSE)
+            self.session.reset()
         return response
 
     def _on_pause(self, request: Any, response: Any) -> Any:
@@ -162,6 +175,7 @@ class Page4dNode(LifecycleNode):
             return
         session = self.session
         session.warn_if_silent()
+        session.publish_idle_status()
         level, text = verdict(
             session.health, self.config.diagnostics, trained=session.perception.engine.trained
         )
@@ -187,6 +201,9 @@ def main(args: list[str] | None = None) -> int:
         print(f'page4d_node: {error}', file=sys.stderr)
         _shut_down(node)
         return 1
+    except Exception:
+        if rclpy.ok():
+            raise  # otherwise a callback met the end of ROS, which is no error
     _shut_down(node)
     return 0
 
@@ -195,6 +212,8 @@ def _shut_down(node: Page4dNode | None) -> None:
     """Close everything of ROS, and do not wait for a forward pass that takes long."""
     # Ctrl-C under `ros2 launch` arrives twice: from the terminal and from launch.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if node is not None and node.session is not None:
+        node.session.request_stop()
     rclpy.try_shutdown()
     if node is None or node.session is None or node.session.stop(SHUTDOWN_TIMEOUT):
         return

@@ -67,7 +67,11 @@ def changed(config: Config, parameters: list[Parameter], *, configured: bool) ->
     """
     known = dict(settings())
     ours = {item.name: item.value for item in parameters if item.name in known}
-    fixed = [name for name in ours if not known[name].metadata['setting'].dynamic]
+    fixed = [
+        name
+        for name, value in ours.items()
+        if not known[name].metadata['setting'].dynamic and value != config.value(name)
+    ]
     if configured and fixed:
         raise ConfigError(
             f'{", ".join(fixed)}: fixed while the node is configured; call the lifecycle '

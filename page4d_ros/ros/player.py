@@ -17,7 +17,7 @@ from page4d_ros.messages import encode
 from page4d_ros.ros.compat import RosMessages, message_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from rclpy.node import Node
@@ -35,13 +35,17 @@ class Player:
         node: publishes.
         path: the recording.
         rate: speed, 1 is real time.
+        topics: only these; all where empty.
 
     Raises:
-        BagError: the recording cannot be read, or none of its types is installed.
+        BagError: the recording cannot be read, or there is nothing in it to play.
     """
 
-    def __init__(self, node: Node, path: Path, rate: float = 1.0) -> None:
+    def __init__(
+        self, node: Node, path: Path, rate: float = 1.0, topics: Collection[str] = ()
+    ) -> None:
         self.node = node
+        self._topics = set(topics)
         self.rate = rate
         self._make = RosMessages()
         self._clock = node.create_publisher(ClockMessage, '/clock', 10)
@@ -52,10 +56,12 @@ class Player:
             self._advertise(connection)
         if not self.publishers:
             self.bag.close()
-            raise BagError(f'{path}: no message type of this recording is installed')
+            raise BagError(f'{path}: none of its topics is wanted and of an installed type')
 
     def _advertise(self, connection: Any) -> None:
         if connection.topic in self.publishers or connection.topic == '/clock':
+            return
+        if self._topics and connection.topic not in self._topics:
             return
         try:
             kind = message_class(connection.msgtype)
@@ -81,7 +87,12 @@ class Player:
         Raises:
             BagError: nobody does within `timeout` seconds.
         """
-        images = [c.topic for c in self.bag.connections if c.msgtype in IMAGES]
+        played = self.publishers
+        images = {
+            c.topic for c in self.bag.connections if c.msgtype in IMAGES and c.topic in played
+        }
+        if not images:
+            raise BagError(f'{self.bag.path}: holds no images to wait for a listener of')
         until = time.monotonic() + timeout
         while not any(self.publishers[topic].get_subscription_count() for topic in images):
             if time.monotonic() > until:
@@ -105,13 +116,15 @@ class Player:
         first = self.bag.start_time
         length = max(self.bag.end_time - first, 1)
         began = time.monotonic()
+        latest = first
         for topic, stamp_ns, data in self.bag.serialized():
-            self._sleep_until(began, first, stamp_ns)
+            latest = max(latest, stamp_ns)  # a salvaged recording may be out of order
+            self._sleep_until(began, first, latest)
             publisher = self.publishers.get(topic)
             if publisher is not None:
                 publisher.publish(data)
                 count += 1
-            progress((stamp_ns - first) / length)
+            progress((latest - first) / length)
         self._drain()
         return count
 
@@ -137,7 +150,15 @@ class Player:
         self.bag.close()
 
 
-def play(path: Path, *, rate: float, loops: int, wait: float, say: Callable[[str], None]) -> None:
+def play(
+    path: Path,
+    *,
+    rate: float,
+    loops: int,
+    wait: float,
+    topics: Collection[str],
+    say: Callable[[str], None],
+) -> None:
     """Play a recording; a loop makes /clock and the stamps jump back, as ``ros2 bag play -l``.
 
     Args:
@@ -145,6 +166,7 @@ def play(path: Path, *, rate: float, loops: int, wait: float, say: Callable[[str
         rate: speed, 1 is real time.
         loops: how often.
         wait: seconds to wait for a subscriber of an image topic; 0 starts at once.
+        topics: only these; all where empty.
         say: receives one line at the end.
 
     Raises:
@@ -154,7 +176,7 @@ def play(path: Path, *, rate: float, loops: int, wait: float, say: Callable[[str
     node = rclpy.create_node('page4d_player')
     player = None
     try:
-        player = Player(node, path, rate)
+        player = Player(node, path, rate, topics)
         if wait:
             player.wait_for_subscriber(wait)
         count = sum(player.play() for _ in range(loops))

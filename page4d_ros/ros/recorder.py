@@ -74,4 +74,4 @@ def record(
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-        say(f'recorded {count} messages in {path}')
+    say(f'recorded {count} messages in {path}')

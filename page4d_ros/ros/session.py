@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from page4d_ros.errors import FrameError
+from page4d_ros.errors import ConfigError, FrameError
 from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
 from page4d_ros.messages.outputs import Outputs
-from page4d_ros.messages.status import PAUSED, status
+from page4d_ros.messages.status import PAUSED, WAITING, idle_status, status
 from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
 from page4d_ros.perception.body import BodyFrame
 from page4d_ros.perception.intake import Intake, Restart
@@ -48,8 +49,15 @@ def best_effort(depth: int) -> QoSProfile:
 class Session:
     """One configured perception on a node."""
 
-    def __init__(self, node: LifecycleNode, config: Config, perception: Perception) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        config: Config,
+        perception: Perception,
+        broadcaster: TransformBroadcaster,
+    ) -> None:
         self.node = node
+        self.publishing = threading.Lock()
         self.config = config
         self.perception = perception
         self.health = Health()
@@ -66,7 +74,7 @@ class Session:
         self.paused = False
         self._publishers = {topic.name: self._publisher(topic) for topic in OUTPUTS}
         self._gated = {topic.name for topic in OUTPUTS if topic.gated}
-        self._tf = TransformBroadcaster(node)
+        self._tf = broadcaster
         self._last_status: Any = None
         self._subscriptions: list[Any] = []
         self._images: Any = None
@@ -85,7 +93,13 @@ class Session:
     # -- lifecycle ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Subscribe and begin to work."""
+        """Subscribe and begin to work.
+
+        Raises:
+            ConfigError: a forward pass from before the last stop is still running.
+        """
+        if self._worker is not None and not self._worker.stop(0.0):
+            raise ConfigError('the last forward pass is still running; try again')
         self.health = Health()
         self.intake.pause(paused=self.paused)
         self._listener = None if self.body.egocentric else TransformListener(self.node)
@@ -96,13 +110,19 @@ class Session:
             ),
             post_callback=lambda _jump: self.intake.time_jumped(),
         )
-        self._worker = Worker(
-            self.intake, self.perception, self._before, self._publish, self._failed
-        )
+        self._worker = Worker(self.intake, self.perception, self)
         self._worker.start()
 
+    def request_stop(self) -> None:
+        """Let the worker end after its present frame; what it still says is not reported."""
+        if self._worker is not None:
+            self._worker.request_stop()
+
     def stop(self, timeout: float = 5.0) -> bool:
-        """Unsubscribe and let the worker end; False if it is still inside a forward pass."""
+        """Let the worker end and unsubscribe; False if it is still inside a forward pass."""
+        done = self._worker is None or self._worker.stop(timeout)
+        if done:
+            self._worker = None
         for subscription in self._subscriptions:
             self.node.destroy_subscription(subscription)
         self._subscriptions.clear()
@@ -112,10 +132,6 @@ class Session:
         if self._jump is not None:
             self._jump.unregister()
             self._jump = None
-        if self._worker is None:
-            return True
-        done = self._worker.stop(timeout)
-        self._worker = None if done else self._worker
         self.intake.restart(Restart.WINDOW)
         return done
 
@@ -161,13 +177,15 @@ class Session:
         except FrameError as error:
             self.intake.received += 1
             self.intake.drop('malformed')
-            self._failed(str(error), '')
+            self.failed(str(error))
             return
         limit = self.config.input.max_latency
         if limit and self._age(frame.stamp_ns) > limit:
             self.intake.received += 1
             self.intake.drop('latency')
             return
+        for warning in self.reader.take_warnings():
+            self.node.get_logger().warning(warning)
         reason = self.intake.offer(frame)
         if reason in {'duplicate', 'late'}:
             self.node.get_logger().warning(
@@ -180,7 +198,7 @@ class Session:
         try:
             self.perception.scale.feed_depth(stamp_ns(message.header), depth_metres(message))
         except FrameError as error:
-            self._failed(f'scale/depth: {error}', '')
+            self.failed(f'scale/depth: {error}')
 
     def _on_scale_odometry(self, message: Any) -> None:
         at = message.pose.pose.position
@@ -188,24 +206,21 @@ class Session:
 
     # -- worker thread -----------------------------------------------------------------------
 
-    def _before(self, taken: Taken) -> None:
+    def alive(self) -> bool:
+        """Whether ROS still runs."""
+        return self.node.context.ok()
+
+    def before(self, taken: Taken) -> None:
         """Take over what changed since the last frame."""
-        if taken.restart is not Restart.NONE:
-            self.outputs.restart()
-            if self.processed:
-                self.node.get_logger().info('the window starts again')
-        if taken.restart is Restart.POSE:
-            self.body.restart()
-            self.outputs.clear_path()
+        self.outputs.restart(taken.restart)
+        if taken.restart is not Restart.NONE and self.processed:
+            self.node.get_logger().info('the window starts again')
         if self.perception.config is not self.config:
             self.perception.configure(self.config)
             self.outputs.config = self.config
-        for warning in self.reader.take_warnings():
-            self.node.get_logger().warning(warning)
 
-    def _publish(self, estimate: Estimate) -> None:
+    def publish(self, estimate: Estimate) -> None:
         """Publish all that is wanted of one estimate, pose first."""
-        self._mount(estimate)
         start = time.perf_counter()
         for name, message in self.outputs.messages(estimate, self._wanted):
             if name == '/tf':
@@ -228,9 +243,9 @@ class Session:
         )
         self._publishers[STATUS_TOPIC].publish(self._last_status)
 
-    def _mount(self, estimate: Estimate) -> None:
+    def ready(self, estimate: Estimate) -> None:
         """Find out where the camera sits on the base; wait for it before the first pose."""
-        if self.body.mounted:
+        if self.body.mounted or estimate.odometry.lost:
             return
         frames, camera = self.config.frames, estimate.frame.frame_id
         until = self.health.first_image + frames.tf_timeout
@@ -254,10 +269,11 @@ class Session:
             return self._publishers[name].get_subscription_count() > 0
         return True
 
-    def _failed(self, text: str, trace: str) -> None:
+    def failed(self, text: str, trace: str = '') -> None:
+        """Report a frame that gave no estimate; a trace means that it is not the frame's fault."""
         if trace:
             self.health.error = text
-            self.node.get_logger().error(trace)
+            self.node.get_logger().error(trace, throttle_duration_sec=THROTTLE)
         self.node.get_logger().error(
             f'frame dropped: {text} ({sum(self.intake.dropped.values())} dropped so far)',
             throttle_duration_sec=THROTTLE,
@@ -270,12 +286,32 @@ class Session:
         return (self.node.get_clock().now().nanoseconds - frame_ns) * 1e-9
 
     def pause(self, *, paused: bool) -> None:
-        """Refuse images, or take them again."""
-        self.paused = paused
-        self.intake.pause(paused=paused)
-        if paused and self._last_status is not None:
-            self._last_status.state = PAUSED
-            self._publishers[STATUS_TOPIC].publish(self._last_status)
+        """Refuse images, or take them again; nothing taken before is published after this."""
+        with self.publishing:
+            self.paused = paused
+            self.intake.pause(paused=paused)
+        self.publish_idle_status()
+
+    def reset(self) -> None:
+        """Begin again at identity; nothing taken before is published after this."""
+        with self.publishing:
+            self.intake.restart(Restart.POSE)
+
+    def publish_idle_status(self) -> None:
+        """Tell the state while there are no estimates that would."""
+        if self._worker is not None and (self.paused or not self.processed):
+            now = self.node.get_clock().now().nanoseconds
+            message = idle_status(
+                self.make,
+                now,
+                PAUSED if self.paused else WAITING,
+                self.config,
+                self.perception.engine,
+                received=self.intake.received,
+                processed=self.processed,
+                dropped=sum(self.intake.dropped.values()),
+            )
+            self._publishers[STATUS_TOPIC].publish(message)
 
     def warn_if_silent(self) -> None:
         """Say what exactly is waited for when no image comes."""

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fakes import CAMERA, NS, OracleEngine, frame, pose_at
+from fakes import CAMERA, NS, OracleEngine, frame, pose_at, room_depth
 
 from page4d_ros.config import Config
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
@@ -108,11 +108,22 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
             T[0, 3] = np.nan
         return T
 
-    _, estimates = drive(OracleEngine(size=1, pose=pose), 12)
+    class Forgiving(OracleEngine):
+        """Drops a frame from the window once it has made a window useless."""
+
+        def step(self):
+            window = super().step()
+            if round(window.frames[-1].stamp_ns / NS * 10) in broken:
+                self.slots.pop()
+            return window
+
+    config = Config().with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
+    _, estimates = drive(Forgiving(size=4, pose=pose, seed=None), 12, config)
     assert [e.odometry.lost for e in estimates] == [i in broken for i in range(12)]
-    np.testing.assert_allclose(
-        estimates[8].odometry.T_world_camera, estimates[6].odometry.T_world_camera, atol=1e-9
-    )
+    assert all(e.odometry.metric for e in estimates)
+    # the windows around the lost frame share others: not a centimetre is lost
+    np.testing.assert_allclose(estimates[11].odometry.T_world_camera, truth(11), atol=5e-3)
+    assert not estimates[8].odometry.restarted
 
 
 @pytest.mark.parametrize('mode', ['depth', 'odometry', 'camera_height'])
@@ -147,6 +158,50 @@ def test_metric_scale_is_found_and_frozen(mode):
     early = {'depth': 0.02, 'odometry': 0.12, 'camera_height': 0.03}[mode]
     assert abs(np.linalg.norm(step) / np.linalg.norm(moved) - 1) < early
     assert abs(np.nanmin(last.depth.numpy()) / depth(level(0), last.camera).min() - 1) < 0.03
+
+
+def test_measurements_end_with_their_unit():
+    """After a restart the window's unit is another one; old ratios must not outvote new ones."""
+    config = Config().with_values({'scale.mode': 'depth'})
+    perception = Perception(config, OracleEngine(size=2, seed=None))
+
+    def show(i, unit):
+        perception.engine.depth = lambda T, camera: room_depth(T, camera) * unit
+        stamp = i * STEP
+        perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS), CAMERA))
+        return perception.process(frame(stamp))
+
+    before = [show(i, 1.0) for i in range(20)][-1]
+    perception.restart(Restart.WINDOW)
+    after = show(20, 2.0)
+    assert before.odometry.scale == pytest.approx(1.0, abs=0.02)
+    assert after.odometry.scale == pytest.approx(0.5, abs=0.02)
+
+
+def test_readings_are_bounded_and_start_again_with_time():
+    scale = Perception(Config(), OracleEngine()).scale
+    for i in range(1000):
+        scale.feed_position(i * STEP, (0, 0, i))
+        scale.feed_depth(i * STEP, np.ones((480, 640), np.float32))
+    assert len(scale._positions) == len(scale._depths) == 101
+    assert scale._depths[0][1].shape == (60, 80)
+    scale.feed_position(0, (0, 0, 0))
+    assert len(scale._positions) == 1
+
+
+def test_a_still_camera_keeps_its_pose_alive_without_filling_the_window():
+    config = Config().with_values({'window.min_motion': 0.01})
+    perception = Perception(config, OracleEngine(size=4))
+    image = np.zeros((48, 64, 3), np.uint8)
+    moving = [perception.process(frame(i * STEP)) for i in range(3)]
+    first = perception.process(frame(3 * STEP, image=image))
+    still = perception.process(frame(4 * STEP, image=image))
+    assert not any(e.still for e in (*moving, first))
+    assert still.still
+    assert still.frame.stamp_ns == 4 * STEP
+    assert perception.engine.steps == 4
+    np.testing.assert_array_equal(still.odometry.T_world_camera, first.odometry.T_world_camera)
+    np.testing.assert_array_equal(still.odometry.twist, 0)
 
 
 def test_without_a_source_the_scale_is_not_metric():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,12 +7,13 @@ from fakes import CAMERA, NS, OracleEngine, PlainMessages, frame, picture
 
 from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
-from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, transform
+from page4d_ros.geometry.poses import R_BODY_OPTICAL, from_quaternion, transform
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.perception.body import FORWARD, BodyFrame
 from page4d_ros.perception.clouds import POINT, cloud
 from page4d_ros.perception.dynamics import threshold
+from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
 
 STAMP = 1_700_000_000 * NS + 999_999_999
@@ -176,12 +179,20 @@ def test_egocentric_tracks_the_camera_in_body_axes():
 
 
 def test_inverted_tf_has_odom_as_the_child():
-    estimate, config = estimate_of(frames__invert_tf=True)
-    out = messages(estimate, config)
+    config = Config().with_values(PLAIN | {'frames.invert_tf': True})
+    perception = Perception(config, OracleEngine())
+    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    for i in range(5):
+        out = dict(outputs.messages(perception.process(frame(i * NS // 5)), bool))
     assert out['/tf'].header.frame_id == 'base_link'
     assert out['/tf'].child_frame_id == 'odom'
     assert out['odom'].header.frame_id == 'odom'
-    np.testing.assert_allclose(inverse(np.eye(4)), np.eye(4))
+    q, t = out['/tf'].transform.rotation, out['/tf'].transform.translation
+    at, o = out['odom'].pose.pose.position, out['odom'].pose.pose.orientation
+    T_base_odom = from_quaternion((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
+    T_odom_base = from_quaternion((o.x, o.y, o.z, o.w), (at.x, at.y, at.z))
+    np.testing.assert_allclose(T_base_odom @ T_odom_base, np.eye(4), atol=1e-9)
+    assert np.linalg.norm(T_odom_base[:3, 3]) > 1e-3
 
 
 def test_tf_never_goes_back_in_time():
@@ -192,7 +203,7 @@ def test_tf_never_goes_back_in_time():
         '/tf' in dict(outputs.messages(perception.process(frame(s)), bool)) for s in (5, 9, 9, 7)
     ]
     assert sent == [True, True, False, False]
-    outputs.restart()
+    outputs.restart(Restart.WINDOW)
     assert '/tf' in dict(outputs.messages(perception.process(frame(3)), bool))
 
 
@@ -207,6 +218,19 @@ def test_a_lost_frame_is_marked_as_rtabmap_expects():
     assert out['odom'].pose.covariance[0] == 9999
     assert 'mask/image' in out
     assert 'odom' not in messages(lost, Config())
+
+
+def test_a_still_frame_gives_only_its_pose():
+    estimate, config = estimate_of()
+    assert set(messages(replace(estimate, still=True), config)) == {'odom', '/tf', 'path'}
+
+
+def test_without_known_intrinsics_there_are_no_points():
+    estimate, config = estimate_of()
+    unknown = replace(estimate, camera=replace(estimate.camera, fx=float('nan')))
+    out = messages(unknown, config)
+    assert 'depth/image' in out
+    assert not {'depth/camera_info', 'points/static', 'points/dynamic'} & set(out)
 
 
 def test_mask_threshold_specks_and_growth():

@@ -71,7 +71,7 @@ class Robot:
         self.infos = graph.node.create_publisher(CameraInfo, 'camera_info', qos)
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.static = graph.node.create_publisher(TFMessage, '/tf_static', latched)
-        self.status = graph.listen(PerceptionStatus, 'page4d/status')
+        self.all_status = graph.listen(PerceptionStatus, 'page4d/status')
         assert rclpy.ok(context=graph.context)
         if activate:
             assert self.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
@@ -80,6 +80,12 @@ class Robot:
             graph.until(lambda: self.infos.get_subscription_count() > 0, what='subscription')
             status_topic = self.node.session._publishers['~/status']
             graph.until(lambda: status_topic.get_subscription_count() > 0, what='status listener')
+
+    @property
+    def status(self):
+        """Status messages that belong to an estimate."""
+        idle = (PerceptionStatus.WAITING, PerceptionStatus.PAUSED)
+        return [s for s in self.all_status if s.state not in idle]
 
     def mount(self):
         head = encode.header(MAKE, 0, 'base_link')
@@ -357,7 +363,7 @@ def test_pause_and_resume(graph):
     robot = Robot(graph)
     robot.show(START)
     assert graph.call(SetBool, 'page4d/pause', SetBool.Request(data=True)).success
-    graph.until(lambda: robot.status[-1].state == PerceptionStatus.PAUSED)
+    graph.until(lambda: robot.all_status[-1].state == PerceptionStatus.PAUSED)
     robot.images.publish(robot.image(START + STEP))
     graph.until(lambda: robot.dropped('paused') == 1)
     graph.call(SetBool, 'page4d/pause', SetBool.Request(data=False))
@@ -464,6 +470,50 @@ def test_scale_from_a_depth_camera(graph):
     robot.show(START)
     assert robot.status[-1].metric
     assert abs(robot.status[-1].scale - 2.0) < 0.05
+
+
+def test_scale_from_a_wheel_odometry(graph):
+    robot = Robot(graph, scale__mode='odometry')
+    publisher = graph.node.create_publisher(Odometry, 'scale/odom', 100)
+    graph.until(lambda: publisher.get_subscription_count() > 0)
+    for i in range(6):
+        message = Odometry()
+        message.header = encode.header(MAKE, START + i * STEP, 'wheel_odom')
+        at = 3.0 * pose_at((START + i * STEP) / NS)[:3, 3]
+        message.pose.pose.position.x, message.pose.pose.position.y = float(at[0]), float(at[1])
+        message.pose.pose.position.z = float(at[2])
+        publisher.publish(message)
+        time.sleep(0.02)
+    positions = robot.node.session.perception.scale._positions
+    graph.until(lambda: len(positions) == 6, what='positions')
+    for i in range(6):
+        robot.show(START + i * STEP)
+    assert robot.dropped('failed') == 0
+    assert robot.status[-1].metric
+    assert abs(robot.status[-1].scale - 3.0) < 0.1
+
+
+def test_deactivate_during_a_long_forward_pass(graph):
+    robot = Robot(graph, engine=truthful(delay=7.0))
+    robot.images.publish(robot.image(START))
+    graph.until(lambda: robot.engine.slots, what='the step to begin')
+    assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert robot.node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    graph.until(lambda: robot.engine.steps == 1, what='the pass to end')
+    time.sleep(0.5)
+    robot.engine.delay = 0.0
+    assert robot.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert not robot.status
+    graph.until(lambda: robot.all_status, what='a status while waiting')
+    assert robot.all_status[-1].state == PerceptionStatus.WAITING
+
+
+def test_an_unexpected_error_while_configuring_is_reported(graph):
+    def explode(_config):
+        raise RuntimeError('out of memory')
+
+    node = graph.add(Page4dNode(build=explode, context=graph.context))
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
 
 
 def test_diagnostics_name_the_state(graph):
