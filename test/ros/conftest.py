@@ -80,11 +80,16 @@ class Graph:
         raise AssertionError(f'{what} did not come true within {timeout} s')
 
     def call(self, kind, name, request, timeout=20.0):
+        """Call a service that may be called twice: an answer is lost while discovery goes on."""
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(timeout), name
-        future = client.call_async(request)
-        self.until(future.done, timeout, name)
-        return future.result()
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            future = client.call_async(request)
+            with contextlib.suppress(AssertionError):
+                self.until(future.done, 3.0, name)
+                return future.result()
+        raise AssertionError(f'{name} did not answer within {timeout} s')
 
     def close(self):
         import rclpy
