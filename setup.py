@@ -43,7 +43,7 @@ setup(
     entry_points={
         'console_scripts': [
             'page4d = page4d_ros.cli:main',
-            'page4d_node = page4d_ros.ros.node:main',
+            'page4d_node = page4d_ros.ros.main:main',
         ],
     },
 )

@@ -318,6 +318,8 @@ class Config:
         )
         if changed.scale.mode == 'camera_height' and changed.scale.camera_height <= 0:
             raise ConfigError('scale.mode camera_height needs scale.camera_height > 0 metres')
+        if not changed.frames.odom or changed.frames.odom == changed.frames.base:
+            raise ConfigError('frames.odom must have a name, and another one than frames.base')
         return changed
 
     def value(self, name: str) -> Value:

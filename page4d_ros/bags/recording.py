@@ -82,7 +82,8 @@ def choose_image(bag: Bag, wanted: str) -> ImageTopic:
     topics = image_topics(bag)
     if not topics:
         others = ', '.join(f'{name} ({kind})' for name, (kind, _) in bag.topics().items())
-        raise BagError(f'{bag.path}: holds no images; its topics are {others}')
+        damage = ''.join(f' ({warning})' for warning in bag.warnings)
+        raise BagError(f'{bag.path}: holds no images; its topics are {others}{damage}')
     listed = '; '.join(map(str, topics))
     if wanted:
         found = [topic for topic in topics if topic.name == '/' + wanted.lstrip('/')]
@@ -146,7 +147,8 @@ class Recording:
             raise
         self.name = f'{path} {self.image.name}'
         self.total = self.image.count if span == WHOLE else None
-        self._span = span.bounds(self.bag.start_time)
+        first = next(iter(self.bag.messages([self.image.name])))
+        self._span = span.bounds(first.log_ns)
 
     def __enter__(self) -> Recording:
         """Give the recording itself."""

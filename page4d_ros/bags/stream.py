@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from page4d_ros.errors import FrameError
+from page4d_ros.errors import BagError, FrameError
 from page4d_ros.perception.types import Frame
 
 if TYPE_CHECKING:
@@ -45,7 +46,13 @@ class Span(NamedTuple):
     duration: float | None = None
 
     def bounds(self, first_ns: int) -> tuple[int, int]:
-        """First stamp inside and first stamp behind, in nanoseconds."""
+        """First stamp inside and first stamp behind, in nanoseconds.
+
+        Raises:
+            BagError: a bound is not finite.
+        """
+        if not all(math.isfinite(seconds or 0.0) for seconds in (self.start, self.duration)):
+            raise BagError('start and duration must be finite numbers of seconds')
         begin = first_ns + round(self.start * NS)
         return begin, 2**62 if self.duration is None else begin + round(self.duration * NS)
 

@@ -145,13 +145,14 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, _stack: object) -> None:
         seen.append(number)
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[number])
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(seen)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_apart(source: Path, output: Path) -> None:

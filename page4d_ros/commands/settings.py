@@ -32,10 +32,13 @@ def file_values(path: Path) -> dict[str, Value]:
         raise ConfigError(f'{path}: is no parameter file ({reason})') from error
     if not isinstance(content, dict):
         raise ConfigError(f'{path}: holds no parameters; config/perception.yaml is an example')
-    nodes = [content[n][ROS_PARAMETERS] for n in NODES if ROS_PARAMETERS in (content.get(n) or {})]
+    named = [content[n] for n in NODES if isinstance(content.get(n), dict)]
+    nodes = [node[ROS_PARAMETERS] or {} for node in named if ROS_PARAMETERS in node]
     out: dict[str, Value] = {}
     for parameters in nodes or [content]:
-        out |= _flat(parameters or {})
+        if not isinstance(parameters, dict):
+            raise ConfigError(f'{path}: {ROS_PARAMETERS} is no mapping of names to values')
+        out |= _flat(parameters)
     return {name: value for name, value in out.items() if not name.startswith(OF_RCLPY)}
 
 
@@ -43,7 +46,9 @@ def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
     out = {}
     for name, value in values.items():
         out |= (
-            _flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {prefix + name: value}
+            _flat(value, f'{prefix}{name}.')
+            if isinstance(value, dict)
+            else {f'{prefix}{name}': value}
         )
     return out
 

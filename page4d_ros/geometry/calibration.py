@@ -58,7 +58,7 @@ class Calibration:
     @property
     def pinhole(self) -> PinholeCamera:
         """Intrinsics of the rectified image: P, or K where there is no P."""
-        matrix = self.P if self.P[0, 0] > 0 else self.K
+        matrix = self.P if self.P[0, 0] > 0 and self.P[1, 1] > 0 else self.K
         return PinholeCamera.from_matrix(matrix, self.width, self.height)
 
     def rectify(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

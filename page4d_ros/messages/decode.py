@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 MAX_SIDE = 16_384
 DEFAULT_FRAME = 'camera_optical_frame'
+DISTORTIONS = (0, 4, 5, 8, 12, 14)  # lengths that OpenCV knows
 
 
 class Encoding(NamedTuple):
@@ -33,7 +34,16 @@ class Encoding(NamedTuple):
 
 
 def _convert(code: int) -> Callable[[NDArray], NDArray]:
-    return lambda image: cv2.cvtColor(image, code)
+    def convert(image: NDArray) -> NDArray:
+        try:
+            return cv2.cvtColor(image, code)
+        except cv2.error as error:
+            height, width = image.shape[:2]
+            raise FrameError(
+                f'{width}x{height} pixels cannot be converted: {error.err}'
+            ) from error
+
+    return convert
 
 
 def _grey(image: NDArray) -> NDArray:
@@ -107,6 +117,8 @@ def image_reader(
         FrameError: unknown encoding, or sizes that contradict each other or the data.
     """
     encoding = ENCODINGS.get(message.encoding)
+    if not message.width or not message.height:
+        raise FrameError(f'image of {message.width}x{message.height} pixels')
     if encoding is None:
         if fallback is not None:
             return partial(fallback, message)
@@ -168,6 +180,8 @@ def calibration(message: Any) -> Calibration | None:
         return None
     if K[0, 0] < 0 or K[1, 1] <= 0:
         raise FrameError(f'camera_info has focal lengths {K[0, 0]}, {K[1, 1]}; it is not used')
+    if len(D) not in DISTORTIONS:
+        raise FrameError(f'camera_info has {len(D)} distortion coefficients; it is not used')
     roi = message.roi
     bin_x, bin_y = max(int(message.binning_x), 1), max(int(message.binning_y), 1)
     width = int(roi.width or message.width) // bin_x

@@ -81,6 +81,8 @@ class MetricScale:
         if value is None or not np.isfinite(value) or value <= 0:
             return
         now = window.frames[-1].stamp_ns
+        if self._measured and now < self._measured[-1][0]:
+            self.forget()
         self._measured.append((now, value))
         while self._measured[0][0] < now - self.config.window * NS:
             self._measured.popleft()

@@ -99,7 +99,7 @@ def cv_bridge_reader() -> Callable[[Any], NDArray] | None:
     def read(message: Any) -> NDArray:
         try:
             return library.CvBridge().imgmsg_to_cv2(message, 'rgb8')
-        except (library.CvBridgeError, KeyError, TypeError, ValueError) as error:
+        except (library.CvBridgeError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise FrameError(f'encoding {message.encoding!r}: cv_bridge says {error}') from error
 
     return read

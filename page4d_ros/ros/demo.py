@@ -82,7 +82,7 @@ def run_graph(bag: Path, output: Path, *, image_topic: str, parameters: dict[str
     page4d = [sys.executable, '-m', 'page4d_ros.cli']
     image = image_topic.removesuffix('/compressed')
     info = f'{image.rpartition("/")[0]}/camera_info'
-    node = [sys.executable, '-m', 'page4d_ros.ros.node', '--ros-args']
+    node = [sys.executable, '-m', 'page4d_ros.ros.main', '--ros-args']
     for name, value in parameters.items():
         node += ['-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}']
     for ours, theirs in (

@@ -64,7 +64,11 @@ def verdict(health: Health, limits: DiagnosticsConfig, *, trained: bool) -> tupl
         (silence > SILENCE, WARN, f'no image for {silence:.0f} s'),
         (not trained, WARN, 'weights are untrained: poses, depths and masks mean nothing'),
         (health.last_estimate is None, OK, 'waiting for the first estimate'),
-        (abs(age) > FAR_AGE, WARN, 'stamps are far from the node clock: set use_sim_time?'),
+        (
+            abs(age) > FAR_AGE,
+            WARN,
+            'stamps are far from the node clock: use_sim_time not set, or a bag recorded late?',
+        ),
         (age > limits.max_latency, WARN, f'frames are {age:.2f} s old when published'),
         (settled and rate < limits.min_rate, WARN, f'{rate:.2f} estimates per second'),
     )

@@ -14,6 +14,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from page4d_ros.perception.pipeline import Perception
 
 SHUTDOWN_TIMEOUT = 1.0
+RCLError = rclpy_implementation.RCLError
 
 
 def default_build(config: Config) -> Perception:
-    """Perception with the configured checkpoint; imports torch only now."""
+    """Perception with the configured checkpoint; imports the network only now."""
     from page4d_ros.perception.build import build_perception
 
     return build_perception(config)
@@ -131,6 +133,16 @@ class Page4dNode(LifecycleNode):
             self.session.perception.engine.free()
             self.session = None
 
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
+        """Refuse a transition that the present state does not have; rclpy would end the node."""
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)
+        except RCLError as error:
+            asked = request.transition.label or request.transition.id
+            self.get_logger().warning(f'transition {asked} is refused: {error}')
+            response.success = False
+            return response
+
     def autostart(self) -> None:
         """Configure and activate, as ``node.autostart`` asks."""
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
@@ -184,7 +196,7 @@ class Page4dNode(LifecycleNode):
         self._diagnostics.publish(diagnostic_array(stamp, name, level, text, session.values()))
 
 
-def main(args: list[str] | None = None) -> int:
+def run(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code is 0 then, 1 for bad parameters."""
     rclpy.init(args=args)
     node: Page4dNode | None = None
@@ -222,7 +234,3 @@ def _shut_down(node: Page4dNode | None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

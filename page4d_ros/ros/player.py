@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,7 @@ def play(
         count = sum(player.play() for _ in range(loops))
         say(f'played {count} messages of {path}')
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C under `ros2 launch` comes twice
         if player is not None:
             player.close()
         node.destroy_node()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEPTH = 100
 TF = 'tf2_msgs/msg/TFMessage'
+STATIC = '/tf_static'
 
 
 def recorded_topics(node_name: str) -> Iterator[tuple[str, str]]:
@@ -28,7 +29,7 @@ def recorded_topics(node_name: str) -> Iterator[tuple[str, str]]:
         relative = topic.name.replace('~', node_name) if '~' in topic.name else None
         yield relative or f'{namespace}/{topic.name}', topic.type
     yield '/tf', TF
-    yield '/tf_static', TF
+    yield STATIC, TF
     yield '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray'
 
 
@@ -50,19 +51,24 @@ def record(
     rclpy.init()
     override = Parameter('use_sim_time', value=sim_time)
     node = rclpy.create_node('page4d_recorder', parameter_overrides=[override])
-    count = 0
+    count, latched = 0, []
     try:
         with BagWriter(path, force=force) as writer:
 
             def subscribe(topic: str, kind: str) -> None:
                 def write(data: bytes) -> None:
                     nonlocal count
-                    count += 1
                     now = node.get_clock().now().nanoseconds
+                    if now == 0:  # before the first /clock: only what is sent once is kept
+                        latched.extend([data] if topic == STATIC else [])
+                        return
+                    while latched:
+                        writer.write_serialized(STATIC, TF, now, latched.pop(0))
+                    count += 1
                     writer.write_serialized(topic, kind, now, data)
 
                 profile: Any = QoSProfile(depth=DEPTH)
-                if topic == '/tf_static':
+                if topic == STATIC:
                     profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
                 node.create_subscription(message_class(kind), topic, write, profile, raw=True)
 

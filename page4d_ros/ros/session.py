@@ -255,6 +255,8 @@ class Session:
                 return
             T_base_camera = self._listener.lookup(frames.base, camera)
         if T_base_camera is not None:
+            if self.processed:
+                self.node.get_logger().info(f'now tf has {frames.base!r} to {camera!r}: using it')
             self.body.mount(T_base_camera, estimate.odometry.T_world_camera)
             self.perception.scale.up = self.body.up
         elif self.processed == 0:

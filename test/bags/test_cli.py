@@ -176,6 +176,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path, bag, monkeypatch):
 
         def interrupted():
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # two at once would be one
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
 

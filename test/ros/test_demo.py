@@ -42,6 +42,12 @@ def test_every_output_is_recorded(recording):
         assert not bag.warnings
 
 
+def test_it_begins_when_the_clock_does(recording):
+    with open_bag(recording / 'perception') as bag, open_bag(SAMPLE) as sample:
+        assert bag.start_time >= sample.start_time
+        assert bag.end_time - bag.start_time < 60e9
+
+
 def test_stamps_are_those_of_the_images(recording):
     with open_bag(SAMPLE) as bag:
         taken = {stamp_ns(m.value.header) for m in bag.messages([IMAGE_TOPIC])}

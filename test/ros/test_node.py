@@ -11,6 +11,8 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
 
 from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry, Path
 from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -446,6 +448,24 @@ def test_the_whole_lifecycle_twice(graph):
         graph.until(lambda: robot.images.get_subscription_count() == 1)
         status = robot.node.session._publishers['~/status']
         graph.until(lambda p=status: p.get_subscription_count() == 1)
+
+
+def test_transitions_that_the_state_does_not_have_are_refused(graph):
+    """Every transition from every state: the node answers, and lives."""
+    robot = Robot(graph, activate=False)
+    wanted = {'configure': 1, 'cleanup': 2, 'activate': 3, 'deactivate': 4}
+    road = ('configure', 'activate', 'deactivate', 'cleanup')
+    allowed = ({'configure'}, {'cleanup', 'activate'}, {'deactivate'}, {'cleanup', 'activate'})
+
+    def ask(name):
+        request = ChangeState.Request(transition=Transition(id=wanted[name]))
+        return graph.call(ChangeState, 'page4d/change_state', request).success
+
+    for step, possible in zip(road, allowed, strict=True):
+        for name in sorted(wanted.keys() - possible):
+            assert not ask(name), f'{name} before {step}'
+        assert ask(step)
+    assert robot.node.session is None
 
 
 def test_egocentric_mode_needs_no_tf(graph):

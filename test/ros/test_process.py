@@ -30,7 +30,7 @@ def start(request):
     namespace = f'/test_{os.getpid()}_{abs(hash(request.node.name))}'
 
     def start(*parameters):
-        command = [sys.executable, '-m', 'page4d_ros.ros.node', '--ros-args']
+        command = [sys.executable, '-m', 'page4d_ros.ros.main', '--ros-args']
         command += ['-r', f'__ns:={namespace}']
         for parameter in parameters:
             command += ['-p', parameter]
@@ -82,6 +82,14 @@ def test_a_signal_during_inference_ends_with_zero(graph, start, sent):
     code, out = finish(process, sent)
     assert code == 0, out
     assert 'untrained' in out
+
+
+@pytest.mark.parametrize('after', [0.6, 1.2, 2.0])
+def test_an_early_signal_ends_with_zero(start, after):
+    process = start('node.autostart:=true', 'model.checkpoint:=untrained')
+    time.sleep(after)
+    code, out = finish(process, signal.SIGINT)
+    assert code == 0, out
 
 
 def test_without_a_checkpoint_it_says_what_to_do_and_lives(graph, start):
