@@ -15,7 +15,8 @@ setup(
         ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
         ('share/' + package_name, ['package.xml']),
         ('share/' + package_name + '/launch', glob('launch/*.launch.py')),
-        ('share/' + package_name + '/config', glob('config/*')),
+        ('share/' + package_name + '/config', glob('config/*.*')),
+        ('share/' + package_name + '/config/training', glob('config/training/*.yaml')),
         ('share/' + package_name + '/msg', glob('msg/*.msg')),
     ],
     python_requires='>=3.10',
@@ -34,7 +35,9 @@ setup(
     ],
     extras_require={
         'scenes': ['mujoco>=3.3.3'],
-        'report': ['evo', 'jinja2', 'matplotlib'],  # evo is GPL-3; nothing else needs it
+        'train': ['mujoco>=3.3.3', 'scikit-learn', 'tensorboard'],
+        # evo is GPL-3; nothing else needs it
+        'report': ['evo', 'jinja2', 'matplotlib', 'scikit-learn'],
         'test': ['pytest', 'ruff'],
     },
     zip_safe=False,

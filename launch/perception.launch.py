@@ -19,7 +19,7 @@ BOOLEAN = ['true', 'false']
 ARGUMENTS = (
     ('namespace', '', 'Namespace of the node and of its topics.', None),
     ('params_file', str(SHARE / 'config' / 'perception.yaml'), 'Parameters of the node.', None),
-    ('checkpoint', '', 'Weight file, or "untrained" (model.checkpoint).', None),
+    ('checkpoint', '', 'Weight file, "page4d-small" or "untrained" (model.checkpoint).', None),
     ('device', '', 'cuda, cuda:N, cpu or auto (model.device).', None),
     ('image_topic', 'image', 'Topic of the rectified image.', None),
     ('camera_info_topic', '', 'Calibration; empty: camera_info beside image_topic.', None),

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from page4d_ros import __version__, commands
+from page4d_ros.commands import evaluate
 from page4d_ros.errors import Page4dError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def root(
 
 for command in commands.ALL:
     app.command()(command)
+app.add_typer(evaluate.app, name='evaluate')
 
 main: Callable[[], None] = app
 

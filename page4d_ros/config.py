@@ -44,9 +44,9 @@ class ModelConfig:
     """Which network runs, where, and how precisely."""
 
     checkpoint: str = setting(
-        '',
-        'Weight file (.pt as published, or .safetensors); "untrained" runs a small network with '
-        'random weights to try the plumbing.',
+        'page4d-small',
+        'Weight file (.pt as published, or .safetensors); "page4d-small" comes with the package '
+        'and knows rendered rooms only; "untrained" has random weights, to try the plumbing.',
     )
     device: str = setting('auto', 'cuda, cuda:N or cpu; auto takes CUDA where there is one.')
     precision: str = setting(
@@ -56,7 +56,11 @@ class ModelConfig:
         choices=('auto', 'fp32', 'bf16', 'fp16'),
     )
     resolution: int = setting(
-        518, 'Width of the network input in pixels, a multiple of 14.', low=56, high=1036
+        0,
+        'Width of the network input in pixels, a multiple of 14; 0 is what the weights were made '
+        'for: 518 for the published ones, 112 for page4d-small.',
+        low=0,
+        high=1036,
     )
     mask_attention: str = setting(
         'auto',
@@ -354,6 +358,8 @@ def checked(name: str, value: Value, leaf: Field) -> Value:
         raise ConfigError(f'{name}: {value!r} is not one of {", ".join(limits.choices)}')
     if limits.low is not None and not limits.low <= value <= limits.high:
         raise ConfigError(f'{name}: {value} is outside [{limits.low}, {limits.high}]')
+    if name == 'model.resolution' and 0 < value < 56:
+        raise ConfigError(f'{name}: {value} is too small; 0 takes what the weights were made for')
     if name == 'model.resolution' and value % 14:
         raise ConfigError(f'{name}: {value} is not a multiple of 14; try {round(value / 14) * 14}')
     if name.startswith('frames.') and isinstance(value, str) and value.startswith('/'):

@@ -23,3 +23,11 @@ class BagError(Page4dError):
 
 class SceneError(Page4dError):
     """A scene cannot be rendered on this machine."""
+
+
+class FullRoomError(SceneError):
+    """No drive of the wanted kind fits into a room."""
+
+
+class TrainingError(Page4dError):
+    """A training run cannot be set up or go on."""

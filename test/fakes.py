@@ -77,6 +77,8 @@ class OracleEngine:
     name = 'oracle'
     device = torch.device('cpu')
     trained = True
+    purpose = ''
+    caution = ''
 
     def __init__(
         self, size=4, pose=pose_at, depth=room_depth, noise=0.0, delay=0.0, seed=0, resolution=56

@@ -45,7 +45,7 @@ class Summary:
         dropped: the others, by reason; those that the stride skips are not counted.
         seconds: wall time.
         metric: whether lengths are metres in the end.
-        trained: false where random weights make every number meaningless.
+        caution: what to know about the weights; "" for nothing.
         warnings: what the user should know.
         interrupted: whether the replay was stopped before its end.
     """
@@ -57,7 +57,7 @@ class Summary:
     dropped: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     metric: bool = False
-    trained: bool = True
+    caution: str = ''
     warnings: list[str] = field(default_factory=list)
     interrupted: bool = False
 
@@ -94,7 +94,7 @@ def replay(
         BagError: the output cannot be written.
     """
     start = time.perf_counter()
-    summary = Summary(source.name, str(output), trained=bool(perception.engine.trained))
+    summary = Summary(source.name, str(output), caution=perception.engine.caution)
     with (
         BagWriter(output, force=force) as writer,
         (writer.path / TRAJECTORY).open('w', encoding='utf-8') as trajectory,

@@ -1,8 +1,22 @@
 """The commands, a module each kind; whatever is heavy they import when they run."""
 
 from page4d_ros.commands.graph import play, record
-from page4d_ros.commands.make import import_tum, render
+from page4d_ros.commands.make import import_tum, render, shards
 from page4d_ros.commands.offline import info, replay
 from page4d_ros.commands.show import demo, parameters, report
+from page4d_ros.commands.train import shards_from, train
 
-ALL = (demo, replay, report, info, import_tum, render, play, record, parameters)
+ALL = (
+    demo,
+    replay,
+    report,
+    info,
+    import_tum,
+    render,
+    shards,
+    shards_from,
+    train,
+    play,
+    record,
+    parameters,
+)

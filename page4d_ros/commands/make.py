@@ -1,12 +1,24 @@
-"""Commands that make recordings with ground truth."""
+"""Commands that make recordings and training data with ground truth."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import time
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
+
+from page4d_ros.errors import SceneError
+from page4d_ros.synthetic.options import Rig, ShardFormat, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+LAYOUT = ShardFormat()
+EVERY_S = 10.0  # seconds between lines about the progress, where there is no terminal
 
 Force = Annotated[bool, Option('--force', help='Replace a recording that is there.')]
 Output = Annotated[Path, Option('--output', '-o', help='Folder to make (rosbag2, MCAP).')]
@@ -40,9 +52,14 @@ def import_tum(
 def render(
     *,
     output: Output,
-    room_seed: Annotated[int, Option(help='Seed of the room.')] = 1,
-    drive_seed: Annotated[int, Option(help='Seed of the drive through it.')] = 4,
-    frames: Annotated[int, Option(min=1, help='How many.')] = 60,
+    room_seed: Annotated[int, Option(min=0, help='Seed of the room.')] = 1,
+    drive_seed: Annotated[int, Option(min=0, help='Seed of the drive through it.')] = 5,
+    rig: Annotated[Rig, Option(help='What carries the camera.')] = Rig.HANDHELD,
+    traffic: Annotated[Traffic, Option(help='How much moves.')] = Traffic.SOME,
+    seconds: Annotated[
+        float, Option(min=0.1, help='Length of the whole drive; more traffic fits a shorter one.')
+    ] = 20.0,
+    frames: Annotated[int, Option(min=1, help='How many, from its beginning.')] = 60,
     rate: Annotated[float, Option(min=0.1, help='Frames per second.')] = 15.0,
     width: Annotated[int, Option(min=16, help='In pixels.')] = 320,
     height: Annotated[int, Option(min=16, help='In pixels.')] = 240,
@@ -53,6 +70,75 @@ def render(
     from page4d_ros.bags.clip import write_clip
     from page4d_ros.synthetic.render import T_base_camera, render_clip
 
-    clip = render_clip(room_seed, drive_seed, frames, rate, width, height)
+    clip = render_clip(
+        room_seed,
+        drive_seed,
+        frames,
+        rate,
+        width,
+        height,
+        rig=rig,
+        traffic=traffic,
+        seconds=seconds,
+    )
     count = write_clip(clip, output, T_base_camera, compressed=compressed, force=force)
     print(f'{output}: {count} frames of {width}x{height} pixels')
+
+
+def shards(
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder of this split.')],
+    split: Annotated[str, Option(help='train, validation or test; they share no drive.')],
+    rooms: Annotated[str, Option(help='Seeds of the rooms, such as 1,2.')],
+    drives: Annotated[int, Option(help='How many through each room.')],
+    frames: Annotated[int, Option(min=1, help='Per drive.')] = LAYOUT.frames,
+    rate: Annotated[float, Option(min=0.1, help='Frames per second.')] = LAYOUT.rate_hz,
+    width: Annotated[int, Option(min=16, help='In pixels.')] = LAYOUT.width,
+    height: Annotated[int, Option(min=16, help='In pixels.')] = LAYOUT.height,
+    fov: Annotated[
+        float, Option(min=10, max=150, help='Horizontal field of view in degrees.')
+    ] = LAYOUT.fov_x_deg,
+    processes: Annotated[
+        int | None, Option(min=1, help='Renderers side by side.', show_default='one a core')
+    ] = None,
+) -> None:
+    """Render drives to train on, a file each; what is there already is kept."""
+    from page4d_ros.synthetic.shards import render_shards
+
+    seeds = _seeds(rooms)
+    layout = ShardFormat(width, height, fov, frames, rate)
+    rendering = render_shards(
+        output, split=split, rooms=seeds, drives=drives, layout=layout, processes=processes
+    )
+    total = len(seeds) * drives
+    with contextlib.closing(rendering):
+        sizes = [path.stat().st_size for path in _shown(rendering, total)]
+    print(
+        f'{output}: {len(sizes)} shards, {len(sizes) * frames} frames, '
+        f'{sum(sizes) / 1e6:.1f} MB; {total - len(sizes)} drives did not fit into their rooms'
+    )
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds of ``1,2``, each once."""
+    try:
+        return list(dict.fromkeys(int(word) for word in text.split(',') if word.strip()))
+    except ValueError as error:
+        raise SceneError(f'--rooms {text}: expected numbers, such as --rooms 1,2') from error
+
+
+def _shown(paths: Iterable[Path], total: int) -> Iterator[Path]:
+    """Pass the paths on with a bar, or with a line now and then, on stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    said = time.monotonic()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task('shards', total=total)
+        for count, path in enumerate(paths, 1):
+            bar.update(task, completed=count)
+            if not console.is_terminal and time.monotonic() - said >= EVERY_S:
+                said = time.monotonic()
+                print(f'page4d: {count} of {total} shards', file=sys.stderr, flush=True)
+            yield path

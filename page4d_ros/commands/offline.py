@@ -116,7 +116,7 @@ def _run(
 
     console = Console(stderr=True)
     with (
-        _interruptible() as stopped,
+        interruptible() as stopped,
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
         task = bar.add_task('replay', total=frames.total)
@@ -139,7 +139,7 @@ def _run(
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Ctrl-C is answered between two frames, so that everything is closed; twice ends at once."""
     seen: list[int] = []
 
@@ -180,8 +180,8 @@ def _text(summary: Summary) -> str:
         f'lengths    {"metres" if summary.metric else "not metric"}',
         f'output     {summary.output}',
     ]
-    if not summary.trained:
-        lines.append('the weights are untrained: poses, depths and masks mean nothing')
+    if summary.caution:
+        lines.append(summary.caution)
     return '\n'.join(lines)
 
 

@@ -13,10 +13,8 @@ IMAGE_TOPIC = '/camera/image/compressed'
 DEMO_SETTINGS: dict[str, object] = {
     'use_sim_time': True,
     'node.autostart': True,
-    'model.checkpoint': 'untrained',
-    'model.resolution': 168,
     'window.size': 4,
-    'window.stride': 1,
+    'scale.mode': 'fixed',  # page4d-small answers in metres
     'input.transport': 'compressed',
     'publish.only_if_subscribed': True,
 }
@@ -37,7 +35,7 @@ def report(
 def demo(
     *,
     output: Annotated[Path, Option('--output', '-o', help='Folder for recording and report.')],
-    checkpoint: Annotated[str, Option(help='Weight file (model.checkpoint).')] = 'untrained',
+    checkpoint: Annotated[str, Option(help='Weight file (model.checkpoint).')] = 'page4d-small',
 ) -> None:
     """Play the sample drive through the real node on a real ROS 2 graph, and report."""
     from page4d_ros.commands.graph import need_ros

@@ -34,8 +34,8 @@ def run_metrics(recording: Log, images: int | Unknown) -> dict[str, Any]:
     """
     status = recording.status
     if not status:
-        names = ('checkpoint', 'trained', 'device', 'metric', 'calibrated', 'window_size')
-        names += ('received', 'dropped', 'lost', 'rate_hz')
+        names = ('checkpoint', 'trained', 'purpose', 'device', 'metric', 'calibrated')
+        names += ('window_size', 'received', 'dropped', 'lost', 'rate_hz')
         return {'images': images, 'estimates': _estimates(recording)} | dict.fromkeys(
             names, NO_STATUS
         )
@@ -47,6 +47,7 @@ def run_metrics(recording: Log, images: int | Unknown) -> dict[str, Any]:
         'estimates': len(status),
         'checkpoint': last.checkpoint,
         'trained': all(message.trained for message in status),
+        'purpose': getattr(last, 'purpose', ''),  # recordings of version 0.1.0 lack it
         'device': last.device,
         'metric': bool(last.metric),
         'calibrated': bool(last.calibrated),

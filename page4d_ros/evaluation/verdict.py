@@ -41,6 +41,8 @@ def judge(metrics: dict[str, Any]) -> Verdict:
     if run['trained'] is False:
         return Verdict(FAIR, 'The plumbing works.', f'{counts}.', UNTRAINED)
     banner = UNKNOWN_WEIGHTS if run['trained'] is None else ''
+    if run['purpose']:
+        banner = f'The weights {run["checkpoint"]} are for {run["purpose"]}.'
     better = comparisons(metrics)
     if not better:
         detail = f'{counts}; without ground truth, accuracy is not known.'

@@ -83,5 +83,6 @@ def _weights(engine: Engine) -> dict[str, Any]:
     return {
         'checkpoint': engine.name,
         'trained': bool(engine.trained),
+        'purpose': engine.purpose,
         'device': str(engine.device),
     }

@@ -84,6 +84,7 @@ def load_network(
         state[name] = value.to(device, torch.float32, copy=True)
     network.load_state_dict(state, assign=True)
     network.name = metadata.get('name', path.stem)
+    network.purpose = metadata.get('purpose', '')
     return network.eval()
 
 
@@ -94,7 +95,7 @@ def save_network(network: Page4D, path: str | Path, *, name: str, **metadata: ob
         network: what to write, in its own floating-point type.
         path: file to write.
         name: what reports call these weights.
-        metadata: further facts about them, written as text.
+        metadata: further facts about them, written as text; `purpose` says what they are for.
     """
     path = Path(path)
     if path.suffix != '.safetensors':
@@ -104,7 +105,10 @@ def save_network(network: Page4D, path: str | Path, *, name: str, **metadata: ob
     facts = {key: str(value) for key, value in metadata.items()}
     facts |= {'format': 'pt', 'name': name, CONFIG_KEY: network.config.to_json()}
     try:
+        part.touch()
+        mode = part.stat().st_mode  # safetensors would keep everybody else from reading
         save_file(state, part, metadata=facts)
+        part.chmod(mode)
         part.replace(path)  # an interrupted run leaves the older file whole
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f'{path}: cannot be written: {error}') from error

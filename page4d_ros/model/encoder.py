@@ -53,6 +53,23 @@ class PatchEmbed(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
+class ConvolutionalStem(nn.Module):
+    """Two convolutions at half size before each patch becomes a token (Xiao et al., 2021)."""
+
+    def __init__(self, dim: int, patch_size: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, channels, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.proj = nn.Conv2d(channels, dim, patch_size // 2, stride=patch_size // 2)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to tokens (N, h * w, C), row-major."""
+        x = functional.gelu(self.conv1(images))
+        x = functional.gelu(self.conv2(x))
+        return self.norm(self.proj(x).flatten(2).transpose(1, 2))
+
+
 class Encoder(nn.Module):
     """Vision transformer over single frames; frames do not see each other."""
 
@@ -60,7 +77,10 @@ class Encoder(nn.Module):
         super().__init__()
         dim = config.embed_dim
         self.patch_size = config.patch_size
-        self.patch_embed = PatchEmbed(dim, config.patch_size)
+        if config.stem_channels:
+            self.patch_embed = ConvolutionalStem(dim, config.patch_size, config.stem_channels)
+        else:
+            self.patch_embed = PatchEmbed(dim, config.patch_size)
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
         side = config.img_size // config.patch_size
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + side * side, dim))

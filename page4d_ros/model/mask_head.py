@@ -29,11 +29,16 @@ def dynamic_probability(mask_score: Tensor) -> Tensor:
 
 
 class SpatialMaskHead(nn.Module):
-    """Score of every patch from one frame's tokens, standardised within that frame."""
+    """Score of every patch from one frame's tokens, standardised within that frame.
+
+    Attributes:
+        detached: whether gradients stop before the tokens, as in the published training.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         dim, hidden = config.embed_dim, config.mask_hidden
+        self.detached = True
         self.scale = config.mask_scale
         self.specials = config.num_special_tokens
         self.head0 = nn.Sequential(
@@ -48,13 +53,14 @@ class SpatialMaskHead(nn.Module):
         """Score the patches; high means static.
 
         Args:
-            patches: patch tokens (B, S, h * w, C); no gradient flows back into them.
+            patches: patch tokens (B, S, h * w, C).
             grid: patches as (h, w), at least two of them.
 
         Returns:
             Scores (B, S, h, w) in (-0.5, 0.5).
         """
-        x = patches.detach().flatten(0, 1).transpose(1, 2).unflatten(2, grid)  # [B*S, C, h, w]
+        x = patches.detach() if self.detached else patches
+        x = x.flatten(0, 1).transpose(1, 2).unflatten(2, grid)  # [B*S, C, h, w]
         std, mean = torch.std_mean(x, dim=(2, 3), keepdim=True)
         x = (x - mean) / std.clamp_min(1e-6)
         logit = self.head0(x) + x.mean(1, keepdim=True)  # [B*S, 1, h, w]

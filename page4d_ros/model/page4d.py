@@ -44,12 +44,14 @@ class Page4D(nn.Module):
     Attributes:
         config: sizes and settings.
         name: what the weights are called; reports carry it.
+        purpose: what they are for, in words; "" where their file does not say.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.name = 'untrained'
+        self.purpose = ''
         self.aggregator = Aggregator(config)
         self.camera_head = CameraHead(config)
         self.depth_head = DPTHead(config, outputs=2, activation=torch.exp)

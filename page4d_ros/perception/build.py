@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from page4d_ros.errors import CheckpointError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config, ModelConfig
     from page4d_ros.model.page4d import Page4D
 
+SMALL = 'page4d-small'
+SMALL_FILE = Path(__file__).parents[1] / 'data' / f'{SMALL}.safetensors'
 MASK_ATTENTION = {'auto': None, 'on': True, 'off': False}
 
 
@@ -30,8 +33,10 @@ def build_network(config: ModelConfig) -> Page4D:
     if not config.checkpoint:
         raise CheckpointError(
             'model.checkpoint is empty: give a weight file (README.md, "Weights", says which to '
-            f'download), or {UNTRAINED!r} to try the plumbing with random weights'
+            f'download), {SMALL!r}, or {UNTRAINED!r}'
         )
+    if config.checkpoint == SMALL:
+        return load_network(SMALL_FILE, mask_enabled=mask_enabled, device=device)
     if config.checkpoint == UNTRAINED:
         return untrained_network(replace(NetworkConfig.tiny(), mask_enabled=bool(mask_enabled)))
     return load_network(config.checkpoint, mask_enabled=mask_enabled, device=device)

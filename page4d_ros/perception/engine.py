@@ -32,11 +32,21 @@ PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Engine(Protocol):
-    """What turns frames into estimates of their window."""
+    """What turns frames into estimates of their window.
+
+    Attributes:
+        name: what the weights are called.
+        purpose: what they are for; "" where their file does not say.
+        caution: what whoever reads the estimates must know about them; "" for nothing.
+        trained: false for random weights.
+        device: where the network runs.
+    """
 
     name: str
-    device: torch.device
+    purpose: str
+    caution: str
     trained: bool
+    device: torch.device
 
     def push(self, frame: Frame, image: NDArray[np.uint8]) -> None:
         """Put a frame into the window; an image of another size clears the window first."""
@@ -72,8 +82,14 @@ class WindowEngine:
         network.point_head = None  # points come from depth and pose
         self.network = network.to(self.device).eval()
         self.name = network.name
+        self.purpose = network.purpose
         self.trained = network.name != UNTRAINED
-        self.resolution = config.resolution
+        self.caution = ''
+        if not self.trained:
+            self.caution = 'weights are untrained: poses, depths and masks mean nothing'
+        elif self.purpose:
+            self.caution = f'weights {self.name} are for {self.purpose}'
+        self.resolution = config.resolution or network.config.img_size
         self.autocast = choose_precision(config.precision, self.device)
         self._slots: deque[_Slot] = deque(maxlen=size)
         self._encode_seconds = 0.0

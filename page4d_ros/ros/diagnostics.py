@@ -54,16 +54,15 @@ class Health:
         return self.silence() < SILENCE and time.monotonic() - since > SILENCE
 
 
-def verdict(health: Health, limits: DiagnosticsConfig, *, trained: bool) -> tuple[bytes, str]:
+def verdict(health: Health, limits: DiagnosticsConfig, *, caution: str) -> tuple[bytes, str]:
     """Level and message: the worst thing first."""
     silence, age, rate = health.silence(), health.age, health.rate()
-    settled = time.monotonic() - health.started > SILENCE
+    waiting = health.last_estimate is None
+    settled = not waiting and time.monotonic() - health.started > SILENCE
     findings = (
         (bool(health.error), ERROR, health.error),
         (health.stuck(), ERROR, f'images arrive, but no estimate for {SILENCE:.0f} s'),
         (silence > SILENCE, WARN, f'no image for {silence:.0f} s'),
-        (not trained, WARN, 'weights are untrained: poses, depths and masks mean nothing'),
-        (health.last_estimate is None, OK, 'waiting for the first estimate'),
         (
             abs(age) > FAR_AGE,
             WARN,
@@ -71,6 +70,8 @@ def verdict(health: Health, limits: DiagnosticsConfig, *, trained: bool) -> tupl
         ),
         (age > limits.max_latency, WARN, f'frames are {age:.2f} s old when published'),
         (settled and rate < limits.min_rate, WARN, f'{rate:.2f} estimates per second'),
+        (bool(caution), WARN, caution),
+        (waiting, OK, 'waiting for the first estimate'),
     )
     return next(((level, text) for true, level, text in findings if true), (OK, 'running'))
 

@@ -83,10 +83,8 @@ class Page4dNode(LifecycleNode):
         self.session = Session(self, self.config, perception, self._broadcaster)
         engine = perception.engine
         self.get_logger().info(f'{engine.name} on {engine.device}')
-        if not engine.trained:
-            self.get_logger().warning(
-                'the weights are untrained: poses, depths and masks mean nothing'
-            )
+        if engine.caution:
+            self.get_logger().warning(engine.caution)
         return super().on_configure(state)
 
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
@@ -189,7 +187,7 @@ class Page4dNode(LifecycleNode):
         session.warn_if_silent()
         session.publish_idle_status()
         level, text = verdict(
-            session.health, self.config.diagnostics, trained=session.perception.engine.trained
+            session.health, self.config.diagnostics, caution=session.perception.engine.caution
         )
         if session.paused:
             level, text = OK, 'paused'

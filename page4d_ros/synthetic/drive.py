@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from page4d_ros.errors import SceneError
+from page4d_ros.errors import FullRoomError
 from page4d_ros.synthetic.figure import Figure, stance
 from page4d_ros.synthetic.movers import Actor, Ball, Crate, Person, Still, Track
-from page4d_ros.synthetic.trajectory import CameraPath, Loop, Shuttle, Wobble, direction
+from page4d_ros.synthetic.options import Rig, Traffic
+from page4d_ros.synthetic.trajectory import (
+    CameraPath,
+    Loop,
+    Shuttle,
+    WheeledPath,
+    Wobble,
+    direction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,42 +27,90 @@ if TYPE_CHECKING:
 
     from page4d_ros.synthetic.room import Room
 
-DRIVE_SECONDS = 20.0
+DRIVE_SECONDS = 20.0  # unless said otherwise
 CAMERA_SPACE = 0.45  # metres kept free around the camera
 MARGIN = 0.05  # between the spaces of any two
+LOADED = 0.25  # of all people carry something
 ATTEMPTS = 100
 PLANS = 200
 
 T = TypeVar('T')
 
 
+# Bodies of each kind in motion: at least, and fewer than.
+MOVERS = {Traffic.NONE: (0, 1), Traffic.SOME: (1, 3), Traffic.MANY: (2, 4)}
+
+
+class Light(NamedTuple):
+    """Light of a drive, relative to the room's usual light.
+
+    Attributes:
+        lamp: (red, green, blue) factor of the lamp.
+        fill: factor of what walls and floor throw back.
+        offset: (x, y) of the lamp from its usual place, in metres.
+    """
+
+    lamp: tuple[float, float, float]
+    fill: float
+    offset: tuple[float, float]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Light:
+        """Draw from dim to bright, warm to cold."""
+        warmth = rng.uniform(-0.1, 0.1)
+        lamp = rng.uniform(0.75, 1.1) * np.array([1 + warmth, 1, 1 - warmth])
+        return cls(tuple(lamp), rng.uniform(0.75, 1.2), tuple(rng.uniform(-0.5, 0.5, 2)))
+
+
 @dataclass(frozen=True)
 class Drive:
-    """Camera and bodies over DRIVE_SECONDS, free of collisions all that time.
+    """Camera and bodies over some seconds, free of collisions all that time.
 
     Attributes:
         camera: path of the camera.
         movers: bodies in motion.
         still: bodies of the same kinds that stay where they are.
+        light: how the room is lit.
+        seconds: how long it lasts.
     """
 
-    camera: CameraPath
+    camera: CameraPath | WheeledPath
     movers: list[Actor]
     still: list[Actor]
+    light: Light
+    seconds: float = DRIVE_SECONDS
 
     @classmethod
-    def draw(cls, room: Room, seed: int) -> Drive:
-        """Draw the drive with this seed.
+    def draw(
+        cls,
+        room: Room,
+        seed: int,
+        *,
+        rig: Rig = Rig.HANDHELD,
+        traffic: Traffic = Traffic.SOME,
+        seconds: float = DRIVE_SECONDS,
+    ) -> Drive:
+        """Draw the drive with this seed; its other arguments belong to the seed.
+
+        Args:
+            room: where it takes place.
+            seed: of everything that is drawn.
+            rig: what carries the camera.
+            traffic: how much moves.
+            seconds: how long it lasts; the longer, the less fits in.
 
         Raises:
-            SceneError: the room is too full for a drive.
+            FullRoomError: the room is too full for such a drive.
         """
         rng = np.random.default_rng([seed, 1])
         for _ in range(PLANS):
-            drive = _Planner(room, rng).plan()
+            drive = _Planner(room, rng, seconds).plan(rig, traffic)
             if drive is not None:
                 return drive
-        raise SceneError('the room is too full for a drive; take another room seed')
+        raise FullRoomError(
+            f'the room is too full for {seconds:g} s with rig {rig.value} and traffic '
+            f'{traffic.value}; take another seed, fewer seconds or less traffic'
+        )
 
 
 class _NoRoomError(Exception):
@@ -64,26 +120,34 @@ class _NoRoomError(Exception):
 class _Planner:
     """Rejection sampling of paths, at sampled times, against the room and what is planned."""
 
-    def __init__(self, room: Room, rng: np.random.Generator) -> None:
-        self.room, self.rng = room, rng
-        self.times = np.arange(0, DRIVE_SECONDS, 0.15)
+    def __init__(self, room: Room, rng: np.random.Generator, seconds: float) -> None:
+        self.room, self.rng, self.seconds = room, rng, seconds
+        self.times = np.arange(0, seconds, 0.15)
+        self.reach = 0.35 * np.array(room.size[:2]) / 2  # of what happens, from the middle
         self.taken: list[tuple[NDArray, float]] = []  # (T, 2) positions and the space there
 
-    def plan(self) -> Drive | None:
+    def plan(self, rig: Rig, traffic: Traffic) -> Drive | None:
         """Camera first, then whatever moves, then whatever stands; None if they do not fit."""
         rng = self.rng
+        path = {
+            Rig.HANDHELD: self._handheld,
+            Rig.WHEELS: self._wheels,
+            Rig.FLIGHT: self._flight,
+            Rig.TRIPOD: self._tripod,
+        }[rig]
         try:
-            camera = self._fit(self._camera_path, CAMERA_SPACE, lambda path: path.position)
-            self.focus = np.array(camera.focus[:2])
+            camera = self._fit(path, CAMERA_SPACE, lambda path: path.position)
+            self.focus = np.clip(camera.focus[:2], -self.reach, self.reach)
             self.away = -direction(camera.angle)
-            movers = [self._person(self._loop) for _ in range(rng.integers(1, 3))]
-            movers += [self._body(Ball, self._shuttle) for _ in range(rng.integers(1, 3))]
-            movers += [self._body(Crate, self._shuttle) for _ in range(rng.integers(1, 3))]
+            few, most = MOVERS[traffic]
+            movers = [self._person(self._loop) for _ in range(rng.integers(few, most))]
+            movers += [self._body(Ball, self._shuttle) for _ in range(rng.integers(few, most))]
+            movers += [self._body(Crate, self._shuttle) for _ in range(rng.integers(few, most))]
             still = [self._person(self._spot) for _ in range(rng.integers(1, 3))]
             still += [self._body(kind, self._spot) for kind in (Ball, Crate)]
         except _NoRoomError:
             return None
-        return Drive(camera, movers, still)
+        return Drive(camera, movers, still, Light.draw(rng), self.seconds)
 
     def _fit(self, draw: Callable[[], T], space: float, locate: Callable[[T], Callable]) -> T:
         """Draw paths until one keeps its distance from everything, and remember it."""
@@ -105,15 +169,22 @@ class _Planner:
         track = self._track(draw, Person.SPACE)
         figure = Figure(self.rng.uniform(1.6, 1.85))
         still = stance(self.rng) if isinstance(track, Still) else None
-        return Person(track, figure, figure.links(self.rng, self.room.palette), still)
+        links = figure.links(self.rng, self.room.palette)
+        loaded = self.rng.random() < LOADED
+        if loaded:
+            links = figure.carry(links, self.rng, self.room.palette)
+        return Person(track, figure, links, still, loaded)
 
     def _body(self, kind: type[Ball | Crate], draw: Callable[[], Track]) -> Actor:
         return kind.draw(self.rng, self.room.palette, self._track(draw, kind.SPACE))
 
-    def _camera_path(self) -> CameraPath:
-        rng, half = self.rng, np.array(self.room.size[:2]) / 2
+    def _focus(self) -> tuple[float, float, float]:
+        return (*self.rng.uniform(-1, 1, 2) * self.reach, self.rng.uniform(0.8, 1.05))
+
+    def _handheld(self) -> CameraPath:
+        rng = self.rng
         return CameraPath(
-            focus=(*rng.uniform(-0.35, 0.35, 2) * half, rng.uniform(0.8, 1.05)),
+            focus=self._focus(),
             angle=rng.uniform(-np.pi, np.pi),
             sweep=rng.uniform(0.35, 0.7),
             radius=rng.uniform(2.0, 2.6),
@@ -121,6 +192,41 @@ class _Planner:
             phase=rng.uniform(-np.pi, np.pi),
             sway=Wobble.draw(rng, (0.1, 0.04, 0.2, 0.2, 0.08), (0.05, 0.2)),
             shake=Wobble.draw(rng, (0.006, 0.006, 0.01, 0.008, 0.008, 0.008), (0.4, 1.6)),
+        )
+
+    def _flight(self) -> CameraPath:
+        rng = self.rng
+        return CameraPath(
+            focus=self._focus(),
+            angle=rng.uniform(-np.pi, np.pi),
+            sweep=rng.uniform(0.5, 1.0),
+            radius=rng.uniform(1.6, 2.5),
+            period=rng.uniform(8, 12),
+            phase=rng.uniform(-np.pi, np.pi),
+            sway=Wobble.draw(rng, (0.15, 0.15, 0.2, 0.2, 0.1), (0.08, 0.3)),
+            shake=Wobble.draw(rng, (0.004, 0.004, 0.004, 0.01, 0.01, 0.03), (0.2, 0.8)),
+            height=rng.uniform(1.0, 1.8),
+        )
+
+    def _tripod(self) -> CameraPath:
+        path, rest = self._handheld(), Wobble(np.zeros(6), np.zeros((6, 1)), np.zeros((6, 1)))
+        sway = Wobble(*(channel[:5] for channel in rest))
+        return replace(path, sweep=0.0, sway=sway, shake=rest)
+
+    def _wheels(self) -> WheeledPath:
+        rng, half = self.rng, np.array(self.room.size[:2]) / 2
+        track = Loop(
+            centre=tuple(rng.uniform(-0.25, 0.25, 2) * half),
+            axes=(rng.uniform(0.9, 1.7), rng.uniform(0.8, 1.3)),
+            turn=rng.uniform(0, np.pi),
+            speed=rng.uniform(0.25, 0.5) * rng.choice([-1, 1]),
+            start=rng.uniform(0, 8),
+        )
+        return WheeledPath(
+            track,
+            gaze=Wobble.draw(rng, (0.1, 0.03), (0.05, 0.25)),
+            tilt=rng.uniform(0.0, 0.2),
+            shake=Wobble.draw(rng, (0.001, 0.001, 0.002, 0.002, 0.002, 0.002), (1.0, 4.0)),
         )
 
     def _loop(self) -> Loop:

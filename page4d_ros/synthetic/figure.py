@@ -103,6 +103,20 @@ class Figure:
             ]
         return links
 
+    def carry(self, links: list[Link], rng: np.random.Generator, palette: Palette) -> list[Link]:
+        """Put a box before the chest; the arms hold it in `carrying`."""
+        h, size = self.height, rng.uniform((0.2, 0.3, 0.2), (0.35, 0.5, 0.4))
+        load = Part(
+            box(size, (0.09 * h + size[0] / 2, 0, 0.02 * h), tile=0.7), palette.fabric(rng)
+        )
+        chest = links[1]._replace(parts=[*links[1].parts, load])
+        return [links[0], chest, *links[2:]]
+
+
+def carrying(angles: np.ndarray) -> np.ndarray:
+    """The same posture with both arms before the chest; angles (12,) as in JOINTS, radians."""
+    return np.concatenate([[0.0], angles[1:2], [0.35, 1.2, 0.35, 1.2], angles[6:]])
+
 
 def gait(phase: float, swing: float = 0.37) -> np.ndarray:
     """Joint angles of walking, in radians, in the order of JOINTS.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.synthetic.figure import Figure, Link, gait
+from page4d_ros.synthetic.figure import Figure, Link, carrying, gait
 from page4d_ros.synthetic.paint import Part
 from page4d_ros.synthetic.shapes import box, sphere
 from page4d_ros.synthetic.trajectory import Ground
@@ -76,13 +76,17 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who walks along the track, or keeps `stance` where the track stays."""
+    """Somebody who walks along the track, or keeps `stance` where the track stays.
+
+    `loaded` people hold something before them.
+    """
 
     SPACE: ClassVar[float] = 0.4
     track: Track
     figure: Figure
     links: list[Link]
     stance: NDArray[np.float64] | None = None
+    loaded: bool = False
 
     def posture(self, t: float) -> Posture:
         """Placement at time t in seconds; feet follow the distance walked."""
@@ -90,6 +94,8 @@ class Person:
         angles = self.stance
         if angles is None:
             angles = gait(2 * np.pi * ground.travelled / (0.74 * self.figure.height))
+        if self.loaded:
+            angles = carrying(angles)
         z = self.figure.root_height(angles)
         return Posture(np.array([*ground.xy, z]), Rotation.from_euler('z', ground.heading), angles)
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from page4d_ros.errors import SceneError
 from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.synthetic.drive import DRIVE_SECONDS
+from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.scene import FAR, NEAR, Scene, import_mujoco, no_opengl
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 # Seeds of the sample drive.
 SAMPLE_ROOM_SEED = 1
-SAMPLE_DRIVE_SEED = 4
+SAMPLE_DRIVE_SEED = 5
 
 # Time zero means "the latest" to tf, so no frame carries it.
 FIRST_STAMP_NS = 1_000_000_000
@@ -43,9 +46,14 @@ class RenderedFrame:
         depth: (H, W) float32 metres along the optical axis through the pixel's centre; every
             pixel is finite and positive, because rooms are closed.
         mask: (H, W) bool, whether the pixel shows a body that moves during the clip. A limb at
-            rest of somebody who walks is moving; a shadow, or a person who stands, is not.
+            rest of somebody who walks, or a mover that pauses, is moving; a shadow, or a person
+            who stands, is not.
+        bodies: (H, W) uint8, number of the loose body that the pixel shows: movers first, then
+            those that stand still, from 1; 0 is the room. What somebody carries is theirs.
         T_world_camera: (4, 4) pose of the optical frame (x right, y down, z forward) in the
             world (z up, metres).
+        T_world_bodies: (N, 4, 4) pose of body i + 1 in the world: all of a ball or a crate, but
+            of a person the pelvis only; limbs of those who walk move besides.
         camera: intrinsics; integer coordinates are the centres of pixels.
     """
 
@@ -53,7 +61,9 @@ class RenderedFrame:
     rgb: NDArray[np.uint8]
     depth: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    bodies: NDArray[np.uint8]
     T_world_camera: NDArray[np.float64]
+    T_world_bodies: NDArray[np.float64]
     camera: PinholeCamera
 
     @property
@@ -131,14 +141,17 @@ class Renderer:
         self._look(T_world_camera)
         image, _ = self._draw(2, labels=False)
         labels, depth = self._draw(1, labels=True)
+        bodies = self._bodies(labels)
         return RenderedFrame(
             stamp_ns=FIRST_STAMP_NS + round(t * 1e9),
             rgb=cv2.resize(
                 image, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
             ),
             depth=depth,
-            mask=self._moving(labels),
+            mask=self.scene.moving[bodies],
+            bodies=bodies,
             T_world_camera=T_world_camera,
+            T_world_bodies=self.scene.T_world_bodies,
             camera=self.camera,
         )
 
@@ -172,13 +185,13 @@ class Renderer:
         depth = NEAR * FAR / (NEAR + np.flipud(buffer).astype(np.float64) * (FAR - NEAR))
         return np.flipud(image), depth.astype(np.float32)
 
-    def _moving(self, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Whether each pixel's geom moves, from its label in the picture's channels."""
+    def _bodies(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Number of each pixel's body, from its geom's label in the picture's channels."""
         label = image.astype(np.int32) @ (1, 1 << 8, 1 << 16)
-        moving = np.zeros(self._view.ngeom + 1, bool)
+        bodies = np.zeros(self._view.ngeom + 1, np.uint8)
         for geom in self._view.geoms[: self._view.ngeom]:
-            moving[geom.segid + 1] = self.scene.moving[geom.objid]
-        return moving[label]
+            bodies[geom.segid + 1] = self.scene.bodies[geom.objid]
+        return bodies[label]
 
 
 def render_clip(
@@ -188,6 +201,10 @@ def render_clip(
     rate_hz: float = 15.0,
     width: int = 320,
     height: int = 240,
+    *,
+    rig: Rig = Rig.HANDHELD,
+    traffic: Traffic = Traffic.SOME,
+    seconds: float = DRIVE_SECONDS,
 ) -> Iterator[RenderedFrame]:
     """Render the first frames of a drive, one at a time.
 
@@ -198,10 +215,29 @@ def render_clip(
         rate_hz: frames per second of the drive.
         width: image width in pixels.
         height: image height in pixels.
+        rig: what carries the camera.
+        traffic: how much moves.
+        seconds: how long the whole drive lasts, of which the frames are the beginning; another
+            length is another drive, and a shorter one leaves room for more traffic.
 
-    Yields:
-        Frames in order of time; the same seeds give the same bits on the same machine.
+    Returns:
+        Frames in order of time; the same arguments give the same bits on the same machine.
+
+    Raises:
+        SceneError: the drive is shorter than the frames, or cannot be rendered here.
     """
-    with Renderer(Scene.draw(room_seed, drive_seed), centred_camera(width, height)) as renderer:
+    if (frames - 1) / rate_hz > seconds:
+        raise SceneError(
+            f'{frames} frames at {rate_hz:g} Hz last longer than the drive of {seconds:g} s; '
+            f'at most {math.floor(seconds * rate_hz) + 1} fit'
+        )
+    scene = Scene.draw(room_seed, drive_seed, rig=rig, traffic=traffic, seconds=seconds)
+    return _render(scene, centred_camera(width, height), frames, rate_hz)
+
+
+def _render(
+    scene: Scene, camera: PinholeCamera, frames: int, rate_hz: float
+) -> Iterator[RenderedFrame]:
+    with Renderer(scene, camera) as renderer:
         for index in range(frames):
             yield renderer.frame(index / rate_hz)

@@ -10,6 +10,7 @@ import numpy as np
 
 from page4d_ros.errors import SceneError
 from page4d_ros.synthetic.drive import DRIVE_SECONDS, Drive
+from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.room import Room
 from page4d_ros.synthetic.shapes import merge
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import mujoco
     from numpy.typing import NDArray
 
+    from page4d_ros.synthetic.drive import Light
     from page4d_ros.synthetic.movers import Actor
     from page4d_ros.synthetic.paint import Paint, Part
 
@@ -35,7 +37,9 @@ class Scene:
 
     Attributes:
         model: the compiled model; data: its state, set by `at`.
-        moving: (ngeom,) bool, whether the geom belongs to a body in motion.
+        bodies: (ngeom,) uint8, number of the loose body that a geom belongs to: movers first,
+            then those that stand still, from 1; 0 is the room.
+        moving: (1 + N,) bool, whether the body with that number is in motion.
 
     Raises:
         SceneError: MuJoCo or OpenGL is missing.
@@ -45,34 +49,49 @@ class Scene:
         self._mujoco = import_mujoco()
         self.drive = drive
         self._actors = [*drive.movers, *drive.still]
-        builder = _Builder(self._mujoco, room, shadow_size)
+        builder = _Builder(self._mujoco, room, drive.light, shadow_size)
         for index, actor in enumerate(self._actors):
             builder.add_actor(f'actor{index}', actor)
         self.model: mujoco.MjModel = builder.spec.compile()
         self.data: mujoco.MjData = self._mujoco.MjData(self.model)
-        self.moving = self._moving_geoms(len(drive.movers))
+        # MuJoCo numbers the roots in the order in which they were added.
+        root = self.model.body_rootid[self.model.geom_bodyid]
+        self.bodies = (self.model.body_mocapid[root] + 1).astype(np.uint8)
+        self.moving = np.array([False] + [True] * len(drive.movers) + [False] * len(drive.still))
+        self._roots = np.flatnonzero(self.model.body_mocapid >= 0)
 
     @classmethod
-    def draw(cls, room_seed: int, drive_seed: int) -> Scene:
+    def draw(
+        cls,
+        room_seed: int,
+        drive_seed: int,
+        *,
+        rig: Rig = Rig.HANDHELD,
+        traffic: Traffic = Traffic.SOME,
+        seconds: float = DRIVE_SECONDS,
+    ) -> Scene:
         """Draw a room from one seed and a drive through it from another.
 
         Raises:
-            SceneError: MuJoCo or OpenGL is missing, or the room is too full for a drive.
+            SceneError: MuJoCo or OpenGL is missing, or the room is too full for such a drive.
         """
         room = Room.draw(room_seed)
-        return cls(room, Drive.draw(room, drive_seed))
+        drive = Drive.draw(room, drive_seed, rig=rig, traffic=traffic, seconds=seconds)
+        return cls(room, drive)
 
     def at(self, t: float) -> NDArray[np.float64]:
         """Place every body as it is at time t.
 
         Args:
-            t: seconds since the start of the drive, 0 .. DRIVE_SECONDS.
+            t: seconds since the start of the drive, up to its end.
 
         Returns:
             T_world_camera (4, 4), pose of the camera's optical frame (x right, y down, z forward).
         """
-        if not 0 <= t <= DRIVE_SECONDS:
-            raise SceneError(f'a drive lasts from 0 to {DRIVE_SECONDS:g} s; there is no {t:g} s')
+        if not 0 <= t <= self.drive.seconds:
+            raise SceneError(
+                f'the drive lasts from 0 to {self.drive.seconds:g} s; there is no {t:g} s'
+            )
         postures = [actor.posture(t) for actor in self._actors]
         self.data.mocap_pos[:] = [posture.position for posture in postures]
         self.data.mocap_quat[:] = [np.roll(posture.rotation.as_quat(), 1) for posture in postures]
@@ -81,17 +100,19 @@ class Scene:
         self._mujoco.mj_camlight(self.model, self.data)
         return self.drive.camera.at(t)
 
-    def _moving_geoms(self, movers: int) -> NDArray[np.bool_]:
-        """The first actors are the movers, and their roots come in the same order."""
-        root = self.model.body_rootid[self.model.geom_bodyid]
-        mocap = self.model.body_mocapid[root]
-        return (mocap >= 0) & (mocap < movers)
+    @property
+    def T_world_bodies(self) -> NDArray[np.float64]:
+        """Poses of the loose bodies' roots where `at` has placed them, (N, 4, 4)."""
+        poses = np.tile(np.eye(4), (len(self._roots), 1, 1))
+        poses[:, :3, :3] = self.data.xmat[self._roots].reshape(-1, 3, 3)
+        poses[:, :3, 3] = self.data.xpos[self._roots]
+        return poses
 
 
 class _Builder:
     """Fills an MjSpec; meshes of one paint become one geom."""
 
-    def __init__(self, mujoco: ModuleType, room: Room, shadow_size: int) -> None:
+    def __init__(self, mujoco: ModuleType, room: Room, light: Light, shadow_size: int) -> None:
         self.mujoco = mujoco
         self.spec = mujoco.MjSpec()
         self.materials: dict[Paint, str] = {}
@@ -106,7 +127,7 @@ class _Builder:
                 nchannel=channels,
             )
             texture.data = image.tobytes()
-        self._add_lights(room.size)
+        self._add_lights(room.size, light)
         self.add_parts(self.spec.worldbody, 'room', room.parts)
 
     def _set_options(self, shadow_size: int) -> None:
@@ -118,16 +139,18 @@ class _Builder:
         # The headlight moves with the camera, which would break photometric constancy.
         visual.headlight.active = 0
 
-    def _add_lights(self, size: tuple[float, float, float]) -> None:
+    def _add_lights(self, size: tuple[float, float, float], light: Light) -> None:
         """A lamp under the ceiling that casts shadows, and what walls and floor throw back."""
-        lamp = (0.15 * size[0], -0.1 * size[1], size[2] - 0.05)
-        self._add_light(pos=lamp, dir=(0, 0, -1), diffuse=(1.0, 0.96, 0.9), castshadow=True)
+        x, y = light.offset
+        lamp = (0.15 * size[0] + x, -0.1 * size[1] + y, size[2] - 0.05)
+        colour = np.array([1.0, 0.96, 0.9]) * light.lamp
+        self._add_light(pos=lamp, dir=(0, 0, -1), diffuse=colour, castshadow=True)
         for direction, strength in (((0.6, 0.35, -0.5), 0.38), ((-0.45, -0.6, 0.7), 0.36)):
             self._add_light(
                 type=self.mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
                 dir=direction,
-                diffuse=[strength] * 3,
-                ambient=(0.2, 0.2, 0.21),
+                diffuse=[light.fill * strength] * 3,
+                ambient=light.fill * np.array([0.2, 0.2, 0.21]),
                 castshadow=False,
             )
 

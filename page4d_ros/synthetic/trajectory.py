@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -132,7 +132,7 @@ class Shuttle:
 
 @dataclass(frozen=True)
 class CameraPath:
-    """A camera carried by hand along an arc, looking at the middle of what happens.
+    """A camera carried along an arc, looking at the middle of what happens.
 
     Attributes:
         focus: (x, y, z) metres, the point that the view wanders about.
@@ -142,7 +142,8 @@ class CameraPath:
         period: seconds along the arc and back.
         phase: radians at time zero.
         sway: slow wandering of (radius, height, gaze x, gaze y, gaze z) in metres.
-        shake: tremor of the hand, translation x, y, z in metres and rotation vector in radians.
+        shake: tremor, translation x, y, z in metres and rotation vector in radians.
+        height: mean height above the floor in metres.
     """
 
     focus: tuple[float, float, float]
@@ -153,6 +154,7 @@ class CameraPath:
     phase: float
     sway: Wobble
     shake: Wobble
+    height: float = CAMERA_HEIGHT
 
     def position(self, t: float | NDArray) -> NDArray[np.float64]:
         """Positions in the world at times t (...) in seconds, (..., 3) metres."""
@@ -160,18 +162,64 @@ class CameraPath:
         radius, height = np.moveaxis(self.sway.at(t)[..., :2], -1, 0)
         swing = np.sin(2 * np.pi * t / self.period + self.phase)
         xy = (self.radius + radius)[..., None] * direction(self.angle + self.sweep * swing)
-        carried = np.concatenate([xy + self.focus[:2], (CAMERA_HEIGHT + height)[..., None]], -1)
+        carried = np.concatenate([xy + self.focus[:2], (self.height + height)[..., None]], -1)
         return carried + self.shake.at(t)[..., :3]
 
     def at(self, t: float) -> NDArray[np.float64]:
         """Pose T_world_camera of the optical frame (x right, y down, z forward), (4, 4)."""
         position = self.position(t)
         forward = np.asarray(self.focus) + self.sway.at(t)[2:] - position
-        forward /= np.linalg.norm(forward)
-        right = np.cross(forward, (0, 0, 1))
-        right /= np.linalg.norm(right)
-        look = np.stack([right, np.cross(forward, right), forward], -1)
-        pose = np.eye(4)
-        pose[:3, :3] = look @ Rotation.from_rotvec(self.shake.at(t)[3:]).as_matrix()
-        pose[:3, 3] = position
-        return pose
+        return _look(position, forward, self.shake.at(t)[3:])
+
+
+@dataclass(frozen=True)
+class WheeledPath:
+    """A camera on a wheeled robot that looks where it drives.
+
+    Attributes:
+        track: where the robot is.
+        gaze: slow wandering of (yaw, pitch) in radians about straight ahead.
+        tilt: mean pitch in radians, positive looks down.
+        shake: vibration, translation x, y, z in metres and rotation vector in radians.
+    """
+
+    AHEAD: ClassVar[float] = 2.3  # metres to the focus
+    track: Loop
+    gaze: Wobble
+    tilt: float
+    shake: Wobble
+
+    @property
+    def focus(self) -> tuple[float, float, float]:
+        """The point that it looks at in the beginning, (x, y, z) metres."""
+        ground = self.track.at(0.0)
+        return (*(ground.xy + self.AHEAD * direction(ground.heading)), CAMERA_HEIGHT)
+
+    @property
+    def angle(self) -> float:
+        """Where the camera is in the beginning, in radians as seen from the focus."""
+        return float(self.track.at(0.0).heading) + np.pi
+
+    def position(self, t: float | NDArray) -> NDArray[np.float64]:
+        """Positions in the world at times t (...) in seconds, (..., 3) metres."""
+        xy = self.track.at(t).xy
+        height = np.full((*xy.shape[:-1], 1), CAMERA_HEIGHT)
+        return np.concatenate([xy, height], -1) + self.shake.at(t)[..., :3]
+
+    def at(self, t: float) -> NDArray[np.float64]:
+        """Pose T_world_camera of the optical frame (x right, y down, z forward), (4, 4)."""
+        yaw, pitch = self.gaze.at(t) + np.array([self.track.at(t).heading, self.tilt])
+        forward = np.array([*direction(yaw), -np.tan(pitch)])
+        return _look(self.position(t), forward, self.shake.at(t)[3:])
+
+
+def _look(position: NDArray, forward: NDArray, turn: NDArray) -> NDArray[np.float64]:
+    """Level pose of the optical frame along `forward`, then turned by a rotation vector."""
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross(forward, (0, 0, 1))
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    level = np.stack([right, np.cross(forward, right), forward], -1)
+    pose[:3, :3] = level @ Rotation.from_rotvec(turn).as_matrix()
+    pose[:3, 3] = position
+    return pose

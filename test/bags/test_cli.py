@@ -68,7 +68,7 @@ def test_json_is_one_object(tmp_path, bag, configs):
     found = json.loads(done.stdout)
     assert (found['frames'], found['estimates'], found['dropped']) == (6, 3, {})
     assert found['output'] == str(tmp_path / 'out')
-    assert found['trained'] is True
+    assert found['caution'] == ''
     assert found['interrupted'] is False
 
 
@@ -118,7 +118,7 @@ def test_mistakes_are_one_line_and_exit_code_1(tmp_path, bag, configs, words, me
 
 
 def test_no_weights(tmp_path, bag):
-    done = page4d('replay', bag, '-o', tmp_path / 'out')
+    done = page4d('replay', bag, '-o', tmp_path / 'out', '--set', 'model.checkpoint=')
     assert done.exit_code == 1
     assert 'model.checkpoint is empty' in done.stderr
     assert not (tmp_path / 'out').exists()

@@ -135,7 +135,7 @@ def test_status(tmp_path, config):
     assert (last.checkpoint, last.trained, last.device) == ('oracle', True, 'cpu')
     assert (last.calibrated, last.metric, last.frame_age) == (True, False, 0.0)
     assert last.publish_ms > 0
-    assert summary.trained
+    assert not summary.caution
 
 
 def test_only_the_topics_that_are_asked_for(tmp_path, config):

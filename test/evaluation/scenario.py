@@ -32,6 +32,7 @@ class TruthEngine:
     """
 
     name, device, trained = 'oracle', torch.device('cpu'), True
+    purpose = caution = ''
 
     def __init__(self, frames, size=4, scale=0.4, noise=0.0, resolution=154):
         self.truth = {frame.stamp_ns: frame for frame in frames}

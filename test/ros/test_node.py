@@ -541,7 +541,7 @@ def test_diagnostics_name_the_state(graph):
 
     got = graph.listen(DiagnosticArray, '/diagnostics')
     robot = Robot(graph)
-    robot.engine.trained = False
+    robot.engine.caution = 'weights are untrained'
     robot.show(START)
     graph.until(lambda: any('untrained' in m.status[0].message for m in got))
     last = next(m.status[0] for m in got if 'untrained' in m.status[0].message)

@@ -19,11 +19,6 @@ from page4d_ros.synthetic.trajectory import Loop
 
 
 @pytest.fixture(scope='module')
-def room():
-    return Room.draw(SAMPLE_ROOM_SEED)
-
-
-@pytest.fixture(scope='module')
 def drive(room):
     return Drive.draw(room, SAMPLE_DRIVE_SEED)
 
@@ -112,7 +107,7 @@ def test_textures_repeat_without_a_seam():
 
 def test_import_needs_no_mujoco():
     code = (
-        'import sys, page4d_ros.synthetic.render, page4d_ros.synthetic.scene;'
+        'import sys, page4d_ros.synthetic.shards, page4d_ros.synthetic.scene;'
         'sys.exit("mujoco" in sys.modules)'
     )
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

@@ -1,0 +1,107 @@
+"""Commands that measure weights against a known truth."""
+
+from __future__ import annotations
+
+import contextlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from page4d_ros.errors import Page4dError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from page4d_ros.evaluation.tables import Table
+
+WIDE = 140  # columns of a terminal that shows intervals
+QUICK = {'seeds': 1, 'drives': 3, 'unseen': 0, 'stream_frames': 0, 'prior_drives': 4}
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure weights against a known truth."""
+
+
+@app.command()
+def scenes(
+    checkpoints: Annotated[
+        list[str],
+        Argument(help='Weight files, "page4d-small" or "untrained"; compared with the first.'),
+    ],
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and tables.')],
+    rooms: Annotated[str, Option(help='Seeds of the rooms that the weights know.')] = '1,2',
+    unseen: Annotated[
+        int | None, Option(min=0, help='Rooms that they do not know.', show_default='4')
+    ] = None,
+    seeds: Annotated[
+        int | None, Option(min=1, help='Disjoint blocks of drives.', show_default='3')
+    ] = None,
+    drives: Annotated[
+        int | None, Option(min=1, help='Per block and known room.', show_default='12')
+    ] = None,
+    processes: Annotated[int, Option(min=1, help='Renderers side by side.')] = 2,
+    quick: Annotated[
+        bool,
+        Option('--quick', help='A look in a minute: 1 block, 3 drives, no unseen room or stream.'),
+    ] = False,
+) -> None:
+    """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
+    if find_spec('evo') is None:
+        raise Page4dError('this command needs evo: pip install evo')
+    from page4d_ros.evaluation.scenes import tables
+    from page4d_ros.evaluation.scenes.plan import Options
+    from page4d_ros.evaluation.scenes.run import METRICS_FILE, TABLES_FILE, evaluate_scenes
+
+    given = {'unseen': unseen, 'seeds': seeds, 'drives': drives}
+    values = (QUICK if quick else {}) | {k: v for k, v in given.items() if v is not None}
+    options = Options(rooms=_numbers(rooms), processes=processes, **values)
+    with _bar() as progress:
+        metrics = evaluate_scenes(checkpoints, output, options, progress=progress)
+    for table in [*tables.tables(metrics), *tables.difference_tables(metrics)]:
+        _show(table)
+    print('\n'.join(metrics['remarks']))
+    print(f'{output / METRICS_FILE}\n{output / TABLES_FILE}')
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(word) for word in text.split(',')))
+    except ValueError as error:
+        raise Page4dError(f'--rooms {text}: expected numbers, such as --rooms 1,2') from error
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task('frames', total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _show(table: Table) -> None:
+    """Print a table, with intervals where there is room for them."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    console = Console()
+    wide = console.width >= WIDE
+    grid = Grid('method', title=table.title, caption=table.note, title_justify='left')
+    for head in table.heads:
+        grid.add_column(head, justify='right')
+    for label, cells in table.rows:
+        texts = [Text(cell.text, style='bold' if cell.best else '') for cell in cells]
+        for text, cell in zip(texts, cells, strict=True):
+            text.append(f'\n{cell.hint}' if wide and cell.hint else '', style='not bold dim')
+        grid.add_row(Text(label), *texts)
+    console.print(grid)

@@ -1,0 +1,289 @@
+"""Commands that train networks, and that make training data of recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from page4d_ros.commands.offline import INTERRUPTED, interruptible
+from page4d_ros.commands.settings import parse_assignment
+from page4d_ros.errors import BagError, TrainingError
+from page4d_ros.share import share_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+    from page4d_ros.evaluation.truth import TrueFrame, Truth
+    from page4d_ros.training.log import Log
+    from page4d_ros.training.trainer import Trainer
+
+EVERY_S = 30.0  # seconds between lines about the progress, where there is no terminal
+SMOOTH = 0.95
+SHOWN = ('abs_rel', 'rotation_deg', 'translation', 'mask_ap')
+
+
+def train(
+    recipe: Annotated[str, Argument(help='tiny, finetune, or a YAML file such as theirs.')],
+    *,
+    output: Annotated[
+        Path, Option('--output', '-o', help='Folder of the run; one that was stopped goes on.')
+    ],
+    set_: Annotated[
+        list[str] | None,
+        Option(
+            '--set',
+            metavar='NAME=VALUE',
+            help='A setting such as data.train=shards/train; repeat it. A run that goes on takes '
+            'other folders and more steps, over which the learning rates are spread anew.',
+        ),
+    ] = None,
+    device: Annotated[
+        str, Option(help='cuda, cuda:N, cpu, or auto: CUDA where there is one.')
+    ] = 'auto',
+    threads: Annotated[
+        int | None, Option(min=1, help='Of the CPU.', show_default='one a core')
+    ] = None,
+) -> None:
+    """Train a network by a recipe; Ctrl-C saves, and the same command goes on."""
+    import torch
+
+    from page4d_ros.training.log import Log
+    from page4d_ros.training.recipe import load_recipe
+    from page4d_ros.training.trainer import WEIGHTS, Trainer
+
+    values = dict(parse_assignment(text) for text in set_ or [])
+    settings = load_recipe(_recipe_file(recipe), values)
+    chosen = _device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    output = output.expanduser()
+    trainer = Trainer(settings, output, str(chosen))
+    log = Log(output, after=trainer.step)
+    if not log.boarded:
+        _say('TensorBoard is not installed; losses and metrics go to metrics.jsonl only')
+    with contextlib.closing(log):
+        begun = trainer.step
+        if begun:
+            _say(f'{output} goes on after step {begun} of {settings.steps}')
+        done = begun >= settings.steps or _run(trainer, log)
+    if done and begun == trainer.step:
+        _say('all its steps are done; more need --set steps=N')
+    print(f'step       {trainer.step} of {settings.steps}')
+    for name, value in log.last.items():
+        print(f'{name:<20} {value:.4g}')
+    print(f'weights    {output / WEIGHTS}')
+    if not done:
+        _say('stopped; everything is saved, and the same command goes on')
+        raise typer.Exit(INTERRUPTED)
+
+
+def shards_from(
+    recording: Annotated[Path, Argument(help='rosbag1, rosbag2 folder, .mcap or .db3.')],
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder that receives the shards.')],
+    image_topic: Annotated[str, Option(help='Which images; "" takes the only ones.')] = '',
+    depth_topic: Annotated[
+        str, Option(help='Depth of each picture, registered to it.')
+    ] = '/ground_truth/depth/compressed',
+    odom_topic: Annotated[
+        str, Option(help='nav_msgs/Odometry of the camera or of what carries it.')
+    ] = '/ground_truth/odom',
+    mask_topic: Annotated[
+        str, Option(help='What moves; need not be there.')
+    ] = '/ground_truth/mask/compressed',
+    frames: Annotated[int, Option(min=2, help='Per shard.')] = 20,
+    stride: Annotated[int, Option(min=1, help='Take every n-th image.')] = 1,
+    width: Annotated[
+        int | None, Option(min=14, help='In pixels.', show_default="the images' own")
+    ] = None,
+    force: Annotated[bool, Option('--force', help='Replace shards of the same name.')] = False,
+) -> None:
+    """Make shards to train on of a recording with ground truth, or with depth and odometry."""
+    from page4d_ros.bags.reader import open_bag
+    from page4d_ros.evaluation.recording import Log
+    from page4d_ros.evaluation.truth import Truth
+
+    name, output = recording.expanduser().resolve().stem, output.expanduser()
+    pattern = re.compile(re.escape(name) + r'_\d{4,}\.safetensors')
+    older = [path for path in output.glob('*.safetensors') if pattern.fullmatch(path.name)]
+    if older and not force:
+        raise BagError(f'{output}: has shards of {name}; add --force to replace them')
+    with open_bag(recording) as bag:
+        truth = Truth(
+            Log(bag),
+            image_topic=image_topic,
+            depth_topic=depth_topic,
+            odom_topic=odom_topic,
+            mask_topic=mask_topic,
+            width=width,
+        )
+        for path in older:
+            path.unlink()
+        count = left = 0
+        for part in _parts(truth.frames(stride), frames):
+            if len(part) == frames:
+                _save(output / f'{name}_{count:04d}.safetensors', part, truth, name)
+                count += 1
+            else:
+                left = len(part)
+        for text in bag.warnings:
+            _say(text)
+    without = [f'{number} pictures: {why}' for why, number in truth.left_out.items()]
+    without += [f'the last {left} pictures: fewer than {frames}'] if left else []
+    without += [] if truth.masked else ['no masks: what moves is unknown']
+    for text in without:
+        _say(text)
+    if not count:
+        raise BagError(f'{recording}: not enough pictures with depth and pose for one shard')
+    camera = truth.camera
+    print(f'{output}: {count} shards of {frames} frames, {camera.width}x{camera.height} pixels')
+
+
+def _recipe_file(name: str) -> Path:
+    """A recipe of ours by its name, or any by its path."""
+    path = Path(name).expanduser()
+    if path.suffix or len(path.parts) > 1 or path.is_file():
+        return path
+    root = share_file('config/training/tiny.yaml').parent
+    path = root / f'{name}.yaml'
+    if not path.is_file():
+        names = ', '.join(sorted(p.stem for p in root.glob('*.yaml')))
+        raise TrainingError(f'no recipe {name!r}; there are {names}, or name a YAML file')
+    return path
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    cuda = torch.cuda.is_available()
+    try:
+        device = torch.device(('cuda' if cuda else 'cpu') if name == 'auto' else name)
+    except RuntimeError as error:
+        raise TrainingError(f'--device {name}: take auto, cpu, cuda or cuda:N') from error
+    if device.type == 'cuda' and not (cuda and (device.index or 0) < torch.cuda.device_count()):
+        raise TrainingError(f'--device {name}: there is no such GPU, or torch is built without')
+    return device
+
+
+def _run(trainer: Trainer, log: Log) -> bool:
+    """Train with a bar on a terminal, or with lines; false where it was stopped."""
+    import torch
+
+    with interruptible() as stopped, _Progress(trainer, log) as progress:
+        try:
+            return trainer.run(log, stopped=stopped, progress=progress)
+        except torch.cuda.OutOfMemoryError as error:
+            raise TrainingError(
+                'the GPU has too little memory; set accumulate higher, or data.frames_per_batch '
+                'lower'
+            ) from error
+
+
+class _Progress:
+    """Shows step, loss, the last metrics, speed and the time that is left, on stderr."""
+
+    def __init__(self, trainer: Trainer, log: Log) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        self._trainer, self._log, self._shown = trainer, log, log.last
+        self._loss = math.nan
+        self._begun = self._said = time.monotonic()
+        self._first = trainer.step
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._terminal = self._console.is_terminal
+        self._bar = Progress(
+            MofNCompleteColumn(),
+            BarColumn(20),
+            Remaining(),
+            TextColumn('{task.description}'),
+            console=self._console,
+            transient=True,
+            disable=not self._terminal,
+        )
+        steps = trainer.recipe.steps
+        self._task = self._bar.add_task('the first step', total=steps, completed=trainer.step)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, losses: dict[str, float]) -> None:
+        """Take in a step's losses."""
+        loss, now = losses['total'], time.monotonic()
+        known = math.isfinite(self._loss)
+        self._loss = SMOOTH * self._loss + (1 - SMOOTH) * loss if known else loss
+        done, total = self._trainer.step, self._trainer.recipe.steps
+        seconds = (now - self._begun) / (done - self._first)
+        speed = f'loss {self._loss:.4g}, {seconds:.2f} s a step'
+        self._bar.update(self._task, completed=done, description=speed)
+        last = self._log.last
+        if last is not self._shown:
+            self._shown = last
+            metrics = ', '.join(f'{name} {last[name]:.3g}' for name in SHOWN if name in last)
+            self._console.print(f'page4d: evaluation: {metrics}')
+        if not self._terminal and now - self._said >= EVERY_S:
+            self._said = now
+            left = timedelta(seconds=round(seconds * (total - done)))
+            _say(f'step {done} of {total}, {speed}, {left} left')
+
+
+def _parts(frames: Iterator[TrueFrame], size: int) -> Iterator[list[TrueFrame]]:
+    part: list[TrueFrame] = []
+    for frame in frames:
+        part.append(frame)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _save(path: Path, frames: list[TrueFrame], truth: Truth, name: str) -> None:
+    import numpy as np
+
+    from page4d_ros.synthetic.shards import save_shard
+
+    depth = np.stack([frame.depth for frame in frames])
+    known = np.isfinite(depth) & (depth > 0) & (depth < np.finfo(np.float16).max)
+    stamps = [frame.stamp_ns for frame in frames]
+    arrays = {
+        'rgb': np.stack([frame.rgb for frame in frames]),
+        'depth': np.where(known, depth, 0).astype(np.float16),
+        'T_world_camera': np.stack([frame.T_world_camera for frame in frames]).astype(np.float32),
+    }
+    if truth.masked:
+        arrays['mask'] = np.stack([frame.mask for frame in frames]).astype(np.uint8)
+    camera = truth.camera
+    facts = {
+        'room_seed': -1,
+        'drive_seed': -1,
+        'recording': name,
+        'topic': truth.image,
+        'stamp_ns': stamps[0],
+        'rate_hz': float(1e9 / np.median(np.diff(stamps))),
+        'fx': camera.fx,
+        'fy': camera.fy,
+        'cx': camera.cx,
+        'cy': camera.cy,
+    }
+    save_shard(path, arrays, facts)
+
+
+def _say(text: str) -> None:
+    print(f'page4d: {text}', file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""How well weights answer on held-out rendered drives, beside trivial and classical answers."""

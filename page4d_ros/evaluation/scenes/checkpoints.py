@@ -1,0 +1,61 @@
+"""Weight files as methods."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from page4d_ros.config import Config
+from page4d_ros.evaluation.scenes.methods import Network
+from page4d_ros.evaluation.scenes.plan import WINDOW
+from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network
+from page4d_ros.perception.engine import UNTRAINED, WindowEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SETTINGS = {'window.size': WINDOW, 'window.stride': 1}
+
+
+class Loaded(NamedTuple):
+    """A network, and what is known of its weights, for JSON."""
+
+    network: Network
+    facts: dict[str, Any]
+
+
+def load(checkpoints: Sequence[str]) -> list[Loaded]:
+    """Load weights with the default settings for a robot that sees every frame.
+
+    Args:
+        checkpoints: files, ``page4d-small`` or ``untrained``; what is named twice counts once.
+
+    Raises:
+        CheckpointError: weights cannot be used.
+    """
+    given = list(dict.fromkeys(checkpoints))
+    configs = [Config().with_values(SETTINGS | {'model.checkpoint': name}) for name in given]
+    engines = [WindowEngine(build_network(c.model), c.model, c.window.size) for c in configs]
+    names = Counter(engine.name for engine in engines)
+    out = []
+    for name, config, engine in zip(given, configs, engines, strict=True):
+        label = engine.name if names[engine.name] == 1 else f'{engine.name} ({name})'
+        facts = {
+            'label': label,
+            'file': name,
+            'sha256': _digest(name),
+            'purpose': engine.purpose,
+            'parameters': sum(weight.numel() for weight in engine.network.parameters()),
+            'width': engine.resolution,
+        }
+        out.append(Loaded(Network(label, engine, config), facts))
+    return out
+
+
+def _digest(name: str) -> str:
+    if name == UNTRAINED:
+        return ''
+    file = SMALL_FILE if name == SMALL else Path(name).expanduser()
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,174 @@
+"""Who answers: networks, and answers that cost nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from page4d_ros.evaluation.scenes.answers import Answer, Grid, Truth
+from page4d_ros.evaluation.windows import relative_poses
+from page4d_ros.geometry.camera import ImageTransform
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.perception.dynamics import Dynamics
+from page4d_ros.perception.pipeline import Perception
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config
+    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.perception.engine import Engine
+
+PATCH = 14
+
+
+class Path(NamedTuple):
+    """Poses of a stream.
+
+    Attributes:
+        stamps: (n,) nanoseconds of the frames whose pose is known.
+        poses: (n, 4, 4) T_world_camera, in a world and a unit of their own.
+    """
+
+    stamps: NDArray[np.int64]
+    poses: NDArray[np.float64]
+
+
+class Method(Protocol):
+    """One that answers windows.
+
+    Attributes:
+        label: name in the tables.
+    """
+
+    label: str
+
+    def answer(self, footage: Footage) -> Answer:
+        """Answer for a window."""
+
+
+class Tracker(Protocol):
+    """One that follows streams; see `Method`."""
+
+    label: str
+
+    def track(self, footage: Footage) -> Path:
+        """Poses of the camera along the stream."""
+
+
+class Network:
+    """A network through the product's own path; every pixel's depth counts, however doubtful.
+
+    Args:
+        label: name in the tables.
+        engine: holds the network, and the window.
+        config: all settings of the perception.
+    """
+
+    def __init__(self, label: str, engine: Engine, config: Config) -> None:
+        self.label, self.engine, self.config = label, engine, config
+        self.dynamics = Dynamics(config.mask)
+
+    def answer(self, footage: Footage) -> Answer:
+        """Answer for a window."""
+        self.engine.clear()
+        for frame in footage.frames:
+            self.engine.push(frame, frame.decode())
+        window = self.engine.step()
+        patch, motion, mask = PATCH, None, None
+        if window.dynamic is not None:
+            motion = window.dynamic.cpu().numpy()
+            patch = window.transform.height // motion.shape[1]
+            mask = self.dynamics.update(window)[1] > 0
+        return Answer(
+            Grid(window.transform, patch),
+            depth=window.depth.cpu().numpy(),
+            relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
+            motion=motion,
+            threshold=self.config.mask.threshold,
+            mask=mask,
+        )
+
+    def track(self, footage: Footage) -> Path:
+        """Poses of the camera along the stream, without frames at which it was lost."""
+        self.engine.clear()
+        perception = Perception(self.config, self.engine)
+        known = [
+            (frame.stamp_ns, odometry.T_world_camera)
+            for frame in footage.frames
+            if not (odometry := perception.process(frame).odometry).lost
+        ]
+        return Path(
+            np.array([stamp for stamp, _ in known], np.int64),
+            np.array([pose for _, pose in known]).reshape(-1, 4, 4),
+        )
+
+
+class Still:
+    """The camera stands still."""
+
+    label = 'identity pose'
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def answer(self, footage: Footage) -> Answer:
+        """Answer for a window."""
+        pairs = len(footage.rgb) * (len(footage.rgb) - 1) // 2
+        return Answer(self.grid, relative=np.tile(np.eye(4)[:3], (pairs, 1, 1)))
+
+    def track(self, footage: Footage) -> Path:
+        """Poses of the camera along the stream."""
+        return Path(footage.stamps, np.tile(np.eye(4), (len(footage.stamps), 1, 1)))
+
+
+class AllMoving:
+    """Everything moves; its average precision is that of any random order."""
+
+    label = 'everything moves'
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def answer(self, footage: Footage) -> Answer:
+        """Answer for a window."""
+        fit, patch = self.grid
+        shape = len(footage.rgb), fit.height // patch, fit.width // patch
+        mask = np.ones((fit.height, fit.width), bool)
+        return Answer(self.grid, motion=np.ones(shape), mask=mask)
+
+
+class MeanDepth:
+    """The mean depth of every pixel over the training's drives, of all rooms or of this one.
+
+    Args:
+        grid: whose pixels.
+        prior: windows of the training.
+        by_room: answer with the mean of the very room, and not at all elsewhere.
+    """
+
+    def __init__(self, grid: Grid, prior: Sequence[Footage], *, by_room: bool) -> None:
+        self.grid, self.by_room = grid, by_room
+        self.label = 'mean depth, this room' if by_room else 'mean depth, known rooms'
+        depths: dict[int | None, list[NDArray]] = {}
+        for footage in prior:
+            key = footage.room if by_room else None
+            depths.setdefault(key, []).append(Truth.of(footage, grid).depth)
+        self.means = {key: np.concatenate(maps).mean(0) for key, maps in depths.items()}
+
+    def answer(self, footage: Footage) -> Answer:
+        """Answer for a window."""
+        mean = self.means.get(footage.room if self.by_room else None)
+        if mean is None:
+            return Answer(self.grid)
+        return Answer(self.grid, depth=np.repeat(mean[None], len(footage.rgb), 0))
+
+
+def network_grid(engine: Engine, size: tuple[int, int]) -> Grid:
+    """Pixels and patches of an engine's network for a camera of (width, height) pixels."""
+    network = getattr(engine, 'network', None)
+    patch = PATCH if network is None else network.config.patch_size
+    return Grid(ImageTransform.crop(*size, engine.resolution, patch), patch)

@@ -1,0 +1,150 @@
+"""Which drives are rendered: seeds, rooms, rigs and traffic, in blocks that share no drive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from page4d_ros.errors import SceneError
+from page4d_ros.synthetic.options import Rig, Traffic
+from page4d_ros.synthetic.shards import SPLIT_SIZE, SPLITS, conditions
+
+RATE_HZ = 10.0
+WINDOW = 4  # frames that the network sees together
+STEP = 3  # frames between two of a window: 0.3 s
+WINDOW_SECONDS = 2.0  # of a drive that gives a window, as in training
+FIRST_UNSEEN = 101  # seed of the first unseen room
+UNSEEN_DRIVES = 3  # per block and unseen room
+
+BLOCK = 10_000  # seeds of one block, and how they are shared out
+MAX_BLOCKS = SPLIT_SIZE // BLOCK
+SHARE = 2_000
+TRIES = 10  # seeds for one drive, because some ask for more than the room holds
+MOVING_RIGS = (Rig.HANDHELD, Rig.WHEELS, Rig.FLIGHT)
+
+
+class Group(str, Enum):
+    """What drives are for.
+
+    KNOWN and UNSEEN have the rigs and the traffic of the training; in STATIC nothing moves but a
+    handheld camera, CROWDED is full of movers, STREAM is long; PRIOR belongs to the training and
+    is all that the baselines may learn from.
+    """
+
+    KNOWN = 'known'
+    STATIC = 'static'
+    CROWDED = 'crowded'
+    UNSEEN = 'unseen'
+    STREAM = 'stream'
+    PRIOR = 'prior'
+
+
+SHARED_BY = (Group.KNOWN, Group.STATIC, Group.CROWDED, Group.UNSEEN, Group.STREAM)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is evaluated.
+
+    Attributes:
+        rooms: seeds of the rooms that the network knows.
+        unseen: how many rooms that it does not know, from FIRST_UNSEEN on.
+        seeds: blocks of drives.
+        drives: per block and known room.
+        stream_frames: length of the long drives; 0 for none.
+        prior_drives: of the training, per known room, for the baselines.
+        processes: renderers side by side.
+
+    Raises:
+        SceneError: a number makes no sense.
+    """
+
+    rooms: tuple[int, ...] = (1, 2)
+    unseen: int = 4
+    seeds: int = 3
+    drives: int = 12
+    stream_frames: int = 100
+    prior_drives: int = 12
+    processes: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be planned."""
+        if not self.rooms or min(self.rooms) < 0 or max(self.rooms) >= FIRST_UNSEEN:
+            raise SceneError(
+                f'known rooms {list(self.rooms)}: give some from 0 to {FIRST_UNSEEN - 1}; rooms '
+                f'from {FIRST_UNSEEN} on are the unseen ones'
+            )
+        if not 1 <= self.seeds <= MAX_BLOCKS:
+            raise SceneError(f'{self.seeds} blocks of drives: there are 1 to {MAX_BLOCKS}')
+        most = SHARE // TRIES // max(len(self.rooms), self.unseen)
+        if not 1 <= self.drives <= most:
+            raise SceneError(f'{self.drives} drives per room and block: there are 1 to {most}')
+
+    @property
+    def fewer(self) -> int:
+        """Drives per block and room of the groups that answer a single question."""
+        return max(1, self.drives // 2)
+
+
+class Shot(NamedTuple):
+    """A drive to render, and frames of it.
+
+    Attributes:
+        group: what it is for; block: which of the disjoint sets of drives it belongs to.
+        room: seed of the room.
+        seeds: of the drive; the first that fits into the room is taken.
+        frames: how many; step: of RATE_HZ, from one to the next.
+        seconds: length of the drive.
+    """
+
+    group: Group
+    block: int
+    room: int
+    seeds: tuple[int, ...]
+    frames: int = WINDOW
+    step: int = STEP
+    seconds: float = WINDOW_SECONDS
+
+    def conditions(self, seed: int) -> tuple[Rig, Traffic]:
+        """What carries the camera and how much moves, for one of the seeds."""
+        if self.group is Group.STATIC:
+            return Rig.HANDHELD, Traffic.NONE
+        if self.group is Group.STREAM:
+            return Rig.HANDHELD, Traffic.SOME
+        if self.group is Group.CROWDED:
+            return MOVING_RIGS[seed % len(MOVING_RIGS)], Traffic.MANY
+        return conditions(seed)
+
+
+def prior_shots(options: Options) -> list[Shot]:
+    """Windows of drives that the network was trained on."""
+    return [
+        Shot(Group.PRIOR, 0, room, (SPLITS['train'] + drive,))
+        for room in options.rooms
+        for drive in range(options.prior_drives)
+    ]
+
+
+def block_shots(options: Options, block: int) -> list[Shot]:
+    """Everything that one block renders, none of which any other block or training does."""
+    unseen = tuple(range(FIRST_UNSEEN, FIRST_UNSEEN + options.unseen))
+    wanted = (
+        (Group.KNOWN, options.rooms, options.drives),
+        (Group.STATIC, options.rooms, options.fewer),
+        (Group.CROWDED, options.rooms, options.fewer),
+        (Group.UNSEEN, unseen, UNSEEN_DRIVES),
+        (Group.STREAM, options.rooms, int(options.stream_frames > 0)),
+    )
+    out = []
+    for group, rooms, drives in wanted:
+        first = SPLITS['test'] + block * BLOCK + SHARED_BY.index(group) * SHARE
+        count = len(rooms) * drives
+        for index in range(count):
+            seeds = tuple(first + index + attempt * count for attempt in range(TRIES))
+            shot = Shot(group, block, rooms[index // drives], seeds)
+            if group is Group.STREAM:
+                frames = options.stream_frames
+                shot = shot._replace(frames=frames, step=1, seconds=frames / RATE_HZ)
+            out.append(shot)
+    return out

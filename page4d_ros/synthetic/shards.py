@@ -1,0 +1,216 @@
+"""Many short drives rendered to files that a trainer reads at random: one shard per drive.
+
+A shard is a safetensors file with `rgb` (N, H, W, 3) uint8, `depth` (N, H, W) float16 metres along
+the optical axis, `mask` (N, H, W) uint8, 1 where a body shows that moves during the drive, and
+`T_world_camera` (N, 4, 4) float32, pose of the optical frame. Its metadata hold one JSON object
+under `shard`: the intrinsics `fx`, `fy`, `cx`, `cy` in pixels, `rate_hz` and where it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import closing, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from page4d_ros.errors import FullRoomError, SceneError
+from page4d_ros.synthetic.drive import Drive
+from page4d_ros.synthetic.options import Rig, ShardFormat, Traffic
+from page4d_ros.synthetic.render import Renderer, centred_camera
+from page4d_ros.synthetic.room import Room
+from page4d_ros.synthetic.scene import Scene
+from page4d_ros.synthetic.workers import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+# Drives of one split never appear in another; a split's seeds begin here.
+SPLITS = {'train': 100_000, 'validation': 200_000, 'test': 300_000}
+SPLIT_SIZE = 100_000
+
+RIGS = {Rig.HANDHELD: 0.6, Rig.WHEELS: 0.15, Rig.FLIGHT: 0.1, Rig.TRIPOD: 0.15}
+TRAFFIC = {Traffic.NONE: 0.15, Traffic.SOME: 0.6, Traffic.MANY: 0.25}
+SHADOW_SIZE = 512
+LAYOUT = ShardFormat()
+
+
+def conditions(drive_seed: int) -> tuple[Rig, Traffic]:
+    """What carries the camera and how much moves in the drive with this seed."""
+    rng = np.random.default_rng([drive_seed, 7])
+    rig = rng.choice([rig.value for rig in RIGS], p=list(RIGS.values()))
+    traffic = rng.choice([traffic.value for traffic in TRAFFIC], p=list(TRAFFIC.values()))
+    return Rig(str(rig)), Traffic(str(traffic))
+
+
+def save_shard(path: Path, arrays: dict[str, NDArray], facts: dict[str, object]) -> None:
+    """Write a shard as a whole or not at all; its folder is made.
+
+    Args:
+        path: file to write, replaced if it is there.
+        arrays: what the shard holds, by name.
+        facts: values for JSON.
+
+    Raises:
+        SceneError: it cannot be written, for instance because the disk is full.
+    """
+    part = _part(path)
+    # safetensors writes the memory of an array, whatever its strides are
+    arrays = {name: np.asarray(array, order='C') for name, array in arrays.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(save(arrays, metadata={'shard': json.dumps(facts)}))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise SceneError(f'{path}: cannot be written ({error.strerror})') from error
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + '.part')
+
+
+def render_shards(
+    folder: Path | str,
+    *,
+    split: str,
+    rooms: Sequence[int],
+    drives: int,
+    layout: ShardFormat = LAYOUT,
+    processes: int | None = None,
+) -> Iterator[Path]:
+    """Render drives of a split, in parallel; shards that are there already are kept.
+
+    Args:
+        folder: where the files go; one for each split.
+        split: one of SPLITS.
+        rooms: seeds of the rooms.
+        drives: drives per room. A drive that does not fit into its room is left out.
+        layout: sizes.
+        processes: how many renderers run side by side; None takes one a core.
+
+    Returns:
+        Each file when it is complete. Closing the iterator stops the renderers.
+
+    Raises:
+        SceneError: something that cannot be asked for; the folder holds shards of another split
+            or layout; or nothing can be rendered or written here.
+    """
+    _check_request(split, rooms, drives, layout)
+    folder = Path(folder).expanduser()
+    for path in sorted(folder.glob('room*_drive*.safetensors')):
+        _check_shard(path, split, layout)
+    tasks = [
+        _Task(folder / f'room{room:04d}_drive{seed}.safetensors', room, seed, layout)
+        for seed in range(SPLITS[split], SPLITS[split] + drives)
+        for room in dict.fromkeys(rooms)
+    ]
+    return _run(tasks, processes or os.cpu_count() or 1)
+
+
+def _run(tasks: list[_Task], processes: int) -> Iterator[Path]:
+    missing = []
+    for task in tasks:
+        if task.path.exists():
+            yield task.path
+        else:
+            missing.append(task)
+    try:
+        with closing(in_parallel(_render, missing, processes)) as paths:
+            yield from filter(None, paths)
+    finally:
+        for task in missing:
+            with suppress(OSError):
+                _part(task.path).unlink()
+
+
+def _check_request(split: str, rooms: Sequence[int], drives: int, layout: ShardFormat) -> None:
+    if split not in SPLITS:
+        raise SceneError(f'no split {split!r}; there are {", ".join(SPLITS)}')
+    if not 1 <= drives <= SPLIT_SIZE:
+        raise SceneError(f'{drives} drives: a split has from 1 to {SPLIT_SIZE} of them')
+    if not rooms or min(rooms) < 0:
+        raise SceneError('no rooms; give the seeds of some, from 0 on')
+    if min(layout) <= 0 or layout.fov_x_deg >= 180:
+        raise SceneError(f'no shards of {_text(layout)}; take positive sizes')
+
+
+def _check_shard(path: Path, split: str, layout: ShardFormat) -> None:
+    """Refuse to add to a shard of another split or layout."""
+    try:
+        with safe_open(path, 'np') as file:
+            facts = json.loads((file.metadata() or {})['shard'])
+            frames, height, width, _ = file.get_slice('rgb').get_shape()
+        seed = facts['drive_seed']
+        fov = math.degrees(2 * math.atan(width / 2 / facts['fx']))
+        found = ShardFormat(width, height, fov, frames, facts['rate_hz'])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise SceneError(f'{path}: no shard, or a damaged one ({error}); remove it') from error
+    if not SPLITS[split] <= seed < SPLITS[split] + SPLIT_SIZE:
+        raise SceneError(f'{path}: no drive of {split!r}; take a folder for each split')
+    if not np.allclose(found, layout, rtol=0, atol=1e-6):
+        raise SceneError(
+            f'{path}: has {_text(found)} instead of {_text(layout)}; take another folder, or these'
+        )
+
+
+def _text(layout: ShardFormat) -> str:
+    return (
+        f'{layout.frames} frames of {layout.width}x{layout.height} pixels and '
+        f'{layout.fov_x_deg:g} degrees at {layout.rate_hz:g} Hz'
+    )
+
+
+class _Task(NamedTuple):
+    path: Path
+    room_seed: int
+    drive_seed: int
+    layout: ShardFormat
+
+
+@lru_cache(maxsize=32)
+def _room(seed: int) -> Room:
+    return Room.draw(seed)
+
+
+def _render(task: _Task) -> Path | None:
+    """Render a shard; None if the seed asks for more than the room holds."""
+    layout, room = task.layout, _room(task.room_seed)
+    rig, traffic = conditions(task.drive_seed)
+    seconds = layout.frames / layout.rate_hz
+    try:
+        drive = Drive.draw(room, task.drive_seed, rig=rig, traffic=traffic, seconds=seconds)
+    except FullRoomError:
+        return None
+    camera = centred_camera(layout.width, layout.height, layout.fov_x_deg)
+    with Renderer(Scene(room, drive, SHADOW_SIZE), camera) as renderer:
+        frames = [renderer.frame(index / layout.rate_hz) for index in range(layout.frames)]
+    arrays = {
+        'rgb': np.stack([frame.rgb for frame in frames]),
+        'depth': np.stack([frame.depth for frame in frames]).astype(np.float16),
+        'mask': np.stack([frame.mask for frame in frames]).astype(np.uint8),
+        'T_world_camera': np.stack([frame.T_world_camera for frame in frames]).astype(np.float32),
+    }
+    facts = {
+        'room_seed': task.room_seed,
+        'drive_seed': task.drive_seed,
+        'rig': rig.value,
+        'traffic': traffic.value,
+        'rate_hz': layout.rate_hz,
+        'fx': camera.fx,
+        'fy': camera.fy,
+        'cx': camera.cx,
+        'cy': camera.cy,
+    }
+    save_shard(task.path, arrays, facts)
+    return task.path

@@ -1,0 +1,42 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """Average of a network's weights over steps; younger than 1 / (1 - decay) steps it is plain.
+
+    Attributes:
+        state: averaged tensors by name.
+    """
+
+    def __init__(self, network: nn.Module, decay: float = 0.0) -> None:
+        self.decay = decay
+        self.state: dict[str, Tensor] = {
+            name: value.detach().clone() for name, value in network.state_dict().items()
+        }
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after a step."""
+        decay = min(self.decay, step / (step + 10))
+        for name, value in network.state_dict().items():
+            self.state[name].lerp_(value, 1 - decay)
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[nn.Module]:
+        """Put the average into the network, in evaluation mode, for the length of a block."""
+        own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(self.state)
+        network.eval()
+        try:
+            yield network
+        finally:
+            network.load_state_dict(own)
+            network.train()

@@ -1,0 +1,51 @@
+"""What a training step reads: windows of views with exact answers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """B windows of S views of H x W pixels and h x w patches.
+
+    Attributes:
+        images: RGB in [0, 1], (B, S, 3, H, W).
+        depth: metres along the optical axis, (B, S, H, W); 0 where unknown.
+        extrinsics: world -> camera, (B, S, 3, 4), metres; the world is the scene's own.
+        intrinsics: (B, S, 3, 3) in pixels whose integer coordinates are the centres.
+        motion: fraction of each patch that shows a moving body, (B, S, h, w); NaN where unknown.
+    """
+
+    images: Tensor
+    depth: Tensor
+    extrinsics: Tensor
+    intrinsics: Tensor
+    motion: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Move to a device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def split(self, parts: int) -> list[Batch]:
+        """Parts of nearly equal size along B, none empty."""
+        columns = [tensor.chunk(parts) for tensor in self]
+        return [Batch(*row) for row in zip(*columns, strict=True)]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images in pixels."""
+        return tuple(self.images.shape[-2:])
+
+
+def camera_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Points (..., H, W, 3) in the camera's frame of depth maps (..., H, W)."""
+    height, width = depth.shape[-2:]
+    u = torch.arange(width, device=depth.device, dtype=depth.dtype)
+    v = torch.arange(height, device=depth.device, dtype=depth.dtype)[:, None]
+    K = intrinsics[..., None, None, :, :]
+    x = (u - K[..., 0, 2]) / K[..., 0, 0] * depth
+    y = (v - K[..., 1, 2]) / K[..., 1, 1] * depth
+    return torch.stack([x, y, depth], dim=-1)

@@ -1,0 +1,80 @@
+"""Frame and unit of the answers that the network learns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from page4d_ros.model.pose_encoding import unproject
+from page4d_ros.training.batch import Batch
+
+
+class Target(NamedTuple):
+    """Answers in the gauge of training.
+
+    Attributes:
+        depth: (B, S, H, W).
+        valid: (B, S, H, W) bool, where depth is known.
+        extrinsics: gauge -> camera, (B, S, 3, 4).
+        intrinsics: (B, S, 3, 3) in pixels.
+        world_points: (B, S, H, W, 3) in the gauge.
+    """
+
+    depth: Tensor
+    valid: Tensor
+    extrinsics: Tensor
+    intrinsics: Tensor
+    world_points: Tensor
+
+
+def compose(a: Tensor, b: Tensor) -> Tensor:
+    """Rigid transforms a after b, (..., 3, 4)."""
+    rotation = a[..., :3] @ b[..., :3]
+    translation = a[..., :3] @ b[..., 3:] + a[..., 3:]
+    return torch.cat([rotation, translation], dim=-1)
+
+
+def invert(a: Tensor) -> Tensor:
+    """Inverse of rigid transforms (..., 3, 4)."""
+    rotation = a[..., :3].transpose(-1, -2)
+    return torch.cat([rotation, -rotation @ a[..., 3:]], dim=-1)
+
+
+def normalise_scene(
+    extrinsics: Tensor, world_points: Tensor, depth: Tensor, valid: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The published gauge: the first camera is the origin, the mean distance of points is 1.
+
+    Args:
+        extrinsics: world -> camera, (B, S, 3, 4).
+        world_points: (B, S, H, W, 3).
+        depth: (B, S, H, W).
+        valid: (B, S, H, W) bool.
+
+    Returns:
+        Extrinsics, points and depth in that gauge, and the unit (B,) they were divided by.
+    """
+    first = extrinsics[:, :1]
+    local = compose(extrinsics, invert(first))
+    points = world_points @ first[:, :, None, :, :3].transpose(-1, -2)
+    points = points + first[:, :, None, None, :, 3]
+    inside = valid.to(points.dtype)
+    distance = points.norm(dim=-1)
+    unit = (distance * inside).sum((1, 2, 3)) / (inside.sum((1, 2, 3)) + 1e-3)
+    unit = unit.clamp(1e-6, 1e6)
+    by = unit[:, None, None, None]
+    local = torch.cat([local[..., :3], local[..., 3:] / by], dim=-1)
+    return local, points / by[..., None], depth / by, unit
+
+
+def target(batch: Batch, gauge: str) -> Target:
+    """Answers of a batch in a gauge: ``first_camera`` (published) or ``scene`` (metres)."""
+    valid = torch.isfinite(batch.depth) & (batch.depth > 1e-8)
+    depth = torch.where(valid, batch.depth, 0)
+    points = unproject(depth, batch.extrinsics, batch.intrinsics)
+    extrinsics = batch.extrinsics
+    if gauge == 'first_camera':
+        extrinsics, points, depth, _ = normalise_scene(extrinsics, points, depth, valid)
+    return Target(depth, valid, extrinsics, batch.intrinsics, points)

@@ -1,0 +1,112 @@
+"""Where a run's numbers go: a file of JSON lines, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from page4d_ros.errors import TrainingError
+
+EVERY = 20  # steps
+METRICS = 'metrics.jsonl'
+
+
+class Log:
+    """Writes to the folder of a run, after what is there.
+
+    Args:
+        output: that folder.
+        after: step that the run goes on from; what was written of later steps, by a run that was
+            killed before it saved its state, is removed. None keeps all.
+
+    Attributes:
+        last: the last evaluation of this run; empty before the first.
+        boarded: whether TensorBoard is written too.
+
+    Raises:
+        TrainingError: the file cannot be written.
+    """
+
+    def __init__(self, output: Path, after: int | None = None) -> None:
+        path = output / METRICS
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            self.last = _kept(path, after)
+            self._file = path.open('a', encoding='utf-8')
+        except OSError as error:
+            raise TrainingError(f'{path}: cannot be written ({error.strerror})') from error
+        self._board = _board(output / 'tensorboard', after)
+        self.boarded = self._board is not None
+        self._sums: dict[str, float] = {}
+        self._count = self._step = 0
+        self._since = time.perf_counter()
+
+    def losses(self, step: int, losses: dict[str, float]) -> None:
+        """Take in a step's losses; their means are written now and then."""
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        self._step = step
+        if step % EVERY == 0:
+            self._write_means()
+
+    def metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Take in an evaluation."""
+        self.last = metrics
+        self._write(step, 'validation', metrics)
+
+    def close(self) -> None:
+        """Write what is left, and finish both files."""
+        self._write_means()
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _write_means(self) -> None:
+        if not self._count:
+            return
+        now = time.perf_counter()
+        means = {name: total / self._count for name, total in self._sums.items()}
+        means['seconds'] = (now - self._since) / self._count
+        self._write(self._step, 'loss', means)
+        self._sums, self._count, self._since = {}, 0, now
+
+    def _write(self, step: int, kind: str, values: dict[str, float]) -> None:
+        # JSON knows no NaN
+        known = {k: round(v, 6) if math.isfinite(v) else None for k, v in values.items()}
+        self._file.write(json.dumps({'step': step, 'kind': kind} | known) + '\n')
+        self._file.flush()
+        for name, value in values.items() if self._board is not None else ():
+            self._board.add_scalar(f'{kind}/{name}', value, step)
+
+
+def _kept(path: Path, after: int | None) -> dict[str, float]:
+    """Remove lines of later steps, and a last line that is not whole; give the last evaluation."""
+    if after is None or not path.exists():
+        return {}
+    kept, last = [], {}
+    for line in path.read_text(encoding='utf-8').splitlines():
+        try:
+            values = json.loads(line)
+            step, kind = values.pop('step'), values.pop('kind')
+        except (ValueError, KeyError, AttributeError):
+            continue
+        if step <= after:
+            kept.append(line + '\n')
+            if kind == 'validation':
+                last = {k: math.nan if v is None else v for k, v in values.items()}
+    part = path.with_name(path.name + '.part')
+    part.write_text(''.join(kept), encoding='utf-8')
+    part.replace(path)
+    return last
+
+
+def _board(folder: Path, after: int | None) -> Any | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder, purge_step=after + 1 if after else None)

@@ -1,0 +1,297 @@
+"""Windows of rendered drives, turned, zoomed and disturbed at random; the same for a step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from scipy.spatial.transform import Rotation
+from torch.utils.data import Dataset
+
+from page4d_ros.errors import TrainingError
+from page4d_ros.training.batch import Batch
+from page4d_ros.training.recipe import DataConfig
+from page4d_ros.training.sensor import disturb
+
+ARRAYS = ('rgb', 'depth', 'mask', 'T_world_camera')
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One drive on disk; see `page4d_ros.synthetic.shards` for what it holds.
+
+    Attributes:
+        path: the file.
+        frames: how many.
+        rgb_shape: height and width of the frames in pixels.
+        K: camera matrix (3, 3) of the frames.
+        room_seed: of the rendered room; -1 in a recording.
+        masked: whether it is known what moves.
+    """
+
+    path: Path
+    frames: int
+    rgb_shape: tuple[int, int]
+    K: NDArray[np.float64]
+    room_seed: int
+    masked: bool = True
+
+    @classmethod
+    def open(cls, path: Path) -> Shard:
+        """Read what does not need the pixels.
+
+        Raises:
+            TrainingError: the file is damaged or no shard.
+        """
+        try:
+            with safe_open(path, 'np') as file:
+                facts = json.loads((file.metadata() or {})['shard'])
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            frames, height, width, _ = shapes['rgb']
+            fx, fy, cx, cy = (float(facts[name]) for name in ('fx', 'fy', 'cx', 'cy'))
+            room_seed = int(facts['room_seed'])
+            wanted = {'depth': (frames, height, width), 'T_world_camera': (frames, 4, 4)}
+            masked = 'mask' in shapes
+            wanted |= {'mask': (frames, height, width)} if masked else {}
+            wrong = [name for name, shape in wanted.items() if shapes.get(name) != shape]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise TrainingError(
+                f'{path}: no shard of a drive, or a damaged one ({error})'
+            ) from error
+        if wrong:
+            raise TrainingError(
+                f'{path}: a damaged shard; {", ".join(wrong)} do not fit {frames} frames of '
+                f'{width}x{height} pixels'
+            )
+        K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        return cls(path, frames, (height, width), K, room_seed, masked)
+
+    def read(self, indices: NDArray) -> dict[str, NDArray]:
+        """Arrays of some frames, in the order given; `mask` is all zero where it is unknown.
+
+        Raises:
+            TrainingError: the file is no longer there, or was replaced by another.
+        """
+        low, high = int(indices.min()), int(indices.max()) + 1
+        names = [name for name in ARRAYS if self.masked or name != 'mask']
+        try:
+            file = _open(self.path)
+            arrays = {name: file.get_slice(name)[low:high][indices - low] for name in names}
+        except (OSError, SafetensorError, IndexError) as error:
+            raise TrainingError(f'{self.path}: cannot be read any more ({error})') from error
+        if not self.masked:
+            arrays['mask'] = np.zeros(arrays['depth'].shape, np.uint8)
+        return arrays
+
+
+@lru_cache(maxsize=256)
+def _open(path: Path) -> safe_open:
+    return safe_open(path, 'np')
+
+
+def check_size(config: DataConfig, patch_size: int) -> None:
+    """Refuse views that are no whole patches.
+
+    Raises:
+        TrainingError: says which size would do.
+    """
+    for name in ('width', 'height'):
+        value = getattr(config, name)
+        if value % patch_size:
+            near = max(1, round(value / patch_size)) * patch_size
+            raise TrainingError(
+                f'data.{name}: {value} is no multiple of the patch size {patch_size}; take {near}'
+            )
+
+
+def find_shards(folder: Path | str) -> list[Shard]:
+    """All shards of a folder, by name.
+
+    Raises:
+        TrainingError: there are none.
+    """
+    paths = sorted(Path(folder).glob('*.safetensors'))
+    if not paths:
+        raise TrainingError(
+            f'{folder}: no shards (*.safetensors); make some with `page4d shards` or '
+            '`page4d shards-from`, or name their folder'
+        )
+    return [Shard.open(path) for path in paths]
+
+
+class WindowDataset(Dataset):
+    """Batch number i, drawn from (seed, i) alone, so that a resumed run sees the same data.
+
+    Args:
+        shards: where windows come from.
+        config: sizes and disturbances.
+        patch_size: of the network.
+        seed: of the draws.
+        steps: how many batches there are.
+
+    Raises:
+        TrainingError: the views are no whole patches, or a window is longer than a drive.
+    """
+
+    def __init__(
+        self, shards: list[Shard], config: DataConfig, patch_size: int, seed: int, steps: int
+    ) -> None:
+        self.shards, self.config, self.patch_size = shards, config, patch_size
+        self.seed, self.steps = seed, steps
+        check_size(config, patch_size)
+        longest = max(size for size, odds in config.window_sizes.items() if odds)
+        for shard in shards:
+            if shard.frames < longest:
+                # the published sampling repeats frames here, but equal views teach nothing
+                raise TrainingError(
+                    f'{shard.path}: has {shard.frames} frames, and windows have up to {longest}; '
+                    'make longer shards, or set data.window_sizes'
+                )
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self.steps
+
+    def __getitem__(self, index: int) -> Batch:
+        """Draw one batch."""
+        config = self.config
+        rng = np.random.default_rng([self.seed, index])
+        lengths, odds = zip(*config.window_sizes.items(), strict=True)
+        size = int(rng.choice(lengths, p=np.array(odds) / sum(odds)))
+        windows = [self._window(rng, size) for _ in range(max(1, config.frames_per_batch // size))]
+        return Batch(
+            *(torch.from_numpy(np.stack(column)) for column in zip(*windows, strict=True))
+        )
+
+    def _window(self, rng: np.random.Generator, size: int) -> tuple[NDArray, ...]:
+        shard = self.shards[rng.integers(len(self.shards))]
+        mixed = self.config.mixed if shard.room_seed >= 0 else 0.0  # recordings share no frame
+        if mixed and rng.random() < mixed:
+            return self._mixed_window(rng, size, shard.room_seed)
+        indices = choose_frames(rng, shard.frames, size, self.config)
+        return make_views(shard, indices, self.config, self.patch_size, rng)
+
+    def _mixed_window(
+        self, rng: np.random.Generator, size: int, room_seed: int
+    ) -> tuple[NDArray, ...]:
+        room = [shard for shard in self.shards if shard.room_seed == room_seed]
+        chosen = [room[i] for i in rng.integers(len(room), size=size)]
+        views = [
+            make_views(s, rng.integers(s.frames, size=1), self.config, self.patch_size, rng)
+            for s in chosen
+        ]
+        *columns, motion = (np.concatenate(column) for column in zip(*views, strict=True))
+        return *columns, np.full_like(motion, np.nan)
+
+
+def choose_frames(
+    rng: np.random.Generator, frames: int, size: int, config: DataConfig
+) -> NDArray[np.int64]:
+    """Draw a window: in order at some stride, or any frames, forwards or backwards.
+
+    Args:
+        rng: source of the draw.
+        frames: of the drive.
+        size: of the window, at most `frames`; no frame is drawn twice.
+        config: how often which.
+    """
+    if size == 1 or rng.random() < config.ordered:
+        most = max(1, min(config.max_stride, (frames - 1) // max(1, size - 1)))
+        stride = int(rng.integers(1, most + 1))
+        start = rng.integers(0, frames - stride * (size - 1))
+        indices = start + stride * np.arange(size)
+    else:
+        indices = rng.permutation(frames)[:size]
+    return indices[::-1].copy() if rng.random() < config.backwards else indices
+
+
+def make_views(
+    shard: Shard,
+    indices: NDArray,
+    config: DataConfig,
+    patch_size: int,
+    rng: np.random.Generator | None,
+) -> tuple[NDArray, ...]:
+    """Views of the network's size out of wider frames.
+
+    Args:
+        shard: the drive.
+        indices: its frames.
+        config: sizes and disturbances.
+        patch_size: of the network.
+        rng: source of random turns, zoom and disturbances; None makes the plain middle view.
+
+    Returns:
+        The fields of `Batch` for one window.
+    """
+    source = shard.read(indices)
+    zoom = 1.0 if rng is None else rng.uniform(1 - config.zoom, 1 + config.zoom)
+    size = config.width, config.height
+    K = central_matrix(size, config.fov_x_deg, zoom)
+    common = np.zeros(3) if rng is None else rng.uniform(-1, 1, 3) * np.radians(config.turn_deg)
+    images, depths, masks, poses = [], [], [], []
+    frames = zip(*(source[name] for name in ARRAYS), strict=True)
+    for rgb, depth, mask, T_world_camera in frames:
+        turn = common if rng is None else common + rng.normal(0, np.radians(config.shake_deg), 3)
+        R = Rotation.from_rotvec(turn).as_matrix()  # view from camera
+        image, z, moving = _turn(rgb, depth, mask, R, shard.K, K, size)
+        images.append(image)
+        depths.append(z)
+        masks.append(moving)
+        T = T_world_camera.astype(np.float64)
+        R_view_world = R @ T[:3, :3].T
+        poses.append(np.column_stack([R_view_world, -R_view_world @ T[:3, 3]]))
+    images = np.stack(images).astype(np.float32) / 255
+    if rng is not None:
+        images = disturb(images, config.sensor, rng)
+    rows, columns = config.height // patch_size, config.width // patch_size
+    blocks = np.stack(masks).reshape(len(masks), rows, patch_size, columns, patch_size)
+    motion = blocks.mean((2, 4), dtype=np.float32)
+    return (
+        np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
+        np.stack(depths),
+        np.stack(poses).astype(np.float32),
+        np.repeat(K[None], len(indices), 0).astype(np.float32),
+        motion if shard.masked else np.full_like(motion, np.nan),
+    )
+
+
+def central_matrix(size: tuple[int, int], fov_x_deg: float, zoom: float = 1.0) -> NDArray:
+    """Camera matrix (3, 3) of a view (width, height) whose axis meets the middle."""
+    width, height = size
+    focal = zoom * width / 2 / np.tan(np.radians(fov_x_deg) / 2)
+    return np.array([[focal, 0, width / 2 - 0.5], [0, focal, height / 2 - 0.5], [0, 0, 1]])
+
+
+def _turn(
+    rgb: NDArray,
+    depth: NDArray,
+    mask: NDArray,
+    R: NDArray,
+    K_source: NDArray,
+    K: NDArray,
+    size: tuple[int, int],
+) -> tuple[NDArray, NDArray, NDArray]:
+    """The same place seen by a camera turned by R: exact, but for the resampling.
+
+    Depth is along the new axis, and 0 outside the source.
+    """
+    H_source_view = K_source @ R.T @ np.linalg.inv(K)
+    flags = cv2.WARP_INVERSE_MAP
+    image = cv2.warpPerspective(
+        rgb, H_source_view, size, flags=cv2.INTER_LINEAR | flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    z = cv2.warpPerspective(
+        depth.astype(np.float32), H_source_view, size, flags=cv2.INTER_NEAREST | flags
+    )
+    moving = cv2.warpPerspective(mask, H_source_view, size, flags=cv2.INTER_NEAREST | flags)
+    u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ R  # along the old axes
+    return image, z / rays[..., 2].astype(np.float32), moving

@@ -1,0 +1,295 @@
+"""The training loop: plain torch, since a resumed run must repeat the bits of an unbroken one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from page4d_ros.errors import TrainingError
+from page4d_ros.model.checkpoint import load_network, save_network
+from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.mask_head import mask_alpha
+from page4d_ros.model.page4d import Page4D
+from page4d_ros.training.average import Average
+from page4d_ros.training.batch import Batch
+from page4d_ros.training.log import Log
+from page4d_ros.training.objective import Objective
+from page4d_ros.training.recipe import Recipe, differences, read_recipe, recipe_tree
+from page4d_ros.training.schedule import clip_gradients, make_optimiser, set_learning_rates
+from page4d_ros.training.shards import WindowDataset, find_shards
+from page4d_ros.training.validation import Validation
+
+STATE, WEIGHTS = 'state.pt', 'network.safetensors'
+SIZES = {'tiny': NetworkConfig.tiny, 'published': NetworkConfig.published}
+# Standard deviation of embeddings where nothing was learnt yet: the published 1e-6 would leave
+# all frames' camera tokens alike for thousands of steps.
+EMBEDDING_STD = 0.3
+MAX_SKIPPED = 50  # steps in a row
+
+
+def initial_network(recipe: Recipe) -> Page4D:
+    """The network that a run begins with."""
+    torch.manual_seed(recipe.seed)  # of what only training needs, too
+    if recipe.weights:
+        return load_network(recipe.weights).train()
+    network = Page4D(SIZES[recipe.network]()).train()
+    aggregator = network.aggregator
+    encoder = aggregator.patch_embed
+    for embedding in (
+        aggregator.camera_token,
+        aggregator.register_token,
+        encoder.pos_embed,
+        encoder.cls_token,
+        encoder.register_tokens,
+    ):
+        nn.init.normal_(embedding, std=EMBEDDING_STD)
+    return network
+
+
+class Trainer:
+    """One run in one folder; it goes on where the folder's last state ends.
+
+    Args:
+        recipe: all settings.
+        output: folder of the run, made if need be: `state.pt` to resume from, with the recipe, and
+            `network.safetensors` to use.
+        device: where it runs.
+
+    Attributes:
+        step: optimiser steps that were made so far.
+
+    Raises:
+        TrainingError: the folder cannot be made, or holds a run of another recipe or a damaged
+            one; or the recipe's groups do not fit the network.
+        CheckpointError: the recipe's weights cannot be read.
+    """
+
+    def __init__(self, recipe: Recipe, output: Path | str, device: str = 'cpu') -> None:
+        self.recipe, self.output = recipe, Path(output)
+        self.device = torch.device(device)
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f'{output}: cannot be made ({error.strerror})') from error
+        network = initial_network(recipe)
+        if network.aggregator.spatial_mask_head is not None:
+            network.aggregator.spatial_mask_head.detached = recipe.mask.detached
+            # weights are used as they were trained in the end
+            masked = self._mask_alpha(recipe.steps) >= 0.5
+            network.config = replace(network.config, mask_enabled=masked)
+        self.objective = Objective(network, recipe.loss).to(self.device)
+        self.optimiser = make_optimiser(self.objective, recipe)
+        self.average = Average(self.objective.network, recipe.ema) if recipe.ema else None
+        self.step = 0
+        self._skipped = 0
+        if (self.output / STATE).exists():
+            self._resume(self.output / STATE)
+
+    @property
+    def network(self) -> Page4D:
+        """The network in training."""
+        return self.objective.network
+
+    def run(
+        self,
+        log: Log,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[dict[str, float]], None] | None = None,
+    ) -> bool:
+        """Train up to the recipe's last step.
+
+        Args:
+            log: where losses and metrics go.
+            stopped: asked after each step; a run that is stopped saves its state.
+            progress: called after each step with its losses.
+
+        Returns:
+            Whether the last step was reached.
+
+        Raises:
+            TrainingError: data are missing or damaged, the gradient is not finite for
+                MAX_SKIPPED steps in a row, or the state cannot be written.
+        """
+        recipe = self.recipe
+        shards = find_shards(recipe.data.train)
+        patch = self.network.config.patch_size
+        dataset = WindowDataset(shards, recipe.data, patch, recipe.seed, recipe.steps)
+        validation = Validation(recipe.data, patch)
+        loader = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=range(self.step, recipe.steps),
+            num_workers=recipe.data.workers,
+            prefetch_factor=4 if recipe.data.workers else None,
+            pin_memory=self.device.type == 'cuda',
+        )
+        for batch in _one_line_errors(loader):
+            losses = self.train_step(batch.to(self.device))
+            log.losses(self.step, losses)
+            if progress is not None:
+                progress(losses)
+            last = self.step == recipe.steps
+            if validation.shards and (self.step % recipe.evaluate_every == 0 or last):
+                log.metrics(self.step, self.evaluate(validation))
+            interrupted = not last and stopped()
+            if self.step % recipe.save_every == 0 or last or interrupted:
+                self.save()
+            if interrupted:
+                return False
+        return True
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step over all parts of a batch; its gradient is clipped once.
+
+        The loss is the mean over the parts, weighted by their windows. It is the loss of the whole
+        batch where a loss is a mean over windows; means over known pixels, and the filter of
+        outliers, are each part's own, as in the published loop.
+
+        Returns:
+            Losses by name, and ``gradient``, its norm before clipping; ``skipped`` where that was
+            not finite, so that the weights stayed as they were.
+        """
+        recipe = self.recipe
+        set_learning_rates(self.optimiser, recipe, self.step)
+        alpha = self._mask_alpha(self.step)
+        parts = batch.split(recipe.accumulate)
+        totals: dict[str, float] = {}
+        for part in parts:
+            with self._autocast():
+                losses = self.objective(part, alpha, self.step)
+            share = len(part.images) / len(batch.images)
+            (share * losses['total']).backward()
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + share * float(value.detach())
+        totals['gradient'] = clip_gradients(self.objective, recipe)
+        if math.isfinite(totals['gradient']):
+            self.optimiser.step()
+            self._skipped = 0
+        else:
+            self._skip()
+            totals['skipped'] = 1.0
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.network, self.step)
+        return totals
+
+    def evaluate(self, validation: Validation) -> dict[str, float]:
+        """Metrics of the weights that would be kept now."""
+        with self._kept() as network, self._autocast():
+            return validation.run(network)
+
+    def save(self) -> None:
+        """Write the state to resume from, and the weights to use.
+
+        Raises:
+            TrainingError: they cannot be written; the older state is still whole.
+        """
+        state = {
+            'step': self.step,
+            'objective': self.objective.state_dict(),
+            'optimiser': self.optimiser.state_dict(),
+            'average': self.average.state if self.average else None,
+            'recipe': recipe_tree(self.recipe),
+        }
+        part = self.output / (STATE + '.part')
+        try:
+            torch.save(state, part)
+            part.replace(self.output / STATE)
+        except (OSError, RuntimeError) as error:  # RuntimeError is torch's where a disk is full
+            part.unlink(missing_ok=True)
+            raise TrainingError(f'{part}: cannot be written ({_first_line(error)})') from error
+        with self._kept() as network:
+            save_network(
+                deepcopy(network).half() if self.recipe.half else network,
+                self.output / WEIGHTS,
+                name=self.recipe.name,
+                purpose=self.recipe.purpose,
+                step=self.step,
+                recipe=json.dumps(recipe_tree(self.recipe)),
+            )
+
+    def _resume(self, path: Path) -> None:
+        state = _read_state(path, self.device)
+        saved = read_recipe(state['recipe'], f'{path}: recipe')
+        if names := differences(saved, self.recipe):
+            raise TrainingError(
+                f'{path}: belongs to a run with another {", ".join(names)}; set that back, or '
+                'name an empty folder'
+            )
+        try:
+            self.objective.load_state_dict(state['objective'])
+            self.optimiser.load_state_dict(state['optimiser'])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainingError(
+                f'{path}: does not fit the network of this recipe ({_first_line(error)}); name an '
+                'empty folder'
+            ) from error
+        if self.average is not None:
+            self.average.state = state['average']
+        self.step = state['step']
+
+    def _mask_alpha(self, step: int) -> float:
+        return mask_alpha(step, self.recipe.mask.hold_start, self.recipe.mask.hold_end)
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        if self._skipped >= MAX_SKIPPED:
+            raise TrainingError(
+                f'step {self.step}: the gradient was not finite for {MAX_SKIPPED} steps in a row; '
+                f'go on from {self.output / STATE} or begin anew, with a lower learning rate'
+            )
+
+    def _autocast(self) -> AbstractContextManager:
+        wanted = self.recipe.precision == 'bf16'
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
+
+    @contextmanager
+    def _kept(self) -> Iterator[Page4D]:
+        """The network with the weights to use, in evaluation mode."""
+        if self.average is not None:
+            with self.average.applied(self.network) as network:
+                yield network
+            return
+        self.network.eval()
+        try:
+            yield self.network
+        finally:
+            self.network.train()
+
+
+def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch.load raises whatever its readers meet in a broken file
+        raise TrainingError(
+            f'{path}: is damaged or no state of a run; remove it to begin anew'
+        ) from error
+    wanted = {'step', 'objective', 'optimiser', 'average', 'recipe'}
+    if not isinstance(state, dict) or not wanted <= state.keys():
+        raise TrainingError(f'{path}: is no state of a run; remove it to begin anew')
+    return state
+
+
+def _one_line_errors(loader: DataLoader) -> Iterator[Batch]:
+    """Batches; an error of ours in a worker is raised without the worker's trace."""
+    try:
+        yield from loader
+    except TrainingError as error:
+        text = str(error).strip().splitlines()[-1]
+        raise TrainingError(text.partition('TrainingError: ')[2] or text) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(':')
