@@ -96,9 +96,9 @@ def _show(table: Table) -> None:
 
     console = Console()
     wide = console.width >= WIDE
-    grid = Grid('method', title=table.title, caption=table.note, title_justify='left')
+    grid = Grid('method', title=Text(table.title), caption=Text(table.note))
     for head in table.heads:
-        grid.add_column(head, justify='right')
+        grid.add_column(Text(head), justify='right')
     for label, cells in table.rows:
         texts = [Text(cell.text, style='bold' if cell.best else '') for cell in cells]
         for text, cell in zip(texts, cells, strict=True):

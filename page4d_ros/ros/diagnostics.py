@@ -55,7 +55,7 @@ class Health:
 
 
 def verdict(health: Health, limits: DiagnosticsConfig, *, caution: str) -> tuple[bytes, str]:
-    """Level and message: the worst thing first."""
+    """The worst level, and everything that is as bad as that."""
     silence, age, rate = health.silence(), health.age, health.rate()
     waiting = health.last_estimate is None
     settled = not waiting and time.monotonic() - health.started > SILENCE
@@ -68,12 +68,14 @@ def verdict(health: Health, limits: DiagnosticsConfig, *, caution: str) -> tuple
             WARN,
             'stamps are far from the node clock: use_sim_time not set, or a bag recorded late?',
         ),
-        (age > limits.max_latency, WARN, f'frames are {age:.2f} s old when published'),
+        (limits.max_latency < age <= FAR_AGE, WARN, f'frames are {age:.2f} s old when published'),
         (settled and rate < limits.min_rate, WARN, f'{rate:.2f} estimates per second'),
         (bool(caution), WARN, caution),
         (waiting, OK, 'waiting for the first estimate'),
     )
-    return next(((level, text) for true, level, text in findings if true), (OK, 'running'))
+    found = [(level, text) for true, level, text in findings if true] or [(OK, 'running')]
+    worst = max(level for level, _ in found)
+    return worst, '; '.join(text for level, text in found if level == worst)
 
 
 def diagnostic_array(stamp: object, name: str, level: bytes, text: str, values: dict) -> object:

@@ -1,7 +1,6 @@
 """The weights that ship are those of the model card, and do what it says."""
 
 import hashlib
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML

@@ -93,7 +93,7 @@ def test_an_early_signal_ends_with_zero(start, after):
 
 
 def test_without_a_checkpoint_it_says_what_to_do_and_lives(graph, start):
-    process = start('node.autostart:=true')
+    process = start('node.autostart:=true', 'model.checkpoint:=""')
     wait_for_state(graph, process, 'unconfigured')
     code, out = finish(process, signal.SIGINT)
     assert code == 0, out

@@ -149,7 +149,7 @@ def _note(metrics: dict[str, Any], group: Group) -> str:
     rooms = ', '.join(map(str, counts['rooms']))
     text = f'{counts["drives"]} drives in {counts["blocks"]} block(s), rooms {rooms}'
     if group is Group.STREAM:
-        return '; '.join([f'{text}, {counts["frames"]} frames', *_losses(counts)]) + '.'
+        return '; '.join([f'{text}, {counts["frames"]} frames', *_losses(metrics, counts)]) + '.'
     out = [f'{text}; {counts["moving_patches"]:.1%} of the patches move.']
     if lost := _listed(counts['failed_pairs']):
         out.append(f'Of {counts["pairs"]} pairs without a pose, hence identity: {lost}.')
@@ -159,9 +159,11 @@ def _note(metrics: dict[str, Any], group: Group) -> str:
     return ' '.join(out)
 
 
-def _losses(counts: dict[str, Any]) -> list[str]:
-    missing = {name: counts['frames'] - poses for name, poses in counts['poses'].items()}
-    lost, flat = _listed(missing), _listed(counts['collapsed'])
+def _losses(metrics: dict[str, Any], counts: dict[str, Any]) -> list[str]:
+    """What networks owe; simple answers stand still on purpose."""
+    labels = [network['label'] for network in metrics['checkpoints']]
+    lost = _listed({name: counts['frames'] - counts['poses'][name] for name in labels})
+    flat = _listed({name: counts['collapsed'][name] for name in labels})
     out = [f'frames without a pose: {lost}'] * bool(lost)
     return out + [f'paths without extent, hence standing still: {flat}'] * bool(flat)
 
