@@ -90,15 +90,17 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 def _show(table: Table) -> None:
     """Print a table, with intervals where there is room for them."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
 
     console = Console()
     wide = console.width >= WIDE
-    grid = Grid('method', title=Text(table.title), caption=Text(table.note))
+    look = {'box': SIMPLE, 'collapse_padding': True, 'pad_edge': False}
+    grid = Grid('method', title=Text(table.title), caption=Text(table.note), **look)
     for head in table.heads:
-        grid.add_column(Text(head), justify='right')
+        grid.add_column(Text(head), justify='right', overflow='fold')
     for label, cells in table.rows:
         texts = [Text(cell.text, style='bold' if cell.best else '') for cell in cells]
         for text, cell in zip(texts, cells, strict=True):

@@ -67,7 +67,11 @@ class Results:
         return {
             'figures': {
                 group.value: {
-                    name: {label: found.tree for label, found in row.items()}
+                    name: {
+                        label: found.tree
+                        for label, found in row.items()
+                        if self._told(label, found)
+                    }
                     for name, row in rows.items()
                 }
                 for group, rows in figures.items()
@@ -77,6 +81,10 @@ class Results:
             'counts': {group.value: self._counts(group) for group in figures},
             'drives': {group.value: self._by_drive(group) for group in figures},
         }
+
+    def _told(self, label: str, found: Figure) -> bool:
+        """Simple answers have no say on what they do not answer; networks owe a reason."""
+        return bool(np.isfinite(found.mean)) or label in self.methods[: self.networks]
 
     def _labels(self, group: Group) -> list[str]:
         answered = self.drives[group][0].scores
