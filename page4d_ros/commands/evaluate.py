@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.evaluation.tables import Table
 
+SHORT = {' < ': '<', 'rotation': 'rot.', 'translation': 'transl.', ' ↓': '\n↓', ' ↑': '\n↑'}
 WIDE = 140  # columns of a terminal that shows intervals
 QUICK = {'seeds': 1, 'drives': 3, 'unseen': 0, 'stream_frames': 0, 'prior_drives': 4}
 
@@ -97,10 +98,13 @@ def _show(table: Table) -> None:
 
     console = Console()
     wide = console.width >= WIDE
-    look = {'box': SIMPLE, 'collapse_padding': True, 'pad_edge': False}
-    grid = Grid('method', title=Text(table.title), caption=Text(table.note), **look)
-    for head in table.heads:
-        grid.add_column(Text(head), justify='right', overflow='fold')
+    grid = Grid(title=Text(table.title), caption=Text(table.note), box=SIMPLE, padding=0)
+    grid.add_column('method', overflow='fold')
+    for full in table.heads:
+        head = full
+        for long, short in SHORT.items():
+            head = head.replace(long, short)
+        grid.add_column(Text(head), justify='right')
     for label, cells in table.rows:
         texts = [Text(cell.text, style='bold' if cell.best else '') for cell in cells]
         for text, cell in zip(texts, cells, strict=True):

@@ -84,7 +84,7 @@ METRICS = {
         'error of the relative rotation, median over all pairs of views of moving cameras',
     ),
     'translation': Metric(
-        'transl. ↓',
+        'translation ↓',
         True,
         _median(lambda score: score.window.translation),
         'error of the relative translation, after the scale of depth, over the true baseline; '
