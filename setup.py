@@ -35,10 +35,10 @@ setup(
     ],
     extras_require={
         'scenes': ['mujoco>=3.3.3'],
-        'train': ['mujoco>=3.3.3', 'scikit-learn', 'tensorboard'],
+        'train': ['mujoco>=3.3.3', 'tensorboard'],
         # evo is GPL-3; nothing else needs it
-        'report': ['evo', 'jinja2', 'matplotlib', 'scikit-learn'],
-        'test': ['pytest', 'ruff'],
+        'report': ['evo', 'jinja2', 'matplotlib'],
+        'test': ['pytest', 'ruff', 'scikit-learn'],
     },
     zip_safe=False,
     license='Apache-2.0',

@@ -38,14 +38,3 @@ class Batch(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Height and width of the images in pixels."""
         return tuple(self.images.shape[-2:])
-
-
-def camera_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Points (..., H, W, 3) in the camera's frame of depth maps (..., H, W)."""
-    height, width = depth.shape[-2:]
-    u = torch.arange(width, device=depth.device, dtype=depth.dtype)
-    v = torch.arange(height, device=depth.device, dtype=depth.dtype)[:, None]
-    K = intrinsics[..., None, None, :, :]
-    x = (u - K[..., 0, 2]) / K[..., 0, 0] * depth
-    y = (v - K[..., 1, 2]) / K[..., 1, 1] * depth
-    return torch.stack([x, y, depth], dim=-1)

@@ -34,8 +34,7 @@ def camera_loss(
         zero = pose_enc_iters.sum() * 0
         return dict.fromkeys(('translation', 'rotation', 'field_of_view', 'camera'), zero)
     pred, gt = pose_enc_iters[:, use], gt_pose_enc[use]
-    count = len(pred)
-    decay = ITERATION_DECAY ** torch.arange(count - 1, -1, -1, device=pred.device) / count
+    weights = iteration_weights(len(pred), pred.device)
     if either_sign:
         agree = (pred[..., 3:7] * gt[..., 3:7]).sum(-1, keepdim=True) >= 0
         sign = torch.where(agree, 1.0, -1.0)
@@ -47,11 +46,16 @@ def camera_loss(
         'rotation': difference[..., 3:7],
         'field_of_view': difference[..., 7:],
     }
-    losses = {name: (part.flatten(1).mean(1) * decay).sum() for name, part in parts.items()}
+    losses = {name: (part.flatten(1).mean(1) * weights).sum() for name, part in parts.items()}
     losses['camera'] = (
         losses['translation'] + losses['rotation'] + FIELD_OF_VIEW_WEIGHT * losses['field_of_view']
     )
     return losses
+
+
+def iteration_weights(count: int, device: torch.device) -> Tensor:
+    """Weights (count,) of the losses after each refinement of the pose: later ones count more."""
+    return ITERATION_DECAY ** torch.arange(count - 1, -1, -1, device=device) / count
 
 
 def depth_loss(depth: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor) -> dict[str, Tensor]:

@@ -14,10 +14,10 @@ from page4d_ros.model.pose_encoding import encode_pose, quaternion_to_matrix
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.gauge import Target, compose, invert, target
 from page4d_ros.training.losses import (
-    ITERATION_DECAY,
     camera_loss,
     depth_loss,
     finite,
+    iteration_weights,
     point_loss,
 )
 from page4d_ros.training.recipe import LossConfig
@@ -172,7 +172,7 @@ def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor) -> Tensor:
         pose_enc_iters: predictions, (iterations, B, S, 9).
         extrinsics: answers world -> camera in the same unit, (B, S, 3, 4).
     """
-    count, frames = len(pose_enc_iters), extrinsics.shape[1]
+    frames = extrinsics.shape[1]
     if frames < 2:
         return pose_enc_iters.sum() * 0
     rotation = quaternion_to_matrix(pose_enc_iters[..., 3:7])
@@ -181,8 +181,8 @@ def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor) -> Tensor:
     difference = compose(pred[:, :, j], invert(pred[:, :, i])) - compose(
         extrinsics[:, j], invert(extrinsics[:, i])
     )
-    decay = ITERATION_DECAY ** torch.arange(count - 1, -1, -1, device=pred.device) / count
-    return (difference.abs().flatten(1).mean(1) * decay).sum()
+    weights = iteration_weights(len(pred), pred.device)
+    return (difference.abs().flatten(1).mean(1) * weights).sum()
 
 
 def motion_loss(mask_score: Tensor, motion: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch.utils.data import Dataset
 
 from page4d_ros.errors import TrainingError
+from page4d_ros.synthetic.render import centred_camera
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.recipe import DataConfig
 from page4d_ros.training.sensor import disturb
@@ -145,6 +146,9 @@ class WindowDataset(Dataset):
     ) -> None:
         self.shards, self.config, self.patch_size = shards, config, patch_size
         self.seed, self.steps = seed, steps
+        self._rooms: dict[int, list[Shard]] = {}
+        for shard in shards:
+            self._rooms.setdefault(shard.room_seed, []).append(shard)
         check_size(config, patch_size)
         longest = max(size for size, odds in config.window_sizes.items() if odds)
         for shard in shards:
@@ -181,7 +185,7 @@ class WindowDataset(Dataset):
     def _mixed_window(
         self, rng: np.random.Generator, size: int, room_seed: int
     ) -> tuple[NDArray, ...]:
-        room = [shard for shard in self.shards if shard.room_seed == room_seed]
+        room = self._rooms[room_seed]
         chosen = [room[i] for i in rng.integers(len(room), size=size)]
         views = [
             make_views(s, rng.integers(s.frames, size=1), self.config, self.patch_size, rng)
@@ -234,7 +238,8 @@ def make_views(
     source = shard.read(indices)
     zoom = 1.0 if rng is None else rng.uniform(1 - config.zoom, 1 + config.zoom)
     size = config.width, config.height
-    K = central_matrix(size, config.fov_x_deg, zoom)
+    K = centred_camera(*size, config.fov_x_deg).K
+    K[:2, :2] *= zoom
     common = np.zeros(3) if rng is None else rng.uniform(-1, 1, 3) * np.radians(config.turn_deg)
     images, depths, masks, poses = [], [], [], []
     frames = zip(*(source[name] for name in ARRAYS), strict=True)
@@ -261,13 +266,6 @@ def make_views(
         np.repeat(K[None], len(indices), 0).astype(np.float32),
         motion if shard.masked else np.full_like(motion, np.nan),
     )
-
-
-def central_matrix(size: tuple[int, int], fov_x_deg: float, zoom: float = 1.0) -> NDArray:
-    """Camera matrix (3, 3) of a view (width, height) whose axis meets the middle."""
-    width, height = size
-    focal = zoom * width / 2 / np.tan(np.radians(fov_x_deg) / 2)
-    return np.array([[focal, 0, width / 2 - 0.5], [0, focal, height / 2 - 0.5], [0, 0, 1]])
 
 
 def _turn(

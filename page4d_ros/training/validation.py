@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -35,18 +34,13 @@ class Validation:
         shards: the drives; none where the recipe names no folder.
 
     Raises:
-        TrainingError: the folder holds no shards, or one that is damaged or too short; or
-            scikit-learn is missing.
+        TrainingError: the folder holds no shards, or one that is damaged or too short.
     """
 
     def __init__(self, config: DataConfig, patch_size: int) -> None:
         self.config, self.patch_size = config, patch_size
         check_size(config, patch_size)
         self.shards = find_shards(config.validation) if config.validation else []
-        if self.shards and find_spec('sklearn') is None:
-            raise TrainingError(
-                'metrics need scikit-learn: pip install scikit-learn, or set data.validation to ""'
-            )
         for shard in self.shards:
             if shard.frames < FRAMES:
                 raise TrainingError(

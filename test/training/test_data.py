@@ -16,12 +16,12 @@ from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import load_network
 from page4d_ros.model.pose_encoding import unproject
+from page4d_ros.synthetic.render import centred_camera
 from page4d_ros.training import shards as module
 from page4d_ros.training.recipe import DataConfig, SensorConfig
 from page4d_ros.training.shards import (
     Shard,
     WindowDataset,
-    central_matrix,
     choose_frames,
     find_shards,
     make_views,
@@ -78,7 +78,7 @@ def test_the_plain_view_is_the_middle_of_the_frame(shard):
     _, _, extrinsics, K, _ = views(shard, None, indices=(4,))
     T = cases.plane_poses(10, 0)[4]
     np.testing.assert_allclose(np.vstack([extrinsics[0], [0, 0, 0, 1]]), inverse(T), atol=1e-5)
-    np.testing.assert_allclose(K[0], central_matrix((56, 42), 50), rtol=1e-6)
+    np.testing.assert_allclose(K[0], centred_camera(56, 42, 50).K, rtol=1e-6)
     assert 2 * np.degrees(np.arctan(56 / 2 / K[0, 0, 0])) == pytest.approx(50)
 
 
@@ -294,9 +294,3 @@ def test_validation_takes_what_there_is(tmp_path, files, watched, recwarn):
     cases.plane_shard(tmp_path / 'd.safetensors', frames=3)
     with pytest.raises(TrainingError, match='has 3 frames; validation takes 4'):
         Validation(replace(CONFIG, validation=str(tmp_path)), 14)
-
-
-def test_validation_without_scikit_learn_says_so(files, monkeypatch):
-    monkeypatch.setattr('page4d_ros.training.validation.find_spec', lambda name: None)
-    with pytest.raises(TrainingError, match='pip install scikit-learn'):
-        Validation(replace(CONFIG, validation=str(files / 'validation')), 14)
