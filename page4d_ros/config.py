@@ -68,6 +68,16 @@ class ModelConfig:
         'for what the weight file says, which for published files is off.',
         choices=('auto', 'on', 'off'),
     )
+    point_head: bool = setting(
+        False,
+        "Take the clouds' points from the network's point head instead of depth and intrinsics; "
+        'slower. For weight files that have one.',
+    )
+    compile: bool = setting(
+        False,
+        'Compile the network for full windows, with CUDA graphs on a GPU: minutes at the start, '
+        'faster after. Needs a C++ compiler.',
+    )
 
 
 @dataclass(frozen=True)

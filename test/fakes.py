@@ -104,7 +104,7 @@ class OracleEngine:
             self.clear()
         self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
 
-    def step(self):
+    def step(self, anchor=None):
         time.sleep(self.delay)
         self.steps += 1
         frames, fits, images = zip(*self.slots, strict=True)
@@ -124,7 +124,7 @@ class OracleEngine:
         return WindowEstimate(
             frames=frames,
             transform=fit,
-            images=torch.stack(images),
+            images=images,
             T_gauge_camera=poses,
             cameras=(camera,) * len(frames),
             depth=torch.from_numpy(depth).float(),

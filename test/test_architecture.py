@@ -31,6 +31,16 @@ ALLOWED = {
         'bags',
     },
     'training': {'errors', 'geometry', 'model', 'synthetic', 'evaluation'},
+    'benchmark': {
+        'errors',
+        'config',
+        'geometry',
+        'model',
+        'perception',
+        'messages',
+        'bags',
+        'ros',
+    },
     'commands': {
         'errors',
         'config',
@@ -41,6 +51,7 @@ ALLOWED = {
         'ros',
         'evaluation',
         'training',
+        'benchmark',
     },
     'cli': {'errors', 'commands'},
 }

@@ -1,5 +1,6 @@
 """The commands, a module each kind; whatever is heavy they import when they run."""
 
+from page4d_ros.commands.bench import bench
 from page4d_ros.commands.graph import play, record
 from page4d_ros.commands.make import import_tum, render, shards
 from page4d_ros.commands.offline import info, replay
@@ -16,6 +17,7 @@ ALL = (
     shards,
     shards_from,
     train,
+    bench,
     play,
     record,
     parameters,

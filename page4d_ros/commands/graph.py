@@ -46,10 +46,14 @@ def record(
     *,
     node_name: Annotated[str, Option(help='Fully qualified name of the node.')] = '/page4d',
     sim_time: Annotated[bool, Option('--sim-time', help='Log times are of /clock.')] = False,
+    topic: Annotated[
+        list[str] | None, Option(help='Record only these outputs; repeat it.')
+    ] = None,
     force: Annotated[bool, Option('--force', help='Replace a recording that is there.')] = False,
 ) -> None:
     """Record what the node publishes, until interrupted."""
     need_ros()
     from page4d_ros.ros.recorder import record as run
 
-    run(output, node_name=node_name, force=force, sim_time=sim_time, say=print)
+    wanted = topic or ()
+    run(output, node_name=node_name, force=force, sim_time=sim_time, topics=wanted, say=print)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.geometry.poses import rotation_angle, transform
+from page4d_ros.geometry.poses import transform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ITERATIONS = 20
+CONVERGED = 1e-9  # radians between two iterations
 FLOOR = 1e-9
 
 
@@ -77,12 +78,15 @@ def align(T_a_camera: NDArray, T_b_camera: NDArray, scale: float) -> Alignment:
 
 
 def _mean_rotation(R_each: NDArray) -> tuple[NDArray, NDArray]:
-    weights = np.ones(len(R_each))
+    rotations = Rotation.from_matrix(R_each)
+    mean, weights = None, np.ones(len(R_each))
     for _ in range(ITERATIONS):
-        R = Rotation.from_matrix(R_each).mean(weights).as_matrix()
-        angles = rotation_angle(R.T @ R_each)
+        last, mean = mean, rotations.mean(weights)
+        angles = (mean.inv() * rotations).magnitude()
+        if last is not None and (last.inv() * mean).magnitude() < CONVERGED:
+            break
         weights = 1.0 / np.maximum(angles, 1e-6)
-    return R, angles
+    return mean.as_matrix(), angles
 
 
 def _geometric_median(points: NDArray) -> tuple[NDArray, NDArray]:

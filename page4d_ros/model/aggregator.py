@@ -19,7 +19,8 @@ class Features(NamedTuple):
 
     Attributes:
         taps: tokens after the blocks `dpt_taps`, frame attention's channels before global
-            attention's, four times (B, S, P, 2 C); P is the special tokens, then the patches.
+            attention's, four times (B, S', P, 2 C) for the S' newest frames that were asked for;
+            P is the special tokens, then the patches.
         camera_tokens: camera token of each frame after the last block, (B, S, 2 C).
         mask_score: score of each patch in (-0.5, 0.5), high where static, (B, S, h, w); None
             without a mask head.
@@ -33,8 +34,8 @@ class Features(NamedTuple):
 class Aggregator(nn.Module):
     """Encoder and alternating blocks.
 
-    The encoder, `patch_embed`, is called apart from `forward`, so that a sliding window encodes
-    each frame once.
+    What frames need each other for is `forward`; the encoder, `patch_embed`, and `enter` come
+    before it, so that a sliding window does them once per frame.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -61,12 +62,36 @@ class Aggregator(nn.Module):
             qk_norm=True,
         )
 
-    def add_special_tokens(self, patches: Tensor) -> Tensor:
-        """Put camera and register tokens before patch tokens (B, S, h * w, C)."""
+    def enter(self, patches: Tensor, grid: tuple[int, int], *, first: bool) -> Tensor:
+        """Give frames their special tokens and let each run through the first frame block.
+
+        Args:
+            patches: tokens of the encoder, (B, S, h * w, C).
+            grid: patches as (h, w).
+            first: whether the first of the frames is the first of its window.
+
+        Returns:
+            Tokens (B, S, P, C): special tokens, then patches.
+        """
         batch, frames = patches.shape[:2]
-        special = torch.cat([self.camera_token, self.register_token], dim=2)  # [1, 2, 5, C]
-        special = torch.cat([special[:, :1], special[:, 1:].expand(-1, frames - 1, -1, -1)], dim=1)
-        return torch.cat([special.expand(batch, -1, -1, -1).to(patches.dtype), patches], dim=2)
+        kinds = torch.cat([self.camera_token, self.register_token], dim=2)  # [1, 2, 5, C]
+        special = kinds[:, 1:].expand(-1, frames, -1, -1)
+        if first:
+            special = torch.cat([kinds[:, :1], special[:, 1:]], dim=1)
+        special = special.expand(batch, -1, -1, -1).to(patches.dtype)
+        x = torch.cat([special, patches], dim=2).flatten(0, 1)
+        return self.frame_blocks[0](x, self.rope(x, grid)).unflatten(0, (batch, frames))
+
+    def halve(self, dtype: torch.dtype) -> None:
+        """Keep the matrices in 16 bits; for use under autocast to that type.
+
+        The numbers are those of autocast, which would convert them on every call; the residual
+        stream and the norms stay in 32 bits.
+        """
+        for blocks in (self.patch_embed.blocks, self.frame_blocks, self.global_blocks):
+            for module in blocks.modules():
+                if isinstance(module, nn.Linear):
+                    module.to(dtype)
 
     def rope(self, x: Tensor, grid: tuple[int, int]) -> Rope:
         """Rotation table of one frame's tokens for a patch grid (h, w)."""
@@ -75,30 +100,68 @@ class Aggregator(nn.Module):
         specials = config.num_special_tokens
         return rope_table(*grid, specials, head_dim, config.rope_base, x.device, x.dtype)
 
-    def forward(self, patches: Tensor, grid: tuple[int, int], mask_alpha: float = 0.0) -> Features:
+    def forward(
+        self,
+        local: Tensor,
+        grid: tuple[int, int],
+        mask_alpha: float = 0.0,
+        newest: int | None = None,
+    ) -> Features:
         """Let the frames of a window see each other.
 
         Args:
-            patches: tokens of the encoder, (B, S, h * w, C).
+            local: what `enter` gave for all frames, (B, S, P, C).
             grid: patches as (h, w).
             mask_alpha: strength of the attention bias in [0, 1]; 0 leaves it out altogether.
+            newest: how many frames, counted from the last, the dense heads will read; what only
+                the others would need is left out. None reads all.
         """
         config = self.config
         specials = config.num_special_tokens
-        x = self.add_special_tokens(patches)
-        batch, frames = x.shape[:2]
-        rope = self.rope(x, grid)
+        batch, frames = local.shape[:2]
+        read = slice(frames - (frames if newest is None else newest), None)
+        rope = self.rope(local, grid)
         taps, score, bias = [], None, None
-        blocks = zip(self.frame_blocks, self.global_blocks, strict=True)
-        for i, (frame_block, global_block) in enumerate(blocks):
-            local = frame_block(x.flatten(0, 1), rope).unflatten(0, (batch, frames))
+        x = None
+        for i, global_block in enumerate(self.global_blocks):
+            if x is not None:
+                local = self.frame_blocks[i](x.flatten(0, 1), rope).unflatten(0, (batch, frames))
             if i == config.mask_layer and self.spatial_mask_head is not None:
                 score = self.spatial_mask_head(local[:, :, specials:], grid)
                 if mask_alpha:
                     logits = self.spatial_mask_head.key_bias(score, mask_alpha)
                     bias = SpecialTokenBias(logits, frames, specials)
             masked = bias if i in config.masked_layers else None
-            x = global_block(local.flatten(1, 2), rope, masked).unflatten(1, (frames, -1))
+            if i + 1 < config.depth or not read.start:
+                x = global_block(local.flatten(1, 2), rope, masked).unflatten(1, (frames, -1))
+                camera, seen = x[:, :, 0], x[:, read]
+            else:
+                camera, seen = read_last(global_block, local, read.start, rope, masked)
             if i in config.dpt_taps:
-                taps.append(torch.cat([local, x], dim=-1))  # [B, S, P, 2C]
-        return Features(taps, torch.cat([local[:, :, 0], x[:, :, 0]], dim=-1), score)
+                taps.append(torch.cat([local[:, read], seen], dim=-1))  # [B, S', P, 2C]
+        return Features(taps, torch.cat([local[:, :, 0], camera], dim=-1), score)
+
+
+def read_last(
+    block: Block, local: Tensor, start: int, rope: Rope, bias: SpecialTokenBias | None
+) -> tuple[Tensor, Tensor]:
+    """The last global block for the tokens that are read: every camera, and the newest frames.
+
+    Args:
+        block: the block.
+        local: tokens of all frames, (B, S, P, C).
+        start: index of the first frame whose patches are read.
+        rope: of one frame's tokens.
+        bias: as the block would get it for all tokens.
+
+    Returns:
+        Camera tokens (B, S, C) and the tokens of the frames from `start` on, (B, S', P, C).
+    """
+    memory = block.remember(local.flatten(1, 2), rope)
+    cos, sin = rope
+    older = bias and bias._replace(frames=start, specials=1)
+    cameras = block(local[:, :start, 0], (cos[:1], sin[:1]), older, memory)
+    newer = bias and bias._replace(frames=local.shape[1] - start)
+    seen = block(local[:, start:].flatten(1, 2), rope, newer, memory)
+    seen = seen.unflatten(1, (-1, local.shape[2]))
+    return torch.cat([cameras, seen[:, :, 0]], dim=1), seen

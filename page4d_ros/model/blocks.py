@@ -11,14 +11,16 @@ from torch.nn import functional
 from page4d_ros.model.rope import Rope, apply_rope
 from page4d_ros.model.runtime import full_precision
 
+Memory = tuple[Tensor, Tensor]
+
 
 class SpecialTokenBias(NamedTuple):
     """Additive attention bias that only the special tokens' query rows see.
 
     Attributes:
-        logits: bias on each key, (B, N) with N = frames * P.
-        frames: frames S in the sequence.
-        specials: special tokens at the head of each frame's P tokens.
+        logits: bias on each key, (B, N').
+        frames: frames among the queries.
+        specials: special tokens at the head of each frame's queries.
     """
 
     logits: Tensor
@@ -43,15 +45,39 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:
-            cos, sin = (table.to(q.dtype) for table in rope)
-            q, k = apply_rope(q, (cos, sin)), apply_rope(k, (cos, sin))
+            q, k = self._turn(q, rope), self._turn(k, rope)
         return q, k, v
 
+    def remember(self, x: Tensor, rope: Rope) -> Memory:
+        """Keys and values of tokens x (B, N, C), each (B, heads, N, D)."""
+        dim = x.shape[-1]
+        kv = functional.linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:])
+        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self._turn(self.k_norm(k), rope), v
+
+    def ask(self, x: Tensor, rope: Rope) -> Tensor:
+        """Queries (B, heads, N, D) of tokens x (B, N, C)."""
+        dim = x.shape[-1]
+        q = functional.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim])
+        return self._turn(self.q_norm(q.unflatten(-1, (self.heads, -1)).transpose(1, 2)), rope)
+
+    @staticmethod
+    def _turn(x: Tensor, rope: Rope) -> Tensor:
+        cos, sin = (table.to(x.dtype) for table in rope)
+        return apply_rope(x, (cos, sin))
+
     def forward(
-        self, x: Tensor, rope: Rope | None = None, bias: SpecialTokenBias | None = None
+        self,
+        x: Tensor,
+        rope: Rope | None = None,
+        bias: SpecialTokenBias | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
-        """Attend within each sequence of x, (B, N, C)."""
-        q, k, v = self.project(x, rope)
+        """Attend from tokens x, (B, N, C), to themselves or to a memory of others."""
+        if memory is None:
+            q, k, v = self.project(x, rope)
+        else:
+            q, (k, v) = self.ask(x, rope), memory
         y = (
             functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         )  # [B, N, C]
@@ -71,9 +97,9 @@ def replace_special_rows(
     Args:
         y: attention without bias, (B, N, C).
         q: queries, (B, heads, N, D).
-        k: keys of the same shape.
+        k: keys, (B, heads, N', D).
         v: values of the same shape.
-        bias: the bias on the N keys.
+        bias: the bias on the N' keys.
     """
     rows = q.unflatten(2, (bias.frames, -1))[:, :, :, : bias.specials]  # [B, heads, S, 5, D]
     # In half precision a bias of up to 32 would round to sixteenths; these rows are few.
@@ -136,9 +162,17 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio), dim)
         self.ls2 = LayerScale(dim, layer_scale_init)
 
+    def remember(self, x: Tensor, rope: Rope) -> Memory:
+        """What other tokens need of tokens x, (B, N, dim), to attend to them."""
+        return self.attn.remember(self.norm1(x), rope)
+
     def forward(
-        self, x: Tensor, rope: Rope | None = None, bias: SpecialTokenBias | None = None
+        self,
+        x: Tensor,
+        rope: Rope | None = None,
+        bias: SpecialTokenBias | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
-        """Update tokens x, (B, N, dim)."""
-        x = x + self.ls1(self.attn(self.norm1(x), rope, bias))
+        """Update tokens x, (B, N, dim), which attend to each other or to a memory."""
+        x = x + self.ls1(self.attn(self.norm1(x), rope, bias, memory))
         return x + self.ls2(self.mlp(self.norm2(x)))

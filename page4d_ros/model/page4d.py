@@ -79,7 +79,25 @@ class Page4D(nn.Module):
         grid = self.grid(images)
         patches = self.aggregator.patch_embed(images.flatten(0, 1))  # [B*S, h*w, C]
         patches = patches.unflatten(0, images.shape[:2])
-        features = self.aggregator(patches, grid, mask_alpha)
+        local = self.aggregator.enter(patches, grid, first=True)
+        return self.estimate(local, grid, mask_alpha)
+
+    def estimate(
+        self,
+        local: Tensor,
+        grid: tuple[int, int],
+        mask_alpha: float,
+        newest: int | None = None,
+    ) -> Page4DOutput:
+        """Estimate a window whose frames went through the encoder and `Aggregator.enter`.
+
+        Args:
+            local: tokens of all frames, (B, S, P, C).
+            grid: patches as (h, w).
+            mask_alpha: as in `forward`.
+            newest: how many frames, counted from the last, get depth and points; None for all.
+        """
+        features = self.aggregator(local, grid, mask_alpha, newest)
         poses = self.camera_head(features.camera_tokens)
         depth, depth_conf = self.depth_head(features.taps, grid)
         points = points_conf = None

@@ -1,4 +1,4 @@
-"""Two tools that keep the forward pass free of surprises at run time."""
+"""Tools that keep the forward pass free of surprises at run time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
+from torch.utils import _pytree as pytree
+
+from page4d_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,3 +41,28 @@ def full_precision(x: torch.Tensor) -> AbstractContextManager:
     if x.device.type == 'meta':
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
+
+
+def compiled(function: Callable[P, T], device: torch.device) -> Callable[P, T]:
+    """Compile a function of tensors for fixed shapes, on a GPU into CUDA graphs.
+
+    Raises:
+        ConfigError: this machine cannot compile.
+    """
+    mode = 'reduce-overhead' if device.type == 'cuda' else 'default'
+    fast = torch.compile(function, dynamic=False, mode=mode)
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        torch.compiler.cudagraph_mark_step_begin()
+        try:
+            out = fast(*args, **kwargs)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f'model.compile: cannot compile here ({reason}); install g++, or set it to false'
+            ) from error
+        # the next run of a CUDA graph overwrites its outputs
+        return pytree.tree_map_only(torch.Tensor, torch.clone, out)
+
+    return run

@@ -48,9 +48,12 @@ def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray
 def _lift(estimate: Estimate, row: Tensor, column: Tensor) -> Tensor:
     """(n, 5) float32 rows x y z rgb confidence, on the device."""
     camera = estimate.camera
-    z = estimate.depth[row, column]
-    x = (column - camera.cx) / camera.fx * z
-    y = (row - camera.cy) / camera.fy * z
+    if estimate.points is None:
+        z = estimate.depth[row, column]
+        x = (column - camera.cx) / camera.fx * z
+        y = (row - camera.cy) / camera.fy * z
+    else:
+        x, y, z = estimate.points[row, column].T
     red, green, blue = (estimate.image[:, row, column] * 255).round().to(torch.int32)
     packed = ((red << 16) | (green << 8) | blue).view(torch.float32)
     return torch.stack([x, y, z, packed, estimate.confidence[row, column]], dim=1).float()

@@ -48,10 +48,13 @@ def threshold(probability: NDArray, config: MaskConfig) -> NDArray[np.uint8]:
         _, mask = cv2.threshold(levels, 0, DYNAMIC, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     else:
         mask = np.where(probability > config.threshold, DYNAMIC, 0).astype(np.uint8)
+    if not mask.any():
+        return mask
     if config.min_area > 1:
         _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
         small = statistics[:, cv2.CC_STAT_AREA] < config.min_area
-        mask[small[labels]] = 0
+        if small.any():
+            mask[small[labels]] = 0
     if config.dilate:
         size = 2 * config.dilate + 1
         mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))

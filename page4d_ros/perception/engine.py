@@ -16,6 +16,7 @@ from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.preprocess import image_to_network
+from page4d_ros.model.runtime import compiled
 from page4d_ros.perception.types import WindowEstimate
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.page4d import Page4D
-    from page4d_ros.perception.types import Frame
+    from page4d_ros.perception.types import Frame, FrameKey
 
 UNTRAINED = 'untrained'
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -51,8 +52,12 @@ class Engine(Protocol):
     def push(self, frame: Frame, image: NDArray[np.uint8]) -> None:
         """Put a frame into the window; an image of another size clears the window first."""
 
-    def step(self) -> WindowEstimate:
-        """Estimate for the frames in the window, newest last."""
+    def step(self, anchor: FrameKey | None = None) -> WindowEstimate:
+        """Estimate for the frames in the window, newest last.
+
+        Depth is for the frames since the last step, and for those back to the anchor if the
+        window still holds it.
+        """
 
     def clear(self) -> None:
         """Forget all frames."""
@@ -64,22 +69,35 @@ class Engine(Protocol):
 @dataclass(frozen=True, eq=False)
 class _Slot:
     frame: Frame
-    transform: ImageTransform
-    image: Tensor
+    fit: ImageTransform
+    image: Tensor  # (3, h, w)
+    patches: Tensor  # the encoder's tokens, (1, 1, h' * w', C)
+    local: Tensor | None  # these after the first frame block, unless the window begins with them
 
 
 class WindowEngine:
-    """Each step runs the whole window through the whole network.
+    """What the published forward answers for a window, without what no one reads.
+
+    A frame goes through the encoder and the first frame block once, when it arrives. A step runs
+    the rest over the window, the last global block only for the tokens that are read, and the
+    dense heads only for the frames that are new.
 
     Args:
-        network: on any device; it is moved to the configured one.
+        network: on any device; the engine takes it over: moves it, converts its weights and drops
+            the head that is not used.
         config: device, precision and resolution.
         size: frames per window.
+
+    Raises:
+        ConfigError: the device or a setting cannot be used with this network.
     """
 
     def __init__(self, network: Page4D, config: ModelConfig, size: int) -> None:
         self.device = choose_device(config.device)
-        network.point_head = None  # points come from depth and pose
+        if not config.point_head:
+            network.point_head = None  # points come from depth and pose
+        elif network.point_head is None:
+            raise ConfigError(f'model.point_head: weights {network.name} have no such head')
         self.network = network.to(self.device).eval()
         self.name = network.name
         self.purpose = network.purpose
@@ -91,23 +109,40 @@ class WindowEngine:
             self.caution = f'weights {self.name} are for {self.purpose}'
         self.resolution = config.resolution or network.config.img_size
         self.autocast = choose_precision(config.precision, self.device)
+        if self.autocast is not None:
+            network.aggregator.halve(self.autocast)
+        if self.device.type == 'cpu':
+            network.depth_head.to(memory_format=torch.channels_last)
+        self._mask_alpha = float(network.config.mask_enabled)
+        self._compiled = compiled(network.estimate, self.device) if config.compile else None
+        self._size = size
         self._slots: deque[_Slot] = deque(maxlen=size)
-        self._encode_seconds = 0.0
+        self.clear()
 
     def clear(self) -> None:
         """Forget all frames."""
         self._slots.clear()
+        self._first: tuple[_Slot, Tensor] | None = None
+        self._new = 0
+        self._encode_seconds = 0.0
 
     def free(self) -> None:
         """Give the device's memory back; the engine is of no use after this."""
         self.clear()
-        self.network = None
+        self.network = self._compiled = None
         if self.device.type == 'cuda':
             gc.collect()
             torch.cuda.empty_cache()
 
+    def cache_bytes(self) -> int:
+        """What is kept from step to step for the frames in the window."""
+        kept = [t for s in self._slots for t in (s.image, s.patches, s.local) if t is not None]
+        kept += [self._first[1]] if self._first is not None else []
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
+    @torch.inference_mode()
     def push(self, frame: Frame, image: NDArray[np.uint8]) -> None:
-        """Put a frame into the window; an image of another size clears the window first.
+        """Encode a frame and put it into the window; another size of image clears the window.
 
         Args:
             frame: what the image belongs to.
@@ -115,41 +150,75 @@ class WindowEngine:
         """
         start = time.perf_counter()
         height, width = image.shape[:2]
-        patch = self.network.config.patch_size
-        fit = ImageTransform.crop(width, height, self.resolution, patch)
-        if self._slots and self._slots[-1].transform != fit:
+        fit = ImageTransform.crop(width, height, self.resolution, self.network.config.patch_size)
+        if self._slots and self._slots[-1].fit != fit:
             self.clear()
-        self._slots.append(_Slot(frame, fit, image_to_network(image, fit, self.device)))
-        self._encode_seconds = time.perf_counter() - start
+        pixels = image_to_network(image, fit, self.device)
+        aggregator, grid = self.network.aggregator, self.network.grid(pixels)
+        with self._arithmetic():
+            patches = aggregator.patch_embed(pixels[None])[None]
+            local = aggregator.enter(patches, grid, first=False) if self._slots else None
+        self._slots.append(_Slot(frame, fit, pixels, patches, local))
+        self._new = min(self._new + 1, self._size)
+        self._encode_seconds += time.perf_counter() - start
 
     @torch.inference_mode()
-    def step(self) -> WindowEstimate:
-        """Estimate for the frames in the window, newest last."""
+    def step(self, anchor: FrameKey | None = None) -> WindowEstimate:
+        """Estimate for the frames in the window, newest last.
+
+        Args:
+            anchor: a frame whose depth is wanted too, if the window still holds it.
+
+        Returns:
+            Poses and motion of all frames; depth of those since the last step and, where there is
+            an anchor, of all from it on.
+        """
         start = time.perf_counter()
         slots = tuple(self._slots)
-        fit = slots[0].transform
-        images = torch.stack([slot.image for slot in slots])
-        with torch.autocast(
-            self.device.type, dtype=self.autocast, enabled=self.autocast is not None
-        ):
-            output = self.network(images)
+        fit, count = slots[0].fit, len(slots)
+        newest = max(self._new, 1)
+        keys = [slot.frame.key for slot in slots]
+        if anchor in keys:
+            newest = max(newest, count - keys.index(anchor))
+        grid = self.network.grid(slots[0].image)
+        run = self.network.estimate
+        if self._compiled is not None and count == self._size:  # few shapes, each compiled once
+            run = self._compiled
+        with self._arithmetic():
+            local = torch.cat([self._first_local(grid), *(s.local for s in slots[1:])], dim=1)
+            output = run(local, grid, self._mask_alpha, newest)
         T_camera_gauge, K = decode_pose(output.pose_enc[0].double(), (fit.height, fit.width))
         T_camera_gauge, K = T_camera_gauge.cpu().numpy(), K.cpu().numpy()
-        score = output.mask_score
+        score, points = output.mask_score, output.world_points
+        seconds = {'encode': self._encode_seconds, 'forward': time.perf_counter() - start}
+        self._new, self._encode_seconds = 0, 0.0
         return WindowEstimate(
             frames=tuple(slot.frame for slot in slots),
             transform=fit,
-            images=images,
+            images=tuple(slot.image for slot in slots),
             T_gauge_camera=inverse(transform(T_camera_gauge[:, :, :3], T_camera_gauge[:, :, 3])),
             cameras=tuple(PinholeCamera.from_matrix(k, fit.width, fit.height) for k in K),
-            depth=output.depth[0].float(),
-            confidence=1.0 - 1.0 / output.depth_conf[0].float(),
-            dynamic=None if score is None else dynamic_probability(score[0].float()),
-            seconds={
-                'encode': self._encode_seconds,
-                'forward': time.perf_counter() - start,
-            },
+            depth=output.depth[0],
+            confidence=1.0 - 1.0 / output.depth_conf[0],
+            dynamic=None if score is None else dynamic_probability(_wide(score[0])),
+            points=None if points is None else points[0],
+            seconds=seconds,
         )
+
+    def _first_local(self, grid: tuple[int, int]) -> Tensor:
+        """Tokens of the window's first frame, whose special tokens are others."""
+        slot = self._slots[0]
+        if self._first is None or self._first[0] is not slot:
+            self._first = slot, self.network.aggregator.enter(slot.patches, grid, first=True)
+        return self._first[1]
+
+    def _arithmetic(self) -> torch.autocast:
+        enabled = self.autocast is not None
+        return torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def choose_device(name: str) -> torch.device:

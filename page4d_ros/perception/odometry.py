@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,21 +25,13 @@ PIXEL_STRIDE = 4
 LOST = OdometryEstimate(np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True)
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """A frame of the last window, in the chain's frame and unit."""
-
-    T_chain_camera: NDArray[np.float64]
-    log_depth: Tensor  # (h', w'), NaN where dynamic or doubtful
-
-
 class Odometry:
     """Chains windows over the frames they share.
 
-    The scale between two windows is the median ratio of the depths of their shared static
-    pixels; rotation and translation are the robust mean over their shared cameras. The chain
-    keeps the unit of its first window; `MetricScale` turns it into metres step by step, so that
-    a scale that improves later never moves the past.
+    The scale between two windows is the median ratio of static pixels' depths in the frames whose
+    depth both know; rotation and translation are the robust mean over their shared cameras. The
+    chain keeps the unit of its first window; `MetricScale` turns it into metres step by step, so
+    that a scale that improves later never moves the past.
     """
 
     def __init__(self, config: OdometryConfig, scale: MetricScale) -> None:
@@ -56,7 +48,13 @@ class Odometry:
 
     def forget_window(self) -> None:
         """Begin a new window at the last pose."""
-        self._placed: dict[FrameKey, _Placed] = {}
+        self._placed: dict[FrameKey, NDArray] = {}  # T_chain_camera
+        self._log_depths: dict[FrameKey, Tensor] = {}  # NaN where dynamic or doubtful
+
+    @property
+    def anchor(self) -> FrameKey | None:
+        """The frame whose depth in the next window tells the next window's scale."""
+        return next(reversed(self._placed), None)
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
         """Pose of the newest frame; `lost` where the network's answer is not finite."""
@@ -69,11 +67,10 @@ class Odometry:
         alignment, restarted = self._tie(window, T_gauge_camera, log_depth)
         S = alignment.S_a_b
         T_chain_camera = S.apply_to_pose(T_gauge_camera)
+        keys = [frame.key for frame in window.frames]
+        self._placed = dict(zip(keys, T_chain_camera, strict=True))
         log_depth = log_depth + math.log(S.scale)
-        self._placed = {
-            frame.key: _Placed(T, depth)
-            for frame, T, depth in zip(window.frames, T_chain_camera, log_depth, strict=True)
-        }
+        self._log_depths = dict(zip(keys[-len(log_depth) :], log_depth, strict=True))
         self._chain_scale = S.scale
         if restarted:
             self.scale.forget()
@@ -95,9 +92,10 @@ class Odometry:
             T_chain_first = np.eye(4) if self._T_chain_camera is None else self._T_chain_camera
             anchor = T_chain_first[None], T_gauge_camera[:1]
             return align(*anchor, self._chain_scale), True
-        known = [self._placed[keys[i]] for i in shared]
-        scale = _depth_ratio(torch.stack([p.log_depth for p in known]), log_depth[shared])
-        T_chain_shared = np.stack([p.T_chain_camera for p in known])
+        newest = zip(keys[-len(log_depth) :], log_depth, strict=True)
+        differences = [self._log_depths[k] - d for k, d in newest if k in self._log_depths]
+        scale = _median_ratio(torch.stack(differences)) if differences else None
+        T_chain_shared = np.stack([self._placed[keys[i]] for i in shared])
         return align(T_chain_shared, T_gauge_camera[shared], scale or self._chain_scale), False
 
     def _advance(
@@ -128,20 +126,20 @@ class Odometry:
 
 
 def _static_log_depth(window: WindowEstimate) -> Tensor:
-    """(N, h', w') logarithm of a grid of depths; NaN where dynamic, doubtful or not positive."""
+    """(M, h', w') logarithm of a grid of depths; NaN where dynamic, doubtful or not positive."""
     grid = (slice(None), slice(None, None, PIXEL_STRIDE), slice(None, None, PIXEL_STRIDE))
     depth, confidence = window.depth[grid], window.confidence[grid]
     middle = confidence.flatten(1).nanmedian(dim=1).values[:, None, None]
     use = torch.isfinite(depth) & (depth > 0) & (confidence >= middle)
     if window.dynamic is not None:
-        score = torch.nn.functional.interpolate(window.dynamic[:, None], depth.shape[1:])[:, 0]
+        score = window.dynamic[-len(depth) :, None]
+        score = torch.nn.functional.interpolate(score, depth.shape[1:])[:, 0]
         middle = score.flatten(1).nanmedian(dim=1).values[:, None, None]
         use &= score <= middle
     return torch.where(use, depth, torch.nan).log()
 
 
-def _depth_ratio(log_a: Tensor, log_b: Tensor) -> float | None:
-    """Median of a / b over the pixels that both know; None where there are none."""
-    difference = (log_a - log_b).flatten().nanmedian()
-    ratio = float(difference.exp())
+def _median_ratio(log_ratio: Tensor) -> float | None:
+    """Median of the ratios of the pixels that both know; None where there are none."""
+    ratio = float(log_ratio.flatten().nanmedian().exp())
     return ratio if math.isfinite(ratio) else None

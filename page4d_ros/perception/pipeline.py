@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 
+from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.odometry import Odometry
@@ -18,6 +19,7 @@ from page4d_ros.perception.types import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from page4d_ros.config import Config
     from page4d_ros.geometry.camera import PinholeCamera
@@ -78,7 +80,7 @@ class Perception:
             seconds = {'decode': decoded - start}
             return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
         self.engine.push(frame, image)
-        window = self.engine.step()
+        window = self.engine.step(self.odometry.anchor)
         fuse = time.perf_counter()
         calibrated = _calibrated(frame, window)
         if calibrated is not None:
@@ -120,12 +122,21 @@ class Perception:
             odometry=odometry,
             image=window.images[-1],
             depth=torch.where(valid, depth, torch.nan),
+            points=_camera_points(window, odometry.scale),
             confidence=confidence,
             probability=probability,
             mask=mask,
             window_fill=len(window.frames),
             seconds=dict(window.seconds),
         )
+
+
+def _camera_points(window: WindowEstimate, scale: float) -> Tensor | None:
+    """The point head's points of the newest frame in its optical frame, in world units."""
+    if window.points is None:
+        return None
+    T = torch.from_numpy(inverse(window.T_gauge_camera[-1])).to(window.points)
+    return (window.points[-1] @ T[:3, :3].T + T[:3, 3]) * scale
 
 
 def _calibrated(frame: Frame, window: WindowEstimate) -> PinholeCamera | None:

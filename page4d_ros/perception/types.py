@@ -57,24 +57,26 @@ class WindowEstimate:
     Attributes:
         frames: the N frames, newest last.
         transform: source image to network image, the same for all.
-        images: (N, 3, h, w) in [0, 1], on the engine's device.
+        images: N times (3, h, w) in [0, 1], on the engine's device.
         T_gauge_camera: (N, 4, 4) optical frame to gauge.
         cameras: N intrinsics for the size (h, w): the network's, or calibrated where known.
-        depth: (N, h, w) along z, in units of the gauge.
-        confidence: (N, h, w) in [0, 1): 1 - 1/c of the published c >= 1.
+        depth: (M, h, w) of the M newest frames, along z, in units of the gauge.
+        confidence: (M, h, w) in [0, 1): 1 - 1/c of the published c >= 1.
         dynamic: (N, h / patch, w / patch) score in (0, 1), high where things move; None where
             the network has no mask head.
+        points: (M, h, w, 3) in the gauge; None without ``model.point_head``.
         seconds: time spent per stage.
     """
 
     frames: tuple[Frame, ...]
     transform: ImageTransform
-    images: Tensor
+    images: tuple[Tensor, ...]
     T_gauge_camera: NDArray[np.float64]
     cameras: tuple[PinholeCamera, ...]
     depth: Tensor
     confidence: Tensor
     dynamic: Tensor | None
+    points: Tensor | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -114,6 +116,8 @@ class Estimate:
         odometry: the pose.
         image: (3, h, w) in [0, 1], on the device.
         depth: (h, w) along z, NaN where invalid, on the device.
+        points: (h, w, 3) in the optical frame, on the device, where the network gave points; else
+            they follow from depth and camera.
         confidence: (h, w) in [0, 1), on the device.
         probability: (h, w) that a pixel moves, on the device.
         mask: (h, w) uint8, 0 static, 255 dynamic.
@@ -129,6 +133,7 @@ class Estimate:
     odometry: OdometryEstimate
     image: Tensor
     depth: Tensor
+    points: Tensor | None
     confidence: Tensor
     probability: Tensor
     mask: NDArray[np.uint8]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from page4d_ros.errors import Page4dError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
 SETTLE = 3.0
 STOP_TIMEOUT = 20.0
@@ -35,36 +37,65 @@ def graph_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[list[int]]:
+def running(
+    command: list[str], log: Path, environment: dict[str, str]
+) -> Iterator[subprocess.Popen]:
     """Run a process, and stop it with SIGINT at the end.
 
     Yields:
-        A list that holds the exit code after the block.
+        The process.
 
     Raises:
         DemoError: it ended on its own, or with another exit code than 0.
     """
-    codes: list[int] = []
     with log.open('w') as file:
         process = subprocess.Popen(
             command, env=environment, stdout=file, stderr=subprocess.STDOUT, text=True
         )
         try:
-            yield codes
+            yield process
             if process.poll() is not None:
                 raise DemoError(f'{command[-1]} ended too early, see {log}')
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                codes.append(process.wait(STOP_TIMEOUT))
+                process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
-                codes.append(process.wait())
-        if codes[0] != 0:
-            raise DemoError(f'{command[0]} ended with exit code {codes[0]}, see {log}')
+                process.wait()
+        if process.returncode != 0:
+            raise DemoError(f'{command[0]} ended with exit code {process.returncode}, see {log}')
 
 
-def run_graph(bag: Path, output: Path, *, image_topic: str, parameters: dict[str, object]) -> None:
+class Usage(NamedTuple):
+    """What a process took.
+
+    Attributes:
+        cpu_seconds: of all its threads.
+        peak_rss_mib: most memory that was resident at once.
+    """
+
+    cpu_seconds: float
+    peak_rss_mib: float
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        """Ask the kernel about a process that still runs (Linux, proc(5))."""
+        process = Path('/proc') / str(pid)
+        after_name = process.joinpath('stat').read_text().rpartition(') ')[2].split()
+        ticks = int(after_name[11]) + int(after_name[12])
+        peak = re.search(r'VmHWM:\s*(\d+) kB', process.joinpath('status').read_text())
+        return cls(ticks / os.sysconf('SC_CLK_TCK'), int(peak[1]) / 1024 if peak else math.nan)
+
+
+def run_graph(
+    bag: Path,
+    output: Path,
+    *,
+    image_topic: str,
+    parameters: dict[str, object],
+    topics: Sequence[str] = (),
+) -> Usage:
     """Play `bag` through the real node on a real ROS 2 graph, and record what it publishes.
 
     Args:
@@ -72,6 +103,10 @@ def run_graph(bag: Path, output: Path, *, image_topic: str, parameters: dict[str
         output: folder; receives ``perception`` (rosbag2, MCAP) and ``log``.
         image_topic: what the node listens to.
         parameters: of the node.
+        topics: what is recorded, and so subscribed to; empty for every output.
+
+    Returns:
+        What the node took.
 
     Raises:
         DemoError: one of the processes failed; the message names its log.
@@ -92,20 +127,28 @@ def run_graph(bag: Path, output: Path, *, image_topic: str, parameters: dict[str
     ):
         node += ['-r', f'{ours}:={theirs}']
     record = [*page4d, 'record', str(output / 'perception'), '--force', '--sim-time']
+    record += [word for topic in topics for word in ('--topic', topic)]
     play = [*page4d, 'play', str(bag), '--wait']
     with (
         running(record, logs / 'recorder.log', environment),
-        running(node, logs / 'node.log', environment),
+        running(node, logs / 'node.log', environment) as process,
         (logs / 'player.log').open('w') as file,
     ):
-        done = subprocess.run(
-            play,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            timeout=PLAY_TIMEOUT,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                play,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=PLAY_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(
+                f'the player did not end within {PLAY_TIMEOUT:.0f} s; does the node listen to '
+                f'{image_topic}? See {logs}'
+            ) from error
         if done.returncode:
             raise DemoError(f'the player ended with {done.returncode}, see {logs}/player.log')
         time.sleep(SETTLE)
+        return Usage.of(process.pid)

@@ -14,7 +14,7 @@ from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.ros.compat import message_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 DEPTH = 100
@@ -34,7 +34,13 @@ def recorded_topics(node_name: str) -> Iterator[tuple[str, str]]:
 
 
 def record(
-    path: Path, *, node_name: str, force: bool, sim_time: bool, say: Callable[[str], None]
+    path: Path,
+    *,
+    node_name: str,
+    force: bool,
+    sim_time: bool,
+    topics: Sequence[str] = (),
+    say: Callable[[str], None],
 ) -> None:
     """Write every output of the node until interrupted; log times are the clock's.
 
@@ -43,6 +49,7 @@ def record(
         node_name: fully qualified name of the node, such as ``/page4d``.
         force: replace an existing folder.
         sim_time: take the log times from /clock.
+        topics: only these; empty for all outputs.
         say: receives one line at the end.
 
     Raises:
@@ -73,7 +80,8 @@ def record(
                 node.create_subscription(message_class(kind), topic, write, profile, raw=True)
 
             for topic, kind in recorded_topics(node_name):
-                subscribe(topic, kind)
+                if not topics or topic in topics:
+                    subscribe(topic, kind)
             rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

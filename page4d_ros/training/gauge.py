@@ -42,6 +42,13 @@ def invert(a: Tensor) -> Tensor:
     return torch.cat([rotation, -rotation @ a[..., 3:]], dim=-1)
 
 
+def into_first_camera(extrinsics: Tensor, world_points: Tensor) -> tuple[Tensor, Tensor]:
+    """Extrinsics (B, S, 3, 4) and points (B, S, H, W, 3) in the frame of the first camera."""
+    first = extrinsics[:, :1]
+    points = world_points @ first[:, :, None, :, :3].transpose(-1, -2)
+    return compose(extrinsics, invert(first)), points + first[:, :, None, None, :, 3]
+
+
 def normalise_scene(
     extrinsics: Tensor, world_points: Tensor, depth: Tensor, valid: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -56,10 +63,7 @@ def normalise_scene(
     Returns:
         Extrinsics, points and depth in that gauge, and the unit (B,) they were divided by.
     """
-    first = extrinsics[:, :1]
-    local = compose(extrinsics, invert(first))
-    points = world_points @ first[:, :, None, :, :3].transpose(-1, -2)
-    points = points + first[:, :, None, None, :, 3]
+    local, points = into_first_camera(extrinsics, world_points)
     inside = valid.to(points.dtype)
     distance = points.norm(dim=-1)
     unit = (distance * inside).sum((1, 2, 3)) / (inside.sum((1, 2, 3)) + 1e-3)
@@ -70,11 +74,19 @@ def normalise_scene(
 
 
 def target(batch: Batch, gauge: str) -> Target:
-    """Answers of a batch in a gauge: ``first_camera`` (published) or ``scene`` (metres)."""
+    """Answers of a batch in a gauge.
+
+    Args:
+        batch: views with exact answers.
+        gauge: ``first_camera``, in units of the mean distance (published);
+            ``first_camera_metres``; or ``scene``, the frame and the metres of the room.
+    """
     valid = torch.isfinite(batch.depth) & (batch.depth > 1e-8)
     depth = torch.where(valid, batch.depth, 0)
     points = unproject(depth, batch.extrinsics, batch.intrinsics)
     extrinsics = batch.extrinsics
     if gauge == 'first_camera':
         extrinsics, points, depth, _ = normalise_scene(extrinsics, points, depth, valid)
+    elif gauge == 'first_camera_metres':
+        extrinsics, points = into_first_camera(extrinsics, points)
     return Target(depth, valid, extrinsics, batch.intrinsics, points)

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from page4d_ros.errors import TrainingError
-from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.page4d import Page4D, Page4DOutput
 from page4d_ros.model.pose_encoding import encode_pose, quaternion_to_matrix
@@ -20,38 +19,18 @@ from page4d_ros.training.losses import (
     iteration_weights,
     point_loss,
 )
+from page4d_ros.training.matches import first_view_matches
+from page4d_ros.training.probes import (
+    AttentionProbe,
+    CameraProbe,
+    CoordinateHead,
+    CorrespondenceProbe,
+    attention_loss,
+    camera_probe_loss,
+    coordinate_loss,
+    correspondence_loss,
+)
 from page4d_ros.training.recipe import LossConfig
-
-
-class CoordinateHead(nn.Module):
-    """Where each patch is in the scene, read off the tokens: only training needs it."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.early = nn.Linear(config.embed_dim, 3)
-        self.late = nn.Linear(2 * config.embed_dim, 3)
-
-    def forward(self, encoded: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoder tokens (B, S, h * w, C) and last tokens (B, S, h * w, 2 C) to (..., 3)."""
-        return self.early(encoded), self.late(tokens)
-
-
-class CameraProbe(nn.Module):
-    """Where each camera is and looks, read off its token after each block: only for training.
-
-    A token that knows its own frame lets the camera head tell the frames of a window apart.
-    """
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(config.embed_dim, 9) for _ in config.dpt_taps)
-
-    def forward(self, taps: list[Tensor]) -> list[Tensor]:
-        """Tokens after blocks, each (B, S, P, 2 C), to centre and two axes, (B, S, 9)."""
-        return [
-            layer(tap[:, :, 0, : layer.in_features].float())
-            for layer, tap in zip(self.layers, taps, strict=True)
-        ]
 
 
 class Objective(nn.Module):
@@ -60,13 +39,26 @@ class Objective(nn.Module):
     Args:
         network: what is trained.
         config: weights of the losses.
+
+    Raises:
+        TrainingError: attention is to be taught in a block that the network does not have.
     """
 
     def __init__(self, network: Page4D, config: LossConfig) -> None:
         super().__init__()
         self.network, self.config = network, config
-        self.coordinates = CoordinateHead(network.config) if config.coordinates else None
-        self.probe = CameraProbe(network.config) if config.camera_tokens else None
+        sizes = network.config
+        self.coordinates = CoordinateHead(sizes) if config.coordinates else None
+        self.cameras = CameraProbe(sizes) if config.camera_tokens else None
+        self.matches = CorrespondenceProbe(sizes) if config.correspondence else None
+        self.attention = None
+        if config.attention:
+            if max(config.attention_blocks) >= sizes.depth:
+                raise TrainingError(
+                    f'loss.attention_blocks {config.attention_blocks}: the network has '
+                    f'{sizes.depth} blocks, numbered from 0'
+                )
+            self.attention = AttentionProbe(network, config.attention_blocks)
 
     def forward(self, batch: Batch, mask_alpha: float = 0.0, step: int = 0) -> dict[str, Tensor]:
         """Losses of a batch by name; ``total`` is their weighted sum.
@@ -85,7 +77,8 @@ class Objective(nn.Module):
         grid = network.grid(batch.images)
         encoded = network.aggregator.patch_embed(batch.images.flatten(0, 1))
         encoded = encoded.unflatten(0, batch.images.shape[:2])
-        features = network.aggregator(encoded, grid, mask_alpha)
+        local = network.aggregator.enter(encoded, grid, first=True)
+        features = network.aggregator(local, grid, mask_alpha)
         tokens = features.camera_tokens
         if tokens.requires_grad and config.either_sign:
             tokens.register_hook(limit_windows)
@@ -101,16 +94,33 @@ class Objective(nn.Module):
         with torch.autocast(batch.images.device.type, enabled=False):
             answer = target(batch, config.gauge)
             losses = self._losses(output, batch, answer, dense)
-            if self.coordinates is not None:
-                late = features.taps[-1][:, :, network.config.num_special_tokens :]
-                guesses = self.coordinates(encoded.float(), late.float())
-                losses['coordinates'] = coordinate_loss(guesses, answer, grid, config.length_unit)
-            if self.probe is not None:
-                guesses = self.probe(features.taps)
-                losses['camera_tokens'] = probe_loss(guesses, answer, config.length_unit)
+            losses |= self._probe(encoded, features.taps, batch, answer)
         if not losses:
             raise TrainingError('loss: nothing to learn; give a part of this network a weight')
         losses['total'] = sum(getattr(config, name) * value for name, value in losses.items())
+        return losses
+
+    def _probe(
+        self, encoded: Tensor, taps: list[Tensor], batch: Batch, answer: Target
+    ) -> dict[str, Tensor]:
+        """Losses of the auxiliary layers."""
+        grid, unit, losses = self.network.grid(batch.images), self.config.length_unit, {}
+        if self.coordinates is not None:
+            late = taps[-1][:, :, self.network.config.num_special_tokens :]
+            guesses = self.coordinates(encoded.float(), late.float())
+            losses['coordinates'] = coordinate_loss(guesses, answer, grid, unit)
+        if self.cameras is not None:
+            losses['camera_tokens'] = camera_probe_loss(self.cameras(taps), answer, unit)
+        frames = batch.images.shape[1]
+        logits = [] if self.attention is None else self.attention.logits(frames)
+        if frames == 1 or not (logits or self.matches):
+            return losses
+        matches = first_view_matches(answer, batch.motion)
+        if logits:
+            losses['attention'] = attention_loss(logits, matches, grid, batch.size)
+        if self.matches is not None:
+            guesses = self.matches(taps)
+            losses['correspondence'] = correspondence_loss(guesses, matches, batch.size[1])
         return losses
 
     def _losses(
@@ -127,7 +137,8 @@ class Objective(nn.Module):
             camera = camera_loss(poses, gt, answer.valid, either_sign=config.either_sign)
             losses['camera'] = camera['camera']
         if config.relative:
-            losses['relative'] = relative_loss(poses, extrinsics)
+            poses = output.pose_enc_iters.float()
+            losses['relative'] = relative_loss(poses, answer.extrinsics)
         if config.depth:
             parts = depth_loss(
                 output.depth.float() / unit,
@@ -193,25 +204,3 @@ def motion_loss(mask_score: Tensor, motion: Tensor) -> Tensor:
     # torch ends the process over a probability that is NaN; the gradient shall tell of it instead
     probability = finite(dynamic_probability(mask_score)[known]).clamp(1e-6, 1 - 1e-6)
     return functional.binary_cross_entropy(probability, motion[known])
-
-
-def probe_loss(guesses: list[Tensor], answer: Target, unit: float) -> Tensor:
-    """L1 of each camera's centre and of its right and forward axes in the gauge."""
-    rotation = answer.extrinsics[..., :3]  # its rows are the camera's axes
-    centre = -(rotation.transpose(-1, -2) @ answer.extrinsics[..., 3:]).squeeze(-1) / unit
-    wanted = torch.cat([centre, rotation[..., 0, :], rotation[..., 2, :]], dim=-1)
-    return sum((guess - wanted).abs().mean() for guess in guesses) / len(guesses)
-
-
-def coordinate_loss(
-    guesses: tuple[Tensor, ...], answer: Target, grid: tuple[int, int], unit: float
-) -> Tensor:
-    """L1 of each patch's mean point; patches with unknown pixels are left out."""
-    points = answer.world_points.flatten(0, 1).permute(0, 3, 1, 2) / unit
-    valid = answer.valid.flatten(0, 1)[:, None].float()
-    points = functional.adaptive_avg_pool2d(points, grid).flatten(2).transpose(1, 2)
-    known = functional.adaptive_avg_pool2d(valid, grid).flatten(2).squeeze(1) > 0.999
-    if not known.any():
-        return sum(guess.sum() for guess in guesses) * 0
-    errors = [(guess.flatten(0, 1)[known] - points[known]).abs().mean() for guess in guesses]
-    return sum(errors) / len(errors)

@@ -83,18 +83,22 @@ class LossConfig:
     """What is learnt, and how much each part weighs; 0 leaves a part out.
 
     Attributes:
-        gauge: frame of the poses, ``first_camera`` with the mean distance as the unit (published)
-            or ``scene``, the frame and the metres of the room, where rooms are known.
+        gauge: frame of the poses: ``first_camera`` with the mean distance as the unit (published),
+            ``first_camera_metres``, or ``scene``, the frame and the metres of the room, where
+            rooms are known.
         length_unit: lengths count in this unit.
         either_sign: a quaternion and its negative are the same answer.
         camera: pose encodings.
-        relative: poses between the views of a window.
+        relative: poses between the views of a window, in units of the gauge.
         depth: depth, its confidence and its gradients.
         points: points, their confidence and their normals, of a network with a point head.
         motion: cross-entropy of the mask head against exact masks; none in the published training.
         camera_tokens: place and axes of each camera, read off its token after every block by
-            auxiliary layers that are not kept; for the gauge ``scene``.
+            auxiliary layers that are not kept.
         coordinates: place of each patch, by an auxiliary layer that is not kept.
+        correspondence: where each patch is in the first view, likewise.
+        attention: cross-entropy of a global head against that place.
+        attention_blocks: whose first head learns so; a network from scratch finds its poses then.
         dense_stride: a step learns depth and points of every n-th view only, in turn.
     """
 
@@ -108,6 +112,9 @@ class LossConfig:
     motion: float = 0.0
     camera_tokens: float = 0.0
     coordinates: float = 0.0
+    correspondence: float = 0.0
+    attention: float = 0.0
+    attention_blocks: tuple[int, ...] = (1, 2)
     dense_stride: int = 1
 
 
@@ -197,7 +204,7 @@ class Recipe:
 CHOICES = {
     'network': ('tiny', 'published'),
     'precision': ('fp32', 'bf16'),
-    'gauge': ('first_camera', 'scene'),
+    'gauge': ('first_camera', 'first_camera_metres', 'scene'),
     'fall': ('cosine', 'linear'),
 }
 # Numbers are not negative; some have narrower bounds.
@@ -354,7 +361,16 @@ def _are_sizes(value: Any) -> bool:
     return all(_is_number(p) and 0 <= p < math.inf for p in odds) and sum(odds) > 0
 
 
+def _is_index(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_blocks(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(map(_is_index, value))
+
+
 SPECIAL = {
+    'attention_blocks': (_are_blocks, 'a list of numbers of blocks, such as [1, 2]'),
     'betas': (_are_betas, 'two numbers below 1'),
     'parameters': (_are_patterns, 'a list of names, in which * stands for anything'),
     'window_sizes': (_are_sizes, 'odds by length, such as {2: 0.5, 4: 0.5}'),

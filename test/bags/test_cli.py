@@ -153,10 +153,10 @@ def test_ctrl_c_keeps_a_readable_recording(tmp_path, bag, monkeypatch):
         perception = oracle(config)
         step = perception.engine.step
 
-        def interrupted():
+        def interrupted(anchor=None):
             if perception.engine.steps == 2:
                 os.kill(os.getpid(), signal.SIGINT)
-            return step()
+            return step(anchor)
 
         perception.engine.step = interrupted
         return perception
@@ -174,7 +174,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path, bag, monkeypatch):
     def build(config):
         perception = oracle(config)
 
-        def interrupted():
+        def interrupted(anchor=None):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)  # two at once would be one
             os.kill(os.getpid(), signal.SIGINT)

@@ -48,7 +48,7 @@ class TruthEngine:
         fit = ImageTransform.crop(image.shape[1], image.shape[0], self.resolution)
         self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
 
-    def step(self):
+    def step(self, anchor=None):
         frames, fits, images = zip(*self.slots, strict=True)
         fit, truth = fits[0], [self.truth[frame.stamp_ns] for frame in frames]
         poses = self.gauge.apply_to_pose(np.stack([t.T_world_camera for t in truth]))
@@ -58,7 +58,7 @@ class TruthEngine:
         return WindowEstimate(
             frames=frames,
             transform=fit,
-            images=torch.stack(images),
+            images=images,
             T_gauge_camera=poses,
             cameras=(fit.camera_to_network(frames[-1].camera),) * len(frames),
             depth=torch.from_numpy(depth).float(),

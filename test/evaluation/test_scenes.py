@@ -74,8 +74,8 @@ class Oracle(OracleEngine):
         super().__init__(resolution=WIDTH)
         self.truth, self.spoil = truth, spoil
 
-    def step(self):
-        window = super().step()
+    def step(self, anchor=None):
+        window = super().step(anchor)
         grid = network_grid(self, SIZE)
         moving = Truth.of(self.truth, grid).motion
         seen = [list(self.truth.stamps).index(frame.stamp_ns) for frame in window.frames]

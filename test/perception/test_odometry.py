@@ -111,8 +111,8 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
     class Forgiving(OracleEngine):
         """Drops a frame from the window once it has made a window useless."""
 
-        def step(self):
-            window = super().step()
+        def step(self, anchor=None):
+            window = super().step(anchor)
             if round(window.frames[-1].stamp_ns / NS * 10) in broken:
                 self.slots.pop()
             return window

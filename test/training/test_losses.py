@@ -9,13 +9,8 @@ from page4d_ros.model.pose_encoding import encode_pose, unproject
 from page4d_ros.training import losses
 from page4d_ros.training.gauge import compose, invert, normalise_scene, target
 from page4d_ros.training.losses import camera_loss, dense_loss, depth_loss, point_loss
-from page4d_ros.training.objective import (
-    coordinate_loss,
-    limit_windows,
-    motion_loss,
-    probe_loss,
-    relative_loss,
-)
+from page4d_ros.training.objective import limit_windows, motion_loss, relative_loss
+from page4d_ros.training.probes import camera_probe_loss, coordinate_loss
 
 TOLERANCE = 1e-5
 
@@ -218,8 +213,9 @@ def test_a_probe_that_knows_the_camera_is_right():
     T_world_camera = invert(answer.extrinsics)
     right, _, forward, centre = T_world_camera.unbind(-1)
     known = torch.cat([centre / 2, right, forward], dim=-1)
-    assert float(probe_loss([known, known], answer, 2.0)) < 1e-6
-    assert float(probe_loss([known, known + 0.1], answer, 2.0)) == pytest.approx(0.05, rel=1e-4)
+    assert float(camera_probe_loss([known, known], answer, 2.0)) < 1e-6
+    wrong = camera_probe_loss([known, known + 0.1], answer, 2.0)
+    assert float(wrong) == pytest.approx(0.05, rel=1e-4)
 
 
 def test_no_window_drowns_the_others():

@@ -1,0 +1,1 @@
+"""Times and memory: the product against the published way of running the network."""

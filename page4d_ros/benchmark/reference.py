@@ -1,0 +1,89 @@
+"""The published way to run a window: what the engine is compared with, in numbers and in time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from page4d_ros.model.blocks import Block
+from page4d_ros.model.page4d import Page4D, Page4DOutput
+from page4d_ros.model.rope import Rope
+
+EXTRA = 8  # channels that carry the bias: one, and zeros for the alignment of the kernels
+
+
+class Reference:
+    """The whole window, every block for every token, all intermediates kept, all heads.
+
+    It stays as simple as it is: nothing is kept from one window to the next, and nothing is left
+    out. The mask's bias travels in wider queries and keys (PAGE-4D's released form).
+
+    Args:
+        network: whose weights are used; nothing of it is changed.
+    """
+
+    def __init__(self, network: Page4D) -> None:
+        self.network = network
+        self.point_head = network.point_head
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor, mask_alpha: float = 0.0) -> Page4DOutput:
+        """Estimate a window of images (S, 3, H, W) in [0, 1]."""
+        network, grid = self.network, self.network.grid(images)
+        intermediates, score = self._tokens(images, grid, mask_alpha)
+        poses = network.camera_head(intermediates[-1][:, :, 0])
+        taps = [intermediates[i] for i in network.config.dpt_taps]
+        depth, depth_conf = network.depth_head(taps, grid)
+        points = points_conf = None
+        if self.point_head is not None:
+            points, points_conf = self.point_head(taps, grid)
+        return Page4DOutput(
+            poses[-1], poses, depth.squeeze(-1), depth_conf, points, points_conf, score
+        )
+
+    def _tokens(
+        self, images: Tensor, grid: tuple[int, int], mask_alpha: float
+    ) -> tuple[list[Tensor], Tensor | None]:
+        aggregator, config = self.network.aggregator, self.network.config
+        frames, specials = len(images), config.num_special_tokens
+        patches = aggregator.patch_embed(images)  # [S, h*w, C]
+        special = torch.cat([aggregator.camera_token, aggregator.register_token], dim=2)[0]
+        special = torch.cat([special[:1], special[1:].expand(frames - 1, -1, -1)])
+        x = torch.cat([special.to(patches.dtype), patches], dim=1)
+        rope = aggregator.rope(x, grid)
+        intermediates, score, bias = [], None, None
+        for i in range(config.depth):
+            local = aggregator.frame_blocks[i](x, rope)
+            if i == config.mask_layer and aggregator.spatial_mask_head is not None:
+                score = aggregator.spatial_mask_head(local[None, :, specials:], grid)
+                bias = mask_alpha * functional.pad(score[0].flatten(1), (specials, 0))
+            block, x = aggregator.global_blocks[i], local.flatten(0, 1)[None]
+            if mask_alpha and i in config.masked_layers:
+                x = self._masked(block, x, rope, bias)
+            else:
+                x = block(x, rope)
+            x = x[0].unflatten(0, (frames, -1))
+            intermediates.append(torch.cat([local, x], dim=-1)[None])
+        return intermediates, score
+
+    def _masked(self, block: Block, x: Tensor, rope: Rope, bias: Tensor) -> Tensor:
+        """A global block whose special tokens see the bias (S, P) on the keys."""
+        frames, tokens = bias.shape
+        q, k, v = block.attn.project(block.norm1(x), rope)
+        width = q.shape[-1] + EXTRA
+        asks = bias.new_zeros(frames, tokens)
+        asks[:, : self.network.config.num_special_tokens] = self.network.config.mask_scale
+        q = q * (width / q.shape[-1]) ** 0.5
+        q = torch.cat([q, _channel(asks * width**0.5, q)], dim=-1)
+        k = torch.cat([k, _channel(bias, k)], dim=-1)
+        v = functional.pad(v, (0, EXTRA))
+        y = functional.scaled_dot_product_attention(q, k, v)[..., :-EXTRA]
+        x = x + block.ls1(block.attn.proj(y.transpose(1, 2).flatten(2)))
+        return x + block.ls2(block.mlp(block.norm2(x)))
+
+
+def _channel(values: Tensor, like: Tensor) -> Tensor:
+    """Values (S, P) as the first of EXTRA channels of every head, (1, heads, S * P, EXTRA)."""
+    column = functional.pad(values.flatten()[:, None], (0, EXTRA - 1)).to(like.dtype)
+    return column.expand(1, like.shape[1], -1, -1)

@@ -1,0 +1,217 @@
+"""The reference and the engine in turn, over the same frames, with the same weights."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, threads
+from page4d_ros.benchmark.reference import Reference
+from page4d_ros.config import ModelConfig
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.model.checkpoint import untrained_network
+from page4d_ros.model.pose_encoding import decode_pose
+from page4d_ros.perception.engine import WindowEngine, choose_device
+from page4d_ros.perception.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from page4d_ros.benchmark.cases import Case
+    from page4d_ros.model.page4d import Page4D, Page4DOutput
+    from page4d_ros.perception.types import WindowEstimate
+
+MIB = 1 << 20
+
+
+@dataclass
+class Result:
+    """What came out of a case; times in milliseconds, memory in MiB beside the weights.
+
+    Attributes:
+        name: of the case.
+        new: frames that arrive between two steps.
+        reference: of every round.
+        engine: of every round, from the arrival of the new frames to the end of the step.
+        pose: of every round, from the arrival of the newest frame to its pose.
+        differences: largest relative ones between both answers.
+        facts: everything that is one number per case.
+        stages: milliseconds of one step by stage, of the reference and of the engine.
+    """
+
+    name: str
+    new: int
+    reference: list[float] = field(default_factory=list)
+    engine: list[float] = field(default_factory=list)
+    pose: list[float] = field(default_factory=list)
+    differences: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """For JSON."""
+        out: dict[str, Any] = {'name': self.name, 'new_frames': self.new}
+        if self.engine:
+            ratios = np.divide(self.reference, self.engine)
+            out |= {
+                'reference_ms': float(np.median(self.reference)),
+                'engine_ms': float(np.median(self.engine)),
+                'speedup': float(np.median(ratios)),
+                'speedup_range': [float(ratios.min()), float(ratios.max())],
+                'arrival_to_pose_ms': float(np.median(self.pose)),
+                'engine_p99_over_p50': float(
+                    np.quantile(self.engine, 0.99) / np.median(self.engine)
+                ),
+                'new_frames_per_second': 1e3 * self.new / float(np.median(self.engine)),
+            }
+        out |= {'max_rel_diff': max(self.differences.values()), 'rel_diff': self.differences}
+        return out | self.facts | {'stages_ms': self.stages}
+
+
+class Contest:
+    """One case, made ready: both windows are full.
+
+    Args:
+        case: what is compared.
+        device: name of the device.
+    """
+
+    def __init__(self, case: Case, device: str) -> None:
+        self.case, self.device = case, choose_device(device)
+        sizes = replace(case.network, mask_enabled=case.mask)
+        network = untrained_network(sizes).to(self.device).requires_grad_(False)
+        self.alpha = float(case.mask)
+        self.half = None if case.precision == 'fp32' else torch.bfloat16
+        # in 16 bits the engine converts its weights, and the reference keeps its own
+        self.reference = Reference(network if self.half is None else copy.deepcopy(network))
+        weights = _weight_bytes(network)
+        config = ModelConfig(
+            device=device,
+            resolution=case.size[1],
+            precision=case.precision,
+            compile=case.compile,
+        )
+        self.engine = WindowEngine(network, config, case.frames)
+        self.stream = _noise(case.size)
+        self.result = Result(case.name, case.new)
+        self.result.facts = {
+            'reference_weights_mb': weights / MIB,
+            'engine_weights_mb': _weight_bytes(network) / MIB,
+        }
+        self._posed = 0.0
+        network.camera_head.register_forward_hook(self._on_pose)
+        for _ in range(case.frames - 1):
+            self.engine.push(*next(self.stream))
+        self._anchor = None
+        self.step()
+
+    def _on_pose(self, *_: object) -> None:
+        self._posed = now(self.device)
+
+    def step(self) -> tuple[WindowEstimate, float]:
+        """Let new frames arrive and run the engine; its answer, and when the last one arrived."""
+        for _ in range(self.case.new):
+            arrived = now(self.device)
+            self.engine.push(*next(self.stream))
+        window = self.engine.step(self._anchor)
+        if self.case.anchor:
+            self._anchor = window.frames[-1].key
+        return window, arrived
+
+    def published(self, images: Tensor) -> Page4DOutput:
+        """The published answer for a window (S, 3, h, w), in the precision of the case."""
+        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+            return self.reference(images, self.alpha)
+
+    def round(self) -> None:
+        """Take the times of one step of both."""
+        start = now(self.device)
+        window, arrived = self.step()
+        engine, pose = now(self.device) - start, self._posed - arrived
+        images = torch.stack(window.images)
+        start = now(self.device)
+        output = self.published(images)
+        reference = now(self.device) - start
+        result = self.result
+        result.engine.append(1e3 * engine)
+        result.pose.append(1e3 * pose)
+        result.reference.append(1e3 * reference)
+        self._compare(window, output)
+
+    def inspect(self) -> None:
+        """Count operations and memory; time the stages."""
+        images, facts = torch.stack(self.step()[0].images), self.result.facts
+        cache = self.engine.cache_bytes()
+        peaks = {
+            'reference_peak_mb': peak_bytes(lambda: self.published(images), self.device) / MIB,
+            'engine_peak_mb': (peak_bytes(self.step, self.device) + cache) / MIB,
+        }
+        facts |= peaks
+        facts['peak_memory_ratio'] = peaks['engine_peak_mb'] / peaks['reference_peak_mb']
+        if not self.case.timed:
+            window, _ = self.step()
+            self._compare(window, self.published(torch.stack(window.images)))
+            return
+        for name, run in (('reference', lambda: self.published(images)), ('engine', self.step)):
+            facts[f'{name}_tflop'] = 1e-12 * flops(run)
+            stages = Stages(_stages(self.engine.network, self.reference.point_head), self.device)
+            run()
+            self.result.stages[name] = stages.close()
+        facts['flop_ratio'] = facts['reference_tflop'] / facts['engine_tflop']
+        facts |= machine(self.device, self.half or torch.float32)
+        facts['engine_floor_ms'] = 1e3 * facts['engine_tflop'] / facts['tflops']
+
+    def _compare(self, window: WindowEstimate, output: Page4DOutput) -> None:
+        newest = slice(-len(window.depth), None)
+        T, _ = decode_pose(output.pose_enc[0].double(), window.images[0].shape[-2:])
+        pairs = {
+            'pose': (torch.from_numpy(inverse(window.T_gauge_camera)[:, :3]), T.cpu()),
+            'depth': (window.depth, output.depth[0, newest]),
+            'confidence': (window.confidence, 1 - 1 / output.depth_conf[0, newest]),
+            'mask': (window.dynamic, 0.5 - output.mask_score[0]),
+        }
+        worst = self.result.differences
+        for name, (ours, theirs) in pairs.items():
+            difference = float((ours - theirs).abs().max() / theirs.abs().max())
+            worst[name] = max(worst.get(name, 0.0), difference)
+
+
+def run_case(case: Case, device: str, say: Callable[[str], None]) -> Result:
+    """Measure one case."""
+    with threads(case.threads):
+        say('making the network')
+        contest = Contest(case, device)
+        say('counting operations and memory')
+        contest.inspect()
+        for number in range(case.rounds if case.timed else 0):
+            say(f'round {number + 1} of {case.rounds}')
+            contest.round()
+    return contest.result
+
+
+def _weight_bytes(network: Page4D) -> int:
+    return sum(p.numel() * p.element_size() for p in network.parameters())
+
+
+def _noise(size: tuple[int, int]) -> Iterator[tuple[Frame, NDArray[np.uint8]]]:
+    """A camera that sees another noise in every frame."""
+    for index in count():
+        image = np.random.default_rng(index).integers(0, 256, (*size, 3), np.uint8)
+        yield Frame(index, 'camera', lambda: None), image
+
+
+def _stages(network: Page4D, point_head: nn.Module | None) -> list[tuple[str, nn.Module]]:
+    aggregator = network.aggregator
+    modules = [('encoder', aggregator.patch_embed), ('camera head', network.camera_head)]
+    modules += [('frame blocks', block) for block in aggregator.frame_blocks]
+    modules += [('global blocks', block) for block in aggregator.global_blocks]
+    modules += [('mask head', aggregator.spatial_mask_head), ('depth head', network.depth_head)]
+    return modules + ([('point head', point_head)] if point_head is not None else [])

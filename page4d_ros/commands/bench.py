@@ -1,0 +1,186 @@
+"""Times and memory, side by side in one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from typer import Option
+
+from page4d_ros import __version__
+from page4d_ros.commands.graph import need_ros
+from page4d_ros.commands.settings import parse_assignment
+from page4d_ros.commands.show import DEMO_SETTINGS, IMAGE_TOPIC, SAMPLE
+from page4d_ros.config import Config
+from page4d_ros.errors import Page4dError
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+Preset = Literal['tiny', 'cpu', 'gpu']
+Rows = list[dict[str, Any]]
+NODE = DEMO_SETTINGS | {'model.resolution': 518, 'window.stride': 1, 'points.rate': 0.0}
+LINES = {
+    'published, ms': '{reference_ms:.4g}',
+    'engine, ms': '{engine_ms:.4g}',
+    'times faster': '{speedup:.2f}',
+    '  least': '{speedup_range[0]:.2f}',
+    '  most': '{speedup_range[1]:.2f}',
+    'by FLOP': '{flop_ratio:.2f}',
+    'floor, ms': '{engine_floor_ms:.4g}',
+    'arrival to pose, ms': '{arrival_to_pose_ms:.4g}',
+    'new frames/s': '{new_frames_per_second:.3g}',
+    'difference': '{max_rel_diff:.0e}',
+    'memory, published': '{reference_peak_mb:.4g}',
+    'memory, engine': '{engine_peak_mb:.4g}',
+    '  ratio': '{peak_memory_ratio:.2f}',
+    'weights, published': '{reference_weights_mb:.4g}',
+    'weights, engine': '{engine_weights_mb:.4g}',
+}
+NODE_LINES = {
+    'frames': '{frames}',
+    'received': '{received}',
+    'dropped': '{dropped}',
+    'not the network, ms': '{own_ms[0]:.3g}',
+    '  95 %': '{own_ms[1]:.3g}',
+    'age at publishing, s': '{frame_age_s[0]:.3g}',
+    '  95 %, s': '{frame_age_s[1]:.3g}',
+    'CPU, s': '{cpu_seconds:.4g}',
+    'peak RSS, MiB': '{peak_rss_mib:.4g}',
+}
+NOTES = (
+    "Times are medians. An engine's step begins when its new frames arrive. Floor: the FLOP of a "
+    'step at the rate of a large matrix product, measured here. Memory in MiB, beside the '
+    "weights, with what the engine keeps of the window's frames. Stages: published above, engine "
+    'below.'
+)
+NODE_NOTES = (
+    'Stages: median above, 95th percentile below. What is not the network: all but encode and '
+    'forward.'
+)
+
+
+def bench(
+    *,
+    preset: Annotated[
+        Preset,
+        Option(help='tiny: page4d-small, a minute; cpu: wide networks, 15 minutes; gpu.'),
+    ] = 'tiny',
+    only: Annotated[str, Option(help='Only cases whose name contains this.')] = '',
+    device: Annotated[str, Option(help='cpu, cuda or cuda:N.', show_default='by preset')] = '',
+    node: Annotated[
+        bool, Option('--node', help='Instead: the node end to end, on the sample drive or --bag.')
+    ] = False,
+    bag: Annotated[Path, Option(help='Recording for --node.', show_default='the sample')] = SAMPLE,
+    image_topic: Annotated[str, Option(help='Its images, for --node.')] = IMAGE_TOPIC,
+    settings: Annotated[
+        list[str] | None,
+        Option('--set', metavar='NAME=VALUE', help='Parameter, for --node; repeat it.'),
+    ] = None,
+    output: Annotated[
+        Path | None, Option('--json', help='File for all figures, as a list `cases`.')
+    ] = None,
+) -> None:
+    """Compare the engine with the published way of running a window, on random weights.
+
+    On a CPU the times are those of this process alone, which other jobs disturb less.
+    """
+    # torch's profiler, which measures memory, would tell of itself on stderr
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')
+    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
+    if node:
+        rows = _bench_node(bag, image_topic, dict(map(parse_assignment, settings or [])))
+    else:
+        rows = _bench_engine(preset, only, device or ('cuda' if preset == 'gpu' else 'cpu'))
+    if output is not None:
+        facts = {'page4d': __version__, 'machine': platform.machine(), 'cases': rows}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(facts, indent=2) + '\n', encoding='utf-8')
+        print(output)
+
+
+def _bench_engine(preset: Preset, only: str, device: str) -> Rows:
+    from page4d_ros.benchmark.cases import PRESETS
+    from page4d_ros.benchmark.run import run_case
+
+    cases = [case for case in PRESETS[preset] if only in case.name]
+    if not cases:
+        names = ', '.join(case.name for case in PRESETS[preset])
+        raise Page4dError(f'--only {only}: no such case; there are {names}')
+    with Console(stderr=True).status('') as status:
+        results = [run_case(case, device, partial(_say, status, case.name)) for case in cases]
+    rows = [result.row() for result in results]
+    table = _table('Published way against the engine', rows, LINES)
+    stages = dict.fromkeys(name for row in rows for s in row['stages_ms'].values() for name in s)
+    for name in stages:
+        table.add_row(f'{name}, ms', *(_stage(row['stages_ms'], name) for row in rows))
+    _show(table, NOTES)
+    return rows
+
+
+def _bench_node(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows:
+    need_ros()
+    from page4d_ros.benchmark.node import run_node
+
+    Config().with_values(settings)  # refuses what the node would ignore
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Console(stderr=True).status('') as status,
+    ):
+        rows = run_node(
+            bag,
+            Path(folder),
+            image_topic=image_topic,
+            parameters=NODE | settings,
+            say=partial(_say, status, 'node'),
+        )
+    table = _table('The node, by who listens', rows, NODE_LINES)
+    for stage in rows[0]['stages_ms']:
+        times = [row['stages_ms'][stage] for row in rows]
+        table.add_row(f'{stage}, ms', *(f'{middle:.3g}\n{high:.3g}' for middle, high in times))
+    _show(table, NODE_NOTES)
+    return rows
+
+
+def _say(status: Status, case: str, text: str) -> None:
+    status.update(f'{case}: {text}')
+
+
+def _table(title: str, rows: Rows, lines: dict[str, str]) -> Table:
+    """One column per case, one line per figure that some case has."""
+    table = Table(box=box.SIMPLE, title=title)
+    table.add_column('')
+    for row in rows:
+        table.add_column(row['name'].replace('_', '\n'), justify='right')
+    for label, form in lines.items():
+        cells = [_cell(form, row) for row in rows]
+        if any(cells):
+            table.add_row(label, *cells)
+    return table
+
+
+def _cell(form: str, row: dict[str, Any]) -> str:
+    try:
+        return form.format(**row)
+    except KeyError:  # a case whose times were not taken
+        return ''
+
+
+def _stage(stages: dict[str, dict[str, float]], name: str) -> str:
+    if not stages:
+        return ''
+    return '\n'.join(f'{stages[which].get(name, 0.0):.3g}' for which in ('reference', 'engine'))
+
+
+def _show(table: Table, notes: str) -> None:
+    console = Console()
+    console.print(table)
+    console.print(notes, style='dim')

@@ -1,0 +1,233 @@
+"""The engine says what the published way of running the network says, and runs less."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from page4d_ros.benchmark.reference import Reference
+from page4d_ros.config import ModelConfig
+from page4d_ros.errors import ConfigError
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.model.checkpoint import untrained_network
+from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.pose_encoding import decode_pose
+from page4d_ros.model.runtime import compiled
+from page4d_ros.perception.engine import WindowEngine
+from page4d_ros.perception.types import Frame
+
+SIZE = 4
+LIMIT = 1e-12
+SMALL = {
+    'embed_dim': 32,
+    'stem_channels': 4,
+    'mask_hidden': 8,
+    'dpt_features': 8,
+    'dpt_channels': (8, 8, 8, 8),
+    'dpt_head_channels': 4,
+    'point_head': True,
+}
+STEPS = [1, 1, 2, 1, 1, 1, 2, 3, 1]  # how many frames arrive before each step
+SETTINGS = ModelConfig(checkpoint='', device='cpu', resolution=56, point_head=True)
+
+
+def network_of(*, mask, **fields):
+    """A network in float64 whose every part matters: random tokens, norms and gains."""
+    config = replace(NetworkConfig.tiny(), mask_enabled=mask, **(SMALL | fields))
+    network = untrained_network(config).double().eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.05 * noise)
+    return network
+
+
+def frame(index, size=(64, 48)):
+    rng = np.random.default_rng(index)
+    image = rng.integers(0, 255, (size[1] // 8, size[0] // 8, 3), np.uint8)
+    return Frame(index, 'camera', lambda: None), np.kron(image, np.ones((8, 8, 1), np.uint8))
+
+
+def relative(a, b):
+    a, b = (torch.as_tensor(x).double() for x in (a, b))
+    return float((a - b).abs().max() / b.abs().max().clamp_min(1e-30))
+
+
+def differences(window, reference, alpha):
+    """Largest relative differences of one step to the reference on the same images."""
+    wanted = reference(torch.stack(window.images), alpha)
+    T, _ = decode_pose(wanted.pose_enc[0], window.images[0].shape[-2:])
+    newest = slice(-len(window.depth), None)
+    return {
+        'pose': relative(inverse(window.T_gauge_camera)[:, :3], T),
+        'depth': relative(window.depth, wanted.depth[0, newest]),
+        'confidence': relative(window.confidence, 1 - 1 / wanted.depth_conf[0, newest]),
+        'points': relative(window.points, wanted.world_points[0, newest]),
+        'mask': relative(window.dynamic, 0.5 - wanted.mask_score[0]),
+    }
+
+
+def run(engine, reference, alpha, steps=STEPS):
+    """Growth, then a sliding window, with anchors at times; the worst differences."""
+    worst, index, anchor = {}, 0, None
+    for number, count in enumerate(steps):
+        for _ in range(count):
+            engine.push(*frame(index))
+            index += 1
+        window = engine.step(anchor if number % 3 else None)
+        wanted = count + bool(number % 3 and anchor in {f.key for f in window.frames})
+        assert len(window.depth) == wanted
+        assert [f.stamp_ns for f in window.frames] == list(range(max(0, index - SIZE), index))
+        anchor = window.frames[-1].key
+        for name, value in differences(window, reference, alpha).items():
+            worst[name] = max(value, worst.get(name, 0.0))
+    return worst
+
+
+def pair(*, mask, **fields):
+    network = network_of(mask=mask, **fields)
+    reference = Reference(network)
+    return WindowEngine(network, SETTINGS, SIZE), reference
+
+
+LAYERS = [
+    {},
+    {'mask_layer': 0, 'masked_layers': (0, 1, 2, 3)},
+    {'masked_layers': (1,), 'mask_layer': 1, 'depth': 5, 'dpt_taps': (0, 1, 2, 3)},
+]
+
+
+@pytest.mark.parametrize('fields', LAYERS)
+@pytest.mark.parametrize('mask', [False, True])
+def test_same_numbers_as_the_published_way(mask, fields):
+    worst = run(*pair(mask=mask, **fields), float(mask))
+    assert set(worst) == {'pose', 'depth', 'confidence', 'points', 'mask'}
+    assert max(worst.values()) <= LIMIT, worst
+
+
+def test_a_cleared_window_and_another_resolution_start_anew():
+    engine, reference = pair(mask=True)
+    run(engine, reference, 1.0, [1, 1, 1, 1, 1])
+    engine.clear()
+    assert max(run(engine, reference, 1.0, [1, 2, 3]).values()) <= LIMIT
+    engine.push(*frame(50, size=(48, 64)))
+    window = engine.step()
+    assert len(window.frames) == 1
+    assert max(differences(window, reference, 1.0).values()) <= LIMIT
+
+
+def stale_first(engine):
+    first = engine._first_local
+    kept = []
+
+    def stale(grid):
+        kept.append(first(grid))
+        return kept[0]
+
+    engine._first_local = stale
+
+
+def wrong_newest(engine):
+    estimate = engine.network.estimate
+
+    def one_off(local, grid, alpha, newest):
+        return estimate(torch.roll(local, 1, dims=1), grid, alpha, newest)
+
+    engine.network.estimate = one_off
+
+
+def no_bias(engine):
+    engine._mask_alpha = 0.0
+
+
+@pytest.mark.parametrize(('spoil', 'name'), [
+    (stale_first, 'pose'),
+    (wrong_newest, 'depth'),
+    (no_bias, 'pose'),
+])  # fmt: skip
+def test_the_comparison_notices(spoil, name):
+    """Three mistakes that an engine could make are far above the limit."""
+    engine, reference = pair(mask=True)
+    spoil(engine)
+    assert run(engine, reference, 1.0)[name] > 1e6 * LIMIT
+
+
+def test_each_frame_is_encoded_once_and_old_frames_get_no_depth():
+    engine, _ = pair(mask=False)
+    network, seen = engine.network, {'encoder': 0, 'depth': 0, 'entered': 0}
+
+    def count(name):
+        return lambda _, args: seen.__setitem__(name, seen[name] + len(args[0]))
+
+    network.aggregator.patch_embed.register_forward_pre_hook(count('encoder'))
+    network.aggregator.frame_blocks[0].register_forward_pre_hook(count('entered'))
+    network.depth_head.register_forward_pre_hook(
+        lambda _, args: seen.__setitem__('depth', seen['depth'] + args[0][0].shape[1])
+    )
+    for index in range(10):
+        engine.push(*frame(index))
+        engine.step()
+    assert seen['encoder'] == seen['depth'] == 10
+    assert seen['entered'] == 9 + 7  # as one of the later frames, and as the first
+
+
+class NoReading(TorchDispatchMode):
+    """Fails where a value of a tensor becomes a Python number: a GPU would wait there."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert 'local_scalar' not in str(func)
+        assert 'is_nonzero' not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('mask', [False, True])
+def test_no_value_is_read_inside_a_step(mask):
+    engine, _ = pair(mask=mask)
+    for index in range(6):
+        engine.push(*frame(index))
+        with NoReading():
+            engine.step()
+    with pytest.raises(AssertionError), NoReading():
+        torch.ones(1).item()
+
+
+def test_half_matrices_give_the_numbers_of_autocast():
+    network = untrained_network(replace(NetworkConfig.tiny(), mask_enabled=True, point_head=True))
+    plain = Reference(untrained_network(network.config))
+    half = replace(SETTINGS, precision='bf16', point_head=True)
+    engine = WindowEngine(network, half, SIZE)
+    assert network.aggregator.frame_blocks[0].attn.qkv.weight.dtype is torch.bfloat16
+    assert network.aggregator.frame_blocks[0].norm1.weight.dtype is torch.float32
+    for index in range(SIZE + 2):
+        engine.push(*frame(index))
+        window = engine.step()
+    images = torch.stack(window.images)
+    with torch.autocast('cpu', torch.bfloat16):
+        auto = plain(images, 1.0)
+    exact = plain(images, 1.0)
+    ours = relative(window.depth, exact.depth[0, -1:])
+    published = relative(auto.depth[0, -1:], exact.depth[0, -1:])
+    assert 0 < ours < 2 * published
+
+
+def test_a_full_window_is_one_graph():
+    network = network_of(mask=True)
+    reference = Reference(network)
+    engine = WindowEngine(network, replace(SETTINGS, compile=True), SIZE)
+    engine._compiled = torch.compile(network.estimate, backend='eager', fullgraph=True)
+    assert max(run(engine, reference, 1.0, [1] * 6).values()) <= LIMIT
+
+
+def test_compiled_functions_give_results_of_their_own():
+    double = compiled(lambda x: {'y': 2 * x + 1}, torch.device('cpu'))
+    one, other = double(torch.zeros(3)), double(torch.ones(3))
+    assert one['y'].tolist() == [1, 1, 1]
+    assert other['y'].tolist() == [3, 3, 3]
+
+
+def test_a_point_head_that_is_not_there():
+    with pytest.raises(ConfigError, match=r'model\.point_head: weights .* have no such head'):
+        WindowEngine(untrained_network(), replace(SETTINGS, point_head=True), SIZE)

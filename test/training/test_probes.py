@@ -1,0 +1,109 @@
+"""Where patches are in the first view, and the losses that ask for it."""
+
+import pytest
+import torch
+from training_cases import MICRO
+
+from page4d_ros.errors import TrainingError
+from page4d_ros.model.checkpoint import untrained_network
+from page4d_ros.training.batch import Batch
+from page4d_ros.training.gauge import target
+from page4d_ros.training.matches import first_view_matches
+from page4d_ros.training.objective import Objective
+from page4d_ros.training.probes import attention_loss, correspondence_loss
+from page4d_ros.training.recipe import LossConfig
+
+SIZE = 56, 84
+GRID = 4, 6
+FOCAL, DEPTH = 70.0, 2.0
+
+
+def shifted(pixels, *, depth=DEPTH):
+    """Two views of a wall: the second camera is further right, so that places move left in it."""
+    extrinsics = torch.eye(4)[:3].repeat(1, 2, 1, 1)
+    extrinsics[0, 1, 0, 3] = -pixels * depth / FOCAL
+    K = torch.tensor([[FOCAL, 0, 41.5], [0, FOCAL, 27.5], [0, 0, 1]]).repeat(1, 2, 1, 1)
+    images = torch.rand(1, 2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    return Batch(images, torch.full((1, 2, *SIZE), depth), extrinsics, K, torch.zeros(1, 2, *GRID))
+
+
+@pytest.mark.parametrize('gauge', ['scene', 'first_camera_metres', 'first_camera'])
+def test_a_wall_moves_as_the_camera_does(gauge):
+    batch = shifted(14.0)
+    matches = first_view_matches(target(batch, gauge), batch.motion)
+    moved = matches.pixels[0, 0] - matches.middles
+    torch.testing.assert_close(moved, torch.tensor([14.0, 0.0]).expand(24, 2), atol=1e-3, rtol=0)
+    assert matches.middles[0].tolist() == [7, 7]
+    assert matches.middles[-1].tolist() == [77, 49]
+    columns = matches.seen.view(*GRID)
+    assert columns[:, :5].all()
+    assert not columns[:, 5].any()  # the last column has left the first view
+
+
+def test_what_moves_hides_or_is_unknown_is_no_match():
+    batch = shifted(0.0)
+    batch.motion[0, 1, 0] = 0.5
+    batch.motion[0, 1, 1] = torch.nan
+    batch.depth[0, 0, 28:42] = 1.0  # something stands before the third row in the first view
+    batch.depth[0, 1, 42:] = 0.0
+    seen = first_view_matches(target(batch, 'scene'), batch.motion).seen.view(*GRID)
+    assert [bool(row.all()) for row in seen] == [False, True, False, False]
+    assert not seen[[0, 2, 3]].any()
+
+
+def test_knowing_the_displacement_is_right():
+    batch = shifted(14.0)
+    matches = first_view_matches(target(batch, 'scene'), batch.motion)
+    right = torch.tensor([14.0 / 84, 0.0]).expand(1, 1, 24, 2)
+    assert float(correspondence_loss([right], matches, 84)) < 1e-4
+    assert float(correspondence_loss([right, right + 0.1], matches, 84)) == pytest.approx(
+        0.05, 1e-3
+    )
+
+
+def test_attention_to_the_true_place_is_right():
+    batch = shifted(7.0)  # between two patches
+    matches = first_view_matches(target(batch, 'scene'), batch.motion)
+    specials = 5
+    logits = torch.full((1, 1, 24, 2 * (24 + specials)), -9.0)
+    for patch in range(24):
+        there = specials + patch
+        logits[..., patch, there] = 0.0
+        logits[..., patch, min(there + 1, specials + 23)] = 0.0
+    best = float(attention_loss([logits], matches, GRID, SIZE))
+    assert float(torch.tensor(2.0).log()) < best < 1.1  # middles are half a pixel off the patches
+    elsewhere = torch.roll(logits, 24 + specials, dims=-1)  # the same place in the wrong view
+    assert float(attention_loss([elsewhere], matches, GRID, SIZE)) > 5 * best
+
+
+def test_probes_teach_the_blocks_they_listen_to():
+    config = LossConfig(
+        gauge='first_camera_metres',
+        camera=0,
+        depth=0,
+        points=0,
+        attention=1.0,
+        attention_blocks=(1,),
+    )
+    network = untrained_network(MICRO)
+    objective = Objective(network, config)
+    with torch.no_grad():
+        network(shifted(3.0).images)  # an evaluation in between is not listened to
+    losses = objective(shifted(3.0))
+    assert set(losses) == {'attention', 'total'}
+    losses['total'].backward()
+    blocks = network.aggregator.global_blocks
+    assert blocks[1].attn.qkv.weight.grad.abs().max() > 0
+    assert blocks[2].attn.qkv.weight.grad is None
+    one = Batch(*(column[:, :1] for column in shifted(3.0)))
+    with pytest.raises(TrainingError, match='nothing to learn'):
+        objective(one)
+    assert set(objective(shifted(3.0))) == {'attention', 'total'}
+
+
+def test_attention_in_a_block_that_is_not_there():
+    config = LossConfig(attention=1.0, attention_blocks=(1, 4))
+    with pytest.raises(
+        TrainingError, match=r'attention_blocks \(1, 4\): the network has 4 blocks'
+    ):
+        Objective(untrained_network(MICRO), config)
