@@ -17,6 +17,10 @@ class FrameError(Page4dError):
     """One image or camera_info is malformed; the frame is dropped, the stream goes on."""
 
 
+class DeviceMemoryError(Page4dError):
+    """The device has no room for a window; other settings would fit."""
+
+
 class BagError(Page4dError):
     """A recording cannot be read or written."""
 

@@ -166,7 +166,8 @@ class Contest:
             run()
             self.result.stages[name] = stages.close()
         facts['flop_ratio'] = facts['reference_tflop'] / facts['engine_tflop']
-        facts |= machine(self.device, self.half or torch.float32)
+        on_gpu = self.device.type == 'cuda'  # many CPUs multiply 16 bits one by one
+        facts |= machine(self.device, (on_gpu and self.half) or torch.float32)
         facts['engine_floor_ms'] = 1e3 * facts['engine_tflop'] / facts['tflops']
 
     def _compare(self, window: WindowEstimate, output: Page4DOutput) -> None:

@@ -50,4 +50,6 @@ def build_perception(config: Config) -> Perception:
         ConfigError: the device cannot.
     """
     engine = WindowEngine(build_network(config.model), config.model, config.window.size)
+    if config.model.compile or engine.device.type == 'cuda':
+        engine.warm_up()
     return Perception(config, engine)

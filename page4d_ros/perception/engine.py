@@ -5,28 +5,32 @@ from __future__ import annotations
 import gc
 import time
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
-from page4d_ros.errors import ConfigError
+from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.model.runtime import compiled
-from page4d_ros.perception.types import WindowEstimate
+from page4d_ros.perception.memory import MIB, what_fits, window_bytes
+from page4d_ros.perception.types import Frame, WindowEstimate
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from torch import Tensor
 
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.page4d import Page4D
-    from page4d_ros.perception.types import Frame, FrameKey
+    from page4d_ros.perception.types import FrameKey
 
 UNTRAINED = 'untrained'
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -147,6 +151,9 @@ class WindowEngine:
         Args:
             frame: what the image belongs to.
             image: (H, W, 3) RGB.
+
+        Raises:
+            DeviceMemoryError: the GPU has no room.
         """
         start = time.perf_counter()
         height, width = image.shape[:2]
@@ -155,7 +162,7 @@ class WindowEngine:
             self.clear()
         pixels = image_to_network(image, fit, self.device)
         aggregator, grid = self.network.aggregator, self.network.grid(pixels)
-        with self._arithmetic():
+        with self._arithmetic(), self._room_for(fit, 1):
             patches = aggregator.patch_embed(pixels[None])[None]
             local = aggregator.enter(patches, grid, first=False) if self._slots else None
         self._slots.append(_Slot(frame, fit, pixels, patches, local))
@@ -172,6 +179,9 @@ class WindowEngine:
         Returns:
             Poses and motion of all frames; depth of those since the last step and, where there is
             an anchor, of all from it on.
+
+        Raises:
+            DeviceMemoryError: the GPU has no room; what is in the window is kept.
         """
         start = time.perf_counter()
         slots = tuple(self._slots)
@@ -184,7 +194,7 @@ class WindowEngine:
         run = self.network.estimate
         if self._compiled is not None and count == self._size:  # few shapes, each compiled once
             run = self._compiled
-        with self._arithmetic():
+        with self._arithmetic(), self._room_for(fit, newest):
             local = torch.cat([self._first_local(grid), *(s.local for s in slots[1:])], dim=1)
             output = run(local, grid, self._mask_alpha, newest)
         T_camera_gauge, K = decode_pose(output.pose_enc[0].double(), (fit.height, fit.width))
@@ -211,6 +221,34 @@ class WindowEngine:
         if self._first is None or self._first[0] is not slot:
             self._first = slot, self.network.aggregator.enter(slot.patches, grid, first=True)
         return self._first[1]
+
+    def warm_up(self) -> None:
+        """Run full windows of nothing, so that whatever happens only once happens now."""
+        image = np.zeros((3 * self.resolution // 4, self.resolution, 3), np.uint8)
+        anchor = None
+        for index in range(self._size + 1):
+            frame = Frame(index, '', decode=lambda: image)
+            self.push(frame, image)
+            self.step(anchor)
+            anchor = frame.key
+        self.clear()
+
+    @contextmanager
+    def _room_for(self, fit: ImageTransform, newest: int) -> Iterator[None]:
+        """Say what would fit where the GPU has no room."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            config, count = self.network.config, max(len(self._slots), 1)
+            needed = window_bytes(config, count, (fit.height, fit.width), newest)
+            available = torch.cuda.mem_get_info(self.device)[0] + self.cache_bytes()
+            settings = ' or '.join(what_fits(config, count, fit, newest, available))
+            raise DeviceMemoryError(
+                f'{self.device} is out of memory: a window of {count} frames of {fit.width}x'
+                f'{fit.height} pixels needs about {needed / MIB:.0f} MiB beside the weights, and '
+                f'{available / MIB:.0f} are free; set {settings or "model.device cpu"}'
+            ) from error
 
     def _arithmetic(self) -> torch.autocast:
         enabled = self.autocast is not None

@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from page4d_ros.benchmark.meter import peak_bytes
 from page4d_ros.benchmark.reference import Reference
 from page4d_ros.config import ModelConfig
-from page4d_ros.errors import ConfigError
+from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.runtime import compiled
 from page4d_ros.perception.engine import WindowEngine
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.memory import window_bytes
+from page4d_ros.perception.types import Frame, FrameKey
 
 SIZE = 4
 LIMIT = 1e-12
@@ -226,6 +228,50 @@ def test_compiled_functions_give_results_of_their_own():
     one, other = double(torch.zeros(3)), double(torch.ones(3))
     assert one['y'].tolist() == [1, 1, 1]
     assert other['y'].tolist() == [3, 3, 3]
+
+
+def test_out_of_memory_names_settings_that_fit(monkeypatch):
+    engine, _ = pair(mask=False)
+    run(engine, Reference(engine.network), 0.0, [1, 1, 1])
+
+    def full(*_):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    engine.network.estimate = full
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: None)
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda _: (150_000, 10**9))
+    wanted = (
+        r'out of memory: a window of 3 frames of 56x42 .* set window.size \d or model.resolution'
+    )
+    with pytest.raises(DeviceMemoryError, match=wanted):
+        engine.step()
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda _: (-(10**9), 10**9))
+    engine.clear()
+    engine.push(*frame(0))
+    with pytest.raises(DeviceMemoryError, match=r'set model\.device cpu'):
+        engine.step()
+
+
+@pytest.mark.parametrize(('frames', 'size'), [(2, (84, 112)), (8, (84, 112)), (8, (154, 210))])
+def test_the_memory_a_window_is_said_to_need(frames, size):
+    network = untrained_network()
+    engine = WindowEngine(network, replace(SETTINGS, resolution=size[1], point_head=False), frames)
+    anchor = None
+    for index in range(frames + 1):
+        image = np.zeros((*size, 3), np.uint8)
+        engine.push(Frame(index, '', lambda: None), image)
+        last, anchor = anchor, FrameKey(index, 0)
+        if index < frames:
+            engine.step(last)
+    measured = engine.cache_bytes() + peak_bytes(lambda: engine.step(last), engine.device)
+    said = window_bytes(network.config, frames, size, 2)
+    assert 0.5 * measured < said < 2 * measured
+
+
+def test_warming_up_leaves_no_trace():
+    engine, reference = pair(mask=True)
+    engine.warm_up()
+    assert max(run(engine, reference, 1.0, [1, 1]).values()) <= LIMIT
 
 
 def test_a_point_head_that_is_not_there():

@@ -1,0 +1,124 @@
+"""Meters that measure, cases that compare, and the command that shows them."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from training_cases import MICRO
+from typer.testing import CliRunner
+
+from page4d_ros.benchmark import cases
+from page4d_ros.benchmark.cases import PRESETS, Case
+from page4d_ros.benchmark.meter import Stages, flops, machine, peak_bytes, threads
+from page4d_ros.benchmark.node import _summary
+from page4d_ros.benchmark.run import run_case
+from page4d_ros.cli import app
+from page4d_ros.messages.status import STAGES
+
+CPU = torch.device('cpu')
+MICRO_POINTS = replace(MICRO, point_head=True)
+
+
+def test_peak_is_what_is_held_at_once():
+    def run():
+        one = torch.empty(3 << 20, dtype=torch.uint8)
+        other = torch.empty(2 << 20, dtype=torch.uint8)
+        del one
+        return torch.empty(1 << 20, dtype=torch.uint8), other
+
+    assert peak_bytes(run, CPU) == 5 << 20
+
+
+def test_operations_and_stages_are_those_of_the_modules():
+    layer, other = nn.Linear(8, 16, bias=False), nn.Linear(16, 4, bias=False)
+    x = torch.rand(5, 8)
+    assert flops(lambda: other(layer(x))) == 2 * 5 * (8 * 16 + 16 * 4)
+    stages = Stages([('a', layer), ('b', other)], CPU)
+    for _ in range(50):
+        layer(x)
+    milliseconds = stages.close()
+    assert milliseconds['a'] > 0
+    assert 'b' not in milliseconds
+    layer(x)
+    assert stages.seconds['a'] * 1e3 == milliseconds['a']
+
+
+def test_threads_are_given_back():
+    before = torch.get_num_threads()
+    with threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    assert all(value > 0 for value in machine(CPU, torch.float32).values())
+
+
+@pytest.mark.parametrize('mask', [False, True])
+def test_both_ways_answer_alike_and_the_engine_does_less(mask):
+    case = Case('width16', MICRO_POINTS, 8, (42, 56), mask=mask, anchor=mask, rounds=2)
+    row = run_case(case, 'cpu', lambda _: None).row()
+    assert row['max_rel_diff'] < 1e-4
+    assert set(row['rel_diff']) == {'pose', 'depth', 'confidence', 'mask'}
+    assert row['flop_ratio'] > 1
+    assert row['peak_memory_ratio'] < 1
+    assert row['reference_ms'] > 0 < row['engine_ms']
+    assert row['speedup_range'][0] <= row['speedup'] <= row['speedup_range'][1]
+    assert row['stages_ms']['reference']['point head'] > 0
+    assert 'point head' not in row['stages_ms']['engine']
+    assert row['arrival_to_pose_ms'] < row['engine_ms']
+
+
+def test_half_precision_is_measured_against_its_own_kind():
+    case = Case('width16', MICRO_POINTS, 2, (42, 56), rounds=1, precision='bf16')
+    row = run_case(case, 'cpu', lambda _: None).row()
+    assert row['engine_weights_mb'] < row['reference_weights_mb']
+    assert row['max_rel_diff'] < 0.1
+
+
+def test_presets_name_the_width_first():
+    for preset in PRESETS.values():
+        for case in preset:
+            assert case.name.startswith(f'width{case.network.embed_dim}_S{case.frames}_')
+            assert len({c.name for c in preset}) == len(preset)
+
+
+def page4d(*arguments):
+    return CliRunner().invoke(app, ['bench', *map(str, arguments)])
+
+
+def test_the_command_prints_and_writes(tmp_path, monkeypatch):
+    case = Case('width16_S2_42x56', MICRO_POINTS, 2, (42, 56), rounds=1)
+    silent = replace(case, name='width16_S2_42x56_memory', timed=False)
+    monkeypatch.setitem(cases.PRESETS, 'tiny', [case, silent])
+    done = page4d('--json', tmp_path / 'new' / 'bench.json')
+    assert done.exit_code == 0, done.output
+    assert 'times faster' in done.stdout
+    rows = json.loads((tmp_path / 'new' / 'bench.json').read_text())['cases']
+    assert [row['name'] for row in rows] == [case.name, silent.name]
+    assert {'reference_ms', 'engine_ms', 'speedup', 'max_rel_diff'} <= rows[0].keys()
+    assert 'engine_ms' not in rows[1]
+
+
+def test_what_is_wrong_is_said():
+    assert 'no such case; there are width128_S4' in page4d('--only', 'width7').stderr
+    assert 'unknown parameter' in page4d('--node', '--set', 'window.sise=3').stderr
+    if not torch.cuda.is_available():
+        assert 'model.device' in page4d('--preset', 'gpu', '--only', 'k2').stderr
+
+
+def test_summary_of_the_node():
+    status = [
+        SimpleNamespace(
+            **{f'{stage}_ms': float(i + 1) for i, stage in enumerate(STAGES)},
+            frame_age=0.1 * number,
+            received=10,
+            dropped=3,
+        )
+        for number in (1, 2, 3)
+    ]
+    summary = _summary(status)
+    assert summary['frames'] == 3
+    assert summary['own_ms'] == [1.0 + 4.0 + 5.0] * 2  # all but encode and forward
+    assert summary['frame_age_s'][0] == pytest.approx(0.2)
+    assert (summary['received'], summary['dropped']) == (10, 3)
