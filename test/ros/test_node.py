@@ -385,7 +385,7 @@ def test_stale_frames_are_never_worked_on(graph):
 def test_a_failing_engine_is_reported_and_survived(graph):
     robot = Robot(graph)
     working = robot.engine.step
-    robot.engine.step = lambda: 1 / 0
+    robot.engine.step = lambda _anchor=None: 1 / 0
     robot.images.publish(robot.image(START))
     graph.until(lambda: robot.dropped('failed') == 1)
     assert 'ZeroDivisionError' in robot.node.session.health.error

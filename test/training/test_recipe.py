@@ -18,7 +18,7 @@ from page4d_ros.training.recipe import (
 )
 
 
-@pytest.mark.parametrize('name', ['tiny', 'finetune'])
+@pytest.mark.parametrize('name', ['tiny', 'tiny_poses', 'finetune'])
 def test_a_shipped_recipe_survives_its_own_tree(name):
     recipe = load_recipe(RECIPES / f'{name}.yaml')
     assert read_recipe(recipe_tree(recipe), name) == recipe
@@ -60,7 +60,7 @@ def test_overrides_reach_every_depth(tmp_path):
         ('[1, 2]', r'expected settings by name, not \[1, 2\]'),
         ('name:', 'name must be a str, not None'),
         ('network: huge', "network is 'huge'; take one of tiny, published"),
-        ('loss: {gauge: room}', 'take one of first_camera, scene'),
+        ('loss: {gauge: room}', 'take one of first_camera, first_camera_metres, scene'),
         ('loss: {depth: -1}', r'depth is -1.0, outside \[0, inf\]'),
         ('loss: {depth: .nan}', 'depth is nan'),
         ('data: {ordered: 2}', r'ordered is 2.0, outside \[0, 1\]'),

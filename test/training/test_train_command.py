@@ -121,7 +121,7 @@ def test_without_tensorboard_it_says_so_once(recipe, tmp_path, monkeypatch):
     ('words', 'message'),
     [
         (['missing.yaml'], 'missing.yaml: no such recipe'),
-        (['huge'], "no recipe 'huge'; there are finetune, tiny"),
+        (['huge'], "no recipe 'huge'; there are finetune, tiny, tiny_poses"),
         (['tiny', '--set', 'loss.rain=1'], 'no setting rain'),
         (['tiny', '--set', 'steps'], 'expected NAME=VALUE'),
         (['tiny', '--device', 'toaster'], '--device toaster: take auto'),
