@@ -94,6 +94,14 @@ class WindowConfig:
         high=1.0,
         dynamic=True,
     )
+    keyframe_overlap: float = setting(
+        0.95,
+        "Keep the window's first frame while it sees this share of the newest view, so that a "
+        'camera that stands still does not drift; 0 always lets the oldest frame go.',
+        low=0.0,
+        high=1.0,
+        dynamic=True,
+    )
     max_gap: float = setting(
         1.0,
         'A longer gap between incoming stamps clears the window, in seconds; 0 never does.',
@@ -273,6 +281,9 @@ class PathConfig:
     """nav_msgs/Path."""
 
     max_poses: int = setting(1024, 'Newest poses kept.', low=1, high=100_000)
+    folder: str = setting(
+        '', 'Where ~/save_trajectory writes; "" is $ROS_HOME, or ~/.ros.', dynamic=True
+    )
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,13 @@ class OracleEngine:
     def free(self):
         self.clear()
 
-    def push(self, frame, image):
+    def push(self, frame, image, *, keep_first=False):
         height, width = image.shape[:2]
         fit = ImageTransform.crop(width, height, self.resolution)
         if self.slots and self.slots[-1][1] != fit:
             self.clear()
+        if keep_first and len(self.slots) == self.slots.maxlen:
+            del self.slots[1]
         self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
 
     def step(self, anchor=None):

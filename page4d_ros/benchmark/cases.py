@@ -71,6 +71,7 @@ PRESETS: dict[str, list[Case]] = {
     'cpu': [
         *sliding(_HALF),
         replace(_HALF, name='width384_S8_154x210', frames=8, rounds=3),
+        replace(_HALF, name='width384_S8_154x210_k4', frames=8, new=4, rounds=3),
         Case('width1024_S4_154x210', NetworkConfig.published(), 4, (154, 210), rounds=3),
         replace(_HALF, name='width384_S8_392x518', frames=8, size=(392, 518), timed=False),
     ],

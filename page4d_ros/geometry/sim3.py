@@ -7,10 +7,9 @@ own. Cameras and depths seen by both windows tie them together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import transform
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ITERATIONS = 20
-CONVERGED = 1e-9  # radians between two iterations
+CONVERGED = 1e-9  # change of the matrix between two iterations
 FLOOR = 1e-9
 
 
@@ -48,52 +47,89 @@ class Alignment:
 
     Attributes:
         S_a_b: gauge b to gauge a.
-        rotation_residual: median angle between the shared cameras after alignment, in radians.
-        translation_residual: median distance between their centres, in units of gauge a.
+        turns: angle between each of the N shared cameras after alignment, rad.
+        shifts: distance between their centres, in units of gauge a.
     """
 
     S_a_b: Sim3
-    rotation_residual: float
-    translation_residual: float
+    turns: NDArray[np.float64]
+    shifts: NDArray[np.float64]
 
 
-def align(T_a_camera: NDArray, T_b_camera: NDArray, scale: float) -> Alignment:
+def align(
+    T_a_camera: NDArray, T_b_camera: NDArray, scale: float, weights: NDArray | None = None
+) -> Alignment:
     """Robust similarity from N >= 1 cameras known in two gauges, given the ratio of units.
 
     The rotation is the chordal L1 mean of the N relative rotations and the translation the
-    geometric median of the N relative translations (Weiszfeld's iteration for both), so that up
-    to half of the cameras may be wrong. The scale comes from depth rather than from baselines
-    because a camera that turns on the spot or stands still has none.
+    geometric median of the N relative translations (Weiszfeld's iteration for both), so that
+    cameras with less than half of the weight may be wrong. The scale is given because a camera
+    that turns on the spot or stands still has no baseline to tell it.
 
     Args:
         T_a_camera: poses in gauge a, (N, 4, 4).
         T_b_camera: poses of the same cameras in gauge b, (N, 4, 4).
         scale: units of a per unit of b.
+        weights: of the cameras, (N,), positive; None weighs all the same.
     """
+    trust = np.ones(len(T_a_camera)) if weights is None else np.asarray(weights, np.float64)
     R_each = T_a_camera[:, :3, :3] @ np.swapaxes(T_b_camera[:, :3, :3], 1, 2)
-    R, angles = _mean_rotation(R_each)
+    R, angles = _mean_rotation(R_each, trust)
     t_each = T_a_camera[:, :3, 3] - scale * T_b_camera[:, :3, 3] @ R.T
-    t, distances = _geometric_median(t_each)
-    return Alignment(Sim3(scale, R, t), float(np.median(angles)), float(np.median(distances)))
+    t, distances = _geometric_median(t_each, trust)
+    return Alignment(Sim3(scale, R, t), angles, distances)
 
 
-def _mean_rotation(R_each: NDArray) -> tuple[NDArray, NDArray]:
-    rotations = Rotation.from_matrix(R_each)
-    mean, weights = None, np.ones(len(R_each))
+class Baselines(NamedTuple):
+    """What the distances between cameras say of two units.
+
+    Attributes:
+        ratio: units of a per unit of b; NaN where no two cameras are apart.
+        length: typical distance between two cameras, in units of a.
+    """
+
+    ratio: float
+    length: float
+
+
+def compare_baselines(T_a_camera: NDArray, T_b_camera: NDArray) -> Baselines:
+    """Median ratio of the distances between N cameras known in two gauges; long ones count more.
+
+    Args:
+        T_a_camera: poses in gauge a, (N, 4, 4).
+        T_b_camera: poses of the same cameras in gauge b, (N, 4, 4).
+    """
+    i, j = np.triu_indices(len(T_a_camera), 1)
+    a, b = (np.linalg.norm(T[i, :3, 3] - T[j, :3, 3], axis=1) for T in (T_a_camera, T_b_camera))
+    apart = (a > 0) & (b > 0)
+    if not apart.any():
+        return Baselines(np.nan, 0.0)
+    a, b = a[apart], b[apart]
+    order = np.argsort(a / b)
+    below = np.cumsum(a[order])
+    middle = order[np.searchsorted(below, 0.5 * below[-1])]
+    return Baselines(float(a[middle] / b[middle]), float(np.median(a)))
+
+
+def _mean_rotation(R_each: NDArray, trust: NDArray) -> tuple[NDArray, NDArray]:
+    mean, weights = None, trust
     for _ in range(ITERATIONS):
-        last, mean = mean, rotations.mean(weights)
-        angles = (mean.inv() * rotations).magnitude()
-        if last is not None and (last.inv() * mean).magnitude() < CONVERGED:
+        last = mean
+        U, _, Vt = np.linalg.svd(np.einsum('n,nij->ij', weights, R_each))
+        U[:, 2] *= np.sign(np.linalg.det(U @ Vt))
+        mean = U @ Vt
+        chords = np.linalg.norm(R_each - mean, axis=(1, 2))
+        if last is not None and np.linalg.norm(mean - last) < CONVERGED:
             break
-        weights = 1.0 / np.maximum(angles, 1e-6)
-    return mean.as_matrix(), angles
+        weights = trust / np.maximum(chords, 1e-6)
+    return mean, 2 * np.arcsin(np.minimum(chords / np.sqrt(8), 1.0))
 
 
-def _geometric_median(points: NDArray) -> tuple[NDArray, NDArray]:
+def _geometric_median(points: NDArray, trust: NDArray) -> tuple[NDArray, NDArray]:
     centre = np.median(points, axis=0)
     floor = max(1e-6 * float(np.ptp(points)), FLOOR)
     for _ in range(ITERATIONS):
         distances = np.linalg.norm(points - centre, axis=1)
-        weights = 1.0 / np.maximum(distances, floor)
+        weights = trust / np.maximum(distances, floor)
         centre = (weights[:, None] * points).sum(0) / weights.sum()
     return centre, np.linalg.norm(points - centre, axis=1)

@@ -6,10 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
-from page4d_ros.perception.clouds import cloud
+from page4d_ros.perception.clouds import cloud, eight_bits
 from page4d_ros.perception.intake import Restart
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Outputs:
         self.make = make
         self.body = body
         self._cloud = cloud
-        self._path: deque[Any] = deque(maxlen=config.path.max_poses)
+        self._path: deque[tuple[int, NDArray, Any]] = deque(maxlen=config.path.max_poses)
         self._cloud_ns: dict[str, int] = {}
         self._tf_ns: int | None = None
 
@@ -103,14 +104,20 @@ class Outputs:
         variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
         at, velocity = encode.pose(make, T_odom_child), self.body.twist(odometry.twist)
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
-        self._path.append(encode.pose_stamped(make, head, T_odom_child))
+        stamped = encode.pose_stamped(make, head, T_odom_child)
+        self._path.append((stamp_ns, T_odom_child, stamped))
         if wanted('path'):
             yield 'path', self.path(stamp_ns)
 
     def path(self, stamp_ns: int) -> Any:
         """nav_msgs/Path of the trajectory so far."""
         head = encode.header(self.make, stamp_ns, self.config.frames.odom)
-        return encode.path(self.make, head, list(self._path))
+        return encode.path(self.make, head, [message for _, _, message in list(self._path)])
+
+    def trajectory(self) -> list[tuple[int, NDArray]]:
+        """(stamp, T_odom_camera) of the newest ``path.max_poses`` poses: the optical frame's."""
+        T_child_camera = self.body.T_child_camera
+        return [(stamp_ns, T @ T_child_camera) for stamp_ns, T, _ in list(self._path)]
 
     def _transform(self, stamp_ns: int, child: str, T_odom_child: NDArray) -> Any:
         parent = self.config.frames.odom
@@ -157,4 +164,4 @@ def depth_array(estimate: Estimate, encoding: str) -> NDArray:
 
 def rgb_array(estimate: Estimate) -> NDArray[np.uint8]:
     """The network's image (h, w, 3) in 8 bits."""
-    return (estimate.image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return eight_bits(estimate.image).to(torch.uint8).permute(1, 2, 0).cpu().numpy()

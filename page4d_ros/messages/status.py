@@ -44,6 +44,7 @@ def status(
         dropped=dropped,
         scale=float(estimate.odometry.scale),
         metric=bool(estimate.odometry.metric),
+        scale_state=estimate.odometry.scale_state,
         calibrated=bool(estimate.calibrated),
         **_weights(engine),
     )
@@ -74,6 +75,7 @@ def idle_status(
         dropped=dropped,
         scale=0.0,
         metric=False,
+        scale_state='',
         calibrated=False,
         **_weights(engine),
     )

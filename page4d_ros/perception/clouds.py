@@ -35,25 +35,30 @@ def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray
     """
     depth = estimate.depth[:: config.stride, :: config.stride]
     mask = torch.from_numpy(estimate.mask).to(depth.device)[:: config.stride, :: config.stride]
-    chosen = torch.isfinite(depth) & ((mask > 0) == dynamic)
-    row, column = torch.nonzero(chosen, as_tuple=True)
-    if len(row) > config.max_points:
-        keep = torch.linspace(0, len(row) - 1, config.max_points, device=depth.device).long()
-        row, column = row[keep], column[keep]
-    row, column = row * config.stride, column * config.stride
-    points = _lift(estimate, row, column)
+    chosen = (depth > 0) & ((mask > 0) if dynamic else (mask == 0))
+    index = torch.nonzero(chosen.flatten())[:, 0]
+    if len(index) > config.max_points:
+        index = index[torch.linspace(0, len(index) - 1, config.max_points).long().to(index.device)]
+    row = torch.div(index, depth.shape[1], rounding_mode='floor')
+    points = _lift(estimate, row * config.stride, (index - row * depth.shape[1]) * config.stride)
     return points.cpu().numpy().view(POINT)[:, 0]
 
 
 def _lift(estimate: Estimate, row: Tensor, column: Tensor) -> Tensor:
     """(n, 5) float32 rows x y z rgb confidence, on the device."""
     camera = estimate.camera
+    index = row * camera.width + column
     if estimate.points is None:
-        z = estimate.depth[row, column]
+        z = estimate.depth.flatten()[index]
         x = (column - camera.cx) / camera.fx * z
         y = (row - camera.cy) / camera.fy * z
     else:
-        x, y, z = estimate.points[row, column].T
-    red, green, blue = (estimate.image[:, row, column] * 255).round().to(torch.int32)
+        x, y, z = estimate.points.flatten(0, 1)[index].T
+    red, green, blue = eight_bits(estimate.image.flatten(1)[:, index])
     packed = ((red << 16) | (green << 8) | blue).view(torch.float32)
-    return torch.stack([x, y, z, packed, estimate.confidence[row, column]], dim=1).float()
+    return torch.stack([x, y, z, packed, estimate.confidence.flatten()[index]], dim=1).float()
+
+
+def eight_bits(image: Tensor) -> Tensor:
+    """Colours in [0, 1] as int32 from 0 to 255; float to uint8 at once is slow on a CPU."""
+    return (image * 255).round_().to(torch.int32)

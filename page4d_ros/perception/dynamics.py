@@ -47,7 +47,7 @@ def threshold(probability: NDArray, config: MaskConfig) -> NDArray[np.uint8]:
         levels = np.clip(np.nan_to_num(probability) * 255, 0, 255).astype(np.uint8)
         _, mask = cv2.threshold(levels, 0, DYNAMIC, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     else:
-        mask = np.where(probability > config.threshold, DYNAMIC, 0).astype(np.uint8)
+        mask = (probability > config.threshold).view(np.uint8) * np.uint8(DYNAMIC)
     if not mask.any():
         return mask
     if config.min_area > 1:

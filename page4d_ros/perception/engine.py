@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -53,8 +52,11 @@ class Engine(Protocol):
     trained: bool
     device: torch.device
 
-    def push(self, frame: Frame, image: NDArray[np.uint8]) -> None:
-        """Put a frame into the window; an image of another size clears the window first."""
+    def push(self, frame: Frame, image: NDArray[np.uint8], *, keep_first: bool = False) -> None:
+        """Put a frame into the window; an image of another size clears the window first.
+
+        The oldest frame leaves a full window, or the next to it if the first is to be kept.
+        """
 
     def step(self, anchor: FrameKey | None = None) -> WindowEstimate:
         """Estimate for the frames in the window, newest last.
@@ -120,7 +122,7 @@ class WindowEngine:
         self._mask_alpha = float(network.config.mask_enabled)
         self._compiled = compiled(network.estimate, self.device) if config.compile else None
         self._size = size
-        self._slots: deque[_Slot] = deque(maxlen=size)
+        self._slots: list[_Slot] = []
         self.clear()
 
     def clear(self) -> None:
@@ -145,12 +147,13 @@ class WindowEngine:
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
     @torch.inference_mode()
-    def push(self, frame: Frame, image: NDArray[np.uint8]) -> None:
+    def push(self, frame: Frame, image: NDArray[np.uint8], *, keep_first: bool = False) -> None:
         """Encode a frame and put it into the window; another size of image clears the window.
 
         Args:
             frame: what the image belongs to.
             image: (H, W, 3) RGB.
+            keep_first: where the window is full, the second frame leaves instead of the first.
 
         Raises:
             DeviceMemoryError: the GPU has no room.
@@ -165,6 +168,8 @@ class WindowEngine:
         with self._arithmetic(), self._room_for(fit, 1):
             patches = aggregator.patch_embed(pixels[None])[None]
             local = aggregator.enter(patches, grid, first=False) if self._slots else None
+        if len(self._slots) == self._size:
+            del self._slots[int(keep_first and self._size > 1)]
         self._slots.append(_Slot(frame, fit, pixels, patches, local))
         self._new = min(self._new + 1, self._size)
         self._encode_seconds += time.perf_counter() - start

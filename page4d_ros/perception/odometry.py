@@ -1,17 +1,16 @@
-"""One trajectory from windows that each live in a gauge of their own."""
+"""The trajectory of the newest camera, with its velocity and its uncertainty."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from page4d_ros.geometry.poses import inverse, transform, twist
-from page4d_ros.geometry.sim3 import Alignment, align
-from page4d_ros.perception.types import OdometryEstimate
+from page4d_ros.geometry.poses import inverse, rotation_angle, transform, twist
+from page4d_ros.perception.stitching import Chain
+from page4d_ros.perception.types import MOVING, OdometryEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,19 +18,20 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import OdometryConfig
     from page4d_ros.perception.scale import MetricScale
-    from page4d_ros.perception.types import FrameKey, WindowEstimate
+    from page4d_ros.perception.stitching import Placement
+    from page4d_ros.perception.types import WindowEstimate
 
 PIXEL_STRIDE = 4
+OVERLAP_COLUMNS = 32  # of points by which views are compared
+FEWEST_STATIC = 0.05  # share of a view; variances grow up to twentyfold
 LOST = OdometryEstimate(np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True)
 
 
 class Odometry:
-    """Chains windows over the frames they share.
+    """Follows the newest camera along a `Chain` of windows, in metres where `MetricScale` knows.
 
-    The scale between two windows is the median ratio of static pixels' depths in the frames whose
-    depth both know; rotation and translation are the robust mean over their shared cameras. The
-    chain keeps the unit of its first window; `MetricScale` turns it into metres step by step, so
-    that a scale that improves later never moves the past.
+    The chain's motion is integrated step by step, so that a scale that improves later never moves
+    the past.
     """
 
     def __init__(self, config: OdometryConfig, scale: MetricScale) -> None:
@@ -41,88 +41,88 @@ class Odometry:
 
     def reset(self) -> None:
         """Begin again at identity."""
-        self.forget_window()
+        self.chain = Chain()
         self._T_chain_camera: NDArray | None = None
         self._last: tuple[int, OdometryEstimate] | None = None
-        self._chain_scale = 1.0
+        self.overlap = 0.0
 
     def forget_window(self) -> None:
         """Begin a new window at the last pose."""
-        self._placed: dict[FrameKey, NDArray] = {}  # T_chain_camera
-        self._log_depths: dict[FrameKey, Tensor] = {}  # NaN where dynamic or doubtful
-
-    @property
-    def anchor(self) -> FrameKey | None:
-        """The frame whose depth in the next window tells the next window's scale."""
-        return next(reversed(self._placed), None)
+        self.chain.clear()
+        self.overlap = 0.0
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
         """Pose of the newest frame; `lost` where the network's answer is not finite."""
-        T_gauge_camera = window.T_gauge_camera
         log_depth = _static_log_depth(window)
-        if not np.isfinite(T_gauge_camera).all() or log_depth[-1].isnan().all():
+        if not np.isfinite(window.T_gauge_camera).all() or log_depth[-1].isnan().all():
             # what the last good window shares with the next one still ties them
-            scale = self._chain_scale * self.scale.factor
-            return replace(LOST, scale=scale, metric=self.scale.metric)
-        alignment, restarted = self._tie(window, T_gauge_camera, log_depth)
-        S = alignment.S_a_b
-        T_chain_camera = S.apply_to_pose(T_gauge_camera)
+            scale = self.chain.scale * self.scale.factor
+            return replace(
+                LOST, scale=scale, metric=self.scale.metric, scale_state=self.scale.state
+            )
         keys = [frame.key for frame in window.frames]
-        self._placed = dict(zip(keys, T_chain_camera, strict=True))
-        log_depth = log_depth + math.log(S.scale)
-        self._log_depths = dict(zip(keys[-len(log_depth) :], log_depth, strict=True))
-        self._chain_scale = S.scale
-        if restarted:
+        stamps_ns = [frame.stamp_ns for frame in window.frames]
+        placement = self.chain.place(keys, stamps_ns, window.T_gauge_camera, log_depth)
+        if placement.restarted:
             self.scale.forget()
-        self.scale.update(window, T_chain_camera, S.scale)
-        estimate = self._advance(
-            window.frames[-1].stamp_ns, T_chain_camera[-1], alignment, restarted=restarted
-        )
-        self._T_chain_camera = T_chain_camera[-1]
-        self._last = window.frames[-1].stamp_ns, estimate
+        if not placement.doubted:
+            self.scale.update(window, placement.T_chain_camera, placement.scale)
+        self.overlap = _overlap(window)
+        estimate = self._advance(stamps_ns[-1], placement, _static_share(window))
+        self._T_chain_camera = placement.T_chain_camera[-1]
+        self._last = stamps_ns[-1], estimate
         return estimate
 
-    def _tie(
-        self, window: WindowEstimate, T_gauge_camera: NDArray, log_depth: Tensor
-    ) -> tuple[Alignment, bool]:
-        """Gauge of this window to the chain, and whether nothing but the last pose ties them."""
-        keys = [frame.key for frame in window.frames]
-        shared = [i for i, key in enumerate(keys) if key in self._placed]
-        if not shared:
-            T_chain_first = np.eye(4) if self._T_chain_camera is None else self._T_chain_camera
-            anchor = T_chain_first[None], T_gauge_camera[:1]
-            return align(*anchor, self._chain_scale), True
-        newest = zip(keys[-len(log_depth) :], log_depth, strict=True)
-        differences = [self._log_depths[k] - d for k, d in newest if k in self._log_depths]
-        scale = _median_ratio(torch.stack(differences)) if differences else None
-        T_chain_shared = np.stack([self._placed[keys[i]] for i in shared])
-        return align(T_chain_shared, T_gauge_camera[shared], scale or self._chain_scale), False
-
-    def _advance(
-        self, stamp_ns: int, T_chain_camera: NDArray, alignment: Alignment, *, restarted: bool
-    ) -> OdometryEstimate:
+    def _advance(self, stamp_ns: int, placement: Placement, static: float) -> OdometryEstimate:
         """Integrate the chain's motion in metres and differentiate it."""
         factor = self.scale.factor
-        velocity = np.zeros(6)
-        if self._last is None:
-            T_world_camera = np.eye(4)
-        else:
+        velocity, T_world_camera = np.zeros(6), np.eye(4)
+        drift, turn = placement.shift * factor, placement.turn
+        if self._last is not None:
             last_ns, last = self._last
-            step = inverse(self._T_chain_camera) @ T_chain_camera
+            step = inverse(self._T_chain_camera) @ placement.T_chain_camera[-1]
             T_world_camera = last.T_world_camera @ transform(step[:3, :3], factor * step[:3, 3])
             seconds = (stamp_ns - last_ns) * 1e-9
-            if seconds > 0 and not restarted:
+            if seconds > 0 and not placement.restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
-        drift, turn = alignment.translation_residual * factor, alignment.rotation_residual
+            if placement.doubted:  # a guess may be off by as much as it moved
+                drift = max(drift, factor * float(np.linalg.norm(step[:3, 3])))
+                turn = max(turn, float(rotation_angle(step[:3, :3])))
+        few = 1.0 / max(static, FEWEST_STATIC)
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            position_variance=self.config.position_covariance + drift**2,
-            orientation_variance=self.config.orientation_covariance + turn**2,
-            scale=self._chain_scale * factor,
+            position_variance=few * (self.config.position_covariance + drift**2),
+            orientation_variance=few * (self.config.orientation_covariance + turn**2),
+            scale=placement.scale * factor,
             metric=self.scale.metric,
-            restarted=restarted,
+            scale_state=self.scale.state,
+            restarted=placement.restarted,
         )
+
+
+def _static_share(window: WindowEstimate) -> float:
+    """Share of the newest view that stands still, as far as the network tells."""
+    if window.dynamic is None:
+        return 1.0
+    return float((window.dynamic[-1] <= MOVING).float().mean())
+
+
+def _overlap(window: WindowEstimate) -> float:
+    """Share of the newest view, as far as its depth is known, that the first frame sees, too."""
+    camera = window.cameras[-1]
+    step = max(1, camera.width // OVERLAP_COLUMNS)
+    v, u = np.mgrid[step // 2 : camera.height : step, step // 2 : camera.width : step]
+    depth = window.depth[-1][step // 2 :: step, step // 2 :: step].cpu().numpy()
+    known = np.isfinite(depth) & (depth > 0)
+    z = depth[known]
+    x, y = (u[known] - camera.cx) / camera.fx * z, (v[known] - camera.cy) / camera.fy * z
+    T = inverse(window.T_gauge_camera[0]) @ window.T_gauge_camera[-1]
+    points = np.stack([x, y, z], axis=1) @ T[:3, :3].T + T[:3, 3]
+    ahead = points[points[:, 2] > 0]
+    u, v = (window.cameras[0].K @ ahead.T)[:2] / ahead[:, 2]
+    inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+    return float(inside.sum() / max(len(points), 1))
 
 
 def _static_log_depth(window: WindowEstimate) -> Tensor:
@@ -137,9 +137,3 @@ def _static_log_depth(window: WindowEstimate) -> Tensor:
         middle = score.flatten(1).nanmedian(dim=1).values[:, None, None]
         use &= score <= middle
     return torch.where(use, depth, torch.nan).log()
-
-
-def _median_ratio(log_ratio: Tensor) -> float | None:
-    """Median of the ratios of the pixels that both know; None where there are none."""
-    ratio = float(log_ratio.flatten().nanmedian().exp())
-    return ratio if math.isfinite(ratio) else None

@@ -79,8 +79,9 @@ class Perception:
             at_rest = replace(self._last.odometry, twist=np.zeros(6))
             seconds = {'decode': decoded - start}
             return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
-        self.engine.push(frame, image)
-        window = self.engine.step(self.odometry.anchor)
+        least = self.config.window.keyframe_overlap
+        self.engine.push(frame, image, keep_first=0 < least <= self.odometry.overlap)
+        window = self.engine.step(self.odometry.chain.anchor)
         fuse = time.perf_counter()
         calibrated = _calibrated(frame, window)
         if calibrated is not None:
@@ -110,7 +111,7 @@ class Perception:
         limits = self.config.depth
         depth = window.depth[-1] * odometry.scale
         confidence = window.confidence[-1]
-        valid = torch.isfinite(depth) & (depth > 0) & (confidence >= limits.min_confidence)
+        valid = (depth > 0) & (depth < torch.inf) & (confidence >= limits.min_confidence)
         if limits.max_range:
             valid &= depth <= limits.max_range
         probability, mask = self.dynamics.update(window)

@@ -7,8 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from page4d_ros.geometry.poses import R_BODY_OPTICAL
+from page4d_ros.perception.types import MOVING
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -43,6 +46,20 @@ class MetricScale:
         self.up = R_BODY_OPTICAL.T @ (0.0, 0.0, 1.0)
         self.reset()
 
+    @property
+    def state(self) -> str:
+        """Where the factor comes from.
+
+        ``none`` and ``fixed`` as configured; ``waiting`` before the first measurement,
+        ``tracking`` while the last is younger than ``scale.window``, ``frozen`` after that.
+        """
+        if self.config.mode in {'none', 'fixed'}:
+            return self.config.mode
+        if not self.metric:
+            return 'waiting'
+        late = self._now_ns - self._measured[-1][0] if self._measured else np.inf
+        return 'frozen' if late > self.config.window * NS else 'tracking'
+
     def reset(self) -> None:
         """Forget all measurements."""
         fixed = self.config.mode == 'fixed'
@@ -50,6 +67,7 @@ class MetricScale:
         self.metric = fixed
         self._depths: deque[tuple[int, NDArray]] = deque()
         self._positions: deque[tuple[int, NDArray]] = deque()
+        self._now_ns = 0
         self.forget()
 
     def forget(self) -> None:
@@ -78,9 +96,9 @@ class MetricScale:
             'camera_height': lambda: self._from_ground(window, unit),
         }.get(self.config.mode)
         value = measure() if measure else None
+        now = self._now_ns = window.frames[-1].stamp_ns
         if value is None or not np.isfinite(value) or value <= 0:
             return
-        now = window.frames[-1].stamp_ns
         if self._measured and now < self._measured[-1][0]:
             self.forget()
         self._measured.append((now, value))
@@ -120,8 +138,8 @@ class MetricScale:
         return p0 + (p1 - p0) * ((stamp_ns - t0) / max(t1 - t0, 1))
 
     def _from_ground(self, window: WindowEstimate, unit: float) -> float | None:
-        """Known camera height over the height above the largest level plane below (RANSAC)."""
-        depth = window.depth[-1].cpu().numpy()
+        """Known height over that above the largest level plane of what stands still (RANSAC)."""
+        depth = _static_depth(window)
         step = max(1, int(np.sqrt(depth.size / GROUND_POINTS)))
         points = window.cameras[-1].unproject(depth)[::step, ::step].reshape(-1, 3) * unit
         points = points[np.isfinite(points).all(1)]
@@ -143,6 +161,16 @@ class MetricScale:
         if support[best] < 0.1 * len(points):
             return None
         return self.config.camera_height / float(heights[level][best])
+
+
+def _static_depth(window: WindowEstimate) -> NDArray:
+    """Depth (h, w) of the newest frame in units of the gauge, NaN where something moves."""
+    depth = window.depth[-1]
+    if window.dynamic is not None:
+        score = window.dynamic[-1][None, None]
+        score = functional.interpolate(score, depth.shape, mode='bilinear')[0, 0]
+        depth = depth.masked_fill(score > MOVING, torch.nan)
+    return depth.cpu().numpy()
 
 
 def _remember(readings: deque[tuple[int, NDArray]], stamp_ns: int, value: NDArray) -> None:

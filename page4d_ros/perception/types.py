@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 
 
+MOVING = 0.5  # of a patch's score, from which on it counts as moving where no setting says
+
+
 class FrameKey(NamedTuple):
     """Identity of a frame: two windows share a frame if they share its key."""
 
@@ -90,6 +93,7 @@ class OdometryEstimate:
         position_variance: m^2; orientation_variance: rad^2.
         scale: metres (or world units) per unit of the window's gauge.
         metric: whether lengths are metres.
+        scale_state: where the scale comes from; see `MetricScale.state`.
         lost: the pose is not known.
         restarted: no frame ties this window to the one before.
     """
@@ -100,6 +104,7 @@ class OdometryEstimate:
     orientation_variance: float
     scale: float
     metric: bool
+    scale_state: str = ''
     lost: bool = False
     restarted: bool = False
 

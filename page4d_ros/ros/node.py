@@ -61,6 +61,7 @@ class Page4dNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_parameters)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/pause', self._on_pause)
+        self.create_service(Trigger, '~/save_trajectory', self._on_save_trajectory)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # steady: a stopped /clock must not silence the one topic that would tell
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -172,6 +173,17 @@ class Page4dNode(LifecycleNode):
         if self.session is not None:
             self.session.pause(paused=request.data)
             response.message = 'paused' if request.data else 'running'
+        return response
+
+    def _on_save_trajectory(self, _request: Any, response: Any) -> Any:
+        if self.session is None:
+            response.message = 'not configured'
+            return response
+        try:
+            response.message = str(self.session.save_trajectory())
+            response.success = True
+        except Page4dError as error:
+            response.message = str(error)
         return response
 
     # -- once a second -----------------------------------------------------------------------

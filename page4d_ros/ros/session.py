@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import JumpThreshold
@@ -11,7 +13,8 @@ from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from page4d_ros.errors import ConfigError, FrameError
+from page4d_ros.bags.tum import trajectory_line
+from page4d_ros.errors import ConfigError, FrameError, Page4dError
 from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import PAUSED, WAITING, idle_status, status
@@ -299,6 +302,26 @@ class Session:
         with self.publishing:
             self.intake.restart(Restart.POSE)
 
+    def save_trajectory(self) -> Path:
+        """Write the path's poses of the camera's optical frame in TUM's format.
+
+        Raises:
+            Page4dError: there is no pose yet, or the file cannot be written.
+        """
+        with self.publishing:
+            poses = self.outputs.trajectory()
+        if not poses:
+            raise Page4dError('there is no pose yet')
+        home = os.environ.get('ROS_HOME', '~/.ros')
+        folder = Path(self.config.path.folder or home).expanduser()
+        path = folder / f'trajectory_{poses[-1][0]}.tum'
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(''.join(trajectory_line(*pose) for pose in poses), encoding='utf-8')
+        except OSError as error:
+            raise Page4dError(f'{path}: cannot be written: {error.strerror}') from error
+        return path
+
     def publish_idle_status(self) -> None:
         """Tell the state while there are no estimates that would."""
         if self._worker is not None and (self.paused or not self.processed):
@@ -341,5 +364,6 @@ class Session:
             'frame age [s]': f'{self.health.age:.3f}',
             'scale': f'{last.scale:.4f}' if last else 'unknown',
             'metric': bool(last and last.metric),
+            'scale from': last.scale_state if last else 'unknown',
             **counts,
         }

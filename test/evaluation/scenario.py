@@ -44,7 +44,7 @@ class TruthEngine:
     def clear(self):
         self.slots.clear()
 
-    def push(self, frame, image):
+    def push(self, frame, image, *, keep_first=False):
         fit = ImageTransform.crop(image.shape[1], image.shape[0], self.resolution)
         self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
 

@@ -1,0 +1,1 @@
+"""How well windows are put together, without a network and with one."""

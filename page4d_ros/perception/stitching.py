@@ -1,0 +1,253 @@
+"""Windows that each live in a gauge of their own, put into one chain over what they share."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from page4d_ros.geometry.poses import inverse, rotation_angle, transform
+from page4d_ros.geometry.sim3 import Alignment, align, compare_baselines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from page4d_ros.perception.types import FrameKey
+
+HISTORY = 50  # windows that tell how well windows usually agree
+ENOUGH = 3  # of them, before a window can be told apart
+SUSPICIOUS = 5.0  # times the usual disagreement
+SMALLEST_TURN = 2e-3  # rad that are never suspicious
+SMALLEST_SHIFT = 2e-3  # of the scene's depth, likewise
+MOST_DOUBTED = 8  # windows in a row; then the world has changed, and the last one is right
+MOST_WINDOWS = 50.0  # that a frame's pose is the mean of
+GUESSED = 0.1  # of a window, is a guessed pose worth
+GUESS = 0.3  # of its motion, may a guess be off
+LONG = 20.0  # times the disagreement is a baseline that may tell the scale
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A frame in the chain.
+
+    Attributes:
+        T_chain_camera: the mean of how many `windows` put it where.
+        guessed: rad and units of the chain that it moved by guess.
+        log_depth: NaN where dynamic or doubtful.
+    """
+
+    stamp_ns: int
+    T_chain_camera: NDArray[np.float64]
+    windows: float
+    log_depth: Tensor | None = None
+    guessed: tuple[float, float] = (0.0, 0.0)
+
+
+class Placement(NamedTuple):
+    """Where a window lies in the chain.
+
+    Attributes:
+        T_chain_camera: (N, 4, 4) its cameras.
+        scale: units of the chain per unit of the window's gauge.
+        turn: disagreement of the shared cameras in rad, and shift, in units of the chain.
+        restarted: nothing but the last pose ties it to the chain.
+        doubted: it disagrees with what is known, so that the newest pose is a guess from the
+            motion before.
+    """
+
+    T_chain_camera: NDArray[np.float64]
+    scale: float
+    turn: float
+    shift: float
+    restarted: bool = False
+    doubted: bool = False
+
+
+class Chain:
+    """The last window's frames, each where all windows so far that saw it put it.
+
+    The scale between a window and the chain is the median ratio of the static pixels' depths in
+    frames whose depth both know; where none is known, the ratio of the distances between shared
+    cameras, if these are long; else what it was. (Baselines beside depth make it worse: the noise
+    of a window makes its baselines longer than the chain's, and the chain shrinks.) Rotation and
+    translation are robust means over the shared cameras. Each frame's pose is then the mean over
+    the windows that saw it, which is about as good as solving for all windows at once.
+
+    A window whose shared cameras disagree much more than is usual (it follows a moving thing, say)
+    moves nothing: the newest pose goes on as before. If `MOST_DOUBTED` in a row disagree, the
+    last one is right.
+
+    The chain keeps the unit of its first window.
+    """
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+        self.last: _Placed | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the window; the next one begins at the last pose."""
+        self._placed: dict[FrameKey, _Placed] = {}
+        self._turns: deque[float] = deque(maxlen=HISTORY)
+        self._shifts: deque[float] = deque(maxlen=HISTORY)
+        self._doubted = 0
+
+    @property
+    def anchor(self) -> FrameKey | None:
+        """The frame whose depth in the next window tells the next window's scale."""
+        return next(reversed(self._placed), None)
+
+    def place(
+        self,
+        keys: Sequence[FrameKey],
+        stamps_ns: Sequence[int],
+        T_gauge_camera: NDArray,
+        log_depth: Tensor,
+    ) -> Placement:
+        """Put a window into the chain.
+
+        Args:
+            keys: of its N frames, newest last.
+            stamps_ns: of the same.
+            T_gauge_camera: (N, 4, 4), finite.
+            log_depth: (M, h, w) of the M newest frames, NaN where dynamic or doubtful.
+        """
+        shared = [i for i, key in enumerate(keys) if key in self._placed]
+        depths = dict(zip(keys[-len(log_depth) :], log_depth, strict=True))
+        if not shared:
+            self.clear()
+            first = np.eye(4) if self.last is None else self.last.T_chain_camera
+            S = align(first[None], T_gauge_camera[:1], self.scale).S_a_b
+            T = S.apply_to_pose(T_gauge_camera)
+            self._store(keys, stamps_ns, T, depths, S.scale)
+            return Placement(T, S.scale, 0.0, 0.0, restarted=True)
+        known = [self._placed[keys[i]] for i in shared]
+        T_known = np.stack([frame.T_chain_camera for frame in known])
+        trust = np.array([frame.windows for frame in known])
+        scale = self._scale(depths, T_known, T_gauge_camera[shared])
+        found = align(T_known, T_gauge_camera[shared], scale, trust)
+        turn, shift = (_middle(off) for off in (found.turns, found.shifts))
+        T = found.S_a_b.apply_to_pose(T_gauge_camera)
+        doubted = self._suspicious(found, known)
+        if doubted and self._doubted == MOST_DOUBTED:
+            self._turns.clear()
+            self._shifts.clear()
+            doubted = False
+        self._doubted = self._doubted + 1 if doubted else 0
+        if doubted:
+            T[shared] = T_known
+            new = [i for i in range(len(keys)) if i not in shared]
+            T[new] = [self._foresee(stamps_ns[i]) for i in new]
+        else:
+            if len(shared) > 2:
+                self._turns.append(turn)
+                self._shifts.append(shift)
+            T[shared] = _between(T_known, T[shared], 1.0 / (trust + 1.0))
+        self._store(keys, stamps_ns, T, depths, scale, doubted=doubted)
+        return Placement(T, scale, turn, shift, doubted=doubted)
+
+    def _scale(self, depths: dict[FrameKey, Tensor], T_known: NDArray, T_gauge: NDArray) -> float:
+        """Units of the chain per unit of the gauge."""
+        differences = [
+            self._placed[key].log_depth - depth
+            for key, depth in depths.items()
+            if key in self._placed and self._placed[key].log_depth is not None
+        ]
+        if differences:
+            ratio = math.exp(_median(torch.stack(differences)))
+            if math.isfinite(ratio):
+                return ratio
+        ratio, length = compare_baselines(T_known, T_gauge)
+        if math.isfinite(ratio) and len(T_known) > 2:
+            off = _middle(align(T_known, T_gauge, ratio).shifts)
+            if length > LONG * max(off, self._usual(self._shifts)):
+                return ratio
+        return self.scale
+
+    @staticmethod
+    def _usual(history: deque[float]) -> float:
+        return float(np.median(history)) if history else 0.0
+
+    def _suspicious(self, found: Alignment, known: list[_Placed]) -> bool:
+        """Whether most of the shared cameras are farther off than windows usually are."""
+        if len(self._shifts) < ENOUGH:
+            return False
+        depth = self._placed[self.anchor].log_depth
+        middle = 0.0 if depth is None else float(depth.nanmedian().exp())
+        turn = max(SUSPICIOUS * self._usual(self._turns), SMALLEST_TURN)
+        shift = max(SUSPICIOUS * self._usual(self._shifts), SMALLEST_SHIFT * middle)
+        guessed = GUESS * np.array([frame.guessed for frame in known])
+        off = _middle(found.turns / (turn + guessed[:, 0]))
+        return max(off, _middle(found.shifts / (shift + guessed[:, 1]))) > 1.0
+
+    def _foresee(self, stamp_ns: int) -> NDArray[np.float64]:
+        """Pose at a time, if the motion over the placed frames goes on."""
+        frames = list(self._placed.values())
+        first, last = frames[0], frames[-1]
+        seconds = last.stamp_ns - first.stamp_ns
+        if seconds <= 0:
+            return last.T_chain_camera
+        part = (stamp_ns - last.stamp_ns) / seconds
+        step = inverse(first.T_chain_camera) @ last.T_chain_camera
+        turn = Rotation.from_rotvec(part * Rotation.from_matrix(step[:3, :3]).as_rotvec())
+        return last.T_chain_camera @ transform(turn.as_matrix(), part * step[:3, 3])
+
+    def _guessed(self, T_chain_camera: NDArray) -> tuple[float, float]:
+        """Rad and way from the newest frame that is no guess."""
+        sure = [f for f in self._placed.values() if f.guessed == (0.0, 0.0)]
+        if not sure:
+            return self.last.guessed
+        step = inverse(sure[-1].T_chain_camera) @ T_chain_camera
+        return float(rotation_angle(step[:3, :3])), float(np.linalg.norm(step[:3, 3]))
+
+    def _store(
+        self,
+        keys: Sequence[FrameKey],
+        stamps_ns: Sequence[int],
+        T_chain_camera: NDArray,
+        depths: dict[FrameKey, Tensor],
+        scale: float,
+        *,
+        doubted: bool = False,
+    ) -> None:
+        placed = {}
+        for key, stamp_ns, T in zip(keys, stamps_ns, T_chain_camera, strict=True):
+            old, depth = self._placed.get(key), depths.get(key)
+            depth = None if depth is None else depth + math.log(scale)
+            if old is None and doubted:
+                frame = _Placed(stamp_ns, T, GUESSED, depth, self._guessed(T))
+            elif old is None:
+                frame = _Placed(stamp_ns, T, 1.0, depth)
+            elif doubted:
+                frame = old
+            else:
+                frame = _Placed(stamp_ns, T, min(old.windows + 1.0, MOST_WINDOWS), depth)
+            placed[key] = frame
+        self._placed, self.scale = placed, scale
+        self.last = placed[keys[-1]]
+
+
+def _between(T_a: NDArray, T_b: NDArray, part: NDArray) -> NDArray[np.float64]:
+    """Poses (N, 4, 4) part (N,) of the way from a to b."""
+    turn = Rotation.from_matrix(np.swapaxes(T_a[:, :3, :3], 1, 2) @ T_b[:, :3, :3]).as_rotvec()
+    R = T_a[:, :3, :3] @ Rotation.from_rotvec(part[:, None] * turn).as_matrix()
+    return transform(R, T_a[:, :3, 3] + part[:, None] * (T_b[:, :3, 3] - T_a[:, :3, 3]))
+
+
+def _median(values: Tensor) -> float:
+    """Median without NaN; torch's is the lower one, which would shrink the chain bit by bit."""
+    values = values.flatten()
+    return float(values.nanmedian() - (-values).nanmedian()) / 2
+
+
+def _middle(values: NDArray) -> float:
+    """Upper median (N,)."""
+    return float(np.sort(values)[len(values) // 2])
