@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from page4d_ros.commands.settings import file_values, parse_assignment
+from page4d_ros.commands.show import SAMPLE
+from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 
 if TYPE_CHECKING:
@@ -69,6 +72,68 @@ def scenes(
         _show(table)
     print('\n'.join(metrics['remarks']))
     print(f'{output / METRICS_FILE}\n{output / TABLES_FILE}')
+
+
+@app.command()
+def odometry(
+    sources: Annotated[
+        list[Path] | None,
+        Argument(help='Recordings with depth and poses.', show_default='the sample drive'),
+    ] = None,
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    image_topic: Annotated[str, Option(help='Images, if a recording has several.')] = '',
+    checkpoint: Annotated[str, Option(help='Same as --set model.checkpoint=...')] = '',
+    params: Annotated[Path | None, Option(help='Parameters file as the node reads it.')] = None,
+    set_: Annotated[
+        list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
+    ] = None,
+    quick: Annotated[
+        bool, Option('--quick', help='A tenth of the windows: a look in a minute.')
+    ] = False,
+) -> None:
+    """Measure how windows become a trajectory: without a network, and on recordings."""
+    if find_spec('evo') is None:
+        raise Page4dError('this command needs evo: pip install evo')
+    from page4d_ros.evaluation.odometry.run import REPORT_FILE, evaluate_odometry, tables
+
+    values = (file_values(params) if params else {}) | {'window.stride': 1}
+    values |= dict(parse_assignment(text) for text in set_ or [])
+    if checkpoint:
+        values['model.checkpoint'] = checkpoint
+    with _counter() as progress:
+        metrics = evaluate_odometry(
+            sources or [SAMPLE],
+            output.expanduser(),
+            Config().with_values(values),
+            image_topic=image_topic,
+            quick=quick,
+            progress=progress,
+        )
+    for table in tables(metrics):
+        _show(table)
+    print(output / REPORT_FILE)
+
+
+@contextlib.contextmanager
+def _counter() -> Iterator[Callable[[str], None]]:
+    """Show what is worked on, and how many frames of it are done."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    console = Console(stderr=True)
+    columns = SpinnerColumn(), TextColumn('{task.description} {task.completed:.0f}')
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        tasks = {}
+
+        def advance(name: str) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=None)
+            bar.advance(tasks[name])
+
+        yield advance
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INK, FAINT = '#010203', '#040506'  # become the page's text and line colours
 TRUTH, ESTIMATE, THIRD, MOVING = '#10b981', '#3b82f6', '#f59e0b', '#ef4444'
+METHODS = ESTIMATE, '#8b5cf6', '#ec4899', THIRD
 STYLE = {
     'axes.edgecolor': FAINT,
     'axes.facecolor': 'none',
@@ -57,6 +58,21 @@ def trajectory_plot(scene: Scene, unit: str) -> str:
         axes.set_aspect('equal', adjustable='datalim')
         axes.legend()
         return _svg(figure, 'path', 'Estimated and true path, seen from above')
+
+
+def paths_plot(name: str, paths: dict[str, Aligned]) -> str:
+    """Aligned paths and the true one, on the two axes along which it is longest."""
+    truth = next(iter(paths.values())).truth
+    across = np.sort(np.argsort(np.ptp(truth, axis=0))[-2:])
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure()
+        axes.plot(*truth[:, across].T, color=TRUTH, lw=5, alpha=0.5, label='truth')
+        for (label, aligned), colour in zip(paths.items(), METHODS, strict=False):
+            axes.plot(*aligned.estimate[:, across].T, color=colour, label=label, lw=1.2)
+        axes.set(xlabel=f'{"xyz"[across[0]]} [m]', ylabel=f'{"xyz"[across[1]]} [m]')
+        axes.set_aspect('equal', adjustable='datalim')
+        axes.legend(fontsize=8)
+        return _svg(figure, name, 'Aligned paths and the true one')
 
 
 def position_plot(aligned: Aligned) -> str:

@@ -74,6 +74,17 @@ def number(value: float | None, digits: int = 3) -> str:
     return f'{value:.{digits}g}' if abs(value) < 1000 else f'{value:.0f}'
 
 
+def markdown(table: Table) -> str:
+    """The table as GitHub writes it, with its title above and its note below."""
+    lines = [f'## {table.title}', '']
+    lines += [f'| method | {" | ".join(table.heads)} |', '|---' * (len(table.heads) + 1) + '|']
+    for label, cells in table.rows:
+        texts = [f'**{cell.text}**' if cell.best else cell.text for cell in cells]
+        full = [f'{text} {cell.hint}'.rstrip() for text, cell in zip(texts, cells, strict=True)]
+        lines.append(f'| {label} | {" | ".join(full)} |')
+    return '\n'.join([*lines, '', table.note, ''] if table.note else [*lines, ''])
+
+
 def accuracy_tables(metrics: dict[str, Any]) -> list[Table]:
     """Pose, depth and mask beside their baselines; absent where there is no ground truth."""
     out = []

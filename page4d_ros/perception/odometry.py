@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import WindowEstimate
 
 PIXEL_STRIDE = 4
-OVERLAP_COLUMNS = 32  # of points by which views are compared
+OVERLAP_COLUMNS = 16  # of points by which views are compared
 FEWEST_STATIC = 0.05  # share of a view; variances grow up to twentyfold
 LOST = OdometryEstimate(np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True)
 

@@ -110,6 +110,17 @@ def test_same_numbers_as_the_published_way(mask, fields):
     assert max(worst.values()) <= LIMIT, worst
 
 
+def test_a_window_that_keeps_its_first_frame():
+    engine, reference = pair(mask=True)
+    for index in range(8):
+        engine.push(*frame(index), keep_first=index < 6)
+        window = engine.step()
+        worst = differences(window, reference, 1.0)
+        assert max(worst.values()) <= LIMIT, (index, worst)
+    # 0 3 4 5 while it was kept, then 3 left because 0 did
+    assert [f.stamp_ns for f in window.frames] == [4, 5, 6, 7]
+
+
 def test_a_cleared_window_and_another_resolution_start_anew():
     engine, reference = pair(mask=True)
     run(engine, reference, 1.0, [1, 1, 1, 1, 1])

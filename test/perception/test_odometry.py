@@ -129,7 +129,12 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
 @pytest.mark.parametrize('mode', ['depth', 'odometry', 'camera_height'])
 def test_metric_scale_is_found_and_frozen(mode):
     config = Config().with_values(
-        {'scale.mode': mode, 'scale.camera_height': 1.2, 'model.resolution': 56}
+        {
+            'scale.mode': mode,
+            'scale.camera_height': 1.2,
+            'scale.window': 0.5,
+            'model.resolution': 56,
+        }
     )
     floor = 1.2
     down = transform(np.eye(3), np.zeros(3))
@@ -145,14 +150,17 @@ def test_metric_scale_is_found_and_frozen(mode):
             ground = np.where(rays[..., 1] > 0.02, floor / rays[..., 1], np.inf)
         return np.minimum(ground, 30.0)
 
-    perception = Perception(config, OracleEngine(size=4, pose=level, depth=depth))
+    perception, states = Perception(config, OracleEngine(size=4, pose=level, depth=depth)), []
     for i in range(40):
         stamp = i * STEP
         if i < 30:
             perception.scale.feed_depth(stamp, depth(level(0), CAMERA))
             perception.scale.feed_position(stamp, level(stamp / NS)[:3, 3])
         last = perception.process(frame(stamp))
+        states.append(last.odometry.scale_state)
     assert last.odometry.metric
+    assert states[20] == 'tracking'
+    assert states[-1] == ('tracking' if mode == 'camera_height' else 'frozen')
     step = last.odometry.T_world_camera[:3, 3]
     moved = level(39 * STEP / NS)[:3, 3]
     early = {'depth': 0.02, 'odometry': 0.12, 'camera_height': 0.03}[mode]
@@ -208,3 +216,30 @@ def test_without_a_source_the_scale_is_not_metric():
     config = Config().with_values({'scale.mode': 'depth'})
     _, estimates = drive(OracleEngine(size=3), 5, config)
     assert not estimates[-1].odometry.metric
+
+
+def test_the_state_of_the_scale_is_told():
+    assert drive(OracleEngine(), 1)[1][0].odometry.scale_state == 'none'
+    fixed = Config().with_values({'scale.mode': 'fixed'})
+    assert drive(OracleEngine(), 1, fixed)[1][0].odometry.scale_state == 'fixed'
+    silent = Config().with_values({'scale.mode': 'depth'})
+    assert drive(OracleEngine(), 3, silent)[1][-1].odometry.scale_state == 'waiting'
+
+
+def test_few_static_pixels_widen_the_covariance():
+    engine = OracleEngine(size=4)
+    engine.dynamic_patch = (slice(None), slice(0, 2))
+    _, crowded = drive(engine, 5)
+    _, empty = drive(OracleEngine(size=4), 5)
+    ratio = crowded[-1].odometry.position_variance / empty[-1].odometry.position_variance
+    assert ratio == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_reference_stays_while_it_is_seen():
+    """Standing still keeps the first frame; walking on lets it go."""
+    engine = OracleEngine(size=4, pose=lambda seconds: pose_at(max(seconds - 2, 0)))
+    _, estimates = drive(engine, 20)
+    assert estimates[-1].window_fill == 4
+    assert engine.slots[0][0].stamp_ns == 0
+    _, _ = drive(engine, 60)
+    assert engine.slots[0][0].stamp_ns > 0

@@ -1,6 +1,7 @@
 """The lifecycle node on a real graph, with an engine that tells the truth."""
 
 import itertools
+import pathlib
 import time
 
 import numpy as np
@@ -283,6 +284,41 @@ def test_a_bag_that_loops_three_times(graph):
     stamps = [stamp_of(m.transforms[0]) for m in transforms]
     assert sum(b <= a for a, b in itertools.pairwise(stamps)) == 2
     assert not robot.node.session.health.error
+
+
+def test_a_gap_of_ten_seconds_is_bridged(graph):
+    transforms, odometry = graph.listen(TFMessage, '/tf'), graph.listen(Odometry, 'odom')
+    robot = Robot(graph)
+    robot.mount()
+    stamps = [START + i * STEP for i in range(4)]
+    stamps += [stamps[-1] + 10 * 10**9 + i * STEP for i in range(4)]
+    for stamp in stamps:
+        robot.show(stamp)
+    graph.until(lambda: len(odometry) == 8)
+    assert [stamp_of(m) for m in odometry] == stamps
+    sent = [stamp_of(m.transforms[0]) for m in transforms]
+    assert all(b > a for a, b in itertools.pairwise(sent))
+    before, after = (m.pose.pose.position for m in odometry[3:5])
+    assert abs(before.x - after.x) + abs(before.y - after.y) < 1e-6
+    assert not robot.node.session.health.error
+
+
+def test_the_trajectory_is_saved_for_evo(graph, tmp_path):
+    odometry = graph.listen(Odometry, 'odom')
+    robot = Robot(graph, path__folder=str(tmp_path))
+    robot.mount()
+    empty = graph.call(Trigger, 'page4d/save_trajectory', Trigger.Request())
+    assert not empty.success
+    assert 'no pose' in empty.message
+    for i in range(3):
+        robot.show(START + i * STEP)
+    graph.until(lambda: len(odometry) == 3)
+    saved = graph.call(Trigger, 'page4d/save_trajectory', Trigger.Request())
+    assert saved.success, saved.message
+    lines = pathlib.Path(saved.message).read_text().splitlines()
+    stamps = [START + i * STEP for i in range(3)]
+    written = [f'{stamp // NS}.{stamp % NS:09d}' for stamp in stamps]
+    assert [line.split()[0] for line in lines] == written
 
 
 def test_resolution_may_change_in_mid_stream(graph):

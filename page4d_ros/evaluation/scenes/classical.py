@@ -111,7 +111,7 @@ class Klt:
             for j, (a, b) in enumerate(follow(images[i:]), i + 1):
                 pose = two_view_pose(a, b, K)
                 failures += pose is None
-                relative.append(_with_length(pose, (E[j] @ footage.T_world_camera[i])[:3, 3]))
+                relative.append(with_length(pose, (E[j] @ footage.T_world_camera[i])[:3, 3]))
         return Answer(self.grid, relative=np.stack(relative), failures=failures)
 
     def track(self, footage: Footage) -> Path:
@@ -120,12 +120,12 @@ class Klt:
         E, poses = inverse(footage.T_world_camera), [np.eye(4)]
         for i in range(len(images) - 1):
             pose = two_view_pose(*follow(images[i : i + 2])[0], K)
-            step = _with_length(pose, (E[i + 1] @ footage.T_world_camera[i])[:3, 3])
+            step = with_length(pose, (E[i + 1] @ footage.T_world_camera[i])[:3, 3])
             poses.append(poses[-1] @ inverse(transform(step[:, :3], step[:, 3])))
         return Path(footage.stamps, np.stack(poses))
 
 
-def _with_length(pose: NDArray | None, true: NDArray) -> NDArray[np.float64]:
+def with_length(pose: NDArray | None, true: NDArray) -> NDArray[np.float64]:
     """The pose (3, 4) with a translation as long as the true one (3,); identity for None."""
     if pose is None:
         return np.eye(4)[:3]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.evaluation.scenes.figures import METRICS
 from page4d_ros.evaluation.scenes.plan import Group
 from page4d_ros.evaluation.scenes.results import MEASURED
-from page4d_ros.evaluation.tables import UNKNOWN, Cell, Table, number
+from page4d_ros.evaluation.tables import UNKNOWN, Cell, Table, markdown, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,17 +68,6 @@ def difference_tables(metrics: dict[str, Any]) -> list[Table]:
         for group, title in TITLES.items()
         if group.value in metrics['figures']
     ]
-
-
-def markdown(table: Table) -> str:
-    """The table as GitHub writes it, with its title above and its note below."""
-    lines = [f'## {table.title}', '']
-    lines += [f'| method | {" | ".join(table.heads)} |', '|---' * (len(table.heads) + 1) + '|']
-    for label, cells in table.rows:
-        texts = [f'**{cell.text}**' if cell.best else cell.text for cell in cells]
-        full = [f'{text} {cell.hint}'.rstrip() for text, cell in zip(texts, cells, strict=True)]
-        lines.append(f'| {label} | {" | ".join(full)} |')
-    return '\n'.join([*lines, '', table.note, ''] if table.note else [*lines, ''])
 
 
 def document(metrics: dict[str, Any]) -> str:

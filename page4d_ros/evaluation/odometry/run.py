@@ -1,0 +1,159 @@
+"""All trials and drives into ``metrics.json``, ``tables.md`` and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from page4d_ros.evaluation import plots
+from page4d_ros.evaluation.odometry.drives import Drive, measure_drive
+from page4d_ros.evaluation.odometry.trials import figures, run, trials
+from page4d_ros.evaluation.running import versions
+from page4d_ros.evaluation.tables import UNKNOWN, Cell, Table, markdown, number
+from page4d_ros.perception.build import build_perception
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from page4d_ros.config import Config
+
+FORMAT = 1
+HERE = Path(__file__).parents[1]
+METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
+TRIAL_COLUMNS = {
+    'windows': 'windows',
+    'ate_m': 'ATE [m]',
+    'extent_m': 'extent [m]',
+    'scale_drift': 'scale drift',
+    'largest_step': 'largest step / median',
+    'wander': 'wander / depth',
+    'step_ms': 'first tenth [ms]',
+    'last_step_ms': 'last tenth [ms]',
+    'growth_mib': 'memory growth [MiB]',
+}
+TRIAL_NOTE = (
+    'Windows of a camera in a room, each in a random gauge (rotation, translation, scale 0.3 to '
+    '3), without a network. ATE after Sim(3); scale drift: logarithm, first frame to last; '
+    'wander: of a camera that stands still; the times are of odometry alone, here and now.'
+)
+POSE_COLUMNS = {
+    'ate_m': 'ATE [m]',
+    'rpe_translation_m': 'RPE [m]',
+    'rpe_rotation_deg': 'RPE [°]',
+}
+STILL = 'standing still'
+
+
+def evaluate_odometry(
+    sources: Sequence[Path],
+    output: Path,
+    config: Config,
+    *,
+    image_topic: str = '',
+    quick: bool = False,
+    progress: Callable[[str], None] = lambda _name: None,
+) -> dict[str, Any]:
+    """Measure odometry with windows that are known, and with a network on recordings.
+
+    Args:
+        sources: recordings with ground truth.
+        output: folder to make; receives ``metrics.json``, ``tables.md`` and ``report.html``.
+        config: settings for the recordings.
+        image_topic: of the recordings; "" takes the only one.
+        quick: a tenth of the windows.
+        progress: called with what is worked on, after each frame.
+
+    Returns:
+        The content of ``metrics.json``: figures of `trials` and of `drives`, by name.
+
+    Raises:
+        BagError: a recording cannot be read or lacks something.
+        CheckpointError: the weights cannot be used.
+        OSError: the output cannot be written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    tried = {
+        trial.name: asdict(trial) | figures(trial, run(trial, lambda t=trial: progress(t.name)))
+        for trial in trials(quick=quick)
+    }
+    engine = build_perception(config).engine if sources else None
+    driven: dict[str, Drive] = {}
+    for source in sources:
+        driven[source.name] = measure_drive(
+            source,
+            config,
+            engine,
+            image_topic=image_topic,
+            progress=lambda name=source.name: progress(name),
+        )
+    metrics = {
+        'format': FORMAT,
+        'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        'checkpoint': engine.name if engine else None,
+        'caution': engine.caution if engine else '',
+        'trials': tried,
+        'drives': {name: drive.tree for name, drive in driven.items()},
+        'versions': versions(),
+    }
+    text = json.dumps(metrics, indent=1, allow_nan=False)
+    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
+    lines = ['# Evaluation of odometry', '', f'`{metrics["command"]}`', '']
+    lines += [*map(markdown, tables(metrics))]
+    (output / TABLES_FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    _write_report(output / REPORT_FILE, metrics, driven)
+    return metrics
+
+
+def tables(metrics: dict[str, Any]) -> list[Table]:
+    """A table of the trials, and one for each recording; the best is marked."""
+    rows = [
+        (name, [Cell(number(row[key]) if key in row else UNKNOWN) for key in TRIAL_COLUMNS])
+        for name, row in metrics['trials'].items()
+    ]
+    out = [Table('Windows that are known', list(TRIAL_COLUMNS.values()), rows, TRIAL_NOTE)]
+    for name, drive in metrics['drives'].items():
+        methods = {k: v for k, v in drive['methods'].items() if isinstance(v, dict)}
+        methods[STILL] = drive['standing_still']
+        best = {key: min(row[key] for row in methods.values()) for key in POSE_COLUMNS}
+        rows = [
+            (label, [Cell(number(row[k]), best=row[k] == best[k]) for k in POSE_COLUMNS])
+            for label, row in methods.items()
+        ]
+        truth = drive['truth']
+        note = (
+            f'{drive["frames"]} frames; the true path is {number(truth["path_length_m"])} m long, '
+            f'{number(truth["extent_m"])} m across. After Sim(3), by evo; RPE from one frame to '
+            f'the next. Weights: {metrics["checkpoint"]}. {metrics["caution"]}'.strip()
+        )
+        failed = [f'{k}: {v}' for k, v in drive['methods'].items() if not isinstance(v, dict)]
+        out.append(Table(name, list(POSE_COLUMNS.values()), rows, '. '.join([note, *failed])))
+    return out
+
+
+def _write_report(path: Path, metrics: dict[str, Any], driven: dict[str, Drive]) -> None:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawn = {
+        name: Markup(plots.paths_plot(f'paths{index}', drive.paths))  # noqa: S704
+        for index, (name, drive) in enumerate(driven.items())
+        if drive.paths
+    }
+    text = environment.get_template('odometry.html').render(
+        m=metrics,
+        style=Markup((HERE / 'report.css').read_text(encoding='utf-8')),  # noqa: S704
+        tables=tables(metrics),
+        figures=drawn,
+    )
+    path.write_text(text, encoding='utf-8')
