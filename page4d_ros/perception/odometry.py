@@ -61,16 +61,15 @@ class Odometry:
                 LOST, scale=scale, metric=self.scale.metric, scale_state=self.scale.state
             )
         keys = [frame.key for frame in window.frames]
-        stamps_ns = [frame.stamp_ns for frame in window.frames]
-        placement = self.chain.place(keys, stamps_ns, window.T_gauge_camera, log_depth)
+        placement = self.chain.place(keys, window.T_gauge_camera, log_depth)
         if placement.restarted:
             self.scale.forget()
         if not placement.doubted:
             self.scale.update(window, placement.T_chain_camera, placement.scale)
         self.overlap = _overlap(window)
-        estimate = self._advance(stamps_ns[-1], placement, _static_share(window))
+        estimate = self._advance(keys[-1].stamp_ns, placement, _static_share(window))
         self._T_chain_camera = placement.T_chain_camera[-1]
-        self._last = stamps_ns[-1], estimate
+        self._last = keys[-1].stamp_ns, estimate
         return estimate
 
     def _advance(self, stamp_ns: int, placement: Placement, static: float) -> OdometryEstimate:

@@ -31,6 +31,7 @@ MOST_DOUBTED = 8  # windows in a row; then the world has changed, and the last o
 MOST_WINDOWS = 50.0  # that a frame's pose is the mean of
 GUESSED = 0.1  # of a window, is a guessed pose worth
 GUESS = 0.3  # of its motion, may a guess be off
+TINY = 1e-12
 LONG = 20.0  # times the disagreement is a baseline that may tell the scale
 
 
@@ -44,7 +45,6 @@ class _Placed:
         log_depth: NaN where dynamic or doubtful.
     """
 
-    stamp_ns: int
     T_chain_camera: NDArray[np.float64]
     windows: float
     log_depth: Tensor | None = None
@@ -106,17 +106,12 @@ class Chain:
         return next(reversed(self._placed), None)
 
     def place(
-        self,
-        keys: Sequence[FrameKey],
-        stamps_ns: Sequence[int],
-        T_gauge_camera: NDArray,
-        log_depth: Tensor,
+        self, keys: Sequence[FrameKey], T_gauge_camera: NDArray, log_depth: Tensor
     ) -> Placement:
         """Put a window into the chain.
 
         Args:
             keys: of its N frames, newest last.
-            stamps_ns: of the same.
             T_gauge_camera: (N, 4, 4), finite.
             log_depth: (M, h, w) of the M newest frames, NaN where dynamic or doubtful.
         """
@@ -127,7 +122,7 @@ class Chain:
             first = np.eye(4) if self.last is None else self.last.T_chain_camera
             S = align(first[None], T_gauge_camera[:1], self.scale).S_a_b
             T = S.apply_to_pose(T_gauge_camera)
-            self._store(keys, stamps_ns, T, depths, S.scale)
+            self._store(keys, T, depths, S.scale)
             return Placement(T, S.scale, 0.0, 0.0, restarted=True)
         known = [self._placed[keys[i]] for i in shared]
         T_known = np.stack([frame.T_chain_camera for frame in known])
@@ -145,13 +140,13 @@ class Chain:
         if doubted:
             T[shared] = T_known
             new = [i for i in range(len(keys)) if i not in shared]
-            T[new] = [self._foresee(stamps_ns[i]) for i in new]
+            T[new] = [self._foresee(keys[i].stamp_ns) for i in new]
         else:
             if len(shared) > 2:
                 self._turns.append(turn)
                 self._shifts.append(shift)
             T[shared] = _between(T_known, T[shared], 1.0 / (trust + 1.0))
-        self._store(keys, stamps_ns, T, depths, scale, doubted=doubted)
+        self._store(keys, T, depths, scale, doubted=doubted)
         return Placement(T, scale, turn, shift, doubted=doubted)
 
     def _scale(self, depths: dict[FrameKey, Tensor], T_known: NDArray, T_gauge: NDArray) -> float:
@@ -183,22 +178,22 @@ class Chain:
         depth = self._placed[self.anchor].log_depth
         middle = 0.0 if depth is None else float(depth.nanmedian().exp())
         turn = max(SUSPICIOUS * self._usual(self._turns), SMALLEST_TURN)
-        shift = max(SUSPICIOUS * self._usual(self._shifts), SMALLEST_SHIFT * middle)
+        shift = max(SUSPICIOUS * self._usual(self._shifts), SMALLEST_SHIFT * middle, TINY)
         guessed = GUESS * np.array([frame.guessed for frame in known])
         off = _middle(found.turns / (turn + guessed[:, 0]))
         return max(off, _middle(found.shifts / (shift + guessed[:, 1]))) > 1.0
 
     def _foresee(self, stamp_ns: int) -> NDArray[np.float64]:
         """Pose at a time, if the motion over the placed frames goes on."""
+        stamps_ns = [key.stamp_ns for key in self._placed]
         frames = list(self._placed.values())
-        first, last = frames[0], frames[-1]
-        seconds = last.stamp_ns - first.stamp_ns
-        if seconds <= 0:
-            return last.T_chain_camera
-        part = (stamp_ns - last.stamp_ns) / seconds
-        step = inverse(first.T_chain_camera) @ last.T_chain_camera
+        T_first, T_last = frames[0].T_chain_camera, frames[-1].T_chain_camera
+        if stamps_ns[-1] <= stamps_ns[0]:
+            return T_last
+        part = (stamp_ns - stamps_ns[-1]) / (stamps_ns[-1] - stamps_ns[0])
+        step = inverse(T_first) @ T_last
         turn = Rotation.from_rotvec(part * Rotation.from_matrix(step[:3, :3]).as_rotvec())
-        return last.T_chain_camera @ transform(turn.as_matrix(), part * step[:3, 3])
+        return T_last @ transform(turn.as_matrix(), part * step[:3, 3])
 
     def _guessed(self, T_chain_camera: NDArray) -> tuple[float, float]:
         """Rad and way from the newest frame that is no guess."""
@@ -211,7 +206,6 @@ class Chain:
     def _store(
         self,
         keys: Sequence[FrameKey],
-        stamps_ns: Sequence[int],
         T_chain_camera: NDArray,
         depths: dict[FrameKey, Tensor],
         scale: float,
@@ -219,17 +213,17 @@ class Chain:
         doubted: bool = False,
     ) -> None:
         placed = {}
-        for key, stamp_ns, T in zip(keys, stamps_ns, T_chain_camera, strict=True):
+        for key, T in zip(keys, T_chain_camera, strict=True):
             old, depth = self._placed.get(key), depths.get(key)
             depth = None if depth is None else depth + math.log(scale)
             if old is None and doubted:
-                frame = _Placed(stamp_ns, T, GUESSED, depth, self._guessed(T))
+                frame = _Placed(T, GUESSED, depth, self._guessed(T))
             elif old is None:
-                frame = _Placed(stamp_ns, T, 1.0, depth)
+                frame = _Placed(T, 1.0, depth)
             elif doubted:
                 frame = old
             else:
-                frame = _Placed(stamp_ns, T, min(old.windows + 1.0, MOST_WINDOWS), depth)
+                frame = _Placed(T, min(old.windows + 1.0, MOST_WINDOWS), depth)
             placed[key] = frame
         self._placed, self.scale = placed, scale
         self.last = placed[keys[-1]]
