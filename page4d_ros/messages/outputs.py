@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 MILLIMETRES_MAX = 65_535
+MOVING_TINT = np.array([127, 20, 20], np.uint8)
 CLOUDS = ('points/static', 'points/dynamic')
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 
@@ -135,6 +136,8 @@ class Outputs:
             'depth/image': lambda: depth_array(estimate, self.config.depth.encoding),
             'rgb/image': lambda: rgb_array(estimate),
             'mask/image': lambda: estimate.mask,
+            'mask/probability': lambda: estimate.probability.cpu().numpy(),
+            'mask/overlay': lambda: overlay_array(estimate),
             'confidence/image': lambda: estimate.confidence.cpu().numpy(),
         }
         for name, array in arrays.items():
@@ -165,3 +168,10 @@ def depth_array(estimate: Estimate, encoding: str) -> NDArray:
 def rgb_array(estimate: Estimate) -> NDArray[np.uint8]:
     """The network's image (h, w, 3) in 8 bits."""
     return eight_bits(estimate.image).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def overlay_array(estimate: Estimate) -> NDArray[np.uint8]:
+    """The network's image (h, w, 3), red where something moves: for eyes, not for programs."""
+    image, moving = rgb_array(estimate), estimate.mask > 0
+    image[moving] = image[moving] // 2 + MOVING_TINT
+    return image

@@ -38,6 +38,8 @@ OUTPUTS = (
     Topic('rgb/camera_info', CAMERA_INFO),
     Topic('mask/image', IMAGE),
     Topic('mask/camera_info', CAMERA_INFO),
+    Topic('mask/probability', IMAGE),
+    Topic('mask/overlay', IMAGE),
     Topic('confidence/image', IMAGE),
     Topic('points/static', POINT_CLOUD, depth=1),
     Topic('points/dynamic', POINT_CLOUD, depth=1),

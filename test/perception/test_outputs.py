@@ -101,6 +101,14 @@ def test_every_output_has_the_stamp_and_frame_of_its_image():
     assert out['rgb/image'].encoding == 'rgb8'
     assert out['mask/image'].encoding == 'mono8'
     assert set(np.unique(out['mask/image'].data)) == {0, 255}
+    assert out['mask/probability'].encoding == '32FC1'
+    assert out['mask/overlay'].encoding == 'rgb8'
+    plain, tinted = (
+        np.frombuffer(bytes(out[name].data), np.uint8).reshape(out[name].height, -1, 3)
+        for name in ('rgb/image', 'mask/overlay')
+    )
+    moving = np.frombuffer(bytes(out['mask/image'].data), np.uint8).reshape(plain.shape[:2]) > 0
+    np.testing.assert_array_equal((plain != tinted).any(-1), moving)
     assert out['points/static'].point_step == POINT.itemsize == 20
 
 

@@ -18,7 +18,8 @@ from page4d_ros.ros.demo import DemoError, graph_environment, run_graph
 
 TOPICS = {
     '/odom', '/tf', '/tf_static', '/path', '/depth/image', '/depth/camera_info', '/rgb/image',
-    '/rgb/camera_info', '/mask/image', '/mask/camera_info', '/confidence/image',
+    '/rgb/camera_info', '/mask/image', '/mask/camera_info', '/mask/probability',
+    '/mask/overlay', '/confidence/image',
     '/points/static', '/points/dynamic', '/page4d/status', '/diagnostics',
 }  # fmt: skip
 FRAMED = TOPICS - {'/tf', '/tf_static', '/diagnostics'}
