@@ -127,7 +127,7 @@ def _mean_rotation(R_each: NDArray, trust: NDArray) -> tuple[NDArray, NDArray]:
 
 def _geometric_median(points: NDArray, trust: NDArray) -> tuple[NDArray, NDArray]:
     centre = np.median(points, axis=0)
-    floor = max(1e-6 * float(np.ptp(points)), FLOOR)
+    floor = max(1e-6 * float(np.ptp(points, axis=0).max()), FLOOR)
     for _ in range(ITERATIONS):
         distances = np.linalg.norm(points - centre, axis=1)
         weights = trust / np.maximum(distances, floor)

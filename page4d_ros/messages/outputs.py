@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 MILLIMETRES_MAX = 65_535
-MOVING_TINT = np.array([127, 20, 20], np.uint8)
+MOVING_TINT = 127, 20, 20, 0
 CLOUDS = ('points/static', 'points/dynamic')
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 
@@ -106,7 +108,7 @@ class Outputs:
         at, velocity = encode.pose(make, T_odom_child), self.body.twist(odometry.twist)
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
         stamped = encode.pose_stamped(make, head, T_odom_child)
-        self._path.append((stamp_ns, T_odom_child, stamped))
+        self._path.append((stamp_ns, odometry.T_world_camera, stamped))
         if wanted('path'):
             yield 'path', self.path(stamp_ns)
 
@@ -117,8 +119,7 @@ class Outputs:
 
     def trajectory(self) -> list[tuple[int, NDArray]]:
         """(stamp, T_odom_camera) of the newest ``path.max_poses`` poses: the optical frame's."""
-        T_child_camera = self.body.T_child_camera
-        return [(stamp_ns, T @ T_child_camera) for stamp_ns, T, _ in list(self._path)]
+        return [(stamp_ns, self.body.T_odom_world @ T) for stamp_ns, T, _ in list(self._path)]
 
     def _transform(self, stamp_ns: int, child: str, T_odom_child: NDArray) -> Any:
         parent = self.config.frames.odom
@@ -132,12 +133,13 @@ class Outputs:
     ) -> Iterator[tuple[str, Any]]:
         """Images, each with its calibration if that is known."""
         make, head = self.make, self._optical(estimate)
+        rgb = cache(partial(rgb_array, estimate))
         arrays = {
             'depth/image': lambda: depth_array(estimate, self.config.depth.encoding),
-            'rgb/image': lambda: rgb_array(estimate),
+            'rgb/image': rgb,
             'mask/image': lambda: estimate.mask,
             'mask/probability': lambda: estimate.probability.cpu().numpy(),
-            'mask/overlay': lambda: overlay_array(estimate),
+            'mask/overlay': lambda: overlay_array(rgb(), estimate.mask),
             'confidence/image': lambda: estimate.confidence.cpu().numpy(),
         }
         for name, array in arrays.items():
@@ -167,11 +169,11 @@ def depth_array(estimate: Estimate, encoding: str) -> NDArray:
 
 def rgb_array(estimate: Estimate) -> NDArray[np.uint8]:
     """The network's image (h, w, 3) in 8 bits."""
-    return eight_bits(estimate.image).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    planes = eight_bits(estimate.image).to(torch.uint8).cpu().numpy()
+    return cv2.merge(list(planes))
 
 
-def overlay_array(estimate: Estimate) -> NDArray[np.uint8]:
-    """The network's image (h, w, 3), red where something moves: for eyes, not for programs."""
-    image, moving = rgb_array(estimate), estimate.mask > 0
-    image[moving] = image[moving] // 2 + MOVING_TINT
-    return image
+def overlay_array(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (h, w, 3), red where its mask (h, w) says so: for eyes, not for programs."""
+    tinted = cv2.add(cv2.convertScaleAbs(image, alpha=0.5), MOVING_TINT)
+    return cv2.copyTo(tinted, mask, image.copy())

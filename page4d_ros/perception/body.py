@@ -25,6 +25,7 @@ class BodyFrame:
     Attributes:
         mounted: T_base_camera is known, not assumed.
         T_child_camera: (4, 4) where the camera sits on the child frame.
+        T_odom_world: (4, 4) the trajectory's world, the first camera's, in the odom frame.
     """
 
     def __init__(self, config: FramesConfig) -> None:
@@ -32,7 +33,7 @@ class BodyFrame:
         self.egocentric = not config.base
         self.mounted = self.egocentric
         self.T_child_camera = np.eye(4) if self.egocentric else FORWARD
-        self._T_odom_world = FORWARD
+        self.T_odom_world = FORWARD
         self._T_odom_child = np.eye(4)
 
     def mount(self, T_base_camera: NDArray, T_world_camera: NDArray | None = None) -> None:
@@ -43,17 +44,17 @@ class BodyFrame:
         """
         self.T_child_camera = T_base_camera
         world_camera = np.eye(4) if T_world_camera is None else T_world_camera
-        self._T_odom_world = self._T_odom_child @ T_base_camera @ inverse(world_camera)
+        self.T_odom_world = self._T_odom_child @ T_base_camera @ inverse(world_camera)
         self.mounted = True
 
     def restart(self) -> None:
         """Begin again at identity."""
         self._T_odom_child = np.eye(4)
-        self._T_odom_world = FORWARD if self.egocentric else self.T_child_camera
+        self.T_odom_world = FORWARD if self.egocentric else self.T_child_camera
 
     def pose(self, T_world_camera: NDArray) -> NDArray[np.float64]:
         """T_odom_child, (4, 4)."""
-        self._T_odom_child = self._T_odom_world @ T_world_camera @ inverse(self.T_child_camera)
+        self._T_odom_child = self.T_odom_world @ T_world_camera @ inverse(self.T_child_camera)
         return self._T_odom_child
 
     def twist(self, of_camera: NDArray) -> NDArray[np.float64]:

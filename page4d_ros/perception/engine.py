@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import FrameKey
 
 UNTRAINED = 'untrained'
+SHORTEST_KEEPING = 2
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -122,6 +123,7 @@ class WindowEngine:
         self._mask_alpha = float(network.config.mask_enabled)
         self._compiled = compiled(network.estimate, self.device) if config.compile else None
         self._size = size
+        self._shapes = {(size, 1), (size, 2)}  # few, because each is compiled
         self._slots: list[_Slot] = []
         self.clear()
 
@@ -153,7 +155,8 @@ class WindowEngine:
         Args:
             frame: what the image belongs to.
             image: (H, W, 3) RGB.
-            keep_first: where the window is full, the second frame leaves instead of the first.
+            keep_first: where the window is full, the second frame leaves instead of the first; in
+                windows of 2 that would be the last anchor, and they always slide.
 
         Raises:
             DeviceMemoryError: the GPU has no room.
@@ -169,7 +172,7 @@ class WindowEngine:
             patches = aggregator.patch_embed(pixels[None])[None]
             local = aggregator.enter(patches, grid, first=False) if self._slots else None
         if len(self._slots) == self._size:
-            del self._slots[int(keep_first and self._size > 1)]
+            del self._slots[int(keep_first and self._size > SHORTEST_KEEPING)]
         self._slots.append(_Slot(frame, fit, pixels, patches, local))
         self._new = min(self._new + 1, self._size)
         self._encode_seconds += time.perf_counter() - start
@@ -197,7 +200,7 @@ class WindowEngine:
             newest = max(newest, count - keys.index(anchor))
         grid = self.network.grid(slots[0].image)
         run = self.network.estimate
-        if self._compiled is not None and count == self._size:  # few shapes, each compiled once
+        if self._compiled is not None and (count, newest) in self._shapes:
             run = self._compiled
         with self._arithmetic(), self._room_for(fit, newest):
             local = torch.cat([self._first_local(grid), *(s.local for s in slots[1:])], dim=1)

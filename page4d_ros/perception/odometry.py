@@ -44,19 +44,29 @@ class Odometry:
         self.chain = Chain()
         self._T_chain_camera: NDArray | None = None
         self._last: tuple[int, OdometryEstimate] | None = None
-        self.overlap = 0.0
+        self._overlap = 0.0
 
     def forget_window(self) -> None:
         """Begin a new window at the last pose."""
         self.chain.clear()
-        self.overlap = 0.0
+        self._overlap = 0.0
+
+    def keeps_first(self, least: float) -> bool:
+        """Whether the window's first frame sees enough of the newest view to stay.
+
+        Args:
+            least: ``window.keyframe_overlap``; 0 keeps none.
+        """
+        return 0 < least <= self._overlap
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
         """Pose of the newest frame; `lost` where the network's answer is not finite."""
+        self.scale.seen(window.frames[-1].stamp_ns)
         log_depth = _static_log_depth(window)
         if not np.isfinite(window.T_gauge_camera).all() or log_depth[-1].isnan().all():
             # what the last good window shares with the next one still ties them
             scale = self.chain.scale * self.scale.factor
+            self._overlap = 0.0
             return replace(
                 LOST, scale=scale, metric=self.scale.metric, scale_state=self.scale.state
             )
@@ -66,7 +76,7 @@ class Odometry:
             self.scale.forget()
         if not placement.doubted:
             self.scale.update(window, placement.T_chain_camera, placement.scale)
-        self.overlap = _overlap(window)
+        self._overlap = _overlap(window)
         estimate = self._advance(keys[-1].stamp_ns, placement, _static_share(window))
         self._T_chain_camera = placement.T_chain_camera[-1]
         self._last = keys[-1].stamp_ns, estimate
@@ -119,7 +129,7 @@ def _overlap(window: WindowEstimate) -> float:
     T = inverse(window.T_gauge_camera[0]) @ window.T_gauge_camera[-1]
     points = np.stack([x, y, z], axis=1) @ T[:3, :3].T + T[:3, 3]
     ahead = points[points[:, 2] > 0]
-    u, v = (window.cameras[0].K @ ahead.T)[:2] / ahead[:, 2]
+    u, v = (camera.K @ ahead.T)[:2] / ahead[:, 2]
     inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
     return float(inside.sum() / max(len(points), 1))
 
@@ -129,10 +139,13 @@ def _static_log_depth(window: WindowEstimate) -> Tensor:
     grid = (slice(None), slice(None, None, PIXEL_STRIDE), slice(None, None, PIXEL_STRIDE))
     depth, confidence = window.depth[grid], window.confidence[grid]
     middle = confidence.flatten(1).nanmedian(dim=1).values[:, None, None]
-    use = torch.isfinite(depth) & (depth > 0) & (confidence >= middle)
+    known = (depth > 0) & (depth < torch.inf)
+    use = known & (confidence >= middle)
     if window.dynamic is not None:
         score = window.dynamic[-len(depth) :, None]
         score = torch.nn.functional.interpolate(score, depth.shape[1:])[:, 0]
         middle = score.flatten(1).nanmedian(dim=1).values[:, None, None]
-        use &= score <= middle
+        static = known & (score <= middle)
+        # where all that is confident moves, what is doubtful and still has to do
+        use = torch.where((use & static).flatten(1).any(1)[:, None, None], use & static, static)
     return torch.where(use, depth, torch.nan).log()

@@ -76,11 +76,12 @@ class Perception:
         image = frame.decode()
         decoded = time.perf_counter()
         if self._still(image) and self._last is not None:
-            at_rest = replace(self._last.odometry, twist=np.zeros(6))
+            self.scale.seen(frame.stamp_ns)
+            at_rest = replace(self._last.odometry, twist=np.zeros(6), scale_state=self.scale.state)
             seconds = {'decode': decoded - start}
             return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
-        least = self.config.window.keyframe_overlap
-        self.engine.push(frame, image, keep_first=0 < least <= self.odometry.overlap)
+        keep_first = self.odometry.keeps_first(self.config.window.keyframe_overlap)
+        self.engine.push(frame, image, keep_first=keep_first)
         window = self.engine.step(self.odometry.chain.anchor)
         fuse = time.perf_counter()
         calibrated = _calibrated(frame, window)

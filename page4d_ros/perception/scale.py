@@ -82,6 +82,10 @@ class MetricScale:
         """Offer a position (3,), metres, of a reference odometry (mode odometry)."""
         _remember(self._positions, stamp_ns, np.asarray(position, np.float64))
 
+    def seen(self, stamp_ns: int) -> None:
+        """Take note of the time, whether there is anything to measure or not."""
+        self._now_ns = stamp_ns
+
     def update(self, window: WindowEstimate, T_chain_camera: NDArray, unit: float) -> None:
         """Measure once, if the source has something to say about this window.
 
@@ -96,7 +100,7 @@ class MetricScale:
             'camera_height': lambda: self._from_ground(window, unit),
         }.get(self.config.mode)
         value = measure() if measure else None
-        now = self._now_ns = window.frames[-1].stamp_ns
+        now = window.frames[-1].stamp_ns
         if value is None or not np.isfinite(value) or value <= 0:
             return
         if self._measured and now < self._measured[-1][0]:
@@ -119,12 +123,13 @@ class MetricScale:
         return float(np.median(ratio)) if len(ratio) >= 50 else None
 
     def _from_odometry(self, window: WindowEstimate, T_chain_camera: NDArray) -> float | None:
-        """Length of the reference's way over ours, from the first to the last frame."""
-        ends = [self._position_at(window.frames[i].stamp_ns) for i in (0, -1)]
-        if any(end is None for end in ends):
+        """Length of the reference's way over ours, from the first frame it knows to the last."""
+        known = [self._position_at(frame.stamp_ns) for frame in window.frames]
+        first = next((i for i, position in enumerate(known) if position is not None), None)
+        if first is None or known[-1] is None:
             return None
-        reference = np.linalg.norm(ends[1] - ends[0])
-        ours = np.linalg.norm(T_chain_camera[-1, :3, 3] - T_chain_camera[0, :3, 3])
+        reference = np.linalg.norm(known[-1] - known[first])
+        ours = np.linalg.norm(T_chain_camera[-1, :3, 3] - T_chain_camera[first, :3, 3])
         return float(reference / ours) if reference > MIN_BASELINE and ours > 0 else None
 
     def _position_at(self, stamp_ns: int) -> NDArray | None:

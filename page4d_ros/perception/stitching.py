@@ -27,8 +27,9 @@ ENOUGH = 3  # of them, before a window can be told apart
 SUSPICIOUS = 5.0  # times the usual disagreement
 SMALLEST_TURN = 2e-3  # rad that are never suspicious
 SMALLEST_SHIFT = 2e-3  # of the scene's depth, likewise
-MOST_DOUBTED = 8  # windows in a row; then the world has changed, and the last one is right
+MOST_DOUBTED = 8  # windows in a row; then the world has changed, and the next one is right
 MOST_WINDOWS = 50.0  # that a frame's pose is the mean of
+RECENT = 4  # frames whose motion a guess goes on with
 GUESSED = 0.1  # of a window, is a guessed pose worth
 GUESS = 0.3  # of its motion, may a guess be off
 TINY = 1e-12
@@ -41,14 +42,14 @@ class _Placed:
 
     Attributes:
         T_chain_camera: the mean of how many `windows` put it where.
-        guessed: rad and units of the chain that it moved by guess.
-        log_depth: NaN where dynamic or doubtful.
+        log_depth: NaN where dynamic or doubtful; None where not known.
+        guessed: rad and units of the chain that it moved by guess; None where it was measured.
     """
 
     T_chain_camera: NDArray[np.float64]
     windows: float
     log_depth: Tensor | None = None
-    guessed: tuple[float, float] = (0.0, 0.0)
+    guessed: tuple[float, float] | None = None
 
 
 class Placement(NamedTuple):
@@ -82,8 +83,8 @@ class Chain:
     the windows that saw it, which is about as good as solving for all windows at once.
 
     A window whose shared cameras disagree much more than is usual (it follows a moving thing, say)
-    moves nothing: the newest pose goes on as before. If `MOST_DOUBTED` in a row disagree, the
-    last one is right.
+    moves nothing: the newest pose goes on as before, and scale stays with the last frame that is
+    no guess. After `MOST_DOUBTED` in a row the next is believed, and the old frames go with it.
 
     The chain keeps the unit of its first window.
     """
@@ -103,7 +104,9 @@ class Chain:
     @property
     def anchor(self) -> FrameKey | None:
         """The frame whose depth in the next window tells the next window's scale."""
-        return next(reversed(self._placed), None)
+        newest = list(reversed(self._placed))
+        measured = (key for key in newest if self._placed[key].guessed is None)
+        return next(measured, newest[0] if newest else None)
 
     def place(
         self, keys: Sequence[FrameKey], T_gauge_camera: NDArray, log_depth: Tensor
@@ -132,11 +135,12 @@ class Chain:
         turn, shift = (_middle(off) for off in (found.turns, found.shifts))
         T = found.S_a_b.apply_to_pose(T_gauge_camera)
         doubted = self._suspicious(found, known)
-        if doubted and self._doubted == MOST_DOUBTED:
+        self._doubted = self._doubted + 1 if doubted else 0
+        if self._doubted > MOST_DOUBTED:
+            doubted, trust = False, np.zeros(len(shared))
             self._turns.clear()
             self._shifts.clear()
-            doubted = False
-        self._doubted = self._doubted + 1 if doubted else 0
+            self._doubted = 0
         if doubted:
             T[shared] = T_known
             new = [i for i in range(len(keys)) if i not in shared]
@@ -179,14 +183,14 @@ class Chain:
         middle = 0.0 if depth is None else float(depth.nanmedian().exp())
         turn = max(SUSPICIOUS * self._usual(self._turns), SMALLEST_TURN)
         shift = max(SUSPICIOUS * self._usual(self._shifts), SMALLEST_SHIFT * middle, TINY)
-        guessed = GUESS * np.array([frame.guessed for frame in known])
+        guessed = GUESS * np.array([frame.guessed or (0.0, 0.0) for frame in known])
         off = _middle(found.turns / (turn + guessed[:, 0]))
         return max(off, _middle(found.shifts / (shift + guessed[:, 1]))) > 1.0
 
     def _foresee(self, stamp_ns: int) -> NDArray[np.float64]:
-        """Pose at a time, if the motion over the placed frames goes on."""
-        stamps_ns = [key.stamp_ns for key in self._placed]
-        frames = list(self._placed.values())
+        """Pose at a time, if the motion over the last frames goes on."""
+        stamps_ns = [key.stamp_ns for key in self._placed][-RECENT:]
+        frames = list(self._placed.values())[-RECENT:]
         T_first, T_last = frames[0].T_chain_camera, frames[-1].T_chain_camera
         if stamps_ns[-1] <= stamps_ns[0]:
             return T_last
@@ -197,11 +201,11 @@ class Chain:
 
     def _guessed(self, T_chain_camera: NDArray) -> tuple[float, float]:
         """Rad and way from the newest frame that is no guess."""
-        sure = [f for f in self._placed.values() if f.guessed == (0.0, 0.0)]
-        if not sure:
-            return self.last.guessed
-        step = inverse(sure[-1].T_chain_camera) @ T_chain_camera
-        return float(rotation_angle(step[:3, :3])), float(np.linalg.norm(step[:3, 3]))
+        sure = [frame for frame in self._placed.values() if frame.guessed is None]
+        since = sure[-1] if sure else self.last
+        step = inverse(since.T_chain_camera) @ T_chain_camera
+        turn, way = since.guessed or (0.0, 0.0)
+        return turn + float(rotation_angle(step[:3, :3])), way + float(np.linalg.norm(step[:3, 3]))
 
     def _store(
         self,
@@ -217,7 +221,7 @@ class Chain:
             old, depth = self._placed.get(key), depths.get(key)
             depth = None if depth is None else depth + math.log(scale)
             if old is None and doubted:
-                frame = _Placed(T, GUESSED, depth, self._guessed(T))
+                frame = _Placed(T, GUESSED, None, self._guessed(T))
             elif old is None:
                 frame = _Placed(T, 1.0, depth)
             elif doubted:

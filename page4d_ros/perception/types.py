@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 
 
-MOVING = 0.5  # of a patch's score, from which on it counts as moving where no setting says
+MOVING = 0.5  # a patch with a higher score counts as moving where no setting says
 
 
 class FrameKey(NamedTuple):

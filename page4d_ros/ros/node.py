@@ -180,7 +180,8 @@ class Page4dNode(LifecycleNode):
             response.message = 'not configured'
             return response
         try:
-            response.message = str(self.session.save_trajectory())
+            path, count = self.session.save_trajectory()
+            response.message = f'{path}: the newest {count} poses (path.max_poses)'
             response.success = True
         except Page4dError as error:
             response.message = str(error)

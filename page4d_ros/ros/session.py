@@ -302,8 +302,11 @@ class Session:
         with self.publishing:
             self.intake.restart(Restart.POSE)
 
-    def save_trajectory(self) -> Path:
+    def save_trajectory(self) -> tuple[Path, int]:
         """Write the path's poses of the camera's optical frame in TUM's format.
+
+        Returns:
+            The file, and how many poses it holds: the newest ``path.max_poses``.
 
         Raises:
             Page4dError: there is no pose yet, or the file cannot be written.
@@ -312,15 +315,16 @@ class Session:
             poses = self.outputs.trajectory()
         if not poses:
             raise Page4dError('there is no pose yet')
-        home = os.environ.get('ROS_HOME', '~/.ros')
+        home = os.environ.get('ROS_HOME') or '~/.ros'
         folder = Path(self.config.path.folder or home).expanduser()
-        path = folder / f'trajectory_{poses[-1][0]}.tum'
+        name = self.node.get_fully_qualified_name().strip('/').replace('/', '_')
+        path = folder / f'{name}_{poses[-1][0]}.tum'
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(''.join(trajectory_line(*pose) for pose in poses), encoding='utf-8')
         except OSError as error:
             raise Page4dError(f'{path}: cannot be written: {error.strerror}') from error
-        return path
+        return path, len(poses)
 
     def publish_idle_status(self) -> None:
         """Tell the state while there are no estimates that would."""

@@ -138,7 +138,7 @@ class Objective(nn.Module):
             losses['camera'] = camera['camera']
         if config.relative:
             poses = output.pose_enc_iters.float()
-            losses['relative'] = relative_loss(poses, answer.extrinsics, config.baseline)
+            losses['relative'] = relative_loss(poses, answer.extrinsics)
         if config.depth:
             parts = depth_loss(
                 output.depth.float() / unit,
@@ -176,14 +176,12 @@ def in_unit(pose_enc: Tensor, unit: float) -> Tensor:
     return torch.cat([pose_enc[..., :3] / unit, pose_enc[..., 3:]], dim=-1)
 
 
-def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor, baseline: float = 0.0) -> Tensor:
+def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor) -> Tensor:
     """L1 of the poses between all pairs of views, after every iteration.
 
     Args:
         pose_enc_iters: predictions, (iterations, B, S, 9).
         extrinsics: answers world -> camera in the same unit, (B, S, 3, 4).
-        baseline: where above 0, translations count in units of how far the two views are apart,
-            and of this where they are closer.
     """
     frames = extrinsics.shape[1]
     if frames < 2:
@@ -191,11 +189,9 @@ def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor, baseline: float = 
     rotation = quaternion_to_matrix(pose_enc_iters[..., 3:7])
     pred = torch.cat([rotation, pose_enc_iters[..., :3, None]], dim=-1)
     i, j = torch.triu_indices(frames, frames, 1, device=extrinsics.device)
-    truth = compose(extrinsics[:, j], invert(extrinsics[:, i]))
-    difference = compose(pred[:, :, j], invert(pred[:, :, i])) - truth
-    if baseline:
-        apart = truth[..., 3:].norm(dim=-2, keepdim=True).clamp_min(baseline)
-        difference = torch.cat([difference[..., :3], difference[..., 3:] / apart], dim=-1)
+    difference = compose(pred[:, :, j], invert(pred[:, :, i])) - compose(
+        extrinsics[:, j], invert(extrinsics[:, i])
+    )
     weights = iteration_weights(len(pred), pred.device)
     return (difference.abs().flatten(1).mean(1) * weights).sum()
 

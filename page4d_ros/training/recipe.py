@@ -90,8 +90,6 @@ class LossConfig:
         either_sign: a quaternion and its negative are the same answer.
         camera: pose encodings.
         relative: poses between the views of a window, in units of the gauge.
-        baseline: in `relative`, translations count in units of the two views' baseline instead,
-            and of this length where it is shorter; 0 does not.
         depth: depth, its confidence and its gradients.
         points: points, their confidence and their normals, of a network with a point head.
         motion: cross-entropy of the mask head against exact masks; none in the published training.
@@ -109,7 +107,6 @@ class LossConfig:
     either_sign: bool = False
     camera: float = 5.0
     relative: float = 0.0
-    baseline: float = 0.0
     depth: float = 1.0
     points: float = 1.0
     motion: float = 0.0

@@ -59,6 +59,19 @@ def test_a_third_of_the_windows_may_follow_something_else():
     assert found['ate_m'] < 0.05 * found['extent_m']
 
 
+def test_windows_with_wrong_poses_and_depths_leave_the_scale_alone():
+    config = Config()
+    oracle = Oracle(walk, 8, 10.0, Noise(position=1e-3, rotation=1e-3))
+    odometry = Odometry(config.odometry, MetricScale(config.scale))
+    units = []
+    for i in range(60):
+        wrong = 30 <= i < 36
+        oracle.noise = Noise(position=0.3, scale=0.3) if wrong else Noise(1e-3, 1e-3)
+        oracle.push()
+        units.append(odometry.update(oracle.step(odometry.chain.anchor)).scale * oracle.unit)
+    assert abs(math.log(units[-1] / units[29])) < 0.01
+
+
 def test_fooled_windows_are_told_from_honest_ones():
     config = Config()
     oracle = Oracle(walk, 8, 10.0, FOOLED)

@@ -121,6 +121,14 @@ def test_a_window_that_keeps_its_first_frame():
     assert [f.stamp_ns for f in window.frames] == [4, 5, 6, 7]
 
 
+def test_a_window_of_two_always_slides():
+    network = network_of(mask=False)
+    engine = WindowEngine(network, SETTINGS, 2)
+    for index in range(4):
+        engine.push(*frame(index), keep_first=True)
+    assert [f.stamp_ns for f in engine.step().frames] == [2, 3]
+
+
 def test_a_cleared_window_and_another_resolution_start_anew():
     engine, reference = pair(mask=True)
     run(engine, reference, 1.0, [1, 1, 1, 1, 1])

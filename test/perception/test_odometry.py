@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import CAMERA, NS, OracleEngine, frame, pose_at, room_depth
@@ -243,3 +245,45 @@ def test_a_reference_stays_while_it_is_seen():
     assert engine.slots[0][0].stamp_ns == 0
     _, _ = drive(engine, 60)
     assert engine.slots[0][0].stamp_ns > 0
+
+
+def test_views_are_compared_by_one_calibration():
+    """The network's own intrinsics stay in the window beside the calibrated newest ones."""
+
+    class Longer(OracleEngine):
+        def step(self, anchor=None):
+            window = super().step(anchor)
+            own = [replace(c, fx=1.05 * c.fx, fy=1.05 * c.fy) for c in window.cameras]
+            return replace(window, cameras=tuple(own))
+
+    engine = Longer(size=4, pose=lambda _seconds: pose_at(0))
+    drive(engine, 12)
+    assert engine.slots[0][0].stamp_ns == 0
+
+
+def test_confident_pixels_that_all_move_leave_the_doubtful_ones():
+    class Near(OracleEngine):
+        def step(self, anchor=None):
+            window = super().step(anchor)
+            confidence = window.confidence.clone()
+            confidence[:, : confidence.shape[1] // 2] = 0.1
+            window.dynamic[:, window.dynamic.shape[1] // 2 :] = 0.9
+            return replace(window, confidence=confidence)
+
+    _, estimates = drive(Near(size=4), 5)
+    assert not any(e.odometry.lost for e in estimates)
+
+
+def test_a_silent_source_is_told_while_nothing_is_measured():
+    config = Config().with_values({'scale.mode': 'depth', 'scale.window': 0.5})
+    engine = OracleEngine(size=4)
+    perception = Perception(config, engine)
+    for i in range(20):
+        stamp = i * STEP
+        if i < 5:
+            perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS), CAMERA))
+        else:
+            engine.pose = lambda _seconds: np.full((4, 4), np.nan)
+        last = perception.process(frame(stamp))
+    assert last.odometry.lost
+    assert last.odometry.scale_state == 'frozen'

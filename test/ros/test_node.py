@@ -185,7 +185,8 @@ def test_odom_is_the_base_in_rep103_axes(graph):
         np.testing.assert_allclose([at.x, at.y, at.z], expected[:3, 3], atol=2e-3)
         assert abs(np.linalg.norm([q.x, q.y, q.z, q.w]) - 1) < 1e-9
     covariance = np.array(got['odom'][-1].pose.covariance).reshape(6, 6)
-    np.testing.assert_allclose(np.diag(covariance), [0.05] * 3 + [0.02] * 3)
+    few = 12 / 11  # one of twelve patches moves
+    np.testing.assert_allclose(np.diag(covariance), [few * 0.05] * 3 + [few * 0.02] * 3, rtol=1e-5)
     assert robot.status[-1].metric
 
 
@@ -315,7 +316,9 @@ def test_the_trajectory_is_saved_for_evo(graph, tmp_path):
     graph.until(lambda: len(odometry) == 3)
     saved = graph.call(Trigger, 'page4d/save_trajectory', Trigger.Request())
     assert saved.success, saved.message
-    lines = pathlib.Path(saved.message).read_text().splitlines()
+    path = pathlib.Path(saved.message.partition(':')[0])
+    assert path.name.startswith('page4d_')
+    lines = path.read_text().splitlines()
     stamps = [START + i * STEP for i in range(3)]
     written = [f'{stamp // NS}.{stamp % NS:09d}' for stamp in stamps]
     assert [line.split()[0] for line in lines] == written

@@ -197,22 +197,6 @@ def test_relative_loss_grows_with_the_error():
     assert float(relative_loss(pose[:, :, :1], batch.extrinsics[:, :1])) == 0.0
 
 
-def test_relative_loss_counts_in_baselines():
-    batch = random_batch(1, 2)
-    intrinsics = batch.intrinsics
-
-    def loss(apart, error, unit=0.0):
-        extrinsics = torch.eye(4)[:3].repeat(1, 2, 1, 1)
-        extrinsics[0, 1, 0, 3] = apart
-        pose = as_prediction(extrinsics, intrinsics, iterations=1).clone()
-        pose[:, :, 1, 0] += error
-        return float(relative_loss(pose, extrinsics, unit))
-
-    assert loss(0.2, 0.1) == pytest.approx(loss(2.0, 0.1), rel=1e-5)
-    assert loss(0.2, 0.1, unit=0.1) == pytest.approx(loss(2.0, 1.0, unit=0.1), rel=1e-5)
-    assert loss(0.02, 0.1, unit=0.1) == pytest.approx(loss(0.1, 0.1, unit=0.1), rel=1e-5)
-
-
 def test_either_sign_of_a_quaternion_is_the_answer():
     batch = random_batch(2, 2)
     valid = torch.ones(2, 2, 28, 42, dtype=torch.bool)

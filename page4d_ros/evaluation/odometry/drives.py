@@ -89,6 +89,9 @@ def measure_drive(
         tree |= {key: found[key] for key in ('truth', 'standing_still')}
         if aligned is not None:
             paths[name] = aligned
+    if not tree:
+        reasons = '; '.join(f'{name}: {why}' for name, why in methods.items())
+        raise BagError(f'{recording}: no trajectory can be compared ({reasons})')
     return Drive({'frames': len(stamps), 'methods': methods, **tree}, paths)
 
 

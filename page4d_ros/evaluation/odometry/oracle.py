@@ -107,7 +107,7 @@ class Oracle:
         seconds = self.count / self.rate
         frame, T = Frame(round(seconds * NS), 'camera', _no_image), self.pose(seconds)
         if len(self._slots) == self.size:
-            del self._slots[int(keep_first)]
+            del self._slots[int(keep_first and self.size > 2)]
         self._slots.append((frame, T))
         self.count += 1
         return T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.odometry.drives import Drive, measure_drive
 from page4d_ros.evaluation.odometry.trials import figures, run, trials
 from page4d_ros.evaluation.running import versions
-from page4d_ros.evaluation.tables import UNKNOWN, Cell, Table, markdown, number
+from page4d_ros.evaluation.tables import Cell, Table, markdown, number
+from page4d_ros.evaluation.unknown import settle
 from page4d_ros.perception.build import build_perception
 
 if TYPE_CHECKING:
@@ -79,20 +81,23 @@ def evaluate_odometry(
         OSError: the output cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
-    tried = {
-        trial.name: asdict(trial) | figures(trial, run(trial, lambda t=trial: progress(t.name)))
-        for trial in trials(quick=quick)
-    }
     engine = build_perception(config).engine if sources else None
     driven: dict[str, Drive] = {}
+    names = Counter(source.resolve().name for source in sources)
     for source in sources:
-        driven[source.name] = measure_drive(
+        name = source.resolve().name
+        name = name if names[name] == 1 else str(source)
+        driven[name] = measure_drive(
             source,
             config,
             engine,
             image_topic=image_topic,
-            progress=lambda name=source.name: progress(name),
+            progress=lambda name=name: progress(name),
         )
+    tried = {
+        trial.name: asdict(trial) | figures(trial, run(trial, lambda t=trial: progress(t.name)))
+        for trial in trials(quick=quick)
+    }
     metrics = {
         'format': FORMAT,
         'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -102,6 +107,8 @@ def evaluate_odometry(
         'drives': {name: drive.tree for name, drive in driven.items()},
         'versions': versions(),
     }
+    metrics, reasons = settle(metrics)
+    metrics['reasons'] = reasons
     text = json.dumps(metrics, indent=1, allow_nan=False)
     (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
     lines = ['# Evaluation of odometry', '', f'`{metrics["command"]}`', '']
@@ -114,12 +121,12 @@ def evaluate_odometry(
 def tables(metrics: dict[str, Any]) -> list[Table]:
     """A table of the trials, and one for each recording; the best is marked."""
     rows = [
-        (name, [Cell(number(row[key]) if key in row else UNKNOWN) for key in TRIAL_COLUMNS])
+        (name, [Cell(number(row.get(key))) for key in TRIAL_COLUMNS])
         for name, row in metrics['trials'].items()
     ]
     out = [Table('Windows that are known', list(TRIAL_COLUMNS.values()), rows, TRIAL_NOTE)]
     for name, drive in metrics['drives'].items():
-        methods = {k: v for k, v in drive['methods'].items() if isinstance(v, dict)}
+        methods = {k: v for k, v in drive['methods'].items() if v is not None}
         methods[STILL] = drive['standing_still']
         best = {key: min(row[key] for row in methods.values()) for key in POSE_COLUMNS}
         rows = [
@@ -132,8 +139,13 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
             f'{number(truth["extent_m"])} m across. After Sim(3), by evo; RPE from one frame to '
             f'the next. Weights: {metrics["checkpoint"]}. {metrics["caution"]}'.strip()
         )
-        failed = [f'{k}: {v}' for k, v in drive['methods'].items() if not isinstance(v, dict)]
-        out.append(Table(name, list(POSE_COLUMNS.values()), rows, '. '.join([note, *failed])))
+        reasons = metrics['reasons']
+        failed = [
+            f'{method}: {reasons[f"drives.{name}.methods.{method}"]}.'
+            for method, row in drive['methods'].items()
+            if row is None
+        ]
+        out.append(Table(name, list(POSE_COLUMNS.values()), rows, ' '.join([note, *failed])))
     return out
 
 
