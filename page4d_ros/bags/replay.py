@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.bags.stream import DepthSample, PositionSample
-from page4d_ros.bags.tum import trajectory_line
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.errors import FrameError
 from page4d_ros.messages import encode
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import status
 from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
+from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.body import BodyFrame
 from page4d_ros.perception.intake import Intake
 

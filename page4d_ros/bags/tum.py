@@ -13,14 +13,13 @@ from page4d_ros.bags.sources import parse_stamp
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
-from page4d_ros.geometry.poses import from_quaternion, quaternion
+from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages import encode
 from page4d_ros.perception.body import FORWARD
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from numpy.typing import NDArray
 
 DEPTH_UNITS = 5000.0  # per metre
 PNG_FORMAT = 'rgb8; png compressed bgr8'
@@ -74,13 +73,6 @@ def read_list(path: Path) -> list[Entry]:
             raise BagError(f'{path}:{number}: expected a time and a value, got {line!r}')
         out.append(Entry(stamp_ns, words[1:]))
     return out
-
-
-def trajectory_line(stamp_ns: int, T: NDArray) -> str:
-    """Line ``time tx ty tz qx qy qz qw`` of a pose (4, 4); the time is exact."""
-    seconds, rest = divmod(stamp_ns, NS)
-    numbers = ' '.join(f'{value:.9f}' for value in (*T[:3, 3], *quaternion(T)))
-    return f'{seconds}.{rest:09d} {numbers}\n'
 
 
 def import_tum(

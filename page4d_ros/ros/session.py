@@ -13,12 +13,12 @@ from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from page4d_ros.bags.tum import trajectory_line
 from page4d_ros.errors import ConfigError, FrameError, Page4dError
 from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import PAUSED, WAITING, idle_status, status
 from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
+from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.body import BodyFrame
 from page4d_ros.perception.intake import Intake, Restart
 from page4d_ros.ros.compat import (
@@ -319,9 +319,10 @@ class Session:
         folder = Path(self.config.path.folder or home).expanduser()
         name = self.node.get_fully_qualified_name().strip('/').replace('/', '_')
         path = folder / f'{name}_{poses[-1][0]}.tum'
+        text = ''.join(trajectory_line(*pose) for pose in poses)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(''.join(trajectory_line(*pose) for pose in poses), encoding='utf-8')
+            path.write_text(text, encoding='utf-8')
         except OSError as error:
             raise Page4dError(f'{path}: cannot be written: {error.strerror}') from error
         return path, len(poses)

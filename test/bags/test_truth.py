@@ -14,10 +14,11 @@ from page4d_ros.bags.clip import write_clip
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.recording import Recording
 from page4d_ros.bags.replay import replay
-from page4d_ros.bags.tum import CAMERAS, import_tum, read_list, trajectory_line
+from page4d_ros.bags.tum import CAMERAS, import_tum, read_list
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.decode import calibration
+from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.body import FORWARD
 
 TUM = SHARED / 'tum_fr1_rpy_excerpt'
