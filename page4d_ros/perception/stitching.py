@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 HISTORY = 50  # windows that tell how well windows usually agree
 ENOUGH = 3  # of them, before a window can be told apart
 SUSPICIOUS = 5.0  # times the usual disagreement
-SMALLEST_TURN = 2e-3  # rad that are never suspicious
-SMALLEST_SHIFT = 2e-3  # of the scene's depth, likewise
+SMALLEST_TURN = 0.015  # rad that are never suspicious
+SMALLEST_SHIFT = 0.015  # of the scene's depth, likewise
 MOST_DOUBTED = 8  # windows in a row; then the world has changed, and the next one is right
 MOST_WINDOWS = 50.0  # that a frame's pose is the mean of
 RECENT = 4  # frames whose motion a guess goes on with
