@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from page4d_ros.evaluation import plots, tables
+from page4d_ros.evaluation.page import write_page
 from page4d_ros.evaluation.pictures import Strip, strip
 from page4d_ros.evaluation.running import FRAME_AGE, timing_series
 from page4d_ros.evaluation.scene import build_scene
@@ -18,7 +18,6 @@ from page4d_ros.evaluation.verdict import comparisons
 if TYPE_CHECKING:
     from page4d_ros.evaluation.metrics import Case, Measured
 
-HERE = Path(__file__).parent
 NS = 1_000_000_000
 
 
@@ -34,22 +33,15 @@ def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Meas
     Raises:
         OSError: the file cannot be written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters['number'] = tables.number
     metric = metrics['run']['metric']
     unit = 'm' if metric else 'units, not metres'
     depth = metrics['depth']
     scale = depth['scale'] if depth and not metric else 1.0
     frames: Strip = strip(case, scale)
-    text = environment.get_template('report.html').render(
+    write_page(
+        path,
+        'report.html',
         m=metrics,
-        style=Markup((HERE / 'report.css').read_text(encoding='utf-8')),  # noqa: S704
         tiles=tables.tiles(metrics),
         tables=tables.accuracy_tables(metrics),
         run_rows=tables.run_rows(metrics),
@@ -58,7 +50,6 @@ def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Meas
         depth_unit='m' if metric or depth else unit,
         figures={name: Markup(svg) for name, svg in _figures(case, measured, unit).items()},  # noqa: S704
     )
-    path.write_text(text, encoding='utf-8')
 
 
 def _figures(case: Case, measured: Measured, unit: str) -> dict[str, str]:

@@ -10,15 +10,14 @@ import numpy as np
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.recording import Log, Track
-from page4d_ros.evaluation.scenes.classical import follow, two_view_pose, with_length
+from page4d_ros.evaluation.scenes.classical import chain
+from page4d_ros.evaluation.scenes.methods import follow_camera
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.truth import Truth
-from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -76,7 +75,7 @@ def measure_drive(
         for name, overlap in OVERLAPS.items():
             changed = config.with_values({'window.keyframe_overlap': overlap})
             tracks[name] = _ours(truth, changed, engine, progress)
-        tracks[KLT] = _klt(truth, config, progress)
+        tracks[KLT] = _klt(truth, stamps, config, progress)
     methods, paths, tree = {}, {}, {}
     for name, track in tracks.items():
         found, aligned = trajectory_metrics(
@@ -102,34 +101,18 @@ def _true_path(truth: Truth, config: Config) -> tuple[NDArray, NDArray]:
 
 
 def _ours(truth: Truth, config: Config, engine: Engine, progress: Callable[[], None]) -> Track:
-    engine.clear()
-    perception = Perception(config, engine)
-    stamps, poses = [], []
-    for seen in truth.frames(config.window.stride):
-        frame = Frame(seen.stamp_ns, 'camera', lambda seen=seen: seen.rgb, truth.camera)
-        odometry = perception.process(frame).odometry
-        if not odometry.lost:
-            stamps.append(seen.stamp_ns)
-            poses.append(odometry.T_world_camera)
-        progress()
-    return _track(stamps, poses)
+    def frames() -> Iterator[Frame]:
+        for seen in truth.frames(config.window.stride):
+            yield Frame(seen.stamp_ns, 'camera', lambda seen=seen: seen.rgb, truth.camera)
+            progress()
+
+    return Track('odom', 'camera', *follow_camera(frames(), config, engine))
 
 
-def _klt(truth: Truth, config: Config, progress: Callable[[], None]) -> Track:
-    """Poses between frames that follow each other, as long as they truly are."""
-    stamps, poses, last = [], [np.eye(4)], None
-    for seen in truth.frames(config.window.stride):
-        grey = cv2.cvtColor(seen.rgb, cv2.COLOR_RGB2GRAY)
-        if last is not None:
-            before, T_world_before = last
-            pose = two_view_pose(*follow([before, grey])[0], truth.camera.K)
-            step = with_length(pose, (inverse(seen.T_world_camera) @ T_world_before)[:3, 3])
-            poses.append(poses[-1] @ inverse(transform(step[:, :3], step[:, 3])))
-        last = grey, seen.T_world_camera
-        stamps.append(seen.stamp_ns)
-        progress()
-    return _track(stamps, poses)
+def _klt(truth: Truth, stamps: NDArray, config: Config, progress: Callable[[], None]) -> Track:
+    def frames() -> Iterator[tuple[NDArray, NDArray]]:
+        for seen in truth.frames(config.window.stride):
+            yield cv2.cvtColor(seen.rgb, cv2.COLOR_RGB2GRAY), seen.T_world_camera
+            progress()
 
-
-def _track(stamps: list[int], poses: list[NDArray]) -> Track:
-    return Track('odom', 'camera', np.array(stamps, np.int64), np.array(poses).reshape(-1, 4, 4))
+    return Track('odom', 'camera', stamps, np.stack(list(chain(frames(), truth.camera.K))))

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.odometry.drives import Drive, measure_drive
 from page4d_ros.evaluation.odometry.trials import figures, run, trials
+from page4d_ros.evaluation.page import write_page
 from page4d_ros.evaluation.running import versions
 from page4d_ros.evaluation.tables import Cell, Table, markdown, number
 from page4d_ros.evaluation.unknown import settle
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
 
 FORMAT = 1
-HERE = Path(__file__).parents[1]
 METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
 TRIAL_COLUMNS = {
     'windows': 'windows',
@@ -150,22 +149,9 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
 
 
 def _write_report(path: Path, metrics: dict[str, Any], driven: dict[str, Drive]) -> None:
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn = {
         name: Markup(plots.paths_plot(f'paths{index}', drive.paths))  # noqa: S704
         for index, (name, drive) in enumerate(driven.items())
         if drive.paths
     }
-    text = environment.get_template('odometry.html').render(
-        m=metrics,
-        style=Markup((HERE / 'report.css').read_text(encoding='utf-8')),  # noqa: S704
-        tables=tables(metrics),
-        figures=drawn,
-    )
-    path.write_text(text, encoding='utf-8')
+    write_page(path, 'odometry.html', m=metrics, tables=tables(metrics), figures=drawn)

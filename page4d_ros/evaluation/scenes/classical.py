@@ -19,7 +19,7 @@ from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.dynamics import threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -111,21 +111,35 @@ class Klt:
             for j, (a, b) in enumerate(follow(images[i:]), i + 1):
                 pose = two_view_pose(a, b, K)
                 failures += pose is None
-                relative.append(with_length(pose, (E[j] @ footage.T_world_camera[i])[:3, 3]))
+                relative.append(_with_length(pose, (E[j] @ footage.T_world_camera[i])[:3, 3]))
         return Answer(self.grid, relative=np.stack(relative), failures=failures)
 
     def track(self, footage: Footage) -> Path:
         """Chain the poses from each frame to the next."""
         images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
-        E, poses = inverse(footage.T_world_camera), [np.eye(4)]
-        for i in range(len(images) - 1):
-            pose = two_view_pose(*follow(images[i : i + 2])[0], K)
-            step = with_length(pose, (E[i + 1] @ footage.T_world_camera[i])[:3, 3])
-            poses.append(poses[-1] @ inverse(transform(step[:, :3], step[:, 3])))
-        return Path(footage.stamps, np.stack(poses))
+        poses = chain(zip(images, footage.T_world_camera, strict=True), K)
+        return Path(footage.stamps, np.stack(list(poses)))
 
 
-def with_length(pose: NDArray | None, true: NDArray) -> NDArray[np.float64]:
+def chain(frames: Iterable[tuple[NDArray, NDArray]], K: NDArray) -> Iterator[NDArray]:
+    """Poses (4, 4) in the first camera, each from the frame before, as far as it truly is.
+
+    Args:
+        frames: grey image (H, W) and true T_world_camera of each.
+        K: intrinsics (3, 3) of all.
+    """
+    T, last = np.eye(4), None
+    for image, T_world_camera in frames:
+        if last is not None:
+            before, T_world_before = last
+            pose = two_view_pose(*follow([before, image])[0], K)
+            step = _with_length(pose, (inverse(T_world_camera) @ T_world_before)[:3, 3])
+            T = T @ inverse(transform(step[:, :3], step[:, 3]))
+        last = image, T_world_camera
+        yield T
+
+
+def _with_length(pose: NDArray | None, true: NDArray) -> NDArray[np.float64]:
     """The pose (3, 4) with a translation as long as the true one (3,); identity for None."""
     if pose is None:
         return np.eye(4)[:3]

@@ -14,13 +14,14 @@ from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
     from page4d_ros.evaluation.scenes.footage import Footage
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.types import Frame
 
 PATCH = 14
 
@@ -94,17 +95,22 @@ class Network:
 
     def track(self, footage: Footage) -> Path:
         """Poses of the camera along the stream, without frames at which it was lost."""
-        self.engine.clear()
-        perception = Perception(self.config, self.engine)
-        known = [
-            (frame.stamp_ns, odometry.T_world_camera)
-            for frame in footage.frames
-            if not (odometry := perception.process(frame).odometry).lost
-        ]
-        return Path(
-            np.array([stamp for stamp, _ in known], np.int64),
-            np.array([pose for _, pose in known]).reshape(-1, 4, 4),
-        )
+        return follow_camera(footage.frames, self.config, self.engine)
+
+
+def follow_camera(frames: Iterable[Frame], config: Config, engine: Engine) -> Path:
+    """Poses of the product's own road, without frames at which it was lost."""
+    engine.clear()
+    perception = Perception(config, engine)
+    known = [
+        (frame.stamp_ns, odometry.T_world_camera)
+        for frame in frames
+        if not (odometry := perception.process(frame).odometry).lost
+    ]
+    return Path(
+        np.array([stamp for stamp, _ in known], np.int64),
+        np.array([pose for _, pose in known]).reshape(-1, 4, 4),
+    )
 
 
 class Still:
