@@ -35,10 +35,11 @@ setup(
     ],
     extras_require={
         'scenes': ['mujoco>=3.3.3'],
+        'vggt4d': ['scikit-image', 'scikit-learn'],
         'train': ['mujoco>=3.3.3', 'tensorboard'],
         # evo is GPL-3; nothing else needs it
         'report': ['evo', 'jinja2', 'matplotlib'],
-        'test': ['pytest', 'ruff', 'scikit-learn'],
+        'test': ['pytest', 'ruff', 'scikit-image', 'scikit-learn'],
     },
     zip_safe=False,
     license='Apache-2.0',

@@ -48,6 +48,12 @@ class ModelConfig:
         'Weight file (.pt as published, or .safetensors); "page4d-small" comes with the package '
         'and knows rendered rooms only; "untrained" has random weights, to try the plumbing.',
     )
+    variant: str = setting(
+        'page4d',
+        'page4d, or vggt4d: what moves is mined from attention without training, and the first '
+        'layers do not see what moved; for plain VGGT weights.',
+        choices=('page4d', 'vggt4d'),
+    )
     device: str = setting('auto', 'cuda, cuda:N or cpu; auto takes CUDA where there is one.')
     precision: str = setting(
         'auto',
@@ -227,12 +233,27 @@ class DepthConfig:
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """From the dynamic probability to a mask."""
+    """What moves, and from its probability to a mask."""
 
+    source: str = setting(
+        'fused',
+        "Evidence: the network's mask head, Gram statistics of its attention (VGGT4D), geometry "
+        '(depth and colour against earlier frames), or all of it, fused.',
+        choices=('fused', 'head', 'gram', 'geometry'),
+        dynamic=True,
+    )
     threshold: float = setting(
         0.5,
         'Pixels above are dynamic; negative chooses the threshold by Otsu per image.',
         low=-1.0,
+        high=1.0,
+        dynamic=True,
+    )
+    hysteresis: float = setting(
+        0.1,
+        'A surface that was dynamic stays so until its probability is this far below the '
+        'threshold; no effect on thresholds by Otsu.',
+        low=0.0,
         high=1.0,
         dynamic=True,
     )
@@ -244,6 +265,18 @@ class MaskConfig:
         'Drop dynamic regions smaller than this, in pixels.',
         low=0,
         high=1_000_000,
+        dynamic=True,
+    )
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """Moving bodies."""
+
+    clusters: bool = setting(
+        False,
+        'Group the dynamic points into bodies and follow them: in ~/status, and on bodies where '
+        'vision_msgs is installed.',
         dynamic=True,
     )
 
@@ -320,6 +353,7 @@ class Config:
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
+    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     path: PathConfig = field(default_factory=PathConfig)

@@ -94,6 +94,9 @@ class OracleEngine:
     def clear(self):
         self.slots.clear()
 
+    def hide(self, mask):
+        pass
+
     def free(self):
         self.clear()
 
@@ -106,7 +109,7 @@ class OracleEngine:
             del self.slots[1]
         self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
 
-    def step(self, anchor=None):
+    def step(self, anchor=None, *, gram=False):
         time.sleep(self.delay)
         self.steps += 1
         frames, fits, images = zip(*self.slots, strict=True)

@@ -30,7 +30,7 @@ ALLOWED = {
         'synthetic',
         'bags',
     },
-    'training': {'errors', 'geometry', 'model', 'synthetic', 'evaluation'},
+    'training': {'errors', 'config', 'geometry', 'model', 'perception', 'synthetic', 'evaluation'},
     'benchmark': {
         'errors',
         'config',

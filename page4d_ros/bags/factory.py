@@ -9,7 +9,7 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from page4d_ros.messages.factory import MessageFactory
-from page4d_ros.messages.topics import STATUS
+from page4d_ros.messages.topics import MOVING_BODY, STATUS
 from page4d_ros.share import share_file
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def typestore() -> Typestore:
     """Message types of ROS 2 Jazzy, and our own."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    text = share_file('msg/PerceptionStatus.msg').read_text(encoding='utf-8')
-    store.register(get_types_from_msg(text, STATUS))
+    for kind in (MOVING_BODY, STATUS):
+        text = share_file(f'msg/{kind.rsplit("/", 1)[1]}.msg').read_text(encoding='utf-8')
+        store.register(get_types_from_msg(text, kind))
     return store
 
 

@@ -18,11 +18,14 @@ from page4d_ros.messages.status import status
 from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.body import BodyFrame
+from page4d_ros.perception.clip import estimate_clip
 from page4d_ros.perception.intake import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
+
+    from numpy.typing import NDArray
 
     from page4d_ros.bags.stream import Item, Source
     from page4d_ros.config import Config
@@ -69,6 +72,7 @@ def replay(
     config: Config,
     *,
     topics: frozenset[str] = ALL_TOPICS,
+    clip: bool = False,
     force: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[], None] = lambda: None,
@@ -85,6 +89,7 @@ def replay(
         perception: does the work.
         config: all settings; the perception's.
         topics: which outputs to write, by their names in `OUTPUTS`; /tf always is.
+        clip: all frames in one window, see `estimate_clip`.
         force: replace a recording that is there.
         stopped: asked before each frame; True ends the replay in good order.
         progress: called after each image.
@@ -99,7 +104,7 @@ def replay(
         BagWriter(output, force=force) as writer,
         (writer.path / TRAJECTORY).open('w', encoding='utf-8') as trajectory,
     ):
-        run = _Replay(writer, trajectory, perception, config, topics)
+        run = _Replay(writer, trajectory, perception, config, topics, clip=clip)
         run.mount(source)
         for item in source.items():
             if stopped():
@@ -131,6 +136,8 @@ class _Replay:
         perception: Perception,
         config: Config,
         topics: frozenset[str],
+        *,
+        clip: bool,
     ) -> None:
         self.writer, self.trajectory = writer, trajectory
         self.perception, self.config, self.topics = perception, config, topics
@@ -138,6 +145,7 @@ class _Replay:
         self.body = BodyFrame(config.frames)
         self.outputs = Outputs(config, writer.make, self.body)
         self.processed = 0
+        self._clip: list[tuple[Frame, NDArray]] | None = [] if clip else None
         self._last_ns: int | None = None
         self._warnings: list[str] = []
 
@@ -170,6 +178,9 @@ class _Replay:
         self.perception.restart(taken.restart)
         self.outputs.restart(taken.restart)
         try:
+            if self._clip is not None:
+                self._clip.append((taken.frame, taken.frame.decode()))
+                return
             estimate = self.perception.process(taken.frame)
         except FrameError as error:
             self._malformed(error)
@@ -207,6 +218,7 @@ class _Replay:
             estimate,
             self.config,
             self.perception.engine,
+            self.body,
             received=self.intake.received,
             processed=self.processed,
             dropped=sum(self.intake.dropped.values()),
@@ -227,7 +239,9 @@ class _Replay:
         return name in self.topics and name != 'path'
 
     def finish(self) -> None:
-        """Write the whole path."""
+        """Write what waits for the end: a clip, and the whole path."""
+        for estimate in estimate_clip(self._clip, self.perception) if self._clip else ():
+            self._write(estimate)
         if self._last_ns is not None and 'path' in self.topics:
             path = self.outputs.path(self._last_ns)
             self.writer.write(absolute('path'), self._last_ns, path)

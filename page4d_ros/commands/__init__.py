@@ -5,7 +5,7 @@ from page4d_ros.commands.graph import play, record
 from page4d_ros.commands.make import import_tum, render, shards
 from page4d_ros.commands.offline import info, replay
 from page4d_ros.commands.show import demo, parameters, report
-from page4d_ros.commands.train import shards_from, train
+from page4d_ros.commands.train import calibrate, shards_from, train
 
 ALL = (
     demo,
@@ -17,6 +17,7 @@ ALL = (
     shards,
     shards_from,
     train,
+    calibrate,
     bench,
     play,
     record,

@@ -115,6 +115,51 @@ def odometry(
     print(output / REPORT_FILE)
 
 
+@app.command()
+def dynamics(
+    checkpoint: Annotated[
+        str, Argument(help='A weight file, "page4d-small" or "untrained".')
+    ] = 'page4d-small',
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    rooms: Annotated[str, Option(help='Seeds of the rooms that the weights know.')] = '1,2',
+    unseen: Annotated[str, Option(help='Seeds of others; "" for none.')] = '101,102',
+    drives: Annotated[
+        int | None, Option(min=1, help='Per room and kind.', show_default='6')
+    ] = None,
+    davis: Annotated[
+        Path | None, Option(help='Folder with JPEGImages/ and Annotations/ of DAVIS.')
+    ] = None,
+    set_: Annotated[
+        list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
+    ] = None,
+    processes: Annotated[int, Option(min=1, help='Renderers side by side.')] = 2,
+    quick: Annotated[bool, Option('--quick', help='One drive per room and kind.')] = False,
+) -> None:
+    """Measure the motion mask: each source of evidence, on rendered drives and on clips."""
+    from page4d_ros.evaluation.dynamics.plan import Options
+    from page4d_ros.evaluation.dynamics.run import REPORT_FILE, evaluate_dynamics, tables
+
+    options = Options(
+        rooms=_numbers(rooms),
+        unseen=_numbers(unseen) if unseen else (),
+        drives=drives or (1 if quick else Options.drives),
+        processes=processes,
+    )
+    with _counter() as progress:
+        metrics = evaluate_dynamics(
+            checkpoint,
+            output.expanduser(),
+            options,
+            values=dict(parse_assignment(text) for text in set_ or []),
+            davis=davis,
+            progress=progress,
+        )
+    for table in tables(metrics):
+        _show(table)
+    print(output / REPORT_FILE)
+
+
 @contextlib.contextmanager
 def _counter() -> Iterator[Callable[[str], None]]:
     """Show what is worked on, and how many frames of it are done."""

@@ -55,6 +55,10 @@ def replay(
     topic: Annotated[
         list[str] | None, Option(help='Write only these outputs, such as odom; repeat it.')
     ] = None,
+    clip: Annotated[
+        bool,
+        Option('--clip', help='All frames in one forward pass, as papers evaluate; short ones.'),
+    ] = False,
     force: Annotated[bool, Option('--force', help='Replace a recording that is there.')] = False,
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
 ) -> None:
@@ -91,7 +95,7 @@ def replay(
     )
     with contextlib.closing(frames):
         perception = build_perception(config)
-        summary = _run(frames, output, perception, config, topics=topics, force=force)
+        summary = _run(frames, output, perception, config, topics=topics, clip=clip, force=force)
     print(json.dumps(asdict(summary)) if as_json else _text(summary))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -106,6 +110,7 @@ def _run(
     config: Config,
     *,
     topics: frozenset[str],
+    clip: bool,
     force: bool,
 ) -> Summary:
     import torch
@@ -127,6 +132,7 @@ def _run(
                 perception,
                 config,
                 topics=topics,
+                clip=clip,
                 force=force,
                 stopped=stopped,
                 progress=lambda: bar.advance(task),

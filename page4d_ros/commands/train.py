@@ -150,6 +150,49 @@ def shards_from(
     print(f'{output}: {count} shards of {frames} frames, {camera.width}x{camera.height} pixels')
 
 
+def calibrate(
+    checkpoint: Annotated[str, Argument(help='A weight file, or "page4d-small".')],
+    *,
+    shards: Annotated[Path, Option(help='Folder of drives that the weights were not trained on.')],
+    output: Annotated[
+        Path | None,
+        Option('--output', '-o', help='File to write.', show_default='beside the weights'),
+    ] = None,
+    gram: Annotated[
+        bool, Option('--gram', help='Let the fusion read Gram statistics, too; slower.')
+    ] = False,
+    set_: Annotated[
+        list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
+    ] = None,
+) -> None:
+    """Fit what evidence of motion is worth to weights, on drives whose masks are known."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from page4d_ros.config import Config
+    from page4d_ros.perception.build import build_perception, calibration_file
+    from page4d_ros.training.calibrate import ROUNDS
+    from page4d_ros.training.calibrate import calibrate as fit
+    from page4d_ros.training.shards import find_shards
+
+    values = {'window.stride': 1, 'model.checkpoint': checkpoint}
+    values |= dict(parse_assignment(text) for text in set_ or [])
+    config = Config().with_values(values)
+    found = find_shards(shards.expanduser())
+    engine = build_perception(config).engine
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        total = ROUNDS * sum(shard.frames for shard in found if shard.masked)
+        task = bar.add_task('frames', total=total)
+        fitted = fit(engine, config, found, gram=gram, progress=lambda: bar.advance(task))
+    path = output.expanduser() if output else calibration_file(checkpoint)
+    fitted.write(path)
+    for source, coefficients in fitted.sources.items():
+        terms = ', '.join(f'{name} {value:.3g}' for name, value in coefficients.items())
+        print(f'{source:<10} {terms}')
+    print(path)
+
+
 def _recipe_file(name: str) -> Path:
     """A recipe of ours by its name, or any by its path."""
     path = Path(name).expanduser()

@@ -120,18 +120,18 @@ def _column(
     }
     out = []
     if image is not None:
-        out.append(Picture('input', 'Input image', _jpeg(image)))
+        out.append(Picture('input', 'Input image', jpeg(image)))
     if real['depth'] is not None:
-        out.append(Picture('true depth', 'True depth', _jpeg(paint(real['depth'], *limits))))
+        out.append(Picture('true depth', 'True depth', jpeg(paint(real['depth'], *limits))))
     if fitted['depth'] is not None:
-        picture = _jpeg(paint(fitted['depth'], *limits))
+        picture = jpeg(paint(fitted['depth'], *limits))
         out.append(Picture('predicted depth', 'Predicted depth', picture))
     mask = fitted['mask']
     if mask is not None and image is not None and mask.shape == image.shape[:2]:
         alt = 'Input with predicted motion in red'
         if real['mask'] is not None:
             alt += ', true outline in white'
-        out.append(Picture('motion mask', alt, _jpeg(overlay(image, mask, real['mask']))))
+        out.append(Picture('motion mask', alt, jpeg(overlay(image, mask, real['mask']))))
     return out
 
 
@@ -167,7 +167,7 @@ def overlay(image: NDArray, mask: NDArray, truth: NDArray | None) -> NDArray[np.
     return out
 
 
-def _jpeg(image: NDArray[np.uint8]) -> str:
+def jpeg(image: NDArray[np.uint8]) -> str:
     """Data URI of an image (H, W, 3), no wider than the report needs."""
     height, width = image.shape[:2]
     if width > WIDTH:

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from page4d_ros.geometry.poses import transform
 from page4d_ros.perception.clouds import POINT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.messages.factory import MessageFactory
+    from page4d_ros.perception.bodies import Body
 
 NS = 1_000_000_000
 LOST_VARIANCE = 9999.0
@@ -193,3 +197,57 @@ def transform_stamped(make: MessageFactory, head: Any, child: str, T: NDArray) -
             rotation=_quaternion(make, make.quaternion(T)),
         ),
     )
+
+
+def moving_body(make: MessageFactory, body: Body, T_odom_world: NDArray) -> Any:
+    """page4d_ros/MovingBody in the odom frame."""
+    centre, size, velocity = _in_odom(body, T_odom_world)
+    return make(
+        'page4d_ros/msg/MovingBody',
+        number=body.number,
+        position=_vector(make, 'Point', centre),
+        size=_vector(make, 'Vector3', size),
+        velocity=_vector(make, 'Vector3', velocity),
+        probability=body.probability,
+    )
+
+
+def detections(
+    make: MessageFactory, head: Any, bodies: Iterable[Body], T_odom_world: NDArray
+) -> Any:
+    """vision_msgs/Detection3DArray in the odom frame; the class is "moving", the id the number."""
+    out = []
+    for body in bodies:
+        centre, size, _ = _in_odom(body, T_odom_world)
+        pose_ = pose(make, transform(np.eye(3), centre))
+        box = make(
+            'vision_msgs/msg/BoundingBox3D', center=pose_, size=_vector(make, 'Vector3', size)
+        )
+        hypothesis = make(
+            'vision_msgs/msg/ObjectHypothesis', class_id='moving', score=body.probability
+        )
+        result = make(
+            'vision_msgs/msg/ObjectHypothesisWithPose',
+            hypothesis=hypothesis,
+            pose=make(
+                'geometry_msgs/msg/PoseWithCovariance',
+                pose=pose_,
+                covariance=make.fixed(np.zeros(36)),
+            ),
+        )
+        out.append(
+            make(
+                'vision_msgs/msg/Detection3D',
+                header=head,
+                results=[result],
+                bbox=box,
+                id=str(body.number),
+            )
+        )
+    return make('vision_msgs/msg/Detection3DArray', header=head, detections=out)
+
+
+def _in_odom(body: Body, T_odom_world: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Centre, size of the box along the axes, and velocity."""
+    R = T_odom_world[:3, :3]
+    return R @ body.centre + T_odom_world[:3, 3], np.abs(R) @ body.size, R @ body.velocity

@@ -80,6 +80,12 @@ class Outputs:
             return
         known = bool(np.isfinite(estimate.camera.K).all())
         yield from self._images(estimate, wanted, known=known)
+        if self.config.dynamics.clusters and wanted('bodies'):
+            head = encode.header(self.make, estimate.frame.stamp_ns, self.config.frames.odom)
+            yield (
+                'bodies',
+                encode.detections(self.make, head, estimate.bodies, self.body.T_odom_world),
+            )
         for name in CLOUDS:
             if known and wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
                 points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])

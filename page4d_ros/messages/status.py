@@ -9,6 +9,7 @@ from page4d_ros.messages import encode
 if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.messages.factory import MessageFactory
+    from page4d_ros.perception.body import BodyFrame
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.types import Estimate
 
@@ -21,6 +22,7 @@ def status(
     estimate: Estimate,
     config: Config,
     engine: Engine,
+    body: BodyFrame,
     *,
     received: int,
     processed: int,
@@ -46,6 +48,7 @@ def status(
         metric=bool(estimate.odometry.metric),
         scale_state=estimate.odometry.scale_state,
         calibrated=bool(estimate.calibrated),
+        bodies=[encode.moving_body(make, b, body.T_odom_world) for b in estimate.bodies],
         **_weights(engine),
     )
 
@@ -77,6 +80,7 @@ def idle_status(
         metric=False,
         scale_state='',
         calibrated=False,
+        bodies=[],
         **_weights(engine),
     )
 

@@ -8,6 +8,8 @@ IMAGE = 'sensor_msgs/msg/Image'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 STATUS = 'page4d_ros/msg/PerceptionStatus'
+MOVING_BODY = 'page4d_ros/msg/MovingBody'
+DETECTIONS = 'vision_msgs/msg/Detection3DArray'
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,5 @@ OUTPUTS = (
     Topic('points/dynamic', POINT_CLOUD, depth=1),
     Topic(STATUS_TOPIC, STATUS, depth=1, gated=False),
 )
+
+OPTIONAL = (Topic('bodies', DETECTIONS, depth=1),)  # where their types are installed

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from page4d_ros.model.blocks import Block, SpecialTokenBias
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.encoder import Encoder
+from page4d_ros.model.gram import GramLayers, GramStatistics
 from page4d_ros.model.mask_head import SpatialMaskHead
 from page4d_ros.model.rope import Rope, rope_table
 
@@ -49,6 +52,7 @@ class Aggregator(nn.Module):
         self.frame_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
         self.global_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
         self.spatial_mask_head = SpatialMaskHead(config) if config.mask_head else None
+        self.early = GramLayers.of(config.depth).early
         nn.init.normal_(self.camera_token, std=1e-6)
         nn.init.normal_(self.register_token, std=1e-6)
 
@@ -62,13 +66,21 @@ class Aggregator(nn.Module):
             qk_norm=True,
         )
 
-    def enter(self, patches: Tensor, grid: tuple[int, int], *, first: bool) -> Tensor:
+    def enter(
+        self,
+        patches: Tensor,
+        grid: tuple[int, int],
+        *,
+        first: bool,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
         """Give frames their special tokens and let each run through the first frame block.
 
         Args:
             patches: tokens of the encoder, (B, S, h * w, C).
             grid: patches as (h, w).
             first: whether the first of the frames is the first of its window.
+            hidden: as in `forward`.
 
         Returns:
             Tokens (B, S, P, C): special tokens, then patches.
@@ -80,7 +92,13 @@ class Aggregator(nn.Module):
             special = torch.cat([kinds[:, :1], special[:, 1:]], dim=1)
         special = special.expand(batch, -1, -1, -1).to(patches.dtype)
         x = torch.cat([special, patches], dim=2).flatten(0, 1)
-        return self.frame_blocks[0](x, self.rope(x, grid)).unflatten(0, (batch, frames))
+        keys = None if hidden is None else self._keys(hidden).flatten(0, 1)
+        x = self.frame_blocks[0](x, self.rope(x, grid), hidden=keys)
+        return x.unflatten(0, (batch, frames))
+
+    def _keys(self, hidden: Tensor) -> Tensor:
+        """Hidden tokens (B, S, P) of hidden patches (B, S, h, w); special ones never are."""
+        return functional.pad(hidden.flatten(2), (self.config.num_special_tokens, 0))
 
     def halve(self, dtype: torch.dtype) -> None:
         """Keep the matrices in 16 bits; for use under autocast to that type.
@@ -106,6 +124,8 @@ class Aggregator(nn.Module):
         grid: tuple[int, int],
         mask_alpha: float = 0.0,
         newest: int | None = None,
+        hidden: Tensor | None = None,
+        gram: GramStatistics | None = None,
     ) -> Features:
         """Let the frames of a window see each other.
 
@@ -115,6 +135,9 @@ class Aggregator(nn.Module):
             mask_alpha: strength of the attention bias in [0, 1]; 0 leaves it out altogether.
             newest: how many frames, counted from the last, the dense heads will read; what only
                 the others would need is left out. None reads all.
+            hidden: (B, S, h, w) bool, patches that no token of an early block attends to
+                (VGGT4D, 3.3).
+            gram: takes in the statistics of attention, of a batch of one.
         """
         config = self.config
         specials = config.num_special_tokens
@@ -122,10 +145,14 @@ class Aggregator(nn.Module):
         read = slice(frames - (frames if newest is None else newest), None)
         rope = self.rope(local, grid)
         taps, score, bias = [], None, None
+        keys = None if hidden is None else self._keys(hidden)
         x = None
         for i, global_block in enumerate(self.global_blocks):
+            unseen = keys if i in self.early else None
             if x is not None:
-                local = self.frame_blocks[i](x.flatten(0, 1), rope).unflatten(0, (batch, frames))
+                within = None if unseen is None else unseen.flatten(0, 1)
+                local = self.frame_blocks[i](x.flatten(0, 1), rope, hidden=within)
+                local = local.unflatten(0, (batch, frames))
             if i == config.mask_layer and self.spatial_mask_head is not None:
                 score = self.spatial_mask_head(local[:, :, specials:], grid)
                 if mask_alpha:
@@ -133,7 +160,10 @@ class Aggregator(nn.Module):
                     bias = SpecialTokenBias(logits, frames, specials)
             masked = bias if i in config.masked_layers else None
             if i + 1 < config.depth or not read.start:
-                x = global_block(local.flatten(1, 2), rope, masked).unflatten(1, (frames, -1))
+                watch = partial(gram.add, i) if gram is not None and gram.wants(i) else None
+                across = None if unseen is None else unseen.flatten(1)
+                x = global_block(local.flatten(1, 2), rope, masked, hidden=across, watch=watch)
+                x = x.unflatten(1, (frames, -1))
                 camera, seen = x[:, :, 0], x[:, read]
             else:
                 camera, seen = read_last(global_block, local, read.start, rope, masked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from page4d_ros.model.rope import Rope, apply_rope
 from page4d_ros.model.runtime import full_precision
 
 Memory = tuple[Tensor, Tensor]
+Watch = Callable[[Tensor, Tensor], None]
 
 
 class SpecialTokenBias(NamedTuple):
@@ -72,15 +74,28 @@ class Attention(nn.Module):
         rope: Rope | None = None,
         bias: SpecialTokenBias | None = None,
         memory: Memory | None = None,
+        hidden: Tensor | None = None,
+        watch: Watch | None = None,
     ) -> Tensor:
-        """Attend from tokens x, (B, N, C), to themselves or to a memory of others."""
+        """Attend from tokens x, (B, N, C), to themselves or to a memory of others.
+
+        Args:
+            x: the tokens.
+            rope: of their positions.
+            bias: what special tokens see besides.
+            memory: keys and values of others.
+            hidden: (B, N') bool, keys that nobody attends to (VGGT4D, 3.3).
+            watch: is given the queries and keys, (B, heads, N, D).
+        """
         if memory is None:
             q, k, v = self.project(x, rope)
         else:
             q, (k, v) = self.ask(x, rope), memory
-        y = (
-            functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        )  # [B, N, C]
+        if watch is not None:
+            watch(q, k)
+        seen = None if hidden is None else ~hidden[:, None, None]  # [B, 1, 1, N']
+        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        y = y.transpose(1, 2).flatten(2)  # [B, N, C]
         if bias is not None:
             y = replace_special_rows(y, q, k, v, bias)
         return self.proj(y)
@@ -172,7 +187,9 @@ class Block(nn.Module):
         rope: Rope | None = None,
         bias: SpecialTokenBias | None = None,
         memory: Memory | None = None,
+        hidden: Tensor | None = None,
+        watch: Watch | None = None,
     ) -> Tensor:
-        """Update tokens x, (B, N, dim), which attend to each other or to a memory."""
-        x = x + self.ls1(self.attn(self.norm1(x), rope, bias, memory))
+        """Update tokens x, (B, N, dim), which attend as `Attention.forward` says."""
+        x = x + self.ls1(self.attn(self.norm1(x), rope, bias, memory, hidden, watch))
         return x + self.ls2(self.mlp(self.norm2(x)))

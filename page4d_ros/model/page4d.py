@@ -12,6 +12,7 @@ from page4d_ros.model.aggregator import Aggregator
 from page4d_ros.model.camera_head import CameraHead
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.dpt_head import DPTHead, inverse_log
+from page4d_ros.model.gram import GramStatistics
 
 
 class Page4DOutput(NamedTuple):
@@ -88,6 +89,8 @@ class Page4D(nn.Module):
         grid: tuple[int, int],
         mask_alpha: float,
         newest: int | None = None,
+        hidden: Tensor | None = None,
+        gram: GramStatistics | None = None,
     ) -> Page4DOutput:
         """Estimate a window whose frames went through the encoder and `Aggregator.enter`.
 
@@ -96,8 +99,10 @@ class Page4D(nn.Module):
             grid: patches as (h, w).
             mask_alpha: as in `forward`.
             newest: how many frames, counted from the last, get depth and points; None for all.
+            hidden: as in `Aggregator.forward`.
+            gram: takes in what attention says of motion.
         """
-        features = self.aggregator(local, grid, mask_alpha, newest)
+        features = self.aggregator(local, grid, mask_alpha, newest, hidden, gram)
         poses = self.camera_head(features.camera_tokens)
         depth, depth_conf = self.depth_head(features.taps, grid)
         points = points_conf = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from page4d_ros.errors import CheckpointError
 from page4d_ros.model.checkpoint import load_network, untrained_network
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.perception.calibration import SUFFIX, Calibration
 from page4d_ros.perception.engine import UNTRAINED, WindowEngine, choose_device
 from page4d_ros.perception.pipeline import Perception
 
@@ -52,4 +53,11 @@ def build_perception(config: Config) -> Perception:
     engine = WindowEngine(build_network(config.model), config.model, config.window.size)
     if config.model.compile or engine.device.type == 'cuda':
         engine.warm_up()
-    return Perception(config, engine)
+    calibration = Calibration.of(calibration_file(config.model.checkpoint))
+    return Perception(config, engine, calibration)
+
+
+def calibration_file(checkpoint: str) -> Path:
+    """Where it is kept what the evidence of motion of ``model.checkpoint`` is worth."""
+    path = SMALL_FILE if checkpoint == SMALL else Path(checkpoint).expanduser()
+    return path.with_name(path.stem + SUFFIX)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.model.gram import GramLayers, GramStatistics, token_mask
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.preprocess import image_to_network
@@ -22,13 +23,13 @@ from page4d_ros.perception.memory import MIB, what_fits, window_bytes
 from page4d_ros.perception.types import Frame, WindowEstimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
     from page4d_ros.config import ModelConfig
-    from page4d_ros.model.page4d import Page4D
+    from page4d_ros.model.page4d import Page4D, Page4DOutput
     from page4d_ros.perception.types import FrameKey
 
 UNTRAINED = 'untrained'
@@ -59,12 +60,15 @@ class Engine(Protocol):
         The oldest frame leaves a full window, or the next to it if the first is to be kept.
         """
 
-    def step(self, anchor: FrameKey | None = None) -> WindowEstimate:
+    def step(self, anchor: FrameKey | None = None, *, gram: bool = False) -> WindowEstimate:
         """Estimate for the frames in the window, newest last.
 
         Depth is for the frames since the last step, and for those back to the anchor if the
-        window still holds it.
+        window still holds it; Gram statistics are for the newest frame, where asked for.
         """
+
+    def hide(self, mask: NDArray[np.uint8]) -> None:
+        """Take in what moves in the newest frame, (h, w) 0 or 255, for the windows to come."""
 
     def clear(self) -> None:
         """Forget all frames."""
@@ -80,6 +84,7 @@ class _Slot:
     image: Tensor  # (3, h, w)
     patches: Tensor  # the encoder's tokens, (1, 1, h' * w', C)
     local: Tensor | None  # these after the first frame block, unless the window begins with them
+    moving: Tensor | None = None  # patches (h', w') that show anything that moves, once known
 
 
 class WindowEngine:
@@ -120,6 +125,8 @@ class WindowEngine:
             network.aggregator.halve(self.autocast)
         if self.device.type == 'cpu':
             network.depth_head.to(memory_format=torch.channels_last)
+        self._mines = config.variant == 'vggt4d'
+        self._gram_layers = GramLayers.of(network.config.depth)
         self._mask_alpha = float(network.config.mask_enabled)
         self._compiled = compiled(network.estimate, self.device) if config.compile else None
         self._size = size
@@ -168,7 +175,7 @@ class WindowEngine:
             self.clear()
         pixels = image_to_network(image, fit, self.device)
         aggregator, grid = self.network.aggregator, self.network.grid(pixels)
-        with self._arithmetic(), self._room_for(fit, 1):
+        with self.arithmetic(), self._room_for(fit, 1):
             patches = aggregator.patch_embed(pixels[None])[None]
             local = aggregator.enter(patches, grid, first=False) if self._slots else None
         if len(self._slots) == self._size:
@@ -178,11 +185,12 @@ class WindowEngine:
         self._encode_seconds += time.perf_counter() - start
 
     @torch.inference_mode()
-    def step(self, anchor: FrameKey | None = None) -> WindowEstimate:
+    def step(self, anchor: FrameKey | None = None, *, gram: bool = False) -> WindowEstimate:
         """Estimate for the frames in the window, newest last.
 
         Args:
             anchor: a frame whose depth is wanted too, if the window still holds it.
+            gram: whether to look at the attention for motion of the newest frame.
 
         Returns:
             Poses and motion of all frames; depth of those since the last step and, where there is
@@ -202,32 +210,61 @@ class WindowEngine:
         run = self.network.estimate
         if self._compiled is not None and (count, newest) in self._shapes:
             run = self._compiled
-        with self._arithmetic(), self._room_for(fit, newest):
+        statistics = self._statistics(count) if gram or self._mines else None
+        hidden = self._hidden(grid) if self._mines else None
+        with self.arithmetic(), self._room_for(fit, newest):
             local = torch.cat([self._first_local(grid), *(s.local for s in slots[1:])], dim=1)
-            output = run(local, grid, self._mask_alpha, newest)
-        T_camera_gauge, K = decode_pose(output.pose_enc[0].double(), (fit.height, fit.width))
-        T_camera_gauge, K = T_camera_gauge.cpu().numpy(), K.cpu().numpy()
-        score, points = output.mask_score, output.world_points
+            output = run(local, grid, self._mask_alpha, newest, hidden, statistics)
+        mined = None if statistics is None else statistics.dynamic_map(grid)[0]
+        window = window_of(tuple(s.frame for s in slots), fit, [s.image for s in slots], output)
+        if self._mines:
+            dynamic = torch.cat([hidden[0, :-1].to(mined), mined[None]])
+            window = replace(window, dynamic=dynamic)
         seconds = {'encode': self._encode_seconds, 'forward': time.perf_counter() - start}
         self._new, self._encode_seconds = 0, 0.0
-        return WindowEstimate(
-            frames=tuple(slot.frame for slot in slots),
-            transform=fit,
-            images=tuple(slot.image for slot in slots),
-            T_gauge_camera=inverse(transform(T_camera_gauge[:, :, :3], T_camera_gauge[:, :, 3])),
-            cameras=tuple(PinholeCamera.from_matrix(k, fit.width, fit.height) for k in K),
-            depth=output.depth[0],
-            confidence=1.0 - 1.0 / output.depth_conf[0],
-            dynamic=None if score is None else dynamic_probability(_wide(score[0])),
-            points=None if points is None else points[0],
-            seconds=seconds,
+        return replace(window, gram=mined, seconds=seconds)
+
+    def _statistics(self, count: int) -> GramStatistics:
+        config = self.network.config
+        return GramStatistics(
+            self._gram_layers, [count - 1], specials=config.num_special_tokens, frames=count
         )
+
+    @torch.inference_mode()
+    def hide(self, mask: NDArray[np.uint8]) -> None:
+        """Keep what moves in the newest frame from the first layers, with ``vggt4d``.
+
+        Args:
+            mask: (h, w), 0 static, 255 dynamic.
+        """
+        if not self._mines:
+            return
+        slot = self._slots[-1]
+        grid = self.network.grid(slot.image)
+        moving = token_mask(
+            torch.from_numpy(mask).to(self.device) > 0, self.network.config.patch_size
+        )
+        slot = replace(slot, moving=moving)
+        if slot.local is not None:
+            with self.arithmetic():
+                slot = replace(slot, local=self._enter(slot, grid, first=False))
+        self._slots[-1] = slot
+
+    def _hidden(self, grid: tuple[int, int]) -> Tensor:
+        """(1, S, h', w') patches that are known to move; nothing is, of the newest frame."""
+        nothing = torch.zeros(grid, dtype=torch.bool, device=self.device)
+        moving = [nothing if slot.moving is None else slot.moving for slot in self._slots]
+        return torch.stack(moving)[None]
+
+    def _enter(self, slot: _Slot, grid: tuple[int, int], *, first: bool) -> Tensor:
+        hidden = None if slot.moving is None else slot.moving[None, None]
+        return self.network.aggregator.enter(slot.patches, grid, first=first, hidden=hidden)
 
     def _first_local(self, grid: tuple[int, int]) -> Tensor:
         """Tokens of the window's first frame, whose special tokens are others."""
         slot = self._slots[0]
         if self._first is None or self._first[0] is not slot:
-            self._first = slot, self.network.aggregator.enter(slot.patches, grid, first=True)
+            self._first = slot, self._enter(slot, grid, first=True)
         return self._first[1]
 
     def warm_up(self) -> None:
@@ -258,9 +295,37 @@ class WindowEngine:
                 f'{available / MIB:.0f} are free; set {settings or "model.device cpu"}'
             ) from error
 
-    def _arithmetic(self) -> torch.autocast:
+    def arithmetic(self) -> torch.autocast:
+        """The precision of ``model.precision``, as a context."""
         enabled = self.autocast is not None
         return torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+
+
+def window_of(
+    frames: tuple[Frame, ...], fit: ImageTransform, images: Sequence[Tensor], output: Page4DOutput
+) -> WindowEstimate:
+    """A network's answer in the terms of the perception; its gauge is the first camera's frame.
+
+    Args:
+        frames: of the window.
+        fit: source image to network image.
+        images: what the network saw, (3, h, w) each.
+        output: of a batch of one.
+    """
+    T_camera_gauge, K = decode_pose(output.pose_enc[0].double(), (fit.height, fit.width))
+    T_camera_gauge, K = T_camera_gauge.cpu().numpy(), K.cpu().numpy()
+    score, points = output.mask_score, output.world_points
+    return WindowEstimate(
+        frames=frames,
+        transform=fit,
+        images=tuple(images),
+        T_gauge_camera=inverse(transform(T_camera_gauge[:, :, :3], T_camera_gauge[:, :, 3])),
+        cameras=tuple(PinholeCamera.from_matrix(k, fit.width, fit.height) for k in K),
+        depth=output.depth[0],
+        confidence=1.0 - 1.0 / output.depth_conf[0],
+        dynamic=None if score is None else dynamic_probability(_wide(score[0])),
+        points=None if points is None else points[0],
+    )
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.perception.bodies import Bodies
+from page4d_ros.perception.calibration import DEFAULT
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.odometry import Odometry
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from page4d_ros.config import Config
-    from page4d_ros.geometry.camera import PinholeCamera
+    from page4d_ros.config import Config, DepthConfig
+    from page4d_ros.perception.calibration import Calibration
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
 
@@ -35,13 +37,15 @@ class Perception:
     Args:
         config: all settings; `configure` changes the dynamic ones later.
         engine: the network over a window.
+        calibration: what its evidence of motion is worth.
     """
 
-    def __init__(self, config: Config, engine: Engine) -> None:
+    def __init__(self, config: Config, engine: Engine, calibration: Calibration = DEFAULT) -> None:
         self.engine = engine
         self.scale = MetricScale(config.scale)
         self.odometry = Odometry(config.odometry, self.scale)
-        self.dynamics = Dynamics(config.mask)
+        self.dynamics = Dynamics(config.mask, calibration)
+        self.bodies = Bodies()
         self._thumbnail: NDArray | None = None
         self._last: Estimate | None = None
         self.configure(config)
@@ -58,9 +62,11 @@ class Perception:
             return
         self.engine.clear()
         self.odometry.forget_window()
+        self.dynamics.forget()
         self._thumbnail = self._last = None
         if restart is Restart.POSE:
             self.odometry.reset()
+            self.bodies.forget()
             self.scale.reset()
 
     def process(self, frame: Frame) -> Estimate:
@@ -82,13 +88,15 @@ class Perception:
             return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
         keep_first = self.odometry.keeps_first(self.config.window.keyframe_overlap)
         self.engine.push(frame, image, keep_first=keep_first)
-        window = self.engine.step(self.odometry.chain.anchor)
+        window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
         fuse = time.perf_counter()
-        calibrated = _calibrated(frame, window)
-        if calibrated is not None:
-            window = replace(window, cameras=(*window.cameras[:-1], calibrated))
+        window, calibrated = with_calibration(window)
         odometry = self.odometry.update(window)
-        estimate = self._assemble(window, odometry, calibrated=calibrated is not None)
+        answer = self.dynamics.update(window, odometry.scale / self.scale.factor)
+        self.engine.hide(answer[1])
+        estimate = assemble(window, odometry, answer, self.config.depth, calibrated=calibrated)
+        if self.config.dynamics.clusters and not odometry.lost:
+            estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))
         estimate.seconds['decode'] = decoded - start
         estimate.seconds['fuse'] = time.perf_counter() - fuse
         self._last = estimate
@@ -106,31 +114,45 @@ class Perception:
         self._thumbnail = grey
         return False
 
-    def _assemble(
-        self, window: WindowEstimate, odometry: OdometryEstimate, *, calibrated: bool
-    ) -> Estimate:
-        limits = self.config.depth
-        depth = window.depth[-1] * odometry.scale
-        confidence = window.confidence[-1]
-        valid = (depth > 0) & (depth < torch.inf) & (confidence >= limits.min_confidence)
-        if limits.max_range:
-            valid &= depth <= limits.max_range
-        probability, mask = self.dynamics.update(window)
-        return Estimate(
-            frame=window.frames[-1],
-            camera=window.cameras[-1],
-            calibrated=calibrated,
-            transform=window.transform,
-            odometry=odometry,
-            image=window.images[-1],
-            depth=torch.where(valid, depth, torch.nan),
-            points=_camera_points(window, odometry.scale),
-            confidence=confidence,
-            probability=probability,
-            mask=mask,
-            window_fill=len(window.frames),
-            seconds=dict(window.seconds),
-        )
+
+def assemble(
+    window: WindowEstimate,
+    odometry: OdometryEstimate,
+    answer: tuple[Tensor, NDArray[np.uint8]],
+    limits: DepthConfig,
+    *,
+    calibrated: bool,
+) -> Estimate:
+    """Everything about the newest frame, in world units.
+
+    Args:
+        window: ends with that frame.
+        odometry: its pose.
+        answer: probability and mask of what moves, as `Dynamics.update` gives them.
+        limits: which depths count.
+        calibrated: whether the camera comes from camera_info.
+    """
+    depth = window.depth[-1] * odometry.scale
+    confidence = window.confidence[-1]
+    valid = (depth > 0) & (depth < torch.inf) & (confidence >= limits.min_confidence)
+    if limits.max_range:
+        valid &= depth <= limits.max_range
+    probability, mask = answer
+    return Estimate(
+        frame=window.frames[-1],
+        camera=window.cameras[-1],
+        calibrated=calibrated,
+        transform=window.transform,
+        odometry=odometry,
+        image=window.images[-1],
+        depth=torch.where(valid, depth, torch.nan),
+        points=_camera_points(window, odometry.scale),
+        confidence=confidence,
+        probability=probability,
+        mask=mask,
+        window_fill=len(window.frames),
+        seconds=dict(window.seconds),
+    )
 
 
 def _camera_points(window: WindowEstimate, scale: float) -> Tensor | None:
@@ -141,9 +163,10 @@ def _camera_points(window: WindowEstimate, scale: float) -> Tensor | None:
     return (window.points[-1] @ T[:3, :3].T + T[:3, 3]) * scale
 
 
-def _calibrated(frame: Frame, window: WindowEstimate) -> PinholeCamera | None:
-    """Intrinsics of the network's image from the frame's own calibration, if it fits the image."""
-    camera, fit = frame.camera, window.transform
+def with_calibration(window: WindowEstimate) -> tuple[WindowEstimate, bool]:
+    """The newest frame's own intrinsics in place of the network's, if they fit its image."""
+    camera, fit = window.frames[-1].camera, window.transform
     if camera is None or (camera.width, camera.height) != (fit.source_width, fit.source_height):
-        return None
-    return fit.camera_to_network(camera)
+        return window, False
+    cameras = *window.cameras[:-1], fit.camera_to_network(camera)
+    return replace(window, cameras=cameras), True

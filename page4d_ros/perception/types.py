@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+    from page4d_ros.perception.bodies import Body
 
 
 MOVING = 0.5  # a patch with a higher score counts as moving where no setting says
@@ -67,6 +68,8 @@ class WindowEstimate:
         confidence: (M, h, w) in [0, 1): 1 - 1/c of the published c >= 1.
         dynamic: (N, h / patch, w / patch) score in (0, 1), high where things move; None where
             the network has no mask head.
+        gram: (h / patch, w / patch) of the newest frame, high where attention disagrees with other
+            times (see `GramStatistics`); None where not asked for.
         points: (M, h, w, 3) in the gauge; None without ``model.point_head``.
         seconds: time spent per stage.
     """
@@ -79,6 +82,7 @@ class WindowEstimate:
     depth: Tensor
     confidence: Tensor
     dynamic: Tensor | None
+    gram: Tensor | None = None
     points: Tensor | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -127,6 +131,7 @@ class Estimate:
         probability: (h, w) that a pixel moves, on the device.
         mask: (h, w) uint8, 0 static, 255 dynamic.
         window_fill: frames in the window.
+        bodies: what moves in groups, largest first; empty without ``dynamics.clusters``.
         still: nothing has changed but the stamp since the estimate before.
         seconds: time spent per stage.
     """
@@ -144,4 +149,5 @@ class Estimate:
     mask: NDArray[np.uint8]
     window_fill: int
     seconds: dict[str, float]
+    bodies: tuple[Body, ...] = ()
     still: bool = False

@@ -17,7 +17,7 @@ from page4d_ros.errors import ConfigError, FrameError, Page4dError
 from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import PAUSED, WAITING, idle_status, status
-from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
+from page4d_ros.messages.topics import OPTIONAL, OUTPUTS, STATUS_TOPIC
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.body import BodyFrame
 from page4d_ros.perception.intake import Intake, Restart
@@ -28,6 +28,7 @@ from page4d_ros.ros.compat import (
     cloud,
     cv_bridge_reader,
     message_class,
+    optional,
 )
 from page4d_ros.ros.diagnostics import Health
 from page4d_ros.ros.worker import Worker
@@ -75,8 +76,10 @@ class Session:
             fallback=cv_bridge_reader(),
         )
         self.paused = False
-        self._publishers = {topic.name: self._publisher(topic) for topic in OUTPUTS}
-        self._gated = {topic.name for topic in OUTPUTS if topic.gated}
+        installed = [t for t in OPTIONAL if optional(t.type.partition('/')[0])]
+        topics = [*OUTPUTS, *installed]
+        self._publishers = {topic.name: self._publisher(topic) for topic in topics}
+        self._gated = {topic.name for topic in topics if topic.gated}
         self._tf = broadcaster
         self._last_status: Any = None
         self._subscriptions: list[Any] = []
@@ -239,6 +242,7 @@ class Session:
             estimate,
             self.config,
             self.perception.engine,
+            self.body,
             received=self.intake.received,
             processed=self.processed,
             dropped=sum(self.intake.dropped.values()),
@@ -270,6 +274,8 @@ class Session:
             )
 
     def _wanted(self, name: str) -> bool:
+        if name not in self._publishers:
+            return False
         if name in self._gated and self.config.publish.only_if_subscribed:
             return self._publishers[name].get_subscription_count() > 0
         return True

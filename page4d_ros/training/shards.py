@@ -246,7 +246,7 @@ def make_views(
     for rgb, depth, mask, T_world_camera in frames:
         turn = common if rng is None else common + rng.normal(0, np.radians(config.shake_deg), 3)
         R = Rotation.from_rotvec(turn).as_matrix()  # view from camera
-        image, z, moving = _turn(rgb, depth, mask, R, shard.K, K, size)
+        image, z, moving = turned(rgb, depth, mask, R, shard.K, K, size)
         images.append(image)
         depths.append(z)
         masks.append(moving)
@@ -268,7 +268,7 @@ def make_views(
     )
 
 
-def _turn(
+def turned(
     rgb: NDArray,
     depth: NDArray,
     mask: NDArray,

@@ -18,7 +18,13 @@ from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import WindowEstimate
 from page4d_ros.synthetic.render import T_base_camera, render_clip
 
-PLAIN = {'mask.min_area': 0, 'mask.dilate': 0, 'depth.max_range': 0.0, 'window.stride': 1}
+PLAIN = {
+    'mask.source': 'head',
+    'mask.min_area': 0,
+    'mask.dilate': 0,
+    'depth.max_range': 0.0,
+    'window.stride': 1,
+}
 
 
 class TruthEngine:
@@ -44,11 +50,14 @@ class TruthEngine:
     def clear(self):
         self.slots.clear()
 
+    def hide(self, mask):
+        pass
+
     def push(self, frame, image, *, keep_first=False):
         fit = ImageTransform.crop(image.shape[1], image.shape[0], self.resolution)
         self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
 
-    def step(self, anchor=None):
+    def step(self, anchor=None, *, gram=False):
         frames, fits, images = zip(*self.slots, strict=True)
         fit, truth = fits[0], [self.truth[frame.stamp_ns] for frame in frames]
         poses = self.gauge.apply_to_pose(np.stack([t.T_world_camera for t in truth]))

@@ -74,7 +74,7 @@ class Oracle(OracleEngine):
         super().__init__(resolution=WIDTH)
         self.truth, self.spoil = truth, spoil
 
-    def step(self, anchor=None):
+    def step(self, anchor=None, *, gram=False):
         window = super().step(anchor)
         grid = network_grid(self, SIZE)
         moving = Truth.of(self.truth, grid).motion

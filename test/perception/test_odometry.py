@@ -113,8 +113,8 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
     class Forgiving(OracleEngine):
         """Drops a frame from the window once it has made a window useless."""
 
-        def step(self, anchor=None):
-            window = super().step(anchor)
+        def step(self, anchor=None, **kwargs):
+            window = super().step(anchor, **kwargs)
             if round(window.frames[-1].stamp_ns / NS * 10) in broken:
                 self.slots.pop()
             return window
@@ -251,8 +251,8 @@ def test_views_are_compared_by_one_calibration():
     """The network's own intrinsics stay in the window beside the calibrated newest ones."""
 
     class Longer(OracleEngine):
-        def step(self, anchor=None):
-            window = super().step(anchor)
+        def step(self, anchor=None, **kwargs):
+            window = super().step(anchor, **kwargs)
             own = [replace(c, fx=1.05 * c.fx, fy=1.05 * c.fy) for c in window.cameras]
             return replace(window, cameras=tuple(own))
 
@@ -263,8 +263,8 @@ def test_views_are_compared_by_one_calibration():
 
 def test_confident_pixels_that_all_move_leave_the_doubtful_ones():
     class Near(OracleEngine):
-        def step(self, anchor=None):
-            window = super().step(anchor)
+        def step(self, anchor=None, **kwargs):
+            window = super().step(anchor, **kwargs)
             confidence = window.confidence.clone()
             confidence[:, : confidence.shape[1] // 2] = 0.1
             window.dynamic[:, window.dynamic.shape[1] // 2 :] = 0.9

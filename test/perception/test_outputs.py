@@ -12,12 +12,12 @@ from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.perception.body import FORWARD, BodyFrame
 from page4d_ros.perception.clouds import POINT, cloud
-from page4d_ros.perception.dynamics import threshold
+from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
 
 STAMP = 1_700_000_000 * NS + 999_999_999
-PLAIN = {'mask.min_area': 0, 'mask.dilate': 0, 'depth.max_range': 0.0}
+PLAIN = {'mask.source': 'head', 'mask.min_area': 0, 'mask.dilate': 0, 'depth.max_range': 0.0}
 
 
 def estimate_of(image=None, camera=CAMERA, patch=(1, 2), **values):
@@ -242,13 +242,22 @@ def test_without_known_intrinsics_there_are_no_points():
 
 
 def test_mask_threshold_specks_and_growth():
-    probability = np.zeros((60, 80), np.float32)
+    probability = torch.zeros(60, 80)
     probability[10:30, 10:30] = 0.9
     probability[50, 70] = 0.9
-    mask = threshold(probability, MaskConfig(threshold=0.5, dilate=0, min_area=10))
-    assert (mask > 0).sum() == 400
-    grown = threshold(probability, MaskConfig(threshold=0.5, dilate=2, min_area=10))
+
+    def masked(probability, called=None, **values):
+        config = replace(MaskConfig(), **values)
+        return clean(threshold(probability, config, called).numpy(), config)
+
+    assert (masked(probability, dilate=0, min_area=10) > 0).sum() == 400
+    grown = masked(probability, dilate=2, min_area=10)
     assert (grown > 0).sum() > 400
     assert grown[50, 70] == 0
-    otsu = threshold(probability * 0.4, MaskConfig(threshold=-1.0, dilate=0, min_area=0))
+    fading = 0.5 * probability
+    assert not masked(fading, dilate=0).any()
+    stays = masked(fading, probability > 0, dilate=0, min_area=0, hysteresis=0.1)
+    assert (stays > 0).sum() == 401
+    assert not masked(fading, probability > 0, hysteresis=0.01).any()
+    otsu = masked(probability * 0.4, threshold=-1.0, dilate=0, min_area=0)
     assert (otsu > 0).sum() == 401

@@ -43,6 +43,7 @@ DEFAULTS = {
     'window.size': 3,
     'frames.tf_timeout': 0.0,
     'points.rate': 0.0,
+    'mask.source': 'head',
     'mask.min_area': 0,
     'mask.dilate': 0,
 }

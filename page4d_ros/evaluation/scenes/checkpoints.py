@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from page4d_ros.config import Config
 from page4d_ros.evaluation.scenes.methods import Network
 from page4d_ros.evaluation.scenes.plan import WINDOW
-from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network
+from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, calibration_file
+from page4d_ros.perception.calibration import Calibration
 from page4d_ros.perception.engine import UNTRAINED, WindowEngine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SETTINGS = {'window.size': WINDOW, 'window.stride': 1}
+WINDOWS = Config().with_values(SETTINGS)  # of a robot that sees every frame
 
 
 class Loaded(NamedTuple):
@@ -26,17 +28,18 @@ class Loaded(NamedTuple):
     facts: dict[str, Any]
 
 
-def load(checkpoints: Sequence[str]) -> list[Loaded]:
-    """Load weights with the default settings for a robot that sees every frame.
+def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
+    """Load weights.
 
     Args:
         checkpoints: files, ``page4d-small`` or ``untrained``; what is named twice counts once.
+        base: all settings but the weights.
 
     Raises:
         CheckpointError: weights cannot be used.
     """
     given = list(dict.fromkeys(checkpoints))
-    configs = [Config().with_values(SETTINGS | {'model.checkpoint': name}) for name in given]
+    configs = [base.with_values({'model.checkpoint': name}) for name in given]
     engines = [WindowEngine(build_network(c.model), c.model, c.window.size) for c in configs]
     names = Counter(engine.name for engine in engines)
     out = []
@@ -50,7 +53,9 @@ def load(checkpoints: Sequence[str]) -> list[Loaded]:
             'parameters': sum(weight.numel() for weight in engine.network.parameters()),
             'width': engine.resolution,
         }
-        out.append(Loaded(Network(label, engine, config), facts))
+        out.append(
+            Loaded(Network(label, engine, config, Calibration.of(calibration_file(name))), facts)
+        )
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +15,7 @@ from page4d_ros.evaluation.windows import MOVING
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.dynamics import threshold
+from page4d_ros.perception.dynamics import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -179,7 +178,7 @@ class Differencing:
         )
 
     def _mask(self, difference: NDArray, level: float) -> NDArray[np.bool_]:
-        return threshold(difference, replace(MaskConfig(), threshold=level)) > 0
+        return clean(difference > level, MaskConfig()) > 0
 
     def _difference(self, footage: Footage) -> tuple[NDArray, NDArray]:
         """Differences of pixels (S, h, w) and their means over patches (S, h', w'), 0 to 1."""

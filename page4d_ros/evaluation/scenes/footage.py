@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
+import torch
 
 from page4d_ros.errors import FullRoomError
 from page4d_ros.evaluation.scenes.plan import RATE_HZ, Group
@@ -42,6 +46,8 @@ class Footage(NamedTuple):
         T_world_camera: (N, 4, 4), metres.
         depth: (N, H, W) metres; None for streams.
         mask: (N, H, W) bool, whether it moves; None for streams.
+        bodies: (N, H, W) number of the loose body, 0 for the room; None for streams.
+        T_world_bodies: (N, B, 4, 4) pose of body i + 1.
     """
 
     group: Group
@@ -56,6 +62,8 @@ class Footage(NamedTuple):
     T_world_camera: NDArray[np.float64]
     depth: NDArray[np.float32] | None = None
     mask: NDArray[np.bool_] | None = None
+    bodies: NDArray[np.uint8] | None = None
+    T_world_bodies: NDArray[np.float64] | None = None
 
     @property
     def frames(self) -> list[Frame]:
@@ -108,5 +116,23 @@ def _film(shot: Shot) -> Footage | None:
     )
     if shot.group is Group.STREAM:  # nobody looks at their depth and masks
         return footage
-    depth = np.stack([frame.depth for frame in frames])
-    return footage._replace(depth=depth, mask=np.stack([frame.mask for frame in frames]))
+    return footage._replace(
+        **{
+            name: np.stack([getattr(frame, name) for frame in frames])
+            for name in ('depth', 'mask', 'bodies', 'T_world_bodies')
+        }
+    )
+
+
+@contextmanager
+def spare_cores(renderers: int) -> Iterator[None]:
+    """Leave the renderers their cores: threads that share one wait for each other."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    spare = max(1, (os.cpu_count() or 1) - renderers)
+    torch.set_num_threads(min(before[0], spare))
+    cv2.setNumThreads(min(before[1], spare))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

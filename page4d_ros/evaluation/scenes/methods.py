@@ -10,6 +10,7 @@ from page4d_ros.evaluation.scenes.answers import Answer, Grid, Truth
 from page4d_ros.evaluation.windows import relative_poses
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.perception.calibration import DEFAULT
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.perception.calibration import Calibration
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.types import Frame
 
@@ -67,30 +69,34 @@ class Network:
         label: name in the tables.
         engine: holds the network, and the window.
         config: all settings of the perception.
+        calibration: what its evidence of motion is worth.
     """
 
-    def __init__(self, label: str, engine: Engine, config: Config) -> None:
+    def __init__(
+        self, label: str, engine: Engine, config: Config, calibration: Calibration = DEFAULT
+    ) -> None:
         self.label, self.engine, self.config = label, engine, config
-        self.dynamics = Dynamics(config.mask)
+        self.calibration = calibration
+        self.dynamics = Dynamics(config.mask, calibration)
 
     def answer(self, footage: Footage) -> Answer:
         """Answer for a window."""
         self.engine.clear()
+        self.dynamics.forget()
         for frame in footage.frames:
             self.engine.push(frame, frame.decode())
-        window = self.engine.step()
-        patch, motion, mask = PATCH, None, None
+        window = self.engine.step(gram=self.dynamics.gram)
+        patch, motion = PATCH, None
         if window.dynamic is not None:
             motion = window.dynamic.cpu().numpy()
             patch = window.transform.height // motion.shape[1]
-            mask = self.dynamics.update(window)[1] > 0
         return Answer(
             Grid(window.transform, patch),
             depth=window.depth.cpu().numpy(),
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=motion,
             threshold=self.config.mask.threshold,
-            mask=mask,
+            mask=self.dynamics.update(window)[1] > 0,
         )
 
     def track(self, footage: Footage) -> Path:

@@ -18,7 +18,7 @@ FIRST_UNSEEN = 101  # seed of the first unseen room
 UNSEEN_DRIVES = 3  # per block and unseen room
 
 BLOCK = 10_000  # seeds of one block, and how they are shared out
-MAX_BLOCKS = SPLIT_SIZE // BLOCK
+MAX_BLOCKS = SPLIT_SIZE // BLOCK - 1  # the last one asks what moves
 SHARE = 2_000
 TRIES = 10  # seeds for one drive, because some ask for more than the room holds
 MOVING_RIGS = (Rig.HANDHELD, Rig.WHEELS, Rig.FLIGHT)
@@ -29,7 +29,7 @@ class Group(str, Enum):
 
     KNOWN and UNSEEN have the rigs and the traffic of the training; in STATIC nothing moves but a
     handheld camera, CROWDED is full of movers, STREAM is long; PRIOR belongs to the training and
-    is all that the baselines may learn from.
+    is all that the baselines may learn from. MOTION asks what moves, frame after frame.
     """
 
     KNOWN = 'known'
@@ -38,9 +38,10 @@ class Group(str, Enum):
     UNSEEN = 'unseen'
     STREAM = 'stream'
     PRIOR = 'prior'
+    MOTION = 'motion'
 
 
-SHARED_BY = (Group.KNOWN, Group.STATIC, Group.CROWDED, Group.UNSEEN, Group.STREAM)
+SHARED_BY = (Group.KNOWN, Group.STATIC, Group.CROWDED, Group.UNSEEN, Group.STREAM)  # blocks
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Shot(NamedTuple):
         seeds: of the drive; the first that fits into the room is taken.
         frames: how many; step: of RATE_HZ, from one to the next.
         seconds: length of the drive.
+        staged: what carries the camera and how much moves; None where the group says.
     """
 
     group: Group
@@ -105,9 +107,12 @@ class Shot(NamedTuple):
     frames: int = WINDOW
     step: int = STEP
     seconds: float = WINDOW_SECONDS
+    staged: tuple[Rig, Traffic] | None = None
 
     def conditions(self, seed: int) -> tuple[Rig, Traffic]:
         """What carries the camera and how much moves, for one of the seeds."""
+        if self.staged:
+            return self.staged
         if self.group is Group.STATIC:
             return Rig.HANDHELD, Traffic.NONE
         if self.group is Group.STREAM:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import cv2
-import torch
 
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.running import versions
@@ -23,7 +19,7 @@ from page4d_ros.evaluation.scenes.answers import Score, Truth
 from page4d_ros.evaluation.scenes.checkpoints import SETTINGS, load
 from page4d_ros.evaluation.scenes.classical import Differencing, Klt
 from page4d_ros.evaluation.scenes.figures import METRICS
-from page4d_ros.evaluation.scenes.footage import SIZE, film
+from page4d_ros.evaluation.scenes.footage import SIZE, film, spare_cores
 from page4d_ros.evaluation.scenes.methods import (
     AllMoving,
     MeanDepth,
@@ -87,7 +83,7 @@ def evaluate_scenes(
     loaded = load(checkpoints)
     output = Path(output).expanduser()
     output.mkdir(parents=True, exist_ok=True)
-    with _threads(options.processes):
+    with spare_cores(options.processes):
         results, remarks = measure([network for network, _ in loaded], options, progress)
     tree, reasons = settle(results.tree())
     metrics = {
@@ -108,20 +104,6 @@ def evaluate_scenes(
     (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
     (output / TABLES_FILE).write_text(document(metrics), encoding='utf-8')
     return metrics
-
-
-@contextmanager
-def _threads(renderers: int) -> Iterator[None]:
-    """Leave the renderers their cores: threads that share one wait for each other."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    spare = max(1, (os.cpu_count() or 1) - renderers)
-    torch.set_num_threads(min(before[0], spare))
-    cv2.setNumThreads(min(before[1], spare))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
 
 
 def measure(

@@ -1,0 +1,1 @@
+"""How well it is told what moves: on rendered drives, and on clips with masks."""

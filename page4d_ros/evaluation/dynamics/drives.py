@@ -1,0 +1,189 @@
+"""Sources of evidence on rendered drives, and geometry alone with true depth and poses."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from page4d_ros.evaluation.dynamics.panel import follow
+from page4d_ros.evaluation.dynamics.plan import WALKING, shots
+from page4d_ros.evaluation.dynamics.scores import Sequence, places_at_rest, pooled
+from page4d_ros.evaluation.dynamics.truth import speeds, true_window, whole
+from page4d_ros.evaluation.scenes.answers import Grid, Truth
+from page4d_ros.evaluation.scenes.footage import film
+from page4d_ros.evaluation.scenes.methods import PATCH
+from page4d_ros.perception.calibration import DEFAULT, SOURCES
+from page4d_ros.perception.dynamics import Dynamics, clean, threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config, MaskConfig
+    from page4d_ros.evaluation.dynamics.plan import Options
+    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.evaluation.scenes.methods import Network
+    from page4d_ros.perception.types import Estimate
+
+FIRST = 2  # frames before it have too few others to be compared with
+FAST = 2.0  # pixels per frame
+TRUTH_WINDOW = 8
+ORACLE = 'geometry, true depth and poses'
+PICTURES = 4  # of the frames of one drive
+
+
+@dataclass
+class Shown:
+    """What pictures need of a drive: images, true masks, every source's masks, points."""
+
+    title: str
+    images: list[NDArray] = field(default_factory=list)
+    truth: list[NDArray] = field(default_factory=list)
+    masks: list[dict[str, NDArray]] = field(default_factory=list)
+    points: list[NDArray] = field(default_factory=list)  # x, y of the world, moving, called
+
+    def add(self, estimate: Estimate, truth: NDArray, masks: dict[str, NDArray]) -> None:
+        """Take in a frame's pictures."""
+        self.images.append((estimate.image * 255).byte().permute(1, 2, 0).cpu().numpy())
+        self.truth.append(truth)
+        self.masks.append(masks)
+
+
+@dataclass
+class Found:
+    """All figures.
+
+    Attributes:
+        kinds: figures by kind of drive and source.
+        every: by source, over all kinds.
+        ghosts: points of the static cloud that lie on moving bodies, of all, by kind of cloud.
+        shown: a drive for the pictures.
+    """
+
+    kinds: dict[str, dict[str, Any]]
+    every: dict[str, Any]
+    ghosts: dict[str, float]
+    shown: Shown | None
+
+
+def measure_drives(network: Network, options: Options, progress: Callable[[str], None]) -> Found:
+    """Render drives, and ask every source what moves in them.
+
+    Args:
+        network: weights with settings and calibration.
+        options: how much.
+        progress: called with the kind of drive, after each frame.
+
+    Raises:
+        SceneError: nothing can be rendered here.
+    """
+    kinds: dict[str, dict[str, list[Sequence]]] = defaultdict(lambda: defaultdict(list))
+    ghosts, shown = np.zeros((2, 2)), None
+    planned = shots(options)
+    with closing(film([shot for _, shot in planned], options.processes)) as reel:
+        for (kind, _), footage in zip(planned, reel, strict=True):
+            if footage is None:
+                continue
+            sequences, accumulated, seen = _drive(network, footage, lambda k=kind: progress(k))
+            for source, sequence in sequences.items():
+                kinds[kind][source].append(sequence)
+            kinds[kind][ORACLE].append(_oracle(footage, network.config.mask))
+            if kind == WALKING:
+                ghosts += accumulated
+                if shown is None or _share(seen) > _share(shown):
+                    shown = seen
+    every = {
+        source: pooled([s for by in kinds.values() for s in by[source]])
+        for source in (*SOURCES, ORACLE)
+    }
+    return Found(
+        {kind: {source: pooled(s) for source, s in by.items()} for kind, by in kinds.items()},
+        every,
+        dict(zip(('without mask', 'with mask'), _ghosts(ghosts), strict=True)),
+        shown,
+    )
+
+
+def _share(shown: Shown) -> float:
+    return float(np.mean(shown.truth)) if shown.truth else 0.0
+
+
+def _ghosts(counts: NDArray) -> list[float]:
+    return [float(moving / total) if total else np.nan for moving, total in counts]
+
+
+def _drive(
+    network: Network, footage: Footage, progress: Callable[[], None]
+) -> tuple[dict[str, Sequence], NDArray, Shown]:
+    config: Config = network.config
+    out = {source: Sequence() for source in SOURCES}
+    shown = Shown(f'room {footage.room}, drive {footage.seed}')
+    ghosts, before, truth = np.zeros((2, 2)), {}, None
+    picks = set(np.linspace(FIRST, len(footage.stamps) - 1, PICTURES).round().astype(int))
+    stream = follow(footage.frames, config, network.engine, network.calibration)
+    for index, (estimate, answers) in enumerate(stream):
+        if truth is None:
+            truth = Truth.of(footage, Grid(estimate.transform, PATCH))
+        moving = truth.mask[index]
+        if index >= FIRST:
+            for source, answer in answers.items():
+                mask = called(answer.probability, config.mask)
+                out[source].add(answer.probability.cpu().numpy(), mask, moving)
+            window = true_window(footage, estimate.transform, truth.depth, index, 2)
+            at, still = places_at_rest(window, moving, truth.mask[index - 1])
+            for source, answer in answers.items():
+                out[source].compare(answer.probability.cpu(), before[source], at, still)
+            ghosts += _accumulate(shown, estimate, moving, truth.depth[index], footage, index)
+        if index in picks:
+            masks = {name: called(a.probability, config.mask) for name, a in answers.items()}
+            shown.add(estimate, moving, masks)
+        before = {source: answer.probability.cpu() for source, answer in answers.items()}
+        progress()
+    return out, ghosts, shown
+
+
+def called(probability: torch.Tensor, config: MaskConfig) -> NDArray[np.bool_]:
+    """The mask without its margin, as papers compare masks."""
+    moving = threshold(probability, config).cpu().numpy()
+    return clean(moving, replace(config, dilate=0)) > 0
+
+
+def _accumulate(
+    shown: Shown,
+    estimate: Estimate,
+    moving: NDArray,
+    depth: NDArray,
+    footage: Footage,
+    index: int,
+) -> NDArray:
+    """Count what a static cloud would hold without and with the mask: (moving, all) of each."""
+    known = np.isfinite(estimate.depth.cpu().numpy())
+    static = known & (estimate.mask == 0)
+    camera = estimate.transform.camera_to_network(footage.camera)
+    T = footage.T_world_camera[index]
+    points = camera.unproject(depth)[known] @ T[:3, :3].T + T[:3, 3]
+    facts = np.column_stack([points[:, :2], moving[known], ~static[known]])
+    shown.points.append(facts.astype(np.float32))
+    return np.array([[(moving & use).sum(), use.sum()] for use in (known, static)], float)
+
+
+def _oracle(footage: Footage, config: MaskConfig) -> Sequence:
+    """Geometry alone, with true windows, on bodies that move fast enough."""
+    settings = replace(config, source='geometry', dilate=0)
+    dynamics, out = Dynamics(settings, DEFAULT), Sequence()
+    fit = whole(footage)
+    for index in range(len(footage.stamps)):
+        window = true_window(footage, fit, footage.depth, index, TRUTH_WINDOW)
+        probability, mask = dynamics.update(window)
+        if index < FIRST:
+            continue
+        moving = footage.mask[index]
+        fast = moving & (speeds(footage, index)[footage.bodies[index]] > FAST)
+        out.add(probability.numpy(), mask > 0, fast, ~moving | fast)
+    return out

@@ -1,0 +1,83 @@
+"""Every source of evidence side by side, over the windows of one perception."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from page4d_ros.perception.calibration import SOURCES
+from page4d_ros.perception.dynamics import Dynamics
+from page4d_ros.perception.pipeline import Perception
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from page4d_ros.config import Config, MaskConfig
+    from page4d_ros.perception.calibration import Calibration
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
+
+
+class Answer(NamedTuple):
+    """What one source says of the newest frame: probability (h, w), and mask (h, w) 0 or 255."""
+
+    probability: Tensor
+    mask: NDArray
+
+
+class Panel:
+    """In place of `Dynamics`, all sources at once; the perception goes on with the configured one.
+
+    Attributes:
+        answers: of the last window, by source.
+        features: what they were judged by.
+        each: the `Dynamics` of every source.
+
+    Args:
+        config: of the mask.
+        calibration: of the sources.
+        ask_all: read Gram statistics even where no source counts them.
+    """
+
+    def __init__(
+        self, config: MaskConfig, calibration: Calibration, *, ask_all: bool = False
+    ) -> None:
+        self.config, self.calibration, self.ask_all = config, calibration, ask_all
+        self.each = {
+            source: Dynamics(replace(config, source=source), calibration) for source in SOURCES
+        }
+        self.answers: dict[str, Answer] = {}
+        self.features: dict[str, Tensor] = {}
+
+    @property
+    def gram(self) -> bool:
+        """Whether any source reads Gram statistics."""
+        return self.ask_all or any(dynamics.gram for dynamics in self.each.values())
+
+    def forget(self) -> None:
+        """Begin anew."""
+        for dynamics in self.each.values():
+            dynamics.forget()
+
+    def update(self, window: WindowEstimate, scale: float = 1.0) -> Answer:
+        """See `Dynamics.update`."""
+        self.answers = {
+            source: Answer(*dynamics.update(window, scale))
+            for source, dynamics in self.each.items()
+        }
+        self.features = {source: dynamics.features for source, dynamics in self.each.items()}
+        return self.answers[self.config.source]
+
+
+def follow(
+    frames: Iterable[Frame], config: Config, engine: Engine, calibration: Calibration
+) -> Iterator[tuple[Estimate, dict[str, Answer]]]:
+    """Estimate and all sources' answers, frame by frame, on the product's own road."""
+    engine.clear()
+    perception = Perception(config, engine, calibration)
+    perception.dynamics = panel = Panel(config.mask, calibration)
+    for frame in frames:
+        yield perception.process(frame), panel.answers

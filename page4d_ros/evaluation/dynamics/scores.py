@@ -1,0 +1,126 @@
+"""Figures of masks and probabilities over sequences of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from page4d_ros.evaluation.masks import Measure, boundary, region
+from page4d_ros.perception.residuals import look_back
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from page4d_ros.perception.types import WindowEstimate
+
+BINS = 15  # of the expected calibration error
+SAME = 3.0  # deviations of depth within which two frames see the same surface
+
+
+@dataclass
+class Sequence:
+    """One source's answers to one drive or clip.
+
+    Attributes:
+        regions: J of the frames in which something moves; boundaries: F of them.
+        table: pixels by truth and call.
+        bins: pixels, sum of probability and sum of truth, by probability.
+        flicker: change of probability at places at rest, summed, and how many.
+    """
+
+    regions: list[float] = field(default_factory=list)
+    boundaries: list[float] = field(default_factory=list)
+    table: NDArray = field(default_factory=lambda: np.zeros((2, 2)))
+    bins: NDArray = field(default_factory=lambda: np.zeros((3, BINS)))
+    flicker: NDArray = field(default_factory=lambda: np.zeros(2))
+
+    def add(
+        self,
+        probability: NDArray,
+        called: NDArray[np.bool_],
+        truth: NDArray[np.bool_],
+        counts: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take in a frame (h, w); pixels that do not count are neither called nor true."""
+        if counts is not None:
+            probability, called = probability * counts, called & counts
+            truth = truth & counts
+        if truth.any():
+            self.regions.append(region(called, truth))
+            self.boundaries.append(boundary(called, truth))
+        index = 2 * truth.ravel() + called.ravel()
+        self.table += np.bincount(index, minlength=4).reshape(2, 2)
+        p, y = probability.ravel(), truth.ravel()
+        which = np.minimum((p * BINS).astype(int), BINS - 1)
+        for row, weights in enumerate((None, p, y)):
+            self.bins[row] += np.bincount(which, weights, BINS)
+
+    def compare(self, now: Tensor, before: Tensor, at: Tensor, still: Tensor) -> None:
+        """Take in how probability changed where nothing did.
+
+        Args:
+            now: (h, w) probability.
+            before: of the frame before, in its own pixels.
+            at: (1, h, w, 2) the frame's pixels in the one before, for `grid_sample`.
+            still: (h, w) bool, pixels at rest that both frames see.
+        """
+        sampled = functional.grid_sample(before[None, None], at, align_corners=True)[0, 0]
+        self.flicker += float((now - sampled).abs()[still].sum()), float(still.sum())
+
+
+def pooled(sequences: list[Sequence]) -> dict[str, Any]:
+    """Figures: measures are means over sequences, the others over all pixels."""
+    table = sum(s.table for s in sequences)
+    bins = sum(s.bins for s in sequences)
+    flicker = sum(s.flicker for s in sequences)
+    moving = [s for s in sequences if s.regions]
+    (still, false), (missed, hit) = table
+    J = [Measure.of(s.regions) for s in moving]
+    F = [Measure.of(s.boundaries) for s in moving]
+    return {
+        'JM': _mean([m.mean for m in J]),
+        'JR': _mean([m.recall for m in J]),
+        'FM': _mean([m.mean for m in F]),
+        'FR': _mean([m.recall for m in F]),
+        'precision': _ratio(hit, hit + false),
+        'recall': _ratio(hit, hit + missed),
+        'called': _ratio(hit + false, table.sum()),
+        'false_positives': _ratio(false, still + false),
+        'moving': _ratio(hit + missed, table.sum()),
+        'ece': _ratio(np.abs(bins[1] - bins[2]).sum(), bins[0].sum()),
+        'flicker': _ratio(flicker[0], flicker[1]),
+        'sequences': len(sequences),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else np.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else np.nan
+
+
+def places_at_rest(
+    truth: WindowEstimate, moving: NDArray[np.bool_], before: NDArray[np.bool_]
+) -> tuple[Tensor, Tensor]:
+    """Where the newest frame's pixels were one frame before, and which of them are at rest.
+
+    Args:
+        truth: window of true poses and depths, with depth of at least two frames.
+        moving: (h, w) of the newest frame.
+        before: (h, w) of the one before.
+
+    Returns:
+        (1, h, w, 2) for `grid_sample`, and (h, w) bool.
+    """
+    seen = look_back(truth, [len(truth.frames) - 2], truth.depth[-2:-1])
+    hidden = torch.from_numpy(before)[None, None].float()
+    hidden = functional.grid_sample(hidden, seen.at, mode='nearest', align_corners=True)[0, 0]
+    still = seen.visible[0] & (seen.depth[0].abs() < SAME) & ~torch.from_numpy(moving)
+    return seen.at, still & (hidden < 0.5)

@@ -1,0 +1,63 @@
+"""Region and boundary measures of DAVIS (Perazzi et al., 2016), as VGGT4D evaluates them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+BOUND = 0.008  # of the image's diagonal: how far boundaries may be apart
+RECALLED = 0.5
+
+
+class Measure(NamedTuple):
+    """A measure over the frames of a sequence: `mean`, and fraction of frames above 0.5."""
+
+    mean: float
+    recall: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Measure:
+        """Of the frames' values; NaN of none."""
+        if not len(values):
+            return cls(np.nan, np.nan)
+        return cls(float(np.mean(values)), float(np.mean(np.asarray(values) > RECALLED)))
+
+
+def region(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """J: intersection over union of two masks (H, W); 0 where both are empty."""
+    union = (mask | truth).sum()
+    return float((mask & truth).sum() / union) if union else 0.0
+
+
+def boundary(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """F: harmonic mean of precision and recall of the boundaries of two masks (H, W)."""
+    ours, true = outline(mask), outline(truth)
+    if not ours.any() or not true.any():
+        return float(ours.any() == true.any())
+    radius = int(np.ceil(BOUND * np.hypot(*mask.shape)))
+    near_ours, near_true = _grown(ours, radius), _grown(true, radius)
+    precision = (ours & near_true).sum() / ours.sum()
+    recall = (true & near_ours).sum() / true.sum()
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels (H, W) whose neighbour to the right, below, or both, is on the other side."""
+    out = np.zeros_like(mask)
+    out[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
+    out[:-1] |= mask[:-1] ^ mask[1:]
+    out[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return out
+
+
+def _grown(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    v, u = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    disk = (u * u + v * v <= radius * radius).astype(np.uint8)
+    return cv2.dilate(mask.astype(np.uint8), disk) > 0

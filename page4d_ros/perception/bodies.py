@@ -1,0 +1,138 @@
+"""Moving bodies: the dynamic points of a frame in groups, followed from frame to frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.perception.types import Estimate
+
+NS = 1e-9
+MOST_PIXELS = 20_000  # that are grouped; larger images are thinned
+DEPTH_STEP = 0.08  # of depth, from one pixel to its neighbour on the same body
+LEAST_SHARE = 0.002  # of the image that a body covers
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+MARGIN = 0.3  # probability
+BOX = 5, 95  # percentiles of the points along each axis
+REACH = 1.0  # sizes that a body may be away from where it was expected
+FORGET_NS = 1_000_000_000
+SMOOTHING = 0.5  # weight of the newest velocity
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """Something that moves, in the trajectory's world; metres if the odometry is metric.
+
+    Attributes:
+        number: the same from frame to frame.
+        centre: (3,) median of its points, which are those of the side that is seen.
+        size: (3,) of its box along the world's axes.
+        velocity: (3,) per second; zero when seen for the first time.
+        probability: mean over its pixels.
+        stamp_ns: when it was seen.
+    """
+
+    number: int
+    centre: NDArray[np.float64]
+    size: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    probability: float
+    stamp_ns: int
+
+
+class Bodies:
+    """Groups what moves and gives the groups numbers."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Body] = {}
+        self._next = 1
+
+    def forget(self) -> None:
+        """Begin anew, with new numbers."""
+        self._known.clear()
+
+    def update(self, estimate: Estimate) -> list[Body]:
+        """Bodies in the newest frame, largest first."""
+        stamp_ns = estimate.frame.stamp_ns
+        known = {
+            number: body
+            for number, body in self._known.items()
+            if 0 < stamp_ns - body.stamp_ns <= FORGET_NS
+        }
+        out = []
+        for points, probability in _groups(estimate):
+            centre = np.median(points, axis=0)
+            low, high = np.percentile(points, BOX, axis=0)
+            found = Body(0, centre, high - low, np.zeros(3), probability, stamp_ns)
+            out.append(self._followed(found, known))
+        self._known = known | {body.number: body for body in out}
+        return out
+
+    def _followed(self, body: Body, known: dict[int, Body]) -> Body:
+        """The body with number and velocity; what it was is taken from the known ones."""
+        nearest, least = None, REACH
+        for number, before in known.items():
+            seconds = (body.stamp_ns - before.stamp_ns) * NS
+            expected = before.centre + seconds * before.velocity
+            size = max(np.linalg.norm(before.size), np.linalg.norm(body.size), 1e-9)
+            away = np.linalg.norm(body.centre - expected) / size
+            if away < least:
+                nearest, least = number, away
+        if nearest is None:
+            number, velocity = self._next, body.velocity
+            self._next += 1
+        else:
+            before = known.pop(nearest)
+            number = before.number
+            velocity = (body.centre - before.centre) / ((body.stamp_ns - before.stamp_ns) * NS)
+            if before.velocity.any():
+                velocity = SMOOTHING * velocity + (1 - SMOOTHING) * before.velocity
+        return Body(number, body.centre, body.size, velocity, body.probability, body.stamp_ns)
+
+
+def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
+    """Points (n, 3) in the world and mean probability of each group, largest first."""
+    step = max(1, int(np.ceil(np.sqrt(estimate.mask.size / MOST_PIXELS))))
+    view = (slice(None, None, step),) * 2
+    depth = estimate.depth[view].cpu().numpy()
+    probability = estimate.probability[view].cpu().numpy()
+    # the mask has a margin, which belongs to what lies behind
+    moving = (estimate.mask[view] > 0) & (probability > MARGIN) & np.isfinite(depth)
+    if not moving.any():
+        return []
+    index = np.cumsum(moving.ravel()).reshape(moving.shape) - 1
+    labels = _connected(depth, moving, index)
+    camera, T = estimate.camera, estimate.odometry.T_world_camera
+    v, u = np.nonzero(moving)
+    z = depth[moving]
+    x, y = (u * step - camera.cx) / camera.fx * z, (v * step - camera.cy) / camera.fy * z
+    points = np.stack([x, y, z], 1) @ T[:3, :3].T + T[:3, 3]
+    probability = probability[moving]
+    counts = np.bincount(labels)
+    large = [n for n in np.argsort(-counts) if counts[n] >= LEAST_SHARE * moving.size]
+    return [(points[labels == n], float(probability[labels == n].mean())) for n in large]
+
+
+def _connected(depth: NDArray, moving: NDArray, index: NDArray) -> NDArray[np.int32]:
+    """Label (n,) of every moving pixel: neighbours of nearly the same depth are one body."""
+    pairs = []
+    height, width = moving.shape
+    for down, right in NEIGHBOURS:
+        a = (slice(0, height - down), slice(max(0, -right), width - max(0, right)))
+        b = (slice(down, height), slice(max(0, right), width + min(0, right)))
+        near = (
+            moving[a]
+            & moving[b]
+            & (np.abs(depth[a] - depth[b]) < DEPTH_STEP * np.minimum(depth[a], depth[b]))
+        )
+        pairs.append(np.stack([index[a][near], index[b][near]]))
+    i, j = np.hstack(pairs)
+    count = int(moving.sum())
+    return connected_components(coo_matrix((np.ones(len(i), bool), (i, j)), (count, count)))[1]

@@ -1,0 +1,144 @@
+"""What evidence of motion is worth: logistic models fitted on drives that are not trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import minimize
+
+from page4d_ros.errors import TrainingError
+from page4d_ros.evaluation.dynamics.panel import Panel
+from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.perception.calibration import FEATURES, SOURCES, Calibration
+from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.types import Frame
+from page4d_ros.synthetic.render import centred_camera
+from page4d_ros.training.shards import turned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config
+    from page4d_ros.perception.calibration import Coefficients
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.training.shards import Shard
+
+ROUNDS = 3  # because what is carried depends on the coefficients
+FIRST = 2  # frames before it have too few others to be compared with
+PER_FRAME = 1000  # pixels
+RIDGE = 1e-4
+RATE_HZ = 10
+FOV_X_DEG = 60.0
+WIDTH = 320
+
+
+def calibrate(
+    engine: Engine,
+    config: Config,
+    shards: Sequence[Shard],
+    *,
+    gram: bool = False,
+    progress: Callable[[], None] = lambda: None,
+) -> Calibration:
+    """Fit every source's coefficients.
+
+    Args:
+        engine: holds the network.
+        config: all settings of the perception.
+        shards: drives whose masks are known.
+        gram: whether the fusion may read Gram statistics, which cost time.
+        progress: called after each frame; there are ROUNDS times as many as in all shards.
+
+    Raises:
+        TrainingError: nothing moves in the shards, or it is not known what does.
+    """
+    shards = [shard for shard in shards if shard.masked]
+    names = {
+        source: [n for n in features if n != 'gram' or gram or source == 'gram']
+        for source, features in SOURCES.items()
+    }
+    fitted: dict[str, Coefficients] = {
+        source: dict.fromkeys([*features, 'bias'], 0.0) for source, features in SOURCES.items()
+    }
+    rng = np.random.default_rng(0)
+    pixels = 0
+    for _ in range(ROUNDS):
+        X: dict[str, list[NDArray]] = {source: [] for source in SOURCES}
+        y: list[NDArray] = []
+        panel = Panel(config.mask, Calibration(fitted), ask_all=True)
+        for shard in shards:
+            for index, moving in enumerate(_stream(engine, config, panel, shard)):
+                progress()
+                if index < FIRST:
+                    continue
+                pick = rng.integers(0, moving.size, PER_FRAME)
+                y.append(moving.ravel()[pick])
+                for source, features in panel.features.items():
+                    X[source].append(features.flatten(1)[:, pick].T.cpu().numpy())
+        truth = np.concatenate(y) if y else np.zeros(0, bool)
+        if not truth.any():
+            raise TrainingError('nothing moves in these shards, or it is not known what does')
+        pixels = len(truth)
+        for source, rows in X.items():
+            columns = [FEATURES.index(name) for name in names[source]]
+            found = logistic(np.concatenate(rows)[:, columns], truth)
+            fitted[source] |= dict(zip([*names[source], 'bias'], found, strict=True))
+    facts = {
+        'weights': engine.name,
+        'drives': len(shards),
+        'pixels': pixels,
+        'moving': float(truth.mean()),
+    }
+    return Calibration(fitted, facts)
+
+
+def _stream(
+    engine: Engine, config: Config, panel: Panel, shard: Shard
+) -> Iterator[NDArray[np.bool_]]:
+    """Run a drive through the perception; what truly moves at the network's pixels, (h, w)."""
+    engine.clear()
+    panel.forget()
+    perception = Perception(config, engine, panel.calibration)
+    perception.dynamics = panel
+    drive = shard.read(np.arange(shard.frames))
+    height = round(WIDTH * shard.rgb_shape[0] / shard.rgb_shape[1])
+    K = centred_camera(WIDTH, height, FOV_X_DEG).K
+    camera = PinholeCamera.from_matrix(K, WIDTH, height)
+    for index in range(shard.frames):
+        image, _, moving = turned(
+            drive['rgb'][index],
+            drive['depth'][index],
+            drive['mask'][index],
+            np.eye(3),
+            shard.K,
+            K,
+            (WIDTH, height),
+        )
+        stamp = round((index + 1) * 1e9 / RATE_HZ)
+        frame = Frame(stamp, 'camera', lambda picture=image: picture, camera)
+        fit = perception.process(frame).transform
+        v, u = np.mgrid[: fit.height, : fit.width]
+        at = np.rint(fit.to_source(np.stack([u, v], -1))).astype(int)
+        column = at[..., 0].clip(0, WIDTH - 1)
+        yield moving[at[..., 1].clip(0, height - 1), column] > 0
+
+
+def logistic(X: NDArray, y: NDArray[np.bool_]) -> list[float]:
+    """Coefficients of the columns of X (n, k), then the bias: most likely to give y (n,)."""
+    A = np.column_stack([X, np.ones(len(X))]).astype(np.float64)
+    deviation = A.std(0)
+    deviation[deviation == 0] = 1
+    A /= deviation
+    truth = y.astype(np.float64)
+
+    def loss(w: NDArray) -> tuple[float, NDArray]:
+        z = A @ w
+        p = 1 / (1 + np.exp(-z))
+        value = np.mean(np.logaddexp(0, z) - truth * z) + RIDGE / 2 * (w @ w)
+        return value, A.T @ (p - truth) / len(truth) + RIDGE * w
+
+    found = minimize(loss, np.zeros(A.shape[1]), jac=True, method='L-BFGS-B').x / deviation
+    return [float(value) for value in found]

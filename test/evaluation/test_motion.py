@@ -1,0 +1,157 @@
+"""Measures of masks, clips with masks, and the evaluation of what moves from end to end."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from page4d_ros.errors import BagError, SceneError
+from page4d_ros.evaluation.dynamics.davis import clips
+from page4d_ros.evaluation.dynamics.plan import KINDS, Options, shots
+from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
+from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
+from page4d_ros.evaluation.masks import Measure, boundary, region
+from page4d_ros.evaluation.scenes.plan import MAX_BLOCKS, block_shots
+from page4d_ros.evaluation.scenes.plan import Options as SceneOptions
+
+PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'vggt4d'
+
+
+def test_measures_are_those_of_davis():
+    path = PARITY / 'davis_metrics.npz'
+    if not path.is_file():
+        pytest.skip(f'no parity fixture at {path}')
+    data = np.load(path)
+    J = [region(*pair) for pair in zip(data['pred'], data['gt'], strict=True)]
+    F = [boundary(*pair) for pair in zip(data['pred'], data['gt'], strict=True)]
+    assert pytest.approx(data['iou'], abs=1e-6) == J
+    assert pytest.approx(data['boundary_f'], abs=1e-6) == F
+    assert Measure.of(J) == pytest.approx(data['J_mean_recall_decay'][:2], abs=1e-6)
+    assert Measure.of(F) == pytest.approx(data['F_mean_recall_decay'][:2], abs=1e-6)
+
+
+def test_empty_masks():
+    nothing, something = np.zeros((2, 20, 30), bool)
+    something[5:10, 5:10] = True
+    assert (region(nothing, nothing), boundary(nothing, nothing)) == (0, 1)
+    assert boundary(something, nothing) == boundary(nothing, something) == 0
+    assert np.isnan(Measure.of([]).mean)
+
+
+def test_figures_by_hand():
+    truth = np.zeros((10, 20), bool)
+    truth[:, :5] = True  # 50 of 200
+    called = np.zeros((10, 20), bool)
+    called[:, 3:8] = True  # hits 20 and 30 more
+    sequence = Sequence()
+    sequence.add(np.where(called, 0.7, 0.1), called, truth)
+    still = torch.ones(10, 20, dtype=torch.bool)
+    v, u = torch.meshgrid(torch.linspace(-1, 1, 10), torch.linspace(-1, 1, 20), indexing='ij')
+    at = torch.stack([u, v], -1)[None]
+    sequence.compare(torch.full((10, 20), 0.5), torch.full((10, 20), 0.4), at, still)
+    found = pooled([sequence])
+    assert found['JM'] == pytest.approx(20 / 80)
+    assert found['precision'] == pytest.approx(20 / 50)
+    assert found['recall'] == pytest.approx(20 / 50)
+    assert found['false_positives'] == pytest.approx(30 / 150)
+    assert found['called'] == found['moving'] == pytest.approx(0.25)
+    # where 0.7 was said, 0.4 was true; where 0.1 was said, 0.2 was
+    assert found['ece'] == pytest.approx(0.25 * 0.3 + 0.75 * 0.1)
+    assert found['flicker'] == pytest.approx(0.1)
+
+
+def test_pixels_that_do_not_count():
+    truth = np.zeros((4, 4), bool)
+    truth[0] = True
+    counts = np.ones((4, 4), bool)
+    counts[1] = False
+    called = np.zeros((4, 4), bool)
+    called[:2] = True
+    sequence = Sequence()
+    sequence.add(called.astype(float), called, truth, counts)
+    assert pooled([sequence])['JM'] == 1
+
+
+def test_drives_are_of_no_other_evaluation():
+    ours = {seed for _, shot in shots(Options(drives=20)) for seed in shot.seeds}
+    theirs = {
+        seed
+        for block in range(MAX_BLOCKS)
+        for shot in block_shots(SceneOptions(), block)
+        for seed in shot.seeds
+    }
+    assert not ours & theirs
+    assert max(ours) < 400_000
+    assert len({s.conditions(s.seeds[0]) for _, s in shots(Options())}) == len(KINDS)
+    with pytest.raises(SceneError):
+        Options(drives=10_000)
+
+
+def write_davis(folder, name='dog', frames=4, size=(48, 64), mask_size=None):
+    rng = np.random.default_rng(0)
+    for kind in ('JPEGImages', 'Annotations'):
+        (folder / kind / '480p' / name).mkdir(parents=True)
+    for index in range(frames):
+        image = rng.integers(0, 255, (*size, 3), np.uint8)
+        mask = np.zeros(mask_size or size, np.uint8)
+        mask[10:20, 5 + index : 20 + index] = 255
+        cv2.imwrite(str(folder / f'JPEGImages/480p/{name}/{index:05d}.jpg'), image)
+        cv2.imwrite(str(folder / f'Annotations/480p/{name}/{index:05d}.png'), mask)
+    return folder
+
+
+def test_a_clip_with_masks(tmp_path):
+    (clip,) = clips(write_davis(tmp_path))
+    frames = list(clip.frames())
+    assert clip.name == 'dog'
+    assert [frame.stamp_ns for frame, _ in frames] == sorted({f.stamp_ns for f, _ in frames})
+    assert frames[0][0].decode().shape == (48, 64, 3)
+    assert frames[2][1][12, 7]
+    assert not frames[2][1][12, 6]
+
+
+def test_broken_clips(tmp_path):
+    with pytest.raises(BagError, match='JPEGImages/480p'):
+        clips(tmp_path)
+    folder = write_davis(tmp_path / 'a')
+    (folder / 'Annotations/480p/dog/00002.png').unlink()
+    with pytest.raises(BagError, match=r'00002.png: 1 of 4 masks'):
+        clips(folder)
+    (clip,) = clips(write_davis(tmp_path / 'b', mask_size=(48, 48)))
+    with pytest.raises(BagError, match='different sizes, 64x48 and 48x48'):
+        list(clip.frames())
+    folder = write_davis(tmp_path / 'c')
+    (folder / 'JPEGImages/480p/dog/00001.jpg').write_bytes(b'no picture')
+    (clip,) = clips(folder)
+    with pytest.raises(BagError, match=r'00001.jpg: is no picture'):
+        list(clip.frames())
+
+
+def test_from_drives_to_report(tmp_path):
+    """Two kinds of sources agree on nothing with untrained weights, but all figures are there."""
+    options = Options(rooms=(1,), unseen=(), drives=1, frames=6, processes=1)
+    done = []
+    metrics = evaluate_dynamics(
+        'untrained',
+        tmp_path / 'out',
+        options,
+        davis=write_davis(tmp_path / 'davis'),
+        progress=done.append,
+    )
+    assert set(metrics['kinds']) == set(KINDS)
+    assert metrics == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert len(done) == 4 * 6 + 4
+    moving = metrics['kinds']['camera and bodies move']
+    assert moving['geometry, true depth and poses']['JM'] > 0.5
+    assert 0 < moving['fused']['moving'] < 1
+    assert metrics['clips']['dog']['head']['JM'] is not None
+    assert metrics['ghosts']['without mask'] > 0
+    titles = [table.title for table in tables(metrics)]
+    assert titles[0] == 'camera and bodies move'
+    assert 'dog' in titles
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert page.count('data:image/jpeg') >= 20
+    assert 'untrained' in page

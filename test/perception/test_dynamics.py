@@ -1,0 +1,214 @@
+"""What moves: geometry, its calibration, memory, and bodies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fakes import NS
+
+from page4d_ros.config import Config, MaskConfig
+from page4d_ros.errors import CheckpointError
+from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+from page4d_ros.perception.bodies import Bodies
+from page4d_ros.perception.calibration import DEFAULT, FEATURES, SOURCES, Calibration
+from page4d_ros.perception.dynamics import Dynamics, box_sums, sharpened
+from page4d_ros.perception.pipeline import assemble
+from page4d_ros.perception.residuals import look_back
+from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
+
+CAMERA = PinholeCamera(112, 84, 100.0, 100.0, 55.5, 41.5)
+FIT = ImageTransform(112, 84, 112, 84, 0, 0, 112, 84)
+WALL, BOX, SIDE = 4.0, 2.0, 0.4
+RNG = np.random.default_rng(0)
+TEXTURE = RNG.uniform(0.2, 0.8, (400, 400, 3))
+
+
+def see(camera_x, box_x):
+    """Depth (h, w) and image (h, w, 3): a wall, and before it a box that may move sideways."""
+    v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
+    x, y = (u - CAMERA.cx) / CAMERA.fx, (v - CAMERA.cy) / CAMERA.fy
+    depth = np.full(u.shape, WALL)
+    at = BOX * x + camera_x - box_x
+    box = (np.abs(at) < SIDE) & (np.abs(BOX * y) < SIDE)
+    depth[box] = BOX
+    place = np.where(box, at, WALL * x + camera_x + 3)
+    column, row = ((place + 5) * 25).astype(int) % 400, ((depth * y + 5) * 25).astype(int) % 400
+    return depth.astype(np.float32), TEXTURE[row, column].astype(np.float32), box
+
+
+def window(cameras, boxes, depths=None):
+    """Of cameras at x, and boxes at x."""
+    frames = [see(*at) for at in zip(cameras, boxes, strict=True)]
+    poses = np.tile(np.eye(4), (len(frames), 1, 1))
+    poses[:, 0, 3] = cameras
+    depth = torch.from_numpy(np.stack([f[0] for f in frames]))[-(depths or len(frames)) :]
+    estimate = WindowEstimate(
+        frames=tuple(Frame(i * NS // 10 + 1, 'camera', None) for i in range(len(frames))),
+        transform=FIT,
+        images=tuple(torch.from_numpy(f[1]).permute(2, 0, 1) for f in frames),
+        T_gauge_camera=poses,
+        cameras=(CAMERA,) * len(frames),
+        depth=depth,
+        confidence=torch.full(depth.shape, 0.8),
+        dynamic=None,
+    )
+    return estimate, frames[-1][2]
+
+
+def masks(cameras, boxes, **values):
+    """Mask of the last frame, by geometry alone, frame by frame."""
+    config = replace(MaskConfig(), **({'source': 'geometry', 'dilate': 0} | values))
+    dynamics = Dynamics(config, DEFAULT)
+    for end in range(1, len(cameras) + 1):
+        estimate, box = window(cameras[:end], boxes[:end], depths=1)
+        last = end - 1
+        stamped = [Frame(i * NS // 10 + 1, 'camera', None) for i in range(end)]
+        probability, mask = dynamics.update(replace(estimate, frames=tuple(stamped)))
+        assert last == end - 1
+    return probability, mask > 0, box
+
+
+def test_parallax_of_a_world_at_rest_scores_nothing():
+    cameras = np.linspace(0, 0.6, 6)
+    estimate, _ = window(cameras, np.zeros(6))
+    seen = look_back(estimate, [0, 3], estimate.depth[[0, 3]])
+    assert seen.depth.amax() < 2
+    probability, mask, _ = masks(cameras, np.zeros(6))
+    assert not mask.any()
+    assert probability.mean() < 0.2
+
+
+@pytest.mark.parametrize('speed', [0.0, 0.1])
+def test_a_body_that_moves_is_found(speed):
+    """Beside a camera that moves, and one that stands."""
+    cameras = np.arange(6) * speed
+    boxes = np.linspace(-0.6, 0.6, 6)
+    _, mask, box = masks(cameras, boxes)
+    assert (mask & box).sum() / (mask | box).sum() > 0.85
+
+
+def test_a_camera_that_stands_in_a_world_at_rest_finds_nothing():
+    _, mask, _ = masks(np.zeros(6), np.zeros(6))
+    assert not mask.any()
+
+
+def test_what_was_hidden_says_nothing():
+    """The wall that a box uncovers lies behind what was seen there."""
+    estimate, box = window([0, 0], [0.0, 0.5])
+    before = estimate.depth[0] == BOX
+    uncovered = before & ~torch.from_numpy(box)
+    assert uncovered.any()
+    seen = look_back(estimate, [0], estimate.depth[:1])
+    assert not seen.visible[0][uncovered].any()
+    assert not seen.colour[0][uncovered].any()
+    assert (seen.depth[0][uncovered] < 0).all()
+
+
+def test_depth_of_older_frames_is_remembered_in_one_unit():
+    """Each window has a unit of its own, and only the newest depth."""
+    cameras, boxes = np.zeros(6), np.linspace(-0.6, 0.6, 6)
+    dynamics = Dynamics(replace(MaskConfig(), source='geometry', dilate=0), DEFAULT)
+    for end in range(1, 7):
+        estimate, box = window(cameras[:end], boxes[:end], depths=1)
+        unit = 1.0 + 0.3 * end
+        poses = estimate.T_gauge_camera.copy()
+        poses[:, :3, 3] *= unit
+        shrunk = replace(estimate, depth=estimate.depth * unit, T_gauge_camera=poses)
+        _, mask = dynamics.update(shrunk, 1 / unit)
+    assert ((mask > 0) & box).sum() / ((mask > 0) | box).sum() > 0.85
+
+
+def test_a_wrong_answer_of_the_network_does_no_harm():
+    estimate, _ = window(np.zeros(3), np.zeros(3))
+    broken = replace(
+        estimate,
+        T_gauge_camera=np.full((3, 4, 4), np.nan),
+        depth=torch.full_like(estimate.depth, torch.nan),
+    )
+    dynamics = Dynamics(replace(MaskConfig(), source='geometry'), DEFAULT)
+    probability, mask = dynamics.update(broken)
+    assert probability.isfinite().all()
+    assert mask.shape == (84, 112)
+
+
+def test_sources_can_change_while_it_runs():
+    estimate, _ = window(np.zeros(3), np.zeros(3))
+    score = torch.full((3, 6, 8), 0.9)
+    estimate = replace(estimate, dynamic=score, gram=torch.zeros(6, 8))
+    dynamics = Dynamics(MaskConfig(source='head', dilate=0), DEFAULT)
+    assert dynamics.update(estimate)[1].all()
+    dynamics.config = MaskConfig(source='geometry', dilate=0)
+    assert not dynamics.update(estimate)[1].any()
+    assert not dynamics.gram
+    dynamics.config = MaskConfig(source='gram', dilate=0)
+    assert dynamics.gram
+
+
+def test_the_edges_of_a_score_move_to_those_of_depth():
+    depth = torch.full((56, 56), 4.0)
+    depth[:, 20:] = 2.0
+    blurred = torch.linspace(-4, 4, 56).clamp(-1, 1).expand(56, 56).roll(-4, 1)
+    sharp = sharpened(blurred, depth)
+    assert (sharp[28, 21] - sharp[28, 18]) > 1.5 * (blurred[28, 21] - blurred[28, 18])
+
+
+def test_sums_over_squares():
+    x = torch.rand(3, 9, 11, dtype=torch.float64)
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    wanted = padded.unfold(1, 5, 1).unfold(2, 5, 1).sum((-1, -2))
+    assert torch.allclose(box_sums(x, 2), wanted)
+
+
+def test_calibration_survives_its_file(tmp_path):
+    path = tmp_path / 'weights.motion.json'
+    assert Calibration.of(path) is DEFAULT
+    given = replace(DEFAULT, facts={'drives': 3})
+    given.write(path)
+    assert Calibration.of(path) == given
+    assert set(DEFAULT.sources['fused']) == {*FEATURES, 'bias'}
+    path.write_text('{"sources": {"fused": 1}, "facts": {}}')
+    with pytest.raises(CheckpointError, match='no calibration of motion'):
+        Calibration.of(path)
+    for source in SOURCES:
+        incomplete = {**DEFAULT.sources, source: {'bias': 1.0}}
+        Calibration(incomplete).write(path)
+        with pytest.raises(CheckpointError, match=f'{source} needs exactly'):
+            Calibration.of(path)
+
+
+def estimate_at(seconds, box_x):
+    """An estimate with a box that is known to move."""
+    found, box = window([0.0], [box_x])
+    found = replace(found, frames=(Frame(round(seconds * NS) + 1, 'camera', None),))
+    pose = OdometryEstimate(np.eye(4), np.zeros(6), 0.1, 0.1, 1.0, metric=True)
+    answer = torch.from_numpy(box).float(), (box * 255).astype(np.uint8)
+    return assemble(found, pose, answer, Config().depth, calibrated=True)
+
+
+def test_bodies_have_a_place_a_speed_and_a_number():
+    bodies = Bodies()
+    for index in range(6):
+        found = bodies.update(estimate_at(index * 0.1, -0.5 + 0.05 * index))
+        assert [body.number for body in found] == [1]
+    (body,) = found
+    assert body.centre == pytest.approx([-0.25, 0, BOX], abs=0.03)
+    assert body.size[:2] == pytest.approx([2 * SIDE] * 2, rel=0.15)
+    assert body.velocity == pytest.approx([0.5, 0, 0], abs=0.1)
+    assert body.probability == 1
+    assert bodies.update(estimate_at(5.0, 0.5))[0].number == 2  # after a long gap
+    bodies.forget()
+    assert bodies.update(estimate_at(5.1, 0.5))[0].number == 3
+    assert not bodies.update(estimate_at(5.2, 99.0))
+
+
+def test_bodies_at_different_depths_are_two():
+    estimate = estimate_at(0.0, 0.0)
+    depth, mask = estimate.depth.clone(), np.zeros((84, 112), np.uint8)
+    mask[20:60, 20:90] = 255
+    depth[20:60, 20:55], depth[20:60, 55:90] = 1.5, 3.0
+    apart = replace(
+        estimate, depth=depth, mask=mask, probability=torch.from_numpy(mask / np.float32(255))
+    )
+    found = Bodies().update(apart)
+    assert sorted(round(float(body.centre[2]), 1) for body in found) == [1.5, 3.0]
