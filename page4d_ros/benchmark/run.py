@@ -12,10 +12,12 @@ import torch
 
 from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, threads
 from page4d_ros.benchmark.reference import Reference
-from page4d_ros.config import ModelConfig
+from page4d_ros.config import MaskConfig, ModelConfig
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.pose_encoding import decode_pose
+from page4d_ros.perception.calibration import DEFAULT
+from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.engine import WindowEngine, choose_device
 from page4d_ros.perception.types import Frame
 
@@ -43,6 +45,7 @@ class Result:
         engine: of every round, from the arrival of the new frames to the end of the step.
         pose: of every round, from the arrival of the newest frame to its pose; none of a compiled
             engine.
+        fuse: of every round, what it takes to say what moves after a step.
         differences: largest relative ones between both answers.
         facts: everything that is one number per case.
         stages: milliseconds of one step by stage, of the reference and of the engine.
@@ -53,6 +56,7 @@ class Result:
     reference: list[float] = field(default_factory=list)
     engine: list[float] = field(default_factory=list)
     pose: list[float] = field(default_factory=list)
+    fuse: list[float] = field(default_factory=list)
     differences: dict[str, float] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -72,6 +76,9 @@ class Result:
                 ),
                 'new_frames_per_second': 1e3 * self.new / float(np.median(self.engine)),
             }
+        if self.fuse:
+            out['fuse_ms'] = float(np.median(self.fuse))
+            out['fuse_share'] = float(np.median(np.divide(self.fuse, self.engine)))
         if self.pose:
             out['arrival_to_pose_ms'] = float(np.median(self.pose))
         out |= {'max_rel_diff': max(self.differences.values()), 'rel_diff': self.differences}
@@ -102,6 +109,7 @@ class Contest:
             compile=case.compile,
         )
         self.engine = WindowEngine(network, config, case.frames)
+        self.dynamics = Dynamics(MaskConfig(), DEFAULT)
         self.stream = _noise(case.size)
         self.result = Result(case.name, case.new)
         self.result.facts = {
@@ -139,6 +147,9 @@ class Contest:
         start = now(self.device)
         window, arrived = self.step()
         engine, pose = now(self.device) - start, self._posed - arrived
+        start = now(self.device)
+        self.dynamics.update(window)
+        self.result.fuse.append(1e3 * (now(self.device) - start))
         images = torch.stack(window.images)
         start = now(self.device)
         output = self.published(images)

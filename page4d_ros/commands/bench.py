@@ -37,6 +37,8 @@ LINES = {
     'by FLOP': '{flop_ratio:.2f}',
     'floor, ms': '{engine_floor_ms:.4g}',
     'arrival to pose, ms': '{arrival_to_pose_ms:.4g}',
+    'fuse, ms': '{fuse_ms:.3g}',
+    '  of a step': '{fuse_share:.3f}',
     'new frames/s': '{new_frames_per_second:.3g}',
     'difference': '{max_rel_diff:.0e}',
     'memory, published': '{reference_peak_mb:.4g}',

@@ -21,6 +21,7 @@ POINT = np.dtype(
         ('z', np.float32),
         ('rgb', np.float32),  # the bits of 0x00RRGGBB, as PCL and RViz read them
         ('confidence', np.float32),
+        ('probability', np.float32),  # that it moves
     ]
 )
 
@@ -31,7 +32,8 @@ def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray
     Invalid depths are left out. More than ``points.max_points`` are thinned evenly over the image.
 
     Returns:
-        Structured array (n,) of dtype `POINT`: metres, packed colour, confidence in [0, 1).
+        Structured array (n,) of dtype `POINT`: metres, packed colour, confidence in [0, 1),
+        and the probability that the point moves.
     """
     depth = estimate.depth[:: config.stride, :: config.stride]
     mask = torch.from_numpy(estimate.mask).to(depth.device)[:: config.stride, :: config.stride]
@@ -45,7 +47,7 @@ def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray
 
 
 def _lift(estimate: Estimate, row: Tensor, column: Tensor) -> Tensor:
-    """(n, 5) float32 rows x y z rgb confidence, on the device."""
+    """(n, 6) float32 rows in the order of `POINT`, on the device."""
     camera = estimate.camera
     index = row * camera.width + column
     if estimate.points is None:
@@ -56,7 +58,8 @@ def _lift(estimate: Estimate, row: Tensor, column: Tensor) -> Tensor:
         x, y, z = estimate.points.flatten(0, 1)[index].T
     red, green, blue = eight_bits(estimate.image.flatten(1)[:, index])
     packed = ((red << 16) | (green << 8) | blue).view(torch.float32)
-    return torch.stack([x, y, z, packed, estimate.confidence.flatten()[index]], dim=1).float()
+    facts = (each.flatten()[index] for each in (estimate.confidence, estimate.probability))
+    return torch.stack([x, y, z, packed, *facts], dim=1).float()
 
 
 def eight_bits(image: Tensor) -> Tensor:

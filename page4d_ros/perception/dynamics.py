@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.perception.calibration import FEATURES
 from page4d_ros.perception.residuals import look_back
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
 MEMORY = 64  # frames, the longest window
+MOST_COLUMNS = 256  # that evidence is gathered at; wider images are thinned
 LOOKS = 3  # earlier frames that the newest is compared with
 MAX_LOGIT = 6.0
 AGREEMENT = 3.0  # deviations within which two frames see the same surface
@@ -58,7 +61,7 @@ class Dynamics:
         calibration: what the evidence of these weights is worth.
 
     Attributes:
-        features: (len(FEATURES), h, w) that the newest frame was judged by.
+        features: (len(FEATURES), h', w') that the newest frame was judged by, of every n-th pixel.
     """
 
     def __init__(self, config: MaskConfig, calibration: Calibration) -> None:
@@ -88,12 +91,17 @@ class Dynamics:
             Probability (h, w) on the device that a pixel moves; and the mask (h, w), 0 static,
             255 dynamic.
         """
-        evidence = self._evidence(window, scale)
+        size = window.depth.shape[1:]
+        step = -(-size[1] // MOST_COLUMNS)
+        thin = thinned(window, step)
+        evidence = self._evidence(thin, scale)
         self.features = evidence.features
         logit = self._judge(evidence.features)
-        probability = logit.sigmoid()
-        called = threshold(probability, self.config, evidence.called)
-        self._past.append(_Past(window.frames[-1].key, window.depth[-1] * scale, logit, called))
+        probability = restored(logit.sigmoid(), step, size)
+        before = restored(evidence.called.to(logit), step, size) > 0.5
+        called = threshold(probability, self.config, before)
+        past = _Past(thin.frames[-1].key, thin.depth[-1] * scale, logit, called[::step, ::step])
+        self._past.append(past)
         return probability, clean(called.cpu().numpy(), self.config)
 
     def _judge(self, features: Tensor) -> Tensor:
@@ -145,6 +153,35 @@ class Dynamics:
             for i in chosen
         }
         return depths, past.get(keys[chosen[-1]])
+
+
+def thinned(window: WindowEstimate, step: int) -> WindowEstimate:
+    """The window with every step-th pixel of its rows and columns."""
+    if step == 1:
+        return window
+    view = (..., slice(None, None, step), slice(None, None, step))
+    depth = window.depth[view]
+    height, width = depth.shape[1:]
+    cameras = tuple(
+        PinholeCamera(width, height, *(f / step for f in (c.fx, c.fy, c.cx, c.cy)))
+        for c in window.cameras
+    )
+    images = tuple(image[view] for image in window.images)
+    return replace(
+        window, cameras=cameras, images=images, depth=depth, confidence=window.confidence[view]
+    )
+
+
+def restored(thin: Tensor, step: int, size: tuple[int, int]) -> Tensor:
+    """A map (h', w') of every step-th pixel at all pixels (h, w)."""
+    if step == 1:
+        return thin
+    height, width = ((n - 1) * step + 1 for n in thin.shape)
+    whole = functional.interpolate(
+        thin[None, None], (height, width), mode='bilinear', align_corners=True
+    )
+    rest = (0, size[1] - width, 0, size[0] - height)
+    return functional.pad(whole, rest, mode='replicate')[0, 0]
 
 
 def upsampled(score: Tensor, size: tuple[int, int]) -> Tensor:

@@ -74,8 +74,10 @@ def calibrate(
                 progress()
                 if index < FIRST:
                     continue
-                pick = rng.integers(0, moving.size, PER_FRAME)
-                y.append(moving.ravel()[pick])
+                step = -(-moving.shape[1] // panel.features['fused'].shape[-1])
+                seen = moving[::step, ::step].ravel()  # evidence is of some of the pixels
+                pick = rng.integers(0, seen.size, PER_FRAME)
+                y.append(seen[pick])
                 for source, features in panel.features.items():
                     X[source].append(features.flatten(1)[:, pick].T.cpu().numpy())
         truth = np.concatenate(y) if y else np.zeros(0, bool)

@@ -28,6 +28,7 @@ from page4d_ros.geometry.poses import from_quaternion, inverse, rotation_angle
 from page4d_ros.messages import encode
 from page4d_ros.messages.decode import calibration, pixels, stamp_ns
 from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.clouds import POINT
 
 
@@ -281,3 +282,31 @@ def test_real_ros1_recordings(tmp_path, config, name, topic, frames, frame_id):
     assert out['/depth/image'][0][1].header.frame_id == frame_id
     assert out['/page4d/status'][0][1].calibrated == (name == 'tiny_svo.bag')
     assert out['/odom'][0][0] < 1_600_000_000 * 10**9  # the camera's time, not the recorder's
+
+
+@pytest.mark.parametrize('variant', ['page4d', 'vggt4d'])
+def test_a_clip_at_once_gives_every_output(tmp_path, variant):
+    """One window of all frames, with poses in the first camera's frame."""
+    if variant == 'vggt4d':
+        pytest.importorskip('sklearn', reason='scikit-learn is not installed')
+        pytest.importorskip('skimage', reason='scikit-image is not installed')
+    config = Config().with_values(
+        {
+            'model.checkpoint': 'untrained',
+            'model.variant': variant,
+            'model.resolution': 56,
+            'window.stride': 1,
+            'dynamics.clusters': True,
+        }
+    )
+    path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(5))
+    with Recording(path, config) as source:
+        perception = build_perception(config)
+        summary = replay(source, tmp_path / 'out', perception, config, clip=True)
+    out = everything(tmp_path / 'out')
+    assert (summary.frames, summary.estimates) == (5, 5)
+    for name in ('/odom', '/depth/image', '/mask/image', '/page4d/status'):
+        assert len(out[name]) == 5, name
+    first = pose_of(out['/odom'][0][1].pose.pose)
+    assert np.allclose(first, np.eye(4), atol=1e-6)
+    assert [m.window_fill for _, m in out['/page4d/status']] == [1, 2, 3, 4, 5]

@@ -10,9 +10,10 @@ from fakes import NS
 from page4d_ros.config import Config, MaskConfig
 from page4d_ros.errors import CheckpointError
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+from page4d_ros.perception import dynamics as dynamics_module
 from page4d_ros.perception.bodies import Bodies
 from page4d_ros.perception.calibration import DEFAULT, FEATURES, SOURCES, Calibration
-from page4d_ros.perception.dynamics import Dynamics, box_sums, sharpened
+from page4d_ros.perception.dynamics import Dynamics, box_sums, restored, sharpened
 from page4d_ros.perception.pipeline import assemble
 from page4d_ros.perception.residuals import look_back
 from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
@@ -151,6 +152,24 @@ def test_the_edges_of_a_score_move_to_those_of_depth():
     blurred = torch.linspace(-4, 4, 56).clamp(-1, 1).expand(56, 56).roll(-4, 1)
     sharp = sharpened(blurred, depth)
     assert (sharp[28, 21] - sharp[28, 18]) > 1.5 * (blurred[28, 21] - blurred[28, 18])
+
+
+@pytest.mark.parametrize('columns', [30, 60, 111])
+def test_wide_images_are_judged_by_some_of_their_pixels(monkeypatch, columns):
+    """And the answer is where it belongs."""
+    monkeypatch.setattr(dynamics_module, 'MOST_COLUMNS', columns)
+    probability, mask, box = masks(np.zeros(6), np.linspace(-0.6, 0.6, 6))
+    assert probability.shape == mask.shape == (84, 112)
+    assert (mask & box).sum() / (mask | box).sum() > 0.75
+    assert not masks(np.linspace(0, 0.6, 6), np.zeros(6))[1].any()
+
+
+def test_a_thinned_ramp_is_restored():
+    ramp = torch.arange(11.0).expand(8, 11)
+    for step in (1, 2, 3, 4):
+        back = restored(ramp[::step, ::step], step, (8, 11))
+        kept = (10 // step) * step
+        assert torch.allclose(back[:, : kept + 1], ramp[:, : kept + 1])
 
 
 def test_sums_over_squares():

@@ -1,5 +1,6 @@
 """The engine says what the published way of running the network says, and runs less."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.gram import GramLayers, GramStatistics
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.runtime import compiled
 from page4d_ros.perception.engine import WindowEngine
@@ -296,3 +298,62 @@ def test_warming_up_leaves_no_trace():
 def test_a_point_head_that_is_not_there():
     with pytest.raises(ConfigError, match=r'model\.point_head: weights .* have no such head'):
         WindowEngine(untrained_network(), replace(SETTINGS, point_head=True), SIZE)
+
+
+def test_what_moved_is_hidden_from_the_first_layers():
+    """VGGT4D, causal: the masks of earlier frames, in one pass; the slow way says the same."""
+    network = network_of(mask=False)
+    engine = WindowEngine(copy.deepcopy(network), replace(SETTINGS, variant='vggt4d'), SIZE)
+    rng = np.random.default_rng(3)
+    grid = (3, 4)
+    masks = []
+    for index in range(7):
+        engine.push(*frame(index))
+        window = engine.step()
+        masks = [*masks, np.zeros(grid, bool)][-SIZE:]
+        wanted, gram = slowly(network, torch.stack(window.images), masks, grid)
+        T, _ = decode_pose(wanted.pose_enc[0], window.images[0].shape[-2:])
+        assert relative(inverse(window.T_gauge_camera)[:, :3], T) < LIMIT
+        assert relative(window.depth[-1], wanted.depth[0, -1]) < LIMIT
+        assert relative(window.gram, gram) < 1e-9
+        assert torch.equal(window.dynamic[-1], window.gram)
+        assert torch.equal(window.dynamic[:-1] > 0.5, torch.from_numpy(np.stack(masks))[:-1])
+        mask = np.zeros((42, 56), np.uint8)
+        v, u = rng.integers(0, (42, 56))
+        mask[v, u] = 255  # any pixel of a patch counts
+        engine.hide(mask)
+        masks[-1] = np.zeros(grid, bool)
+        masks[-1][v // 14, u // 14] = True
+
+
+def slowly(network, images, masks, grid):
+    """The whole window at once, with hidden patches, and the dynamic map of the newest frame."""
+    frames = len(images)
+    hidden = torch.from_numpy(np.stack(masks))[None]
+    gram = GramStatistics(
+        GramLayers.of(network.config.depth), [frames - 1], specials=5, frames=frames
+    )
+    with torch.inference_mode():
+        patches = network.aggregator.patch_embed(images)[None]
+        local = network.aggregator.enter(patches, grid, first=True, hidden=hidden)
+        return network.estimate(local, grid, 0.0, None, hidden, gram), gram.dynamic_map(grid)[0]
+
+
+def test_a_mask_does_nothing_to_page4d():
+    engine, reference = pair(mask=True)
+    for index in range(3):
+        engine.push(*frame(index))
+        window = engine.step()
+        engine.hide(np.full((42, 56), 255, np.uint8))
+    found = differences(window, reference, 1.0)
+    assert max(found.values()) < LIMIT
+
+
+def test_gram_statistics_do_not_change_the_answer():
+    engine, reference = pair(mask=True)
+    for index in range(3):
+        engine.push(*frame(index))
+        window = engine.step(gram=True)
+    assert max(differences(window, reference, 1.0).values()) < LIMIT
+    assert window.gram.shape == (3, 4)
+    assert window.gram.amax() > 0.9

@@ -8,8 +8,10 @@ from fakes import CAMERA, NS, OracleEngine, PlainMessages, frame, picture
 from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, from_quaternion, transform
+from page4d_ros.messages import encode
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.topics import OUTPUTS
+from page4d_ros.perception.bodies import Body
 from page4d_ros.perception.body import FORWARD, BodyFrame
 from page4d_ros.perception.clouds import POINT, cloud
 from page4d_ros.perception.dynamics import clean, threshold
@@ -109,7 +111,7 @@ def test_every_output_has_the_stamp_and_frame_of_its_image():
     )
     moving = np.frombuffer(bytes(out['mask/image'].data), np.uint8).reshape(plain.shape[:2]) > 0
     np.testing.assert_array_equal((plain != tinted).any(-1), moving)
-    assert out['points/static'].point_step == POINT.itemsize == 20
+    assert out['points/static'].point_step == POINT.itemsize == 24
 
 
 def test_only_what_is_wanted_is_made():
@@ -261,3 +263,22 @@ def test_mask_threshold_specks_and_growth():
     assert not masked(fading, probability > 0, hysteresis=0.01).any()
     otsu = masked(probability * 0.4, threshold=-1.0, dilate=0, min_area=0)
     assert (otsu > 0).sum() == 401
+
+
+def test_bodies_are_in_the_odom_frame_and_only_where_asked_for():
+    estimate, config = estimate_of()
+    body = Body(3, np.array([0.5, 0, 2]), np.array([0.2, 1, 0.4]), np.array([1.0, 0, 0]), 0.9, 1)
+    estimate = replace(estimate, bodies=(body,))
+    assert 'bodies' not in messages(estimate, config)
+    config = config.with_values({'dynamics.clusters': True})
+    message = messages(estimate, config)['bodies']
+    assert message.header.frame_id == 'odom'
+    (found,) = message.detections
+    at, size = found.bbox.center.position, found.bbox.size
+    # the first camera looks forward: its z is x of odom, and its x is -y
+    assert (at.x, at.y, at.z) == pytest.approx((2, -0.5, 0))
+    assert (size.x, size.y, size.z) == pytest.approx((0.4, 0.2, 1))
+    assert found.id == '3'
+    assert found.results[0].hypothesis.score == 0.9
+    own = encode.moving_body(PlainMessages(), body, BodyFrame(config.frames).T_odom_world)
+    assert (own.number, own.velocity.y) == (3, pytest.approx(-1))
