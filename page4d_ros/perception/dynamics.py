@@ -91,15 +91,15 @@ class Dynamics:
             Probability (h, w) on the device that a pixel moves; and the mask (h, w), 0 static,
             255 dynamic.
         """
-        size = window.depth.shape[1:]
-        step = -(-size[1] // MOST_COLUMNS)
+        depth = window.depth[-1]
+        step = -(-depth.shape[1] // MOST_COLUMNS)
         thin = thinned(window, step)
         evidence = self._evidence(thin, scale)
         self.features = evidence.features
         logit = self._judge(evidence.features)
-        probability = restored(logit.sigmoid(), step, size)
-        before = restored(evidence.called.to(logit), step, size) > 0.5
-        called = threshold(probability, self.config, before)
+        both = torch.stack([logit.sigmoid(), evidence.called.to(logit)])
+        probability, before = restored(both, thin.depth[-1], depth)
+        called = threshold(probability, self.config, before > 0.5)
         past = _Past(thin.frames[-1].key, thin.depth[-1] * scale, logit, called[::step, ::step])
         self._past.append(past)
         return probability, clean(called.cpu().numpy(), self.config)
@@ -172,16 +172,31 @@ def thinned(window: WindowEstimate, step: int) -> WindowEstimate:
     )
 
 
-def restored(thin: Tensor, step: int, size: tuple[int, int]) -> Tensor:
-    """A map (h', w') of every step-th pixel at all pixels (h, w)."""
-    if step == 1:
+def restored(thin: Tensor, thin_depth: Tensor, depth: Tensor) -> Tensor:
+    """A map (c, h', w') of every n-th pixel at all pixels (h, w).
+
+    Each pixel takes the neighbour that is nearest in depth, so that edges stay where they are.
+
+    Args:
+        thin: the map.
+        thin_depth: (h', w').
+        depth: (h, w).
+    """
+    if thin_depth.shape == depth.shape:
         return thin
-    height, width = ((n - 1) * step + 1 for n in thin.shape)
-    whole = functional.interpolate(
-        thin[None, None], (height, width), mode='bilinear', align_corners=True
-    )
-    rest = (0, size[1] - width, 0, size[0] - height)
-    return functional.pad(whole, rest, mode='replicate')[0, 0]
+    height, width = depth.shape
+    step = -(-width // thin_depth.shape[1])
+    wide = functional.pad(torch.cat([thin_depth[None], thin]), (0, 1, 0, 1), mode='replicate')
+    best = out = None
+    for part in (wide[:, :-1, :-1], wide[:, :-1, 1:], wide[:, 1:, :-1], wide[:, 1:, 1:]):
+        whole = part.repeat_interleave(step, 1).repeat_interleave(step, 2)[:, :height, :width]
+        away = (whole[0] - depth).abs()
+        if best is None:
+            best, out = away, whole[1:]
+        else:
+            out = torch.where(away < best, whole[1:], out)
+            best = torch.minimum(away, best)
+    return out
 
 
 def upsampled(score: Tensor, size: tuple[int, int]) -> Tensor:

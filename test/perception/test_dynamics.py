@@ -164,12 +164,13 @@ def test_wide_images_are_judged_by_some_of_their_pixels(monkeypatch, columns):
     assert not masks(np.linspace(0, 0.6, 6), np.zeros(6))[1].any()
 
 
-def test_a_thinned_ramp_is_restored():
-    ramp = torch.arange(11.0).expand(8, 11)
-    for step in (1, 2, 3, 4):
-        back = restored(ramp[::step, ::step], step, (8, 11))
-        kept = (10 // step) * step
-        assert torch.allclose(back[:, : kept + 1], ramp[:, : kept + 1])
+def test_what_is_restored_keeps_to_the_edges_of_depth():
+    depth = torch.full((8, 11), 4.0)
+    depth[2:6, 3:8] = 2.0
+    near = (depth == 2.0).float()
+    for step in (1, 2, 3):
+        back = restored(near[None, ::step, ::step], depth[::step, ::step], depth)
+        assert torch.equal(back[0], near)
 
 
 def test_sums_over_squares():
