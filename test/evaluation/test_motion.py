@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from layouts import write_davis
 
-from page4d_ros.errors import BagError, SceneError
-from page4d_ros.evaluation.dynamics.davis import clips
+from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.dynamics.plan import KINDS, Options, shots
 from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
@@ -88,46 +87,6 @@ def test_drives_are_of_no_other_evaluation():
     assert len({s.conditions(s.seeds[0]) for _, s in shots(Options())}) == len(KINDS)
     with pytest.raises(SceneError):
         Options(drives=10_000)
-
-
-def write_davis(folder, name='dog', frames=4, size=(48, 64), mask_size=None):
-    rng = np.random.default_rng(0)
-    for kind in ('JPEGImages', 'Annotations'):
-        (folder / kind / '480p' / name).mkdir(parents=True)
-    for index in range(frames):
-        image = rng.integers(0, 255, (*size, 3), np.uint8)
-        mask = np.zeros(mask_size or size, np.uint8)
-        mask[10:20, 5 + index : 20 + index] = 255
-        cv2.imwrite(str(folder / f'JPEGImages/480p/{name}/{index:05d}.jpg'), image)
-        cv2.imwrite(str(folder / f'Annotations/480p/{name}/{index:05d}.png'), mask)
-    return folder
-
-
-def test_a_clip_with_masks(tmp_path):
-    (clip,) = clips(write_davis(tmp_path))
-    frames = list(clip.frames())
-    assert clip.name == 'dog'
-    assert [frame.stamp_ns for frame, _ in frames] == sorted({f.stamp_ns for f, _ in frames})
-    assert frames[0][0].decode().shape == (48, 64, 3)
-    assert frames[2][1][12, 7]
-    assert not frames[2][1][12, 6]
-
-
-def test_broken_clips(tmp_path):
-    with pytest.raises(BagError, match='JPEGImages/480p'):
-        clips(tmp_path)
-    folder = write_davis(tmp_path / 'a')
-    (folder / 'Annotations/480p/dog/00002.png').unlink()
-    with pytest.raises(BagError, match=r'00002.png: 1 of 4 masks'):
-        clips(folder)
-    (clip,) = clips(write_davis(tmp_path / 'b', mask_size=(48, 48)))
-    with pytest.raises(BagError, match='different sizes, 64x48 and 48x48'):
-        list(clip.frames())
-    folder = write_davis(tmp_path / 'c')
-    (folder / 'JPEGImages/480p/dog/00001.jpg').write_bytes(b'no picture')
-    (clip,) = clips(folder)
-    with pytest.raises(BagError, match=r'00001.jpg: is no picture'):
-        list(clip.frames())
 
 
 def test_from_drives_to_report(tmp_path):

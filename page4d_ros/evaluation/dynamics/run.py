@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.config import Config
-from page4d_ros.evaluation.dynamics.davis import clips
+from page4d_ros.evaluation.datasets import open_clips
 from page4d_ros.evaluation.dynamics.drives import (
     ORACLE,
     PICTURES,
@@ -34,12 +34,14 @@ from page4d_ros.evaluation.unknown import settle
 from page4d_ros.perception.calibration import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from page4d_ros.evaluation.datasets import Clip
     from page4d_ros.evaluation.dynamics.plan import Options
     from page4d_ros.evaluation.scenes.methods import Network
+    from page4d_ros.perception.types import Frame
 
 FORMAT = 1
 METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
@@ -100,7 +102,7 @@ def evaluate_dynamics(
         OSError: the output cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
-    given = clips(davis) if davis else []
+    given = open_clips('davis', davis) if davis else []
     config = Config().with_values({'window.stride': 1} | (values or {}))
     ((network, facts),) = load([checkpoint], config)
     with spare_cores(options.processes):
@@ -167,18 +169,18 @@ def _table(title: str, figures: dict[str, Any], columns: tuple, note: str) -> Ta
     return Table(title, [head for _, head, _ in columns], rows, note)
 
 
-def _clip(network: Network, clip: Any, progress: Callable[[], None]) -> tuple[dict, Shown]:
+def _clip(network: Network, clip: Clip, progress: Callable[[], None]) -> tuple[dict, Shown]:
     """Figures of a clip by source, and what its pictures show."""
     out = {source: Sequence() for source in SOURCES}
     shown, config = Shown(clip.name), network.config
     truths: list[NDArray] = []
 
-    def frames() -> Any:
-        for frame, truth in clip.frames():
-            truths.append(truth)
-            yield frame
+    def frames() -> Iterator[Frame]:
+        for shot in clip.frames():
+            truths.append(shot.mask)
+            yield shot.frame
 
-    picks = set(np.linspace(0, len(clip.images) - 1, PICTURES).round().astype(int))
+    picks = set(np.linspace(0, clip.count - 1, PICTURES).round().astype(int))
     stream = follow(frames(), config, network.engine, network.calibration)
     for index, (estimate, answers) in enumerate(stream):
         fit = estimate.transform

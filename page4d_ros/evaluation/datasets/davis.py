@@ -1,0 +1,42 @@
+"""DAVIS 2016 and 2017 (Perazzi et al., 2016; Pont-Tuset et al., 2017): pictures and masks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.datasets.clip import NS, Clip, ClipFrame, read_mask, read_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE_HZ = 24
+ANNOTATIONS = 'Annotations_unsupervised', 'Annotations'
+
+
+def read(folder: Path) -> Clip:
+    """One sequence: ``JPEGImages/480p/<name>``, with masks of any object in ``Annotations``.
+
+    Raises:
+        BagError: pictures are missing, or masks of some.
+    """
+    pictures = sorted(folder.glob('*.jpg'))
+    if not pictures:
+        raise BagError(
+            f'{folder}: no pictures (*.jpg); DAVIS has JPEGImages/480p/<sequence>/00000.jpg and '
+            'Annotations/480p/<sequence>/00000.png'
+        )
+    resolution, root = folder.parent.name, folder.parents[2]
+    places = [root / name / resolution / folder.name for name in ANNOTATIONS]
+    masks = next((place for place in places if place.is_dir()), places[-1])
+    wanted = [masks / f'{picture.stem}.png' for picture in pictures]
+    missing = [path for path in wanted if not path.is_file()]
+    if missing:
+        raise BagError(f'{missing[0]}: {len(missing)} of {len(wanted)} masks are missing')
+    return Clip(folder.name, len(pictures), partial(_load, pictures, wanted))
+
+
+def _load(pictures: list[Path], masks: list[Path], index: int) -> ClipFrame:
+    stamp_ns = round((index + 1) * NS / RATE_HZ)
+    return ClipFrame(stamp_ns, read_picture(pictures[index]), mask=read_mask(masks[index]))

@@ -1,0 +1,70 @@
+"""DyCheck's iPhone sequences (Gao et al., 2022), the moving phone alone."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.datasets.clip import NS, Clip, ClipFrame, listed, read_picture
+from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.geometry.poses import inverse, transform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+RATE_HZ = 30
+SCALE = 2  # pictures at half size, as the papers take them
+
+
+def read(folder: Path) -> Clip:
+    """One sequence: a folder with ``rgb/2x``, ``depth/2x`` and ``camera``, frames ``0_*``.
+
+    Raises:
+        BagError: something is missing or malformed.
+    """
+    pictures = listed(folder / 'rgb' / f'{SCALE}x', '0_*.png', 'pictures of the moving phone')
+    load = partial(_load, folder, pictures)
+    return Clip(folder.name, len(pictures), load)
+
+
+def _load(folder: Path, pictures: list[Path], index: int) -> ClipFrame:
+    picture = pictures[index]
+    camera, T_world_camera = read_camera(folder / 'camera' / f'{picture.stem}.json')
+    path = folder / 'depth' / f'{SCALE}x' / f'{picture.stem}.npy'
+    try:
+        depth = np.load(path).astype(np.float32).squeeze()
+    except (OSError, ValueError) as error:
+        raise BagError(f'{path}: is missing or damaged ({error})') from error
+    rgb = read_picture(picture)
+    if depth.ndim == 2 and depth.shape != rgb.shape[:2]:
+        depth = cv2.resize(depth, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    depth[depth <= 0] = np.nan
+    stamp_ns = round((index + 1) * NS / RATE_HZ)
+    return ClipFrame(stamp_ns, rgb, camera, T_world_camera, depth)
+
+
+def read_camera(path: Path) -> tuple[PinholeCamera, NDArray[np.float64]]:
+    """Intrinsics at the pictures' size, and T_world_camera (4, 4), of a Nerfies camera file.
+
+    Raises:
+        BagError: it is missing or malformed.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding='utf-8'))
+        R_camera_world = np.array(tree['orientation'], float).reshape(3, 3)
+        position = np.array(tree['position'], float).reshape(3)
+        focal = float(tree['focal_length'])
+        cx, cy = (float(v) for v in tree['principal_point'])
+        width, height = (int(v) for v in tree['image_size'])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise BagError(f'{path}: is missing or no camera file ({error!r})') from error
+    T = transform(R_camera_world, -R_camera_world @ position)
+    small = (value / SCALE for value in (focal, focal, cx, cy))
+    return PinholeCamera(width // SCALE, height // SCALE, *small), inverse(T)

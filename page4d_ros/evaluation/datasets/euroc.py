@@ -1,0 +1,81 @@
+"""EuRoC MAV (Burri et al., 2016), the left camera alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, nearest, read_picture, rows
+from page4d_ros.geometry.calibration import Calibration
+from page4d_ros.geometry.poses import from_quaternion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+APART_NS = 20_000_000
+COLUMNS = 8  # time, position, quaternion w x y z
+
+
+def read(folder: Path) -> Clip:
+    """One sequence: the folder that holds ``mav0``, with ``cam0`` and the ground truth.
+
+    Raises:
+        BagError: something is missing or malformed, or no picture has a pose within 20 ms.
+    """
+    camera = folder / 'mav0' / 'cam0'
+    calibration, T_body_camera = _sensor(camera / 'sensor.yaml')
+    stamps = _stamps(camera / 'data.csv')
+    truth = folder / 'mav0' / 'state_groundtruth_estimate0' / 'data.csv'
+    table, times = rows(truth, COLUMNS, delimiter=','), _stamps(truth)
+    matched = []
+    for stamp in stamps.tolist():
+        index = nearest(times, stamp, APART_NS)
+        if index is not None:
+            w, x, y, z = table[index, 4:]
+            pose = from_quaternion((x, y, z, w), table[index, 1:4]) @ T_body_camera
+            matched.append((stamp, camera / 'data' / f'{stamp}.png', pose))
+    if not matched:
+        raise BagError(f'{folder}: none of {len(stamps)} pictures has a pose within 20 ms')
+    return Clip(folder.resolve().name, len(matched), partial(_load, matched, calibration))
+
+
+def _stamps(path: Path) -> NDArray[np.int64]:
+    """The first column in integer nanoseconds, which floats would round."""
+    if not path.is_file():
+        raise BagError(f'{path}: is missing')
+    words = [line.split(',')[0].strip() for line in path.read_text(encoding='utf-8').splitlines()]
+    try:
+        return np.array([int(w) for w in words if w and not w.startswith('#')], np.int64)
+    except ValueError as error:
+        raise BagError(f'{path}: expected a time in nanoseconds on each line ({error})') from error
+
+
+def _sensor(path: Path) -> tuple[Calibration, NDArray[np.float64]]:
+    """Calibration and T_body_camera of ``sensor.yaml``."""
+    if not path.is_file():
+        raise BagError(f'{path}: is missing; give the folder that holds mav0')
+    try:
+        tree = YAML(typ='safe').load(path.read_text(encoding='utf-8'))
+        fx, fy, cx, cy = (float(v) for v in tree['intrinsics'])
+        width, height = (int(v) for v in tree['resolution'])
+        distortion = np.array([*map(float, tree['distortion_coefficients']), 0.0])
+        T = np.array(tree['T_BS']['data'], float).reshape(4, 4)
+    except (YAMLError, KeyError, TypeError, ValueError) as error:
+        raise BagError(f'{path}: is no sensor.yaml of a camera ({error!r})') from error
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    return Calibration(width, height, K, distortion), T
+
+
+def _load(
+    matched: list[tuple[int, Path, NDArray]], calibration: Calibration, index: int
+) -> ClipFrame:
+    stamp_ns, picture, pose = matched[index]
+    rgb = calibration.rectify(read_picture(picture))
+    return ClipFrame(stamp_ns, rgb, calibration.pinhole, pose)

@@ -1,0 +1,82 @@
+"""KITTI odometry (Geiger et al., 2012)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.datasets.clip import (
+    NS,
+    Clip,
+    ClipFrame,
+    listed,
+    read_depth_png,
+    read_picture,
+    rows,
+)
+from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.geometry.poses import transform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+CAMERA = 2  # left colour
+UNITS = 256.0  # per metre, of the depth benchmark
+
+
+def read(folder: Path) -> Clip:
+    """One sequence: ``sequences/<number>`` with ``image_2``, ``calib.txt`` and ``times.txt``.
+
+    Poses are in ``poses/<number>.txt`` beside ``sequences``; depth of the depth benchmark may lie
+    in ``sequences/<number>/depth_2``, a file of the same name for each picture that has any.
+
+    Raises:
+        BagError: something is missing, or there are fewer poses or times than pictures.
+    """
+    pictures = listed(folder / f'image_{CAMERA}', '*.png', 'pictures of the left colour camera')
+    times = rows(folder / 'times.txt', 1)[:, 0]
+    poses = rows(folder.parents[1] / 'poses' / f'{folder.name}.txt', 12).reshape(-1, 3, 4)
+    for what, found in (('times', times), ('poses', poses)):
+        if len(found) < len(pictures):
+            raise BagError(f'{folder}: {len(pictures)} pictures, but {len(found)} {what}')
+    P = _projection(folder / 'calib.txt')
+    K = P[:, :3]
+    T_camera0_camera = transform(np.eye(3), -np.linalg.solve(K, P[:, 3]))
+    T_world_camera = transform(poses[:, :, :3], poses[:, :, 3]) @ T_camera0_camera
+    load = partial(_load, pictures, times, T_world_camera, K, folder / f'depth_{CAMERA}')
+    return Clip(folder.name, len(pictures), load, max_depth=np.inf)
+
+
+def _projection(path: Path) -> NDArray[np.float64]:
+    """P2 (3, 4) of ``calib.txt``."""
+    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
+    for line in lines:
+        name, _, values = line.partition(':')
+        if name == f'P{CAMERA}' and len(values.split()) == 12:
+            return np.array(values.split(), float).reshape(3, 4)
+    raise BagError(f'{path}: no line "P{CAMERA}:" with 12 numbers')
+
+
+def _load(
+    pictures: list[Path],
+    times: NDArray,
+    T_world_camera: NDArray,
+    K: NDArray,
+    depths: Path,
+    index: int,
+) -> ClipFrame:
+    rgb = read_picture(pictures[index])
+    height, width = rgb.shape[:2]
+    depth = depths / pictures[index].name
+    return ClipFrame(
+        round((1 + times[index]) * NS),
+        rgb,
+        PinholeCamera.from_matrix(K, width, height),
+        T_world_camera[index],
+        read_depth_png(depth, UNITS) if depth.is_file() else None,
+    )

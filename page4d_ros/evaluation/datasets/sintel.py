@@ -1,0 +1,100 @@
+"""MPI Sintel (Butler et al., 2012) with depth and cameras."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.datasets.clip import (
+    NS,
+    Clip,
+    ClipFrame,
+    listed,
+    read_mask,
+    read_picture,
+)
+from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.geometry.poses import inverse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TAG = 202021.25
+RATE_HZ = 24
+MASKS = 'dynamic_label_perframe'  # not of the data set: derived from its flow by others
+
+
+def read(folder: Path, *, rendering: str = 'final') -> Clip:
+    """One sequence: ``training/final/<name>``.
+
+    Depth, cameras and masks are looked for beside the rendering: ``depth/<name>/*.dpt``,
+    ``camdata_left/<name>/*.cam``, ``dynamic_label_perframe/<name>/*.png``.
+
+    Args:
+        folder: of the pictures.
+        rendering: the folder above, for messages.
+
+    Raises:
+        BagError: pictures, depths or cameras are missing or differ in number.
+    """
+    pictures = listed(folder, 'frame_*.png', f'pictures of the {rendering} rendering')
+    root, name = folder.parents[1], folder.name
+    depths = listed(root / 'depth' / name, 'frame_*.dpt', 'depth')
+    cameras = listed(root / 'camdata_left' / name, 'frame_*.cam', 'cameras')
+    masks = sorted((root / MASKS / name).glob('frame_*.png'))
+    for what, found in (('depths', depths), ('cameras', cameras)):
+        if len(found) != len(pictures):
+            raise BagError(f'{folder}: {len(pictures)} pictures, but {len(found)} {what}')
+    return Clip(name, len(pictures), partial(_load, pictures, depths, cameras, masks))
+
+
+def _load(
+    pictures: list[Path], depths: list[Path], cameras: list[Path], masks: list[Path], index: int
+) -> ClipFrame:
+    rgb = read_picture(pictures[index])
+    K, T_camera_world = read_camera(cameras[index])
+    height, width = rgb.shape[:2]
+    mask = next((m for m in masks if m.stem == pictures[index].stem), None)
+    return ClipFrame(
+        round((index + 1) * NS / RATE_HZ),
+        rgb,
+        PinholeCamera.from_matrix(K, width, height),
+        inverse(T_camera_world),
+        read_depth(depths[index]),
+        None if mask is None else read_mask(mask),
+    )
+
+
+def read_depth(path: Path) -> NDArray[np.float32]:
+    """Depth (H, W) in metres of a ``.dpt`` file: tag, width, height, values.
+
+    Raises:
+        BagError: it is damaged.
+    """
+    data = path.read_bytes()
+    width, height = np.frombuffer(data, '<i4', 2, 4) if len(data) >= 12 else (0, 0)
+    if not _tagged(data) or len(data) != 12 + 4 * width * height:
+        raise BagError(f'{path}: is no .dpt file, or a damaged one')
+    return np.frombuffer(data, '<f4', offset=12).reshape(height, width).copy()
+
+
+def read_camera(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """K (3, 3) and T_camera_world (4, 4) of a ``.cam`` file.
+
+    Raises:
+        BagError: it is damaged.
+    """
+    data = path.read_bytes()
+    if not _tagged(data) or len(data) < 4 + 8 * 21:
+        raise BagError(f'{path}: is no .cam file, or a damaged one')
+    values = np.frombuffer(data, '<f8', 21, 4)
+    return values[:9].reshape(3, 3), np.vstack([values[9:].reshape(3, 4), [0, 0, 0, 1]])
+
+
+def _tagged(data: bytes) -> bool:
+    return len(data) >= 4 and np.isclose(np.frombuffer(data, '<f4', 1)[0], TAG)

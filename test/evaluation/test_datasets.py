@@ -1,0 +1,209 @@
+"""Every reader on a miniature of its layout, and what each says of a broken one."""
+
+import layouts
+import numpy as np
+import pytest
+
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.datasets import DATASETS, open_clips
+
+WRITERS = {
+    'tum': layouts.write_tum,
+    'bonn': lambda folder: layouts.write_tum(folder, 'rgbd_bonn_balloon2'),
+    'sintel': layouts.write_sintel,
+    'davis': layouts.write_davis,
+    'kitti': layouts.write_kitti,
+    '7scenes': layouts.write_7scenes,
+    'euroc': layouts.write_euroc,
+    'pointodyssey': layouts.write_point_odyssey,
+    'dycheck': layouts.write_dycheck,
+}
+POSED = set(WRITERS) - {'davis'}
+DEEP = set(WRITERS) - {'davis', 'euroc', 'kitti'}
+JPEG = {'davis', 'pointodyssey'}
+GREY = {'euroc'}
+
+
+def test_every_reader_has_a_miniature():
+    assert set(WRITERS) == set(DATASETS)
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_what_was_written_is_read(name, tmp_path):
+    (clip,) = open_clips(name, WRITERS[name](tmp_path))
+    frames = list(clip.frames())
+    assert clip.count == len(frames) == layouts.COUNT
+    stamps = [frame.stamp_ns for frame in frames]
+    assert stamps == sorted(set(stamps))
+    for index, frame in enumerate(frames):
+        shape = frame.rgb.shape[:2]
+        wanted = layouts.picture(index, shape)
+        if name not in JPEG | GREY:
+            np.testing.assert_array_equal(frame.rgb, wanted)
+        assert frame.frame.decode() is frame.rgb
+        if name in DEEP:
+            known = np.nanmedian(frame.depth)
+            assert known == pytest.approx(2 + index, abs=0.01)
+        if name in POSED:
+            expected = layouts.pose(index)
+            if name == 'kitti':
+                expected[:3, 3] += expected[:3, :3] @ (0.5, 0, 0)
+            if name == 'euroc':
+                expected[:3, 3] += expected[:3, :3] @ (0, 0, 0.3)
+            assert frame.T_world_camera == pytest.approx(expected, abs=1e-3)
+            assert (frame.camera.width, frame.camera.height) in {shape[::-1], (640, 480)}
+    assert [f.stamp_ns for f in clip.frames([2])] == stamps[2:3]
+
+
+@pytest.mark.parametrize('name', ['sintel', '7scenes', 'pointodyssey', 'dycheck'])
+def test_unknown_depth_is_not_a_number(name, tmp_path):
+    (clip,) = open_clips(name, WRITERS[name](tmp_path))
+    depth = next(clip.frames()).depth
+    assert np.isnan(depth[0]).all() or (depth[0] == 0).all()
+    assert np.isfinite(depth[1:]).all()
+
+
+def test_what_some_data_sets_have_besides(tmp_path):
+    (clip,) = open_clips('sintel', layouts.write_sintel(tmp_path / 's'))
+    assert [frame.mask.all() for frame in clip.frames()] == [False, True, False, True]
+    (clip,) = open_clips('kitti', layouts.write_kitti(tmp_path / 'k'))
+    assert [frame.depth is not None for frame in clip.frames()] == [False, True, False, False]
+    (clip,) = open_clips('davis', layouts.write_davis(tmp_path / 'd'))
+    mask = list(clip.frames())[2].mask
+    assert mask[12, 7]
+    assert not mask[12, 6]
+    folder = layouts.write_tum(tmp_path / 't', 'rgbd_dataset_freiburg1_x', count=1)
+    (clip,) = open_clips('tum', folder)
+    depth = next(clip.frames()).depth  # this camera's lens bends pictures
+    assert np.isfinite(depth[240, 320])
+
+
+def test_sequences_by_name(tmp_path):
+    for name in ('cat', 'dog'):
+        layouts.write_davis(tmp_path, name)
+    assert [clip.name for clip in open_clips('davis', tmp_path)] == ['cat', 'dog']
+    assert [clip.name for clip in open_clips('davis', tmp_path, ['dog'])] == ['dog']
+    one = open_clips('davis', tmp_path / 'JPEGImages/480p/cat')
+    assert [clip.name for clip in one] == ['cat']
+    with pytest.raises(BagError, match='there are cat, dog'):
+        open_clips('davis', tmp_path, ['cow'])
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_an_empty_folder_says_what_was_expected(name, tmp_path):
+    with pytest.raises(BagError, match='expected'):
+        open_clips(name, tmp_path)
+    with pytest.raises(BagError, match='no such folder'):
+        open_clips(name, tmp_path / 'nowhere')
+
+
+def broken(tmp_path, name, spoil, **options):
+    folder = WRITERS[name](tmp_path) if not options else options['write'](tmp_path)
+    spoil(tmp_path)
+
+    def read():
+        return [list(clip.frames()) for clip in open_clips(name, folder)]
+
+    with pytest.raises(BagError) as caught:
+        read()
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def nothing(_folder):
+    pass
+
+
+def test_missing_depth(tmp_path):
+    def spoil(folder):
+        (folder / 'chess/seq-01/frame-000002.depth.png').unlink()
+
+    assert 'frame-000002.depth.png: is missing' in broken(tmp_path, '7scenes', spoil)
+
+
+def test_fewer_depths_than_frames(tmp_path):
+    text = broken(tmp_path, 'sintel', nothing, write=lambda f: layouts.write_sintel(f, depths=2))
+    assert '4 pictures, but 2 depths' in text
+
+
+def test_fewer_poses_than_frames(tmp_path):
+    text = broken(tmp_path, 'kitti', nothing, write=lambda f: layouts.write_kitti(f, poses=3))
+    assert '4 pictures, but 3 poses' in text
+
+
+def test_fewer_cameras_than_frames(tmp_path):
+    text = broken(
+        tmp_path,
+        'pointodyssey',
+        nothing,
+        write=lambda f: layouts.write_point_odyssey(f, cameras=1),
+    )
+    assert '4 pictures, but 1 cameras' in text
+
+
+def test_stamps_that_never_match(tmp_path):
+    text = broken(tmp_path, 'tum', nothing, write=lambda f: layouts.write_tum(f, shift=0.03))
+    assert 'of 4 pictures that are there none has depth and pose' in text
+    text = broken(
+        tmp_path / 'e', 'euroc', nothing, write=lambda f: layouts.write_euroc(f, shift_ns=10**9)
+    )
+    assert 'none of 4 pictures has a pose within 20 ms' in text
+
+
+def test_depth_of_eight_bits(tmp_path):
+    def spoil(folder):
+        path = folder / 'ani/depths/depth_00001.png'
+        layouts.write_png(path, np.full(layouts.SIZE, 7, np.uint8))
+
+    assert 'expected depth as a 16-bit grey PNG' in broken(tmp_path, 'pointodyssey', spoil)
+
+
+def test_masks_of_another_size(tmp_path):
+    text = broken(
+        tmp_path, 'davis', nothing, write=lambda f: layouts.write_davis(f, mask_size=(48, 48))
+    )
+    assert 'the mask has 48x48 pixels and the picture 64x48' in text
+
+
+def test_missing_masks(tmp_path):
+    def spoil(folder):
+        (folder / 'Annotations/480p/dog/00002.png').unlink()
+
+    assert '00002.png: 1 of 4 masks are missing' in broken(tmp_path, 'davis', spoil)
+
+
+def test_damaged_pictures_and_files(tmp_path):
+    def spoil(path):
+        return lambda folder: (folder / path).write_bytes(b'no picture')
+
+    text = broken(tmp_path / 'a', 'davis', spoil('JPEGImages/480p/dog/00001.jpg'))
+    assert '00001.jpg: is no picture' in text
+    text = broken(tmp_path / 'b', 'sintel', spoil('training/depth/alley_9/frame_0002.dpt'))
+    assert 'is no .dpt file' in text
+    text = broken(tmp_path / 'c', 'sintel', spoil('training/camdata_left/alley_9/frame_0002.cam'))
+    assert 'is no .cam file' in text
+    text = broken(tmp_path / 'd', 'dycheck', spoil('apple/camera/0_00001.json'))
+    assert 'no camera file' in text
+    text = broken(tmp_path / 'e', 'dycheck', spoil('apple/depth/2x/0_00001.npy'))
+    assert 'missing or damaged' in text
+    text = broken(tmp_path / 'f', 'pointodyssey', spoil('ani/anno.npz'))
+    assert 'expected intrinsics' in text
+    text = broken(tmp_path / 'g', 'euroc', spoil('V1_09/mav0/cam0/sensor.yaml'))
+    assert 'no sensor.yaml of a camera' in text
+
+
+def test_missing_lists_and_malformed_lines(tmp_path):
+    def spoil(path, text):
+        return lambda folder: (folder / path).write_text(text)
+
+    name = 'rgbd_dataset_freiburg3_x'
+    text = broken(tmp_path / 'a', 'tum', lambda f: (f / name / 'groundtruth.txt').unlink())
+    assert 'groundtruth.txt: is missing' in text
+    text = broken(tmp_path / 'b', 'kitti', spoil('sequences/07/calib.txt', 'P0: 1 2 3'))
+    assert 'no line "P2:" with 12 numbers' in text
+    text = broken(tmp_path / 'c', 'kitti', spoil('poses/07.txt', '1 2 3\n'))
+    assert '07.txt:1: expected 12 numbers' in text
+    text = broken(
+        tmp_path / 'd', '7scenes', spoil('chess/seq-01/frame-000001.pose.txt', '1 0 0 0\n')
+    )
+    assert 'expected 4 lines of 4 numbers' in text
