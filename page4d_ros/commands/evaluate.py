@@ -160,6 +160,61 @@ def dynamics(
     print(output / REPORT_FILE)
 
 
+@app.command()
+def data(
+    dataset: Annotated[
+        str,
+        Argument(help='tum, bonn, sintel, davis, kitti, 7scenes, euroc, pointodyssey or dycheck.'),
+    ],
+    folder: Annotated[Path, Argument(help='Where it was unpacked, or one of its sequences.')],
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    checkpoint: Annotated[str, Option(help='Weight file, or "untrained".')] = 'page4d-small',
+    sequence: Annotated[
+        list[str] | None, Option(help='Name of a sequence; repeat it.', show_default='all')
+    ] = None,
+    protocol: Annotated[
+        str, Option(help='Which frames: all, page4d-pose-tum, page4d-depth-bonn, ...')
+    ] = 'all',
+    stride: Annotated[int | None, Option(min=1, help='Instead: every n-th frame.')] = None,
+    frames: Annotated[int | None, Option(min=1, help='Instead: at most so many.')] = None,
+    whole: Annotated[
+        bool, Option('--whole/--no-whole', help='Whole clips in one forward pass, too.')
+    ] = True,
+    set_: Annotated[
+        list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
+    ] = None,
+) -> None:
+    """Measure pose, depth and mask on a data set in its published layout."""
+    if find_spec('evo') is None:
+        raise Page4dError('this command needs evo: pip install evo')
+    from dataclasses import replace
+
+    from page4d_ros.evaluation.clips.protocol import PROTOCOLS
+    from page4d_ros.evaluation.clips.run import REPORT_FILE, evaluate_clips, tables
+
+    if protocol not in PROTOCOLS:
+        raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')
+    given = {'stride': stride, 'frames': frames}
+    chosen = replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v})
+    values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])
+    with _counter() as progress:
+        metrics = evaluate_clips(
+            dataset,
+            folder.expanduser(),
+            checkpoint,
+            output.expanduser(),
+            Config().with_values(values),
+            chosen,
+            wanted=sequence or (),
+            whole=whole,
+            progress=progress,
+        )
+    for table in tables(metrics):
+        _show(table)
+    print(output / REPORT_FILE)
+
+
 @contextlib.contextmanager
 def _counter() -> Iterator[Callable[[str], None]]:
     """Show what is worked on, and how many frames of it are done."""

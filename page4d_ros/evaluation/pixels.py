@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 70.0  # metres, the limit of the published protocol
 SAMPLES = 2_000  # pixels per frame that decide on the scale of the sequence
 PATCH = 14
+LAD_STEPS, LAD_FLOOR = 50, 1e-6
+LEAST_DEPTH = 1e-5  # metres, of a prediction that a shift has moved behind the camera
 
 
 class SizeError(ValueError):
@@ -54,6 +56,18 @@ def optimal_scale(prediction: NDArray, truth: NDArray) -> float:
     return float(ratio[order][np.searchsorted(weight, weight[-1] / 2)])
 
 
+def scale_and_shift(prediction: NDArray, truth: NDArray) -> tuple[float, float]:
+    """Minimise sum |s * prediction + t - truth| over s and t, by reweighted least squares."""
+    A = np.column_stack([prediction, np.ones_like(prediction)]).astype(np.float64)
+    weight = np.ones(len(A))
+    found = np.array([optimal_scale(prediction, truth), 0.0])
+    for _ in range(LAD_STEPS):
+        W = A * weight[:, None]
+        found = np.linalg.lstsq(W.T @ A, W.T @ truth, rcond=None)[0]
+        weight = 1 / np.maximum(np.abs(A @ found - truth), LAD_FLOOR * np.median(truth))
+    return float(found[0]), float(found[1])
+
+
 class DepthError:
     """AbsRel = mean |p - g| / g and the share of max(p/g, g/p) < 1.25, over all pixels."""
 
@@ -80,7 +94,8 @@ def depth_metrics(
     """Depth errors of a sequence, after PAGE-4D's evaluation of image and video depth.
 
     ``per_frame`` scales each depth image by the median ratio to its truth, ``per_sequence`` all
-    of them by the one scale with the least absolute error, ``unscaled`` takes them as they are.
+    of them by the one scale with the least absolute error, ``per_sequence_scale_shift`` by one
+    scale and one shift, ``unscaled`` takes them as they are.
     Pixels count where the truth is nearer than 70 m and the prediction is valid. The baseline is
     a flat wall, that is one depth everywhere, aligned in the same way and on the same pixels.
 
@@ -108,8 +123,10 @@ def depth_metrics(
         return Unknown('no valid pixel of the published depth has a true depth'), []
     sample = np.hstack(samples)
     scale, wall = optimal_scale(*sample), float(np.median(sample[1]))
+    slope, shift = scale_and_shift(*sample)
     errors = {
-        name: DepthError() for name in ('frame', 'frame_wall', 'all', 'all_wall', 'unscaled')
+        name: DepthError()
+        for name in ('frame', 'frame_wall', 'all', 'all_wall', 'shifted', 'unscaled')
     }
     over_time: list[tuple[int, float]] = []
     for stamp, prediction, truth in pairs():
@@ -119,6 +136,7 @@ def depth_metrics(
             errors['frame_wall'].add(float(np.median(g)), g)
             errors['all'].add(p * scale, g)
             errors['all_wall'].add(wall, g)
+            errors['shifted'].add(np.maximum(slope * p + shift, LEAST_DEPTH), g)
             errors['unscaled'].add(p, g)
     results = {name: error.result() for name, error in errors.items()}
     not_metric = Unknown('the depth is not in metres (scale.mode is none)')
@@ -130,6 +148,7 @@ def depth_metrics(
         'per_frame_flat_wall': results['frame_wall'],
         'per_sequence': results['all'],
         'per_sequence_flat_wall': results['all_wall'],
+        'per_sequence_scale_shift': results['shifted'],
         'unscaled': results['unscaled'] if metric else not_metric,
     }
     return tree, over_time

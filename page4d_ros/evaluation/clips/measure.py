@@ -1,0 +1,187 @@
+"""One sequence through one road, against whatever truth it has."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
+from page4d_ros.evaluation.pictures import jpeg, overlay, paint
+from page4d_ros.evaluation.pixels import at_source, depth_metrics
+from page4d_ros.evaluation.recording import Track
+from page4d_ros.evaluation.scenes.classical import chain
+from page4d_ros.evaluation.trajectory import trajectory_metrics
+from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.perception.clip import estimate_clip
+from page4d_ros.perception.pipeline import Perception
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config
+    from page4d_ros.evaluation.datasets import Clip, ClipFrame
+    from page4d_ros.evaluation.trajectory import Aligned
+    from page4d_ros.perception.calibration import Calibration
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.types import Estimate
+
+STREAM, WHOLE = 'streaming', 'whole clip'
+PICTURES = 4
+
+
+class Column(NamedTuple):
+    """Pictures of a frame: (label, data URI), and its index."""
+
+    index: int
+    pictures: list[tuple[str, str]]
+
+
+class Result(NamedTuple):
+    """What a road gave.
+
+    Attributes:
+        tree: `pose`, `depth` and `mask`; `Unknown` says why one is not there.
+        path: trajectory laid over the truth.
+        columns: pictures of some frames.
+    """
+
+    tree: dict[str, Any]
+    path: Aligned | None
+    columns: list[Column]
+
+
+def road(
+    clip: Clip,
+    indices: range,
+    config: Config,
+    engine: Engine,
+    calibration: Calibration,
+    *,
+    whole: bool,
+) -> Iterator[tuple[Estimate, ClipFrame]]:
+    """Estimates beside the truth, frame by frame."""
+    engine.clear()
+    perception = Perception(config, engine, calibration)
+    if whole:  # the pictures of a clip have to be in memory anyway
+        known = list(clip.frames(indices))
+        pictures = [(frame.frame, frame.rgb) for frame in known]
+        yield from zip(estimate_clip(pictures, perception), known, strict=True)
+        return
+    for frame in clip.frames(indices):
+        yield perception.process(frame.frame), frame
+
+
+def measure(
+    estimates: Iterator[tuple[Estimate, ClipFrame]],
+    clip: Clip,
+    indices: range,
+    *,
+    progress: Callable[[], None],
+) -> Result:
+    """Compare pose, depth and mask; depths wait on disk for the scale of the sequence."""
+    poses: dict[str, list[tuple[int, NDArray]]] = {'estimate': [], 'truth': []}
+    masks, columns, spooled = Sequence(), [], []
+    picks = {indices[round(p)] for p in np.linspace(0, len(indices) - 1, PICTURES)}
+    metric = False
+    with tempfile.TemporaryDirectory() as folder:
+        for index, (estimate, frame) in zip(indices, estimates, strict=True):
+            metric = estimate.odometry.metric
+            if not estimate.odometry.lost:
+                poses['estimate'].append((frame.stamp_ns, estimate.odometry.T_world_camera))
+            if frame.T_world_camera is not None and np.isfinite(frame.T_world_camera).all():
+                poses['truth'].append((frame.stamp_ns, frame.T_world_camera))
+            if frame.depth is not None:
+                path = Path(folder) / f'{index}.npz'
+                np.savez(path, ours=estimate.depth.cpu().numpy(), true=_near(frame, clip))
+                spooled.append((frame.stamp_ns, path))
+            if frame.mask is not None:
+                _add_mask(masks, estimate, frame.mask)
+            if index in picks:
+                columns.append(Column(index, _pictures(estimate, frame)))
+            progress()
+        depth: Any = Unknown('the data set has no depth')
+        if spooled:
+            depth, _ = depth_metrics(partial(_pairs, spooled), metric=metric)
+    pose, path = _pose(poses, metric=metric)
+    mask: Any = pooled([masks]) if masks.regions else Unknown('the data set has no masks')
+    return Result({'pose': pose, 'depth': depth, 'mask': mask}, path, columns)
+
+
+def _near(frame: ClipFrame, clip: Clip) -> NDArray[np.float32]:
+    """True depth, NaN beyond what the data set's protocol counts."""
+    return np.where(frame.depth <= clip.max_depth, frame.depth, np.nan).astype(np.float32)
+
+
+def _pairs(spooled: list[tuple[int, Path]]) -> Iterator[tuple[int, NDArray, NDArray]]:
+    for stamp_ns, path in spooled:
+        with np.load(path) as file:
+            yield stamp_ns, file['ours'], file['true']
+
+
+def _add_mask(masks: Sequence, estimate: Estimate, truth: NDArray) -> None:
+    """Compare at the network's pixels, after the protocol of VGGT4D's evaluation."""
+    fit = estimate.transform
+    size = fit.resized_width, fit.resized_height
+    small = cv2.resize(truth.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    small = small[fit.crop_y :, fit.crop_x :][: fit.height, : fit.width] > 0
+    masks.add(estimate.probability.cpu().numpy(), estimate.mask > 0, small)
+
+
+def _pose(
+    poses: dict[str, list[tuple[int, NDArray]]], *, metric: bool
+) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
+    if not poses['truth']:
+        return Unknown('the data set has no poses'), None
+    tracks = [
+        Track(
+            'world',
+            'camera',
+            np.array([stamp for stamp, _ in known], np.int64),
+            np.array([pose for _, pose in known]).reshape(-1, 4, 4),
+        )
+        for known in (poses['estimate'], poses['truth'])
+    ]
+    return trajectory_metrics(*tracks, metric=metric)
+
+
+def _pictures(estimate: Estimate, frame: ClipFrame) -> list[tuple[str, str]]:
+    shape = frame.rgb.shape[:2]
+    depth, mask = estimate.depth.cpu().numpy(), estimate.mask
+    out = [('input', jpeg(frame.rgb))]
+    known = depth[np.isfinite(depth)]
+    if known.size:
+        near, far = np.percentile(known, (2, 98))
+        ours = at_source(depth, shape, np.nan)
+        out.append(('depth', jpeg(paint(ours, float(near), float(max(far, near + 1e-6))))))
+    moving = at_source(mask, shape, 0)
+    out.append(('what moves', jpeg(overlay(frame.rgb, moving, frame.mask))))
+    return out
+
+
+def classical(clip: Clip, indices: range, progress: Callable[[], None]) -> dict[str, Any] | None:
+    """KLT and the essential matrix, told the lengths; None without cameras or poses."""
+    first = next(clip.frames(indices[:1]))
+    if first.camera is None or first.T_world_camera is None:
+        return None
+    stamps, truth = [], []
+
+    def frames() -> Iterator[tuple[NDArray, NDArray]]:
+        for frame in clip.frames(indices):
+            stamps.append(frame.stamp_ns)
+            truth.append(frame.T_world_camera)
+            yield cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), frame.T_world_camera
+            progress()
+
+    found = list(chain(frames(), first.camera.K))
+    known = {
+        'estimate': list(zip(stamps, found, strict=True)),
+        'truth': list(zip(stamps, truth, strict=True)),
+    }
+    return {'pose': _pose(known, metric=False)[0]}

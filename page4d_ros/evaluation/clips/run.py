@@ -1,0 +1,216 @@
+"""Sequences of a data set into ``metrics.json``, ``tables.md`` and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from page4d_ros.evaluation import plots
+from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, measure, road
+from page4d_ros.evaluation.datasets import open_clips
+from page4d_ros.evaluation.page import write_page
+from page4d_ros.evaluation.running import versions
+from page4d_ros.evaluation.scenes.checkpoints import load
+from page4d_ros.evaluation.tables import Cell, Table, markdown, number
+from page4d_ros.evaluation.unknown import Unknown, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from page4d_ros.config import Config
+    from page4d_ros.evaluation.clips.protocol import Protocol
+
+FORMAT = 1
+METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
+KLT = 'KLT + essential matrix, told the lengths'
+STILL = 'standing still'
+MEAN = 'mean'
+WHOLE_MOST = 100  # frames that are taken at once
+# section, key path, head, whether less is better
+COLUMNS = {
+    'pose': (
+        ('ate_m', 'ATE [m]', True),
+        ('rpe_translation_m', 'RPE [m]', True),
+        ('rpe_rotation_deg', 'RPE [°]', True),
+    ),
+    'depth': (
+        ('per_frame.abs_rel', 'AbsRel, scale per frame', True),
+        ('per_frame.delta_1_25', 'δ < 1.25', False),
+        ('per_sequence.abs_rel', 'AbsRel, one scale', True),
+        ('per_sequence.delta_1_25', 'δ < 1.25', False),
+        ('per_sequence_scale_shift.abs_rel', 'AbsRel, scale and shift', True),
+        ('unscaled.abs_rel', 'AbsRel, as it is', True),
+    ),
+    'mask': (
+        ('JM', 'JM', False),
+        ('JR', 'JR', False),
+        ('FM', 'FM', False),
+        ('FR', 'FR', False),
+        ('precision', 'precision', False),
+        ('recall', 'recall', False),
+    ),
+}
+TITLES = {
+    'pose': 'Pose, after Sim(3) alignment',
+    'depth': 'Depth',
+    'mask': 'What moves',
+}
+
+
+def evaluate_clips(
+    dataset: str,
+    folder: Path,
+    checkpoint: str,
+    output: Path,
+    config: Config,
+    protocol: Protocol,
+    *,
+    wanted: Sequence[str] = (),
+    whole: bool = True,
+    progress: Callable[[str], None] = lambda _name: None,
+) -> dict[str, Any]:
+    """Run weights over sequences, streaming and whole, beside simple answers.
+
+    Args:
+        dataset: of `DATASETS`.
+        folder: where it was unpacked.
+        checkpoint: weight file, ``page4d-small`` or ``untrained``.
+        output: folder to make.
+        config: all settings.
+        protocol: which frames.
+        wanted: names of sequences; () takes all.
+        whole: run whole clips, too, where they have at most `WHOLE_MOST` frames.
+        progress: called with what is worked on, after each frame.
+
+    Returns:
+        The content of ``metrics.json``: by sequence and method. What is not known is None, and
+        ``reasons`` says why, by dotted path.
+
+    Raises:
+        BagError: the data set cannot be read.
+        CheckpointError: the weights cannot be used.
+        OSError: the output cannot be written.
+    """
+    clips = open_clips(dataset, folder, wanted)
+    output.mkdir(parents=True, exist_ok=True)
+    ((network, facts),) = load([checkpoint], config)
+    trees: dict[str, Any] = {}
+    strips, figures = [], {}
+    for clip in clips:
+        indices = protocol.indices(clip.count)
+        tree, paths = trees.setdefault(clip.name, {'frames': len(indices), 'methods': {}}), {}
+        for name in (STREAM, WHOLE) if whole else (STREAM,):
+            if not len(indices):
+                tree['methods'][name] = Unknown(f'it has only {clip.count} frames')
+                continue
+            if name == WHOLE and len(indices) > WHOLE_MOST:
+                tree['methods'][name] = Unknown(f'more than {WHOLE_MOST} frames')
+                continue
+            estimates = road(
+                clip, indices, config, network.engine, network.calibration, whole=name == WHOLE
+            )
+            label = f'{clip.name}, {name}'
+            found = measure(estimates, clip, indices, progress=lambda t=label: progress(t))
+            tree['methods'][name] = found.tree
+            if found.path is not None:
+                paths[name] = found.path
+            if name == STREAM:
+                strips.append((clip.name, found.columns))
+        if len(indices):
+            simple = classical(clip, indices, lambda t=f'{clip.name}, KLT': progress(t))
+            tree['methods'] |= {KLT: simple} if simple else {}
+        if paths:
+            figures[clip.name] = Markup(plots.paths_plot(f'paths{len(figures)}', paths))  # noqa: S704
+    metrics, reasons = settle(
+        {
+            'format': FORMAT,
+            'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            'dataset': dataset,
+            'protocol': asdict(protocol),
+            'checkpoint': facts,
+            'caution': network.engine.caution,
+            'sequences': trees,
+            'versions': versions(),
+        }
+    )
+    metrics['reasons'] = reasons
+    text = json.dumps(metrics, indent=1, allow_nan=False)
+    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
+    lines = [f'# Evaluation on {dataset}', '', f'`{metrics["command"]}`', '']
+    lines += map(markdown, tables(metrics))
+    (output / TABLES_FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    write_page(
+        output / REPORT_FILE,
+        'clips.html',
+        m=metrics,
+        tables=tables(metrics),
+        strips=strips,
+        figures=figures,
+    )
+    return metrics
+
+
+def tables(metrics: dict[str, Any]) -> list[Table]:
+    """For pose, depth and mask a table: sequences and methods in rows, and their mean."""
+    out = []
+    for section, columns in COLUMNS.items():
+        rows = _rows(metrics, section)
+        if not rows:
+            continue
+        values = {
+            label: [_value(section, tree, key) for key, _, _ in columns] for label, tree in rows
+        }
+        methods = list(dict.fromkeys(label.split(': ', 1)[1] for label, _ in rows))
+        if len(metrics['sequences']) > 1:
+            for method in methods:
+                own = [v for label, v in values.items() if label.endswith(f': {method}')]
+                values[f'{MEAN}: {method}'] = [_mean(column) for column in zip(*own, strict=True)]
+        body = [
+            (label, [_cell(values, label, i, less=less) for i, (_, _, less) in enumerate(columns)])
+            for label in values
+        ]
+        note = f'Weights: {metrics["checkpoint"]["label"]}. {metrics["caution"]}'.strip()
+        out.append(Table(TITLES[section], [head for _, head, _ in columns], body, note))
+    return out
+
+
+def _rows(metrics: dict[str, Any], section: str) -> list[tuple[str, dict[str, Any]]]:
+    out = []
+    for name, sequence in metrics['sequences'].items():
+        for method, tree in sequence['methods'].items():
+            if tree and tree.get(section):
+                out.append((f'{name}: {method}', tree[section]))
+                if section == 'pose' and method == STREAM:
+                    out.append((f'{name}: {STILL}', {'sim3': tree['pose']['standing_still']}))
+    return out
+
+
+def _value(section: str, tree: dict[str, Any], key: str) -> float | None:
+    found: Any = tree.get('sim3') if section == 'pose' else tree
+    for part in key.split('.'):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _mean(values: tuple[float | None, ...]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _cell(values: dict[str, list[float | None]], label: str, column: int, *, less: bool) -> Cell:
+    sequence = label.split(': ', 1)[0]
+    known = [
+        row[column]
+        for other, row in values.items()
+        if other.split(': ', 1)[0] == sequence and row[column] is not None
+    ]
+    value = values[label][column]
+    best = value is not None and value == (min if less else max)(known)
+    return Cell(number(value), best=best and len(known) > 1)
