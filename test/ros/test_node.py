@@ -165,6 +165,18 @@ def test_every_output_carries_the_exact_stamp_of_its_image(graph):
     assert not last.metric
 
 
+def test_bodies_are_in_the_status(graph):
+    robot = Robot(graph, dynamics__clusters=True, scale__mode='fixed')
+    robot.mount()
+    for i in range(4):
+        robot.show(START + i * STEP)
+    graph.until(lambda: len(robot.status) == 4)
+    (body,) = robot.status[-1].bodies
+    assert body.number == 1
+    assert body.probability > 0.5
+    assert body.position.x > 0  # ahead of the base
+
+
 def test_odom_is_the_base_in_rep103_axes(graph):
     got = listen_to_all(graph)
     robot = Robot(graph, scale__mode='fixed')
