@@ -1,11 +1,14 @@
 """Sequences of data sets from end to end, and the numbers against published fixtures."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import layouts
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
@@ -15,6 +18,7 @@ from page4d_ros.evaluation.pixels import DepthError, optimal_scale, scale_and_sh
 from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.geometry.poses import from_quaternion
+from page4d_ros.messages.trajectory import trajectory_line
 
 PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'train_eval'
 
@@ -156,3 +160,35 @@ def test_what_is_wrong_is_one_line(tmp_path):
         result = evaluate(*words, '-o', tmp_path / 'out')
         assert result.exit_code == 1
         assert text in result.output
+
+
+def evo(tool, *words):
+    """The RMSE that one of evo's own commands prints."""
+    program = Path(sys.executable).with_name(f'evo_{tool}')
+    command = [program, 'tum', *map(str, words), '-as', '--no_warnings']
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(next(line.split()[1] for line in text.splitlines() if 'rmse' in line))
+
+
+def test_trajectories_agree_with_evos_commands(tmp_path):
+    rng = np.random.default_rng(2)
+    stamps = 100 * 10**9 + np.arange(30) * 10**8
+    poses = np.stack([np.eye(4)] * 30)
+    poses[:, :3, 3] = np.cumsum(rng.normal(size=(30, 3)), 0)
+    poses[:, :3, :3] = Rotation.from_rotvec(np.cumsum(rng.normal(0, 0.1, (30, 3)), 0)).as_matrix()
+    guess = poses.copy()
+    guess[:, :3, 3] = 0.4 * guess[:, :3, 3] + rng.normal(0, 0.05, (30, 3))
+    files = {}
+    for name, track in (('truth', poses), ('guess', guess)):
+        files[name] = tmp_path / f'{name}.tum'
+        lines = map(trajectory_line, stamps.tolist(), track)
+        files[name].write_text(''.join(lines))
+    tracks = (Track('world', 'camera', stamps, p) for p in (guess, poses))
+    ours = trajectory_metrics(*tracks, metric=False)[0]['sim3']
+    given = files['truth'], files['guess']
+    steps = '--delta', 1, '--delta_unit', 'f', '--all_pairs'
+    assert ours['ate_m'] == pytest.approx(evo('ape', *given), abs=1e-6)
+    assert ours['rpe_translation_m'] == pytest.approx(evo('rpe', *given, *steps), abs=1e-6)
+    assert ours['rpe_rotation_deg'] == pytest.approx(
+        evo('rpe', *given, *steps, '-r', 'angle_deg'), abs=1e-6
+    )
