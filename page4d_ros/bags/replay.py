@@ -11,7 +11,7 @@ import numpy as np
 
 from page4d_ros.bags.stream import DepthSample, PositionSample
 from page4d_ros.bags.writer import BagWriter
-from page4d_ros.errors import FrameError
+from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages import encode
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import status
@@ -19,7 +19,7 @@ from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.body import BodyFrame
 from page4d_ros.perception.clip import estimate_clip
-from page4d_ros.perception.intake import Intake
+from page4d_ros.perception.intake import Intake, Restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def replay(
                 summary.warnings.append(text)
                 warn(text)
             progress()
-        run.finish()
+        run.finish(interrupted=summary.interrupted)
     for text in source.take_warnings():
         summary.warnings.append(text)
         warn(text)
@@ -179,6 +179,11 @@ class _Replay:
         self.outputs.restart(taken.restart)
         try:
             if self._clip is not None:
+                if self._clip and taken.restart is not Restart.NONE:
+                    raise BagError(
+                        'a clip has no gaps, and time never goes back; choose a stretch with '
+                        '--start and --duration, or leave out --clip'
+                    )
                 self._clip.append((taken.frame, taken.frame.decode()))
                 return
             estimate = self.perception.process(taken.frame)
@@ -238,10 +243,11 @@ class _Replay:
         # each nav_msgs/Path holds all poses: one at the end instead of one per frame
         return name in self.topics and name != 'path'
 
-    def finish(self) -> None:
+    def finish(self, *, interrupted: bool) -> None:
         """Write what waits for the end: a clip, and the whole path."""
-        for estimate in estimate_clip(self._clip, self.perception) if self._clip else ():
-            self._write(estimate)
+        if self._clip and not interrupted:
+            for estimate in estimate_clip(self._clip, self.perception):
+                self._write(estimate)
         if self._last_ns is not None and 'path' in self.topics:
             path = self.outputs.path(self._last_ns)
             self.writer.write(absolute('path'), self._last_ns, path)

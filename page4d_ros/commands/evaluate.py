@@ -142,7 +142,7 @@ def dynamics(
 
     options = Options(
         rooms=_numbers(rooms),
-        unseen=_numbers(unseen) if unseen else (),
+        unseen=_numbers(unseen, '--unseen') if unseen else (),
         drives=drives or (1 if quick else Options.drives),
         processes=processes,
     )
@@ -152,7 +152,7 @@ def dynamics(
             output.expanduser(),
             options,
             values=dict(parse_assignment(text) for text in set_ or []),
-            davis=davis,
+            davis=davis.expanduser() if davis else None,
             progress=progress,
         )
     for table in tables(metrics):
@@ -236,11 +236,11 @@ def _counter() -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _numbers(text: str, option: str = '--rooms') -> tuple[int, ...]:
     try:
         return tuple(dict.fromkeys(int(word) for word in text.split(',')))
     except ValueError as error:
-        raise Page4dError(f'--rooms {text}: expected numbers, such as --rooms 1,2') from error
+        raise Page4dError(f'{option} {text}: expected numbers, such as {option} 1,2') from error
 
 
 @contextlib.contextmanager

@@ -170,7 +170,8 @@ def calibrate(
     from rich.progress import Progress
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.build import build_perception, calibration_file
+    from page4d_ros.perception.build import build_engine, calibration_file
+    from page4d_ros.perception.engine import UNTRAINED
     from page4d_ros.training.calibrate import ROUNDS
     from page4d_ros.training.calibrate import calibrate as fit
     from page4d_ros.training.shards import find_shards
@@ -178,14 +179,16 @@ def calibrate(
     values = {'window.stride': 1, 'model.checkpoint': checkpoint}
     values |= dict(parse_assignment(text) for text in set_ or [])
     config = Config().with_values(values)
+    if config.model.checkpoint == UNTRAINED and output is None:
+        raise TrainingError('untrained weights have no file to write beside; give --output')
     found = find_shards(shards.expanduser())
-    engine = build_perception(config).engine
+    engine = build_engine(config)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         total = ROUNDS * sum(shard.frames for shard in found if shard.masked)
         task = bar.add_task('frames', total=total)
         fitted = fit(engine, config, found, gram=gram, progress=lambda: bar.advance(task))
-    path = output.expanduser() if output else calibration_file(checkpoint)
+    path = output.expanduser() if output else calibration_file(config.model.checkpoint)
     fitted.write(path)
     for source, coefficients in fitted.sources.items():
         terms = ', '.join(f'{name} {value:.3g}' for name, value in coefficients.items())

@@ -89,20 +89,22 @@ class DepthError:
 
 
 def depth_metrics(
-    pairs: Pairs, *, metric: bool
+    pairs: Pairs, *, metric: bool, max_depth: float = MAX_DEPTH
 ) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
     """Depth errors of a sequence, after PAGE-4D's evaluation of image and video depth.
 
     ``per_frame`` scales each depth image by the median ratio to its truth, ``per_sequence`` all
     of them by the one scale with the least absolute error, ``per_sequence_scale_shift`` by one
     scale and one shift, ``unscaled`` takes them as they are.
-    Pixels count where the truth is nearer than 70 m and the prediction is valid. The baseline is
-    a flat wall, that is one depth everywhere, aligned in the same way and on the same pixels.
+    Pixels count where the truth is nearer than `max_depth` and the prediction is valid. The
+    baseline is a flat wall, that is one depth everywhere, aligned in the same way and on the same
+    pixels.
 
     Args:
         pairs: gives (stamp, prediction (h, w), truth (H, W)), metres, NaN where unknown; called
             twice, because the scale of a sequence is known only after it.
         metric: whether the prediction claims to be in metres.
+        max_depth: metres; the published protocol has 70.
 
     Returns:
         The metrics, and (stamp, AbsRel) of each frame, scaled for itself.
@@ -111,7 +113,7 @@ def depth_metrics(
     frames = covered = known = 0
     try:
         for _, prediction, truth in pairs():
-            p, g, count = _valid(prediction, truth)
+            p, g, count = _valid(prediction, truth, max_depth)
             frames, covered, known = frames + 1, covered + p.size, known + count
             step = max(1, p.size // SAMPLES)
             samples.append(np.stack([p[::step], g[::step]]).astype(np.float32))
@@ -130,7 +132,7 @@ def depth_metrics(
     }
     over_time: list[tuple[int, float]] = []
     for stamp, prediction, truth in pairs():
-        p, g, _ = _valid(prediction, truth)
+        p, g, _ = _valid(prediction, truth, max_depth)
         if p.size:
             over_time.append((stamp, errors['frame'].add(p * np.median(g / p), g)))
             errors['frame_wall'].add(float(np.median(g)), g)
@@ -154,10 +156,10 @@ def depth_metrics(
     return tree, over_time
 
 
-def _valid(prediction: NDArray, truth: NDArray) -> tuple[NDArray, NDArray, int]:
+def _valid(prediction: NDArray, truth: NDArray, max_depth: float) -> tuple[NDArray, NDArray, int]:
     """Prediction and truth (n,) where both are known, and how many pixels have a truth."""
     prediction = at_source(prediction, truth.shape, np.nan)
-    known = (truth > 0) & (truth < MAX_DEPTH)
+    known = (truth > 0) & (truth < max_depth)
     both = known & np.isfinite(prediction) & (prediction > 0)
     return prediction[both].astype(np.float64), truth[both].astype(np.float64), int(known.sum())
 

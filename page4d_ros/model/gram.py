@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from page4d_ros.model.runtime import full_precision
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -83,6 +85,7 @@ class GramStatistics:
         self.layers, self.references = layers, list(references)
         self._specials, self._frames = specials, frames
         self._sums: dict[str, Tensor] = {}
+        self._device: torch.device | None = None
 
     def wants(self, layer: int) -> bool:
         """Whether a global block's queries and keys are needed."""
@@ -91,8 +94,13 @@ class GramStatistics:
 
     def add(self, layer: int, q: Tensor, k: Tensor) -> None:
         """Take in what a global block compares: normalised and rotated, (1, heads, S * P, D)."""
-        heads, layers = q.shape[1], self.layers
-        q, k = self._patches(q), self._patches(k)
+        self._device = q.device
+        heads = q.shape[1]
+        with full_precision(q):  # the sums run over thousands of channels
+            self._compare(layer, self._patches(q), self._patches(k), heads)
+
+    def _compare(self, layer: int, q: Tensor, k: Tensor, heads: int) -> None:
+        layers = self.layers
         for at, frame in enumerate(self.references):
             seen = sources(frame, self._frames)
             if not seen:
@@ -131,7 +139,7 @@ class GramStatistics:
         A frame without others to compare it with is 0 everywhere.
         """
         if not self._sums:
-            return torch.zeros(len(self.references), *grid)
+            return torch.zeros(len(self.references), *grid, device=self._device)
         part = self.parts(grid)
         product = (
             (1 - part['shallow'])

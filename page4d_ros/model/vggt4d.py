@@ -56,6 +56,34 @@ def mine(network: Page4D, images: Tensor) -> Mined:
     Raises:
         ConfigError: scikit-learn or scikit-image is not installed.
     """
+    grid, size = network.grid(images), images.shape[-2:]
+    output, dynamic, patches = look(network, images)
+    coarse = coarse_masks(dynamic, patches[0], size)
+    hidden = torch.from_numpy(coarse).to(images.device)
+    hidden = token_mask(hidden, network.config.patch_size)[None]
+    local = network.aggregator.enter(patches, grid, first=True, hidden=hidden)
+    again = network.estimate(local, grid, 0.0, 1, hidden)
+    T_camera_world, _ = decode_pose(again.pose_enc[0].double(), size)
+    _, K = decode_pose(output.pose_enc[0].double(), size)
+    T_camera_world = T_camera_world.cpu().numpy()
+    T_world_camera = inverse(transform(T_camera_world[:, :, :3], T_camera_world[:, :, 3]))
+    masks = refine(coarse, images, output.depth[0], T_world_camera, K.cpu().numpy())
+    return Mined(output, again.pose_enc[0], masks)
+
+
+def look(
+    network: Page4D, images: Tensor, mask_alpha: float = 0.0
+) -> tuple[Page4DOutput, Tensor, Tensor]:
+    """One pass over a clip.
+
+    Args:
+        network: of the family.
+        images: (S, 3, H, W) in [0, 1].
+        mask_alpha: as in `Page4D.forward`.
+
+    Returns:
+        The output, the dynamic map (S, h, w), and the encoder's tokens (1, S, h * w, C).
+    """
     config, frames, grid = network.config, len(images), network.grid(images)
     patches = network.aggregator.patch_embed(images)[None]
     gram = GramStatistics(
@@ -65,18 +93,8 @@ def mine(network: Page4D, images: Tensor) -> Mined:
         frames=frames,
     )
     local = network.aggregator.enter(patches, grid, first=True)
-    output = network.estimate(local, grid, 0.0, gram=gram)
-    size = images.shape[-2:]
-    coarse = coarse_masks(gram.dynamic_map(grid), patches[0], size)
-    hidden = token_mask(torch.from_numpy(coarse).to(images.device), config.patch_size)[None]
-    local = network.aggregator.enter(patches, grid, first=True, hidden=hidden)
-    again = network.estimate(local, grid, 0.0, 1, hidden)
-    T_camera_world, _ = decode_pose(again.pose_enc[0].double(), size)
-    _, K = decode_pose(output.pose_enc[0].double(), size)
-    T_camera_world = T_camera_world.cpu().numpy()
-    T_world_camera = inverse(transform(T_camera_world[:, :, :3], T_camera_world[:, :, 3]))
-    masks = refine(coarse, images, output.depth[0], T_world_camera, K.cpu().numpy())
-    return Mined(output, again.pose_enc[0], masks)
+    output = network.estimate(local, grid, mask_alpha, gram=gram)
+    return output, gram.dynamic_map(grid), patches
 
 
 def cluster_map(dynamic: Tensor, features: Tensor) -> Tensor:

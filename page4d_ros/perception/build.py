@@ -50,11 +50,22 @@ def build_perception(config: Config) -> Perception:
         CheckpointError: the weights cannot be used.
         ConfigError: the device cannot.
     """
-    engine = WindowEngine(build_network(config.model), config.model, config.window.size)
-    if config.model.compile or engine.device.type == 'cuda':
-        engine.warm_up()
+    engine = build_engine(config)
     calibration = Calibration.of(calibration_file(config.model.checkpoint))
-    return Perception(config, engine, calibration)
+    perception = Perception(config, engine, calibration)
+    if config.model.compile or engine.device.type == 'cuda':
+        engine.warm_up(gram=perception.dynamics.gram)
+    return perception
+
+
+def build_engine(config: Config) -> WindowEngine:
+    """Engine with the configured network.
+
+    Raises:
+        CheckpointError: the weights cannot be used.
+        ConfigError: the device cannot.
+    """
+    return WindowEngine(build_network(config.model), config.model, config.window.size)
 
 
 def calibration_file(checkpoint: str) -> Path:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
-from page4d_ros.errors import FrameError
+from page4d_ros.errors import DeviceMemoryError, FrameError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, twist
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.model.vggt4d import mine
-from page4d_ros.perception.dynamics import Dynamics, clean
+from page4d_ros.model.vggt4d import look, mine
+from page4d_ros.perception.bodies import Bodies
+from page4d_ros.perception.dynamics import DYNAMIC, Dynamics
 from page4d_ros.perception.engine import window_of
 from page4d_ros.perception.pipeline import assemble, with_calibration
 from page4d_ros.perception.types import OdometryEstimate
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from page4d_ros.perception.pipeline import Perception
     from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
@@ -45,66 +47,80 @@ def estimate_clip(
     Raises:
         FrameError: an image has another size than the first.
         ConfigError: what VGGT4D needs is not installed.
+        DeviceMemoryError: the GPU has no room for so many frames.
     """
-    config, engine = perception.config, perception.engine
+    config = perception.config
     shapes = {image.shape for _, image in pictures}
     if len(shapes) > 1:
         raise FrameError(f'a clip needs images of one size, and these have {sorted(shapes)}')
-    window, masks = _look(pictures, perception)
-    fixed = config.scale.mode == 'fixed'
-    scale = config.scale.factor if fixed else 1.0
-    poses = inverse(window.T_gauge_camera[0]) @ window.T_gauge_camera
+    try:
+        seen = _look(pictures, perception)
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            f'{perception.engine.device} has no room for {len(pictures)} frames at once; take '
+            'fewer, or set model.resolution lower'
+        ) from error
+    scale = config.scale.factor if config.scale.mode == 'fixed' else 1.0
+    poses = inverse(seen.window.T_gauge_camera[0]) @ seen.window.T_gauge_camera
     poses[:, :3, 3] *= scale
     dynamics = Dynamics(config.mask, perception.dynamics.calibration)
-    last: tuple[int, NDArray] | None = None
+    bodies = Bodies()
+    stamps = [frame.stamp_ns for frame, _ in pictures]
     for index, pose in enumerate(poses):
-        part, calibrated = with_calibration(_until(window, index))
-        stamp_ns, velocity = part.frames[-1].stamp_ns, np.zeros(6)
-        if last is not None and stamp_ns > last[0]:
-            velocity = twist(last[1], pose, (stamp_ns - last[0]) * NS)
-        last = stamp_ns, pose
+        part, calibrated = with_calibration(_until(seen, index))
+        velocity = np.zeros(6)
+        if index and stamps[index] > stamps[index - 1]:
+            seconds = (stamps[index] - stamps[index - 1]) * NS
+            velocity = twist(poses[index - 1], pose, seconds)
         odometry = OdometryEstimate(
             T_world_camera=pose,
             twist=velocity,
             position_variance=config.odometry.position_covariance,
             orientation_variance=config.odometry.orientation_covariance,
             scale=scale,
-            metric=fixed,
-            scale_state='fixed' if fixed else 'none',
+            metric=config.scale.mode == 'fixed',
+            scale_state='fixed' if config.scale.mode == 'fixed' else 'none',
         )
-        if masks is None:
+        if seen.masks is None:
             answer = dynamics.update(part)
-        else:
-            moving = torch.from_numpy(masks[index]).to(window.depth)
-            answer = moving, clean(masks[index], config.mask)
-        yield assemble(part, odometry, answer, config.depth, calibrated=calibrated)
-    engine.clear()
+        else:  # refined and grown already
+            moving = torch.from_numpy(seen.masks[index]).to(part.depth)
+            answer = moving, seen.masks[index].view(np.uint8) * np.uint8(DYNAMIC)
+        estimate = assemble(part, odometry, answer, config.depth, calibrated=calibrated)
+        if config.dynamics.clusters:
+            estimate = replace(estimate, bodies=tuple(bodies.update(estimate)))
+        yield estimate
+
+
+class _Seen(NamedTuple):
+    window: WindowEstimate
+    gram: Tensor  # (S, h', w')
+    masks: NDArray[np.bool_] | None  # (S, h, w) of VGGT4D
 
 
 @torch.inference_mode()
-def _look(
-    pictures: Sequence[tuple[Frame, NDArray[np.uint8]]], perception: Perception
-) -> tuple[WindowEstimate, NDArray[np.bool_] | None]:
-    """The one window, and VGGT4D's masks (S, h, w) where asked for."""
-    engine, config = perception.engine, perception.config.model
+def _look(pictures: Sequence[tuple[Frame, NDArray[np.uint8]]], perception: Perception) -> _Seen:
+    engine, variant = perception.engine, perception.config.model.variant
     network, device = engine.network, engine.device
     height, width = pictures[0][1].shape[:2]
     fit = ImageTransform.crop(width, height, engine.resolution, network.config.patch_size)
     images = torch.stack([image_to_network(image, fit, device) for _, image in pictures])
     frames = tuple(frame for frame, _ in pictures)
     with engine.arithmetic():
-        if config.variant != 'vggt4d':
-            return window_of(frames, fit, list(images), network(images)), None
+        if variant != 'vggt4d':
+            output, gram, _ = look(network, images, float(network.config.mask_enabled))
+            return _Seen(window_of(frames, fit, list(images), output), gram, None)
         found = mine(network, images)
     first = window_of(frames, fit, list(images), found.output)
     second = found.output._replace(pose_enc=found.pose_enc[None])
     poses = window_of(frames, fit, list(images), second).T_gauge_camera
-    return replace(first, T_gauge_camera=poses, dynamic=None), found.masks
+    window = replace(first, T_gauge_camera=poses, dynamic=None)
+    return _Seen(window, torch.zeros(len(images), 1, 1, device=device), found.masks)
 
 
-def _until(window: WindowEstimate, index: int) -> WindowEstimate:
+def _until(seen: _Seen, index: int) -> WindowEstimate:
     """The window as it is up to a frame."""
-    end = index + 1
+    window, end = seen.window, index + 1
     return replace(
         window,
         frames=window.frames[:end],
@@ -114,5 +130,6 @@ def _until(window: WindowEstimate, index: int) -> WindowEstimate:
         depth=window.depth[:end],
         confidence=window.confidence[:end],
         dynamic=None if window.dynamic is None else window.dynamic[:end],
+        gram=seen.gram[index],
         points=None if window.points is None else window.points[:end],
     )

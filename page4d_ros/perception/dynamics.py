@@ -123,7 +123,7 @@ class Dynamics:
             features[GRAM] = upsampled(window.gram.float(), depth.shape)
         frames, past = self._earlier(window, scale)
         if not frames:
-            return Evidence(features, called)
+            return Evidence(features.nan_to_num_(0, 0, 0), called)
         seen = look_back(window, list(frames), torch.stack(list(frames.values())))
         features[DEPTH] = seen.depth.amax(0).relu().log1p()
         features[COLOUR] = seen.colour.amax(0).relu().log1p()
@@ -134,7 +134,7 @@ class Dynamics:
             left = functional.grid_sample(left, seen.at[-1:], mode='nearest', align_corners=True)
             features[CARRIED] = torch.where(same, left[0, 0], 0)
             called = same & (left[0, 1] > 0.5)
-        return Evidence(features, called)
+        return Evidence(features.nan_to_num_(0, 0, 0), called)
 
     def _earlier(
         self, window: WindowEstimate, scale: float
@@ -211,11 +211,11 @@ def sharpened(score: Tensor, depth: Tensor) -> Tensor:
 
     Depth has the edges of bodies; those of the image are of texture, too.
     """
-    guide = depth.double().clamp_min(1e-6).log().nan_to_num()
+    guide = depth.double().clamp_min(1e-6).log().nan_to_num(0, 0, 0)
     guide = guide - guide.median()
     radius = max(1, round(EDGE_RADIUS * depth.shape[1]))
     size = box_sums(torch.ones_like(guide), radius)
-    score = score.double()
+    score = score.double().nan_to_num(0, 0, 0)
     g, p, gg, gp = (
         box_sums(torch.stack([guide, score, guide * guide, guide * score]), radius) / size
     )

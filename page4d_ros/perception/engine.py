@@ -267,14 +267,18 @@ class WindowEngine:
             self._first = slot, self._enter(slot, grid, first=True)
         return self._first[1]
 
-    def warm_up(self) -> None:
-        """Run full windows of nothing, so that whatever happens only once happens now."""
+    def warm_up(self, *, gram: bool = False) -> None:
+        """Run full windows of nothing, so that whatever happens only once happens now.
+
+        Args:
+            gram: whether steps will be asked for Gram statistics.
+        """
         image = np.zeros((3 * self.resolution // 4, self.resolution, 3), np.uint8)
         anchor = None
         for index in range(self._size + 1):
             frame = Frame(index, '', decode=lambda: image)
             self.push(frame, image)
-            self.step(anchor)
+            self.step(anchor, gram=gram)
             anchor = frame.key
         self.clear()
 

@@ -23,6 +23,7 @@ from page4d_ros.bags.replay import ALL_TOPICS, replay
 from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.config import Config
+from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import from_quaternion, inverse, rotation_angle
 from page4d_ros.messages import encode
@@ -310,3 +311,28 @@ def test_a_clip_at_once_gives_every_output(tmp_path, variant):
     first = pose_of(out['/odom'][0][1].pose.pose)
     assert np.allclose(first, np.eye(4), atol=1e-6)
     assert [m.window_fill for _, m in out['/page4d/status']] == [1, 2, 3, 4, 5]
+
+
+def test_a_clip_has_no_gaps(tmp_path):
+    config = Config().with_values({'model.checkpoint': 'untrained', 'window.stride': 1})
+    messages = [m for m in camera_messages(60) if not START_NS + 5e8 < m[1] < START_NS + 4e9]
+    path = write_bag(tmp_path / 'in', 'bare mcap', messages)
+    with Recording(path, config) as source, pytest.raises(BagError, match='a clip has no gaps'):
+        replay(source, tmp_path / 'out', build_perception(config), config, clip=True)
+
+
+def test_a_clip_that_is_interrupted_is_not_begun(tmp_path):
+    config = Config().with_values({'model.checkpoint': 'untrained', 'window.stride': 1})
+    path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(5))
+    asked = []
+    with Recording(path, config) as source:
+        summary = replay(
+            source,
+            tmp_path / 'out',
+            build_perception(config),
+            config,
+            clip=True,
+            stopped=lambda: asked.append(0) or len(asked) > 3,
+        )
+    assert summary.interrupted
+    assert summary.estimates == 0

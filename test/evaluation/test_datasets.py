@@ -1,5 +1,7 @@
 """Every reader on a miniature of its layout, and what each says of a broken one."""
 
+from pathlib import Path
+
 import layouts
 import numpy as np
 import pytest
@@ -190,6 +192,29 @@ def test_damaged_pictures_and_files(tmp_path):
     assert 'expected intrinsics' in text
     text = broken(tmp_path / 'g', 'euroc', spoil('V1_09/mav0/cam0/sensor.yaml'))
     assert 'no sensor.yaml of a camera' in text
+
+
+def test_truncated_files(tmp_path):
+    def spoil(folder):
+        path = folder / 'ani/anno.npz'
+        path.write_bytes(path.read_bytes()[:200])
+
+    assert 'expected intrinsics' in broken(tmp_path / 'a', 'pointodyssey', spoil)
+
+    def empty(folder):
+        (folder / 'apple/depth/2x/0_00001.npy').write_bytes(b'')
+
+    assert 'missing or damaged' in broken(tmp_path / 'b', 'dycheck', empty)
+
+
+def test_a_sequence_from_inside_its_folder(tmp_path, monkeypatch):
+    layouts.write_davis(tmp_path)
+    monkeypatch.chdir(tmp_path / 'JPEGImages/480p')
+    assert [clip.name for clip in open_clips('davis', Path('dog'))] == ['dog']
+    monkeypatch.chdir('dog')
+    assert [clip.name for clip in open_clips('davis', Path())] == ['dog']
+    with pytest.raises(BagError, match='is itself a sequence'):
+        open_clips('davis', Path(), ['cat'])
 
 
 def test_missing_lists_and_malformed_lines(tmp_path):

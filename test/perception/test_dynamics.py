@@ -133,6 +133,27 @@ def test_a_wrong_answer_of_the_network_does_no_harm():
     assert mask.shape == (84, 112)
 
 
+def test_one_broken_answer_is_forgotten():
+    dynamics = Dynamics(replace(MaskConfig(), source='fused', dilate=0), DEFAULT)
+    for end in range(1, 7):
+        estimate, _ = window(np.zeros(end), np.zeros(end))
+        estimate = replace(estimate, dynamic=torch.full((end, 6, 8), 0.2))
+        if end == 3:
+            estimate = replace(
+                estimate,
+                T_gauge_camera=np.full((3, 4, 4), np.nan),
+                depth=torch.full_like(estimate.depth, torch.nan),
+                dynamic=torch.full((3, 6, 8), torch.nan),
+            )
+        if end == 5:
+            depth = estimate.depth.clone()
+            depth[-1, 3, 4] = torch.inf
+            estimate = replace(estimate, depth=depth)
+        probability, _ = dynamics.update(estimate)
+        assert probability.isfinite().all()
+        assert (probability < 0.5).float().mean() > 0.99
+
+
 def test_sources_can_change_while_it_runs():
     estimate, _ = window(np.zeros(3), np.zeros(3))
     score = torch.full((3, 6, 8), 0.9)

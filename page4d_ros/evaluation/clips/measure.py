@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.config import Config
     from page4d_ros.evaluation.datasets import Clip, ClipFrame
+    from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.evaluation.trajectory import Aligned
-    from page4d_ros.perception.calibration import Calibration
-    from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.types import Estimate
 
 STREAM, WHOLE = 'streaming', 'whole clip'
@@ -60,15 +58,13 @@ class Result(NamedTuple):
 def road(
     clip: Clip,
     indices: range,
-    config: Config,
-    engine: Engine,
-    calibration: Calibration,
+    network: Network,
     *,
     whole: bool,
 ) -> Iterator[tuple[Estimate, ClipFrame]]:
     """Estimates beside the truth, frame by frame."""
-    engine.clear()
-    perception = Perception(config, engine, calibration)
+    network.engine.clear()
+    perception = Perception(network.config, network.engine, network.calibration)
     if whole:  # the pictures of a clip have to be in memory anyway
         known = list(clip.frames(indices))
         pictures = [(frame.frame, frame.rgb) for frame in known]
@@ -95,11 +91,11 @@ def measure(
             metric = estimate.odometry.metric
             if not estimate.odometry.lost:
                 poses['estimate'].append((frame.stamp_ns, estimate.odometry.T_world_camera))
-            if frame.T_world_camera is not None and np.isfinite(frame.T_world_camera).all():
+            if _posed(frame):
                 poses['truth'].append((frame.stamp_ns, frame.T_world_camera))
             if frame.depth is not None:
                 path = Path(folder) / f'{index}.npz'
-                np.savez(path, ours=estimate.depth.cpu().numpy(), true=_near(frame, clip))
+                np.savez(path, ours=estimate.depth.cpu().numpy(), true=frame.depth)
                 spooled.append((frame.stamp_ns, path))
             if frame.mask is not None:
                 _add_mask(masks, estimate, frame.mask)
@@ -108,15 +104,15 @@ def measure(
             progress()
         depth: Any = Unknown('the data set has no depth')
         if spooled:
-            depth, _ = depth_metrics(partial(_pairs, spooled), metric=metric)
+            pairs = partial(_pairs, spooled)
+            depth, _ = depth_metrics(pairs, metric=metric, max_depth=clip.max_depth)
     pose, path = _pose(poses, metric=metric)
-    mask: Any = pooled([masks]) if masks.regions else Unknown('the data set has no masks')
+    mask: Any = pooled([masks]) if masks.table.any() else Unknown('the data set has no masks')
     return Result({'pose': pose, 'depth': depth, 'mask': mask}, path, columns)
 
 
-def _near(frame: ClipFrame, clip: Clip) -> NDArray[np.float32]:
-    """True depth, NaN beyond what the data set's protocol counts."""
-    return np.where(frame.depth <= clip.max_depth, frame.depth, np.nan).astype(np.float32)
+def _posed(frame: ClipFrame) -> bool:
+    return frame.T_world_camera is not None and bool(np.isfinite(frame.T_world_camera).all())
 
 
 def _pairs(spooled: list[tuple[int, Path]]) -> Iterator[tuple[int, NDArray, NDArray]]:
@@ -166,14 +162,16 @@ def _pictures(estimate: Estimate, frame: ClipFrame) -> list[tuple[str, str]]:
 
 
 def classical(clip: Clip, indices: range, progress: Callable[[], None]) -> dict[str, Any] | None:
-    """KLT and the essential matrix, told the lengths; None without cameras or poses."""
+    """KLT and the essential matrix, told the lengths; None without camera or pose of the first."""
     first = next(clip.frames(indices[:1]))
-    if first.camera is None or first.T_world_camera is None:
+    if first.camera is None or not _posed(first):
         return None
     stamps, truth = [], []
 
     def frames() -> Iterator[tuple[NDArray, NDArray]]:
         for frame in clip.frames(indices):
+            if not _posed(frame):
+                continue
             stamps.append(frame.stamp_ns)
             truth.append(frame.T_world_camera)
             yield cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), frame.T_world_camera

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, measure, road
 from page4d_ros.evaluation.datasets import open_clips
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from page4d_ros.config import Config
+    from page4d_ros.evaluation.clips.measure import Column
     from page4d_ros.evaluation.clips.protocol import Protocol
+    from page4d_ros.evaluation.datasets import Clip
+    from page4d_ros.evaluation.scenes.methods import Network
+    from page4d_ros.evaluation.trajectory import Aligned
 
 FORMAT = 1
 METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
@@ -100,32 +105,15 @@ def evaluate_clips(
     """
     clips = open_clips(dataset, folder, wanted)
     output.mkdir(parents=True, exist_ok=True)
+    config = config.with_values({'mask.dilate': 0})  # papers compare masks without margin
     ((network, facts),) = load([checkpoint], config)
     trees: dict[str, Any] = {}
     strips, figures = [], {}
     for clip in clips:
-        indices = protocol.indices(clip.count)
-        tree, paths = trees.setdefault(clip.name, {'frames': len(indices), 'methods': {}}), {}
-        for name in (STREAM, WHOLE) if whole else (STREAM,):
-            if not len(indices):
-                tree['methods'][name] = Unknown(f'it has only {clip.count} frames')
-                continue
-            if name == WHOLE and len(indices) > WHOLE_MOST:
-                tree['methods'][name] = Unknown(f'more than {WHOLE_MOST} frames')
-                continue
-            estimates = road(
-                clip, indices, config, network.engine, network.calibration, whole=name == WHOLE
-            )
-            label = f'{clip.name}, {name}'
-            found = measure(estimates, clip, indices, progress=lambda t=label: progress(t))
-            tree['methods'][name] = found.tree
-            if found.path is not None:
-                paths[name] = found.path
-            if name == STREAM:
-                strips.append((clip.name, found.columns))
-        if len(indices):
-            simple = classical(clip, indices, lambda t=f'{clip.name}, KLT': progress(t))
-            tree['methods'] |= {KLT: simple} if simple else {}
+        trees[clip.name], columns, paths = _sequence(
+            clip, protocol.indices(clip.count), network, whole=whole, progress=progress
+        )
+        strips.append((clip.name, columns))
         if paths:
             figures[clip.name] = Markup(plots.paths_plot(f'paths{len(figures)}', paths))  # noqa: S704
     metrics, reasons = settle(
@@ -155,6 +143,40 @@ def evaluate_clips(
         figures=figures,
     )
     return metrics
+
+
+def _sequence(
+    clip: Clip,
+    indices: range,
+    network: Network,
+    *,
+    whole: bool,
+    progress: Callable[[str], None],
+) -> tuple[dict[str, Any], list[Column], dict[str, Aligned]]:
+    """Figures of one sequence by method, pictures, and paths by method."""
+    if not len(indices):
+        return {'frames': 0, 'methods': {STREAM: Unknown(f'has only {clip.count} frames')}}, [], {}
+    methods: dict[str, Any] = {}
+    columns, paths = [], {}
+    for name in (STREAM, WHOLE) if whole else (STREAM,):
+        if name == WHOLE and len(indices) > WHOLE_MOST:
+            methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
+            continue
+        estimates = road(clip, indices, network, whole=name == WHOLE)
+        label = f'{clip.name}, {name}'
+        try:
+            found = measure(estimates, clip, indices, progress=lambda t=label: progress(t))
+        except (ConfigError, DeviceMemoryError) as error:
+            if name == STREAM:
+                raise
+            methods[name] = Unknown(str(error))
+            continue
+        methods[name] = found.tree
+        columns = columns or found.columns
+        paths |= {name: found.path} if found.path is not None else {}
+    simple = classical(clip, indices, lambda: progress(f'{clip.name}, KLT'))
+    methods |= {KLT: simple} if simple else {}
+    return {'frames': len(indices), 'methods': methods}, columns, paths
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:

@@ -78,10 +78,12 @@ def open_clips(name: str, folder: Path, wanted: Sequence[str] = ()) -> list[Clip
     """
     if name not in DATASETS:
         raise BagError(f'no data set {name!r}; there are {", ".join(DATASETS)}')
-    dataset = DATASETS[name]
+    dataset, folder = DATASETS[name], folder.expanduser().resolve()
     if not folder.is_dir():
         raise BagError(f'{folder}: no such folder; expected {dataset.layout}')
     if any(folder.glob(dataset.marker)):
+        if wanted and list(wanted) != [folder.name]:
+            raise BagError(f'{folder}: is itself a sequence; leave out --sequence')
         return [dataset.read(folder)]
     root = next((folder / b for b in dataset.below if (folder / b).is_dir()), None)
     if root is None:

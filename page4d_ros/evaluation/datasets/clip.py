@@ -164,7 +164,9 @@ def rows(path: Path, columns: int, *, delimiter: str | None = None) -> NDArray[n
     if not path.is_file():
         raise BagError(f'{path}: is missing')
     out = []
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+    for number, line in enumerate(
+        path.read_text(encoding='utf-8', errors='replace').splitlines(), 1
+    ):
         if not line.strip() or line.lstrip().startswith('#'):
             continue
         try:

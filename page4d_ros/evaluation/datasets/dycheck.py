@@ -40,7 +40,7 @@ def _load(folder: Path, pictures: list[Path], index: int) -> ClipFrame:
     path = folder / 'depth' / f'{SCALE}x' / f'{picture.stem}.npy'
     try:
         depth = np.load(path).astype(np.float32).squeeze()
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise BagError(f'{path}: is missing or damaged ({error})') from error
     rgb = read_picture(picture)
     if depth.ndim == 2 and depth.shape != rgb.shape[:2]:

@@ -50,7 +50,8 @@ def _stamps(path: Path) -> NDArray[np.int64]:
     """The first column in integer nanoseconds, which floats would round."""
     if not path.is_file():
         raise BagError(f'{path}: is missing')
-    words = [line.split(',')[0].strip() for line in path.read_text(encoding='utf-8').splitlines()]
+    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+    words = [line.split(',')[0].strip() for line in lines]
     try:
         return np.array([int(w) for w in words if w and not w.startswith('#')], np.int64)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def read(folder: Path) -> Clip:
         with np.load(annotations) as file:
             K = file['intrinsics'].astype(np.float64)
             T_camera_world = file['extrinsics'].astype(np.float64)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
         raise BagError(
             f'{annotations}: expected intrinsics (S, 3, 3) and extrinsics (S, 4, 4) ({error})'
         ) from error

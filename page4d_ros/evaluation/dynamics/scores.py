@@ -47,12 +47,11 @@ class Sequence:
         counts: NDArray[np.bool_] | None = None,
     ) -> None:
         """Take in a frame (h, w); pixels that do not count are neither called nor true."""
-        if counts is not None:
-            probability, called = probability * counts, called & counts
-            truth = truth & counts
-        if truth.any():
-            self.regions.append(region(called, truth))
-            self.boundaries.append(boundary(called, truth))
+        counts = np.ones_like(truth) if counts is None else counts
+        if (truth & counts).any():
+            self.regions.append(region(called & counts, truth & counts))
+            self.boundaries.append(boundary(called & counts, truth & counts))
+        probability, called, truth = probability[counts], called[counts], truth[counts]
         index = 2 * truth.ravel() + called.ravel()
         self.table += np.bincount(index, minlength=4).reshape(2, 2)
         p, y = probability.ravel(), truth.ravel()
@@ -75,9 +74,10 @@ class Sequence:
 
 def pooled(sequences: list[Sequence]) -> dict[str, Any]:
     """Figures: measures are means over sequences, the others over all pixels."""
-    table = sum(s.table for s in sequences)
-    bins = sum(s.bins for s in sequences)
-    flicker = sum(s.flicker for s in sequences)
+    nothing = Sequence()
+    table = sum((s.table for s in sequences), nothing.table)
+    bins = sum((s.bins for s in sequences), nothing.bins)
+    flicker = sum((s.flicker for s in sequences), nothing.flicker)
     moving = [s for s in sequences if s.regions]
     (still, false), (missed, hit) = table
     J = [Measure.of(s.regions) for s in moving]
