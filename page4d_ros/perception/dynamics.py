@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
 MEMORY = 64  # frames, the longest window
-MOST_COLUMNS = 256  # that evidence is gathered at; wider images are thinned
+MOST_COLUMNS = 320  # that evidence is gathered at; wider images are thinned
 LOOKS = 3  # earlier frames that the newest is compared with
 MAX_LOGIT = 6.0
 AGREEMENT = 3.0  # deviations within which two frames see the same surface

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.perception.types import Estimate
 
-FIRST = 2  # frames before it have too few others to be compared with
 FAST = 2.0  # pixels per frame
 TRUTH_WINDOW = 8
 ORACLE = 'geometry, true depth and poses'
@@ -125,13 +124,14 @@ def _drive(
     out = {source: Sequence() for source in SOURCES}
     shown = Shown(f'room {footage.room}, drive {footage.seed}')
     ghosts, before, truth = np.zeros((2, 2)), {}, None
-    picks = set(np.linspace(FIRST, len(footage.stamps) - 1, PICTURES).round().astype(int))
+    first = min(config.window.size, len(footage.stamps)) - 1  # the window is full
+    picks = set(np.linspace(first, len(footage.stamps) - 1, PICTURES).round().astype(int))
     stream = follow(footage.frames, config, network.engine, network.calibration)
     for index, (estimate, answers) in enumerate(stream):
         if truth is None:
             truth = Truth.of(footage, Grid(estimate.transform, PATCH))
         moving = truth.mask[index]
-        if index >= FIRST:
+        if index >= first:
             for source, answer in answers.items():
                 mask = called(answer.probability, config.mask)
                 out[source].add(answer.probability.cpu().numpy(), mask, moving)
@@ -181,7 +181,7 @@ def _oracle(footage: Footage, config: MaskConfig) -> Sequence:
     for index in range(len(footage.stamps)):
         window = true_window(footage, fit, footage.depth, index, TRUTH_WINDOW)
         probability, mask = dynamics.update(window)
-        if index < FIRST:
+        if index < min(TRUTH_WINDOW, len(footage.stamps)) - 1:
             continue
         moving = footage.mask[index]
         fast = moving & (speeds(footage, index)[footage.bodies[index]] > FAST)

@@ -45,7 +45,7 @@ class Options:
     rooms: tuple[int, ...] = (1, 2)
     unseen: tuple[int, ...] = (FIRST_UNSEEN, FIRST_UNSEEN + 1)
     drives: int = 6
-    frames: int = 20
+    frames: int = 24
     processes: int = 2
 
     def __post_init__(self) -> None:

@@ -62,9 +62,9 @@ STILL = (
     ('flicker', 'flicker', True),
 )
 NOTE = (
-    "Masks without their margin (mask.dilate), at the network's pixels, of all frames but the "
-    'first two. J, F: region and boundary measures of DAVIS, means over the frames in which '
-    'something moves, then over drives; ECE: expected calibration error; flicker: mean change of '
+    "Masks without their margin (mask.dilate), at the network's pixels, of frames whose window is "
+    'full. J, F: region and boundary measures of DAVIS, means over the frames in which something '
+    'moves, then over drives; ECE: expected calibration error; flicker: mean change of '
     'probability from frame to frame at places at rest. The last row has true windows at the '
     "camera's pixels, and counts bodies that move more than 2 pixels a frame."
 )
