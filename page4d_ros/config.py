@@ -243,7 +243,7 @@ class MaskConfig:
         dynamic=True,
     )
     threshold: float = setting(
-        0.5,
+        0.6,
         'Pixels above are dynamic; negative chooses the threshold by Otsu per image.',
         low=-1.0,
         high=1.0,

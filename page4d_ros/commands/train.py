@@ -7,6 +7,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -170,7 +171,7 @@ def calibrate(
     from rich.progress import Progress
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.build import build_engine, calibration_file
+    from page4d_ros.perception.build import build_engine, calibration_file, digest, weight_file
     from page4d_ros.perception.engine import UNTRAINED
     from page4d_ros.training.calibrate import ROUNDS
     from page4d_ros.training.calibrate import calibrate as fit
@@ -188,6 +189,9 @@ def calibrate(
         total = ROUNDS * sum(shard.frames for shard in found if shard.masked)
         task = bar.add_task('frames', total=total)
         fitted = fit(engine, config, found, gram=gram, progress=lambda: bar.advance(task))
+    if config.model.checkpoint != UNTRAINED:
+        known = {'sha256': digest(weight_file(config.model.checkpoint))}
+        fitted = replace(fitted, facts={**fitted.facts, **known})
     path = output.expanduser() if output else calibration_file(config.model.checkpoint)
     fitted.write(path)
     for source, coefficients in fitted.sources.items():

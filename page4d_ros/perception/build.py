@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SMALL = 'page4d-small'
 SMALL_FILE = Path(__file__).parents[1] / 'data' / f'{SMALL}.safetensors'
+CHUNK = 1 << 24  # bytes
 MASK_ATTENTION = {'auto': None, 'on': True, 'off': False}
 
 
@@ -70,5 +72,19 @@ def build_engine(config: Config) -> WindowEngine:
 
 def calibration_file(checkpoint: str) -> Path:
     """Where it is kept what the evidence of motion of ``model.checkpoint`` is worth."""
-    path = SMALL_FILE if checkpoint == SMALL else Path(checkpoint).expanduser()
+    path = weight_file(checkpoint)
     return path.with_name(path.stem + SUFFIX)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    out = hashlib.sha256()
+    with path.open('rb') as file:
+        while part := file.read(CHUNK):
+            out.update(part)
+    return out.hexdigest()
+
+
+def weight_file(checkpoint: str) -> Path:
+    """File of ``model.checkpoint``; random weights have none."""
+    return SMALL_FILE if checkpoint == SMALL else Path(checkpoint).expanduser()

@@ -11,7 +11,8 @@ from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.scenes.plan import Options
 from page4d_ros.evaluation.scenes.run import measure
 from page4d_ros.model.checkpoint import load_network
-from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network
+from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, calibration_file
+from page4d_ros.perception.calibration import Calibration
 from page4d_ros.synthetic.scene import import_mujoco
 
 CARD = SMALL_FILE.with_suffix('.md')
@@ -31,6 +32,12 @@ def test_the_file_is_the_one_of_the_card(card):
     content = SMALL_FILE.read_bytes()
     assert len(content) < LARGEST
     assert hashlib.sha256(content).hexdigest() == card['sha256']
+
+
+def test_its_evidence_of_motion_is_calibrated(card):
+    path = calibration_file(SMALL)
+    assert path.is_file()
+    assert Calibration.of(path).facts['sha256'] == card['sha256']
 
 
 def test_it_is_the_default_and_says_what_it_is_for():

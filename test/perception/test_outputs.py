@@ -249,7 +249,7 @@ def test_mask_threshold_specks_and_growth():
     probability[50, 70] = 0.9
 
     def masked(probability, called=None, **values):
-        config = replace(MaskConfig(), **values)
+        config = replace(MaskConfig(threshold=0.5), **values)
         return clean(threshold(probability, config, called).numpy(), config)
 
     assert (masked(probability, dilate=0, min_area=10) > 0).sum() == 400

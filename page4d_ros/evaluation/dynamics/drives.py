@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from page4d_ros.evaluation.dynamics.panel import follow
-from page4d_ros.evaluation.dynamics.plan import WALKING, shots
+from page4d_ros.evaluation.dynamics.plan import KINDS, WALKING, shots
 from page4d_ros.evaluation.dynamics.scores import Sequence, places_at_rest, pooled
 from page4d_ros.evaluation.dynamics.truth import speeds, true_window, whole
 from page4d_ros.evaluation.scenes.answers import Grid, Truth
@@ -60,7 +60,7 @@ class Found:
 
     Attributes:
         kinds: figures by kind of drive and source.
-        every: by source, over all kinds.
+        every: by source, over all kinds in known rooms.
         ghosts: points of the static cloud that lie on moving bodies, of all, by kind of cloud.
         shown: a drive for the pictures.
     """
@@ -98,7 +98,7 @@ def measure_drives(network: Network, options: Options, progress: Callable[[str],
                 if shown is None or _share(seen) > _share(shown):
                     shown = seen
     every = {
-        source: pooled([s for by in kinds.values() for s in by[source]])
+        source: pooled([s for kind in KINDS for s in kinds[kind][source]])
         for source in (*SOURCES, ORACLE)
     }
     return Found(

@@ -151,7 +151,7 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
         columns = STILL if kind in KINDS and not figures['fused']['moving'] else MOVING
         out.append(_table(kind, figures, columns, NOTE if not out else ''))
     every = {source: metrics['all'][source] for source in SOURCES}
-    out.append(_table('All drives together', every, STILL[1:], ''))
+    out.append(_table('All drives in known rooms', every, MOVING, ''))
     ghosts = [(name, [Cell(number(share))]) for name, share in metrics['ghosts'].items()]
     note = 'Share of the points of the accumulated static cloud that lie on moving bodies.'
     return [*out, Table('Ghosts', ['on movers'], ghosts, note)]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from page4d_ros.config import Config
 from page4d_ros.evaluation.scenes.methods import Network
 from page4d_ros.evaluation.scenes.plan import WINDOW
-from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, calibration_file
+from page4d_ros.perception.build import build_network, calibration_file, digest, weight_file
 from page4d_ros.perception.calibration import Calibration
 from page4d_ros.perception.engine import UNTRAINED, WindowEngine
 
@@ -60,7 +58,4 @@ def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
 
 
 def _digest(name: str) -> str:
-    if name == UNTRAINED:
-        return ''
-    file = SMALL_FILE if name == SMALL else Path(name).expanduser()
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return '' if name == UNTRAINED else digest(weight_file(name))

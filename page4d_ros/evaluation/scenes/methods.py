@@ -95,7 +95,6 @@ class Network:
             depth=window.depth.cpu().numpy(),
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=motion,
-            threshold=self.config.mask.threshold,
             mask=self.dynamics.update(window)[1] > 0,
         )
 
