@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from page4d_ros.training.shards import Shard
 
 ROUNDS = 3  # because what is carried depends on the coefficients
-FIRST = 2  # frames before it have too few others to be compared with
 PER_FRAME = 1000  # pixels
 RIDGE = 1e-4
 RATE_HZ = 10
@@ -72,8 +71,8 @@ def calibrate(
         for shard in shards:
             for index, moving in enumerate(_stream(engine, config, panel, shard)):
                 progress()
-                if index < FIRST:
-                    continue
+                if index + 1 < min(config.window.size, shard.frames):
+                    continue  # a robot's windows are full
                 step = -(-moving.shape[1] // panel.features['fused'].shape[-1])
                 seen = moving[::step, ::step].ravel()  # evidence is of some of the pixels
                 pick = rng.integers(0, seen.size, PER_FRAME)
