@@ -153,10 +153,10 @@ def test_ctrl_c_keeps_a_readable_recording(tmp_path, bag, monkeypatch):
         perception = oracle(config)
         step = perception.engine.step
 
-        def interrupted(anchor=None):
+        def interrupted(anchor=None, **kwargs):
             if perception.engine.steps == 2:
                 os.kill(os.getpid(), signal.SIGINT)
-            return step(anchor)
+            return step(anchor, **kwargs)
 
         perception.engine.step = interrupted
         return perception
@@ -174,7 +174,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path, bag, monkeypatch):
     def build(config):
         perception = oracle(config)
 
-        def interrupted(anchor=None):
+        def interrupted(anchor=None, **kwargs):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)  # two at once would be one
             os.kill(os.getpid(), signal.SIGINT)
