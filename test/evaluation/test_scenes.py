@@ -85,7 +85,8 @@ class Oracle(OracleEngine):
 
 
 def network(truth, name='oracle', **spoil):
-    return Network(name, Oracle(truth, **spoil), Config().with_values(SETTINGS))
+    config = Config().with_values(SETTINGS | {'mask.source': 'head'})
+    return Network(name, Oracle(truth, **spoil), config)
 
 
 def figures(method, window, names=tuple(PERFECT)):
