@@ -226,7 +226,7 @@ def test_published_points_land_on_published_pixels(graph, size):
         column, row = np.rint(uv).astype(int).T
         assert np.abs(uv - np.stack([column, row], -1)).max() < 1e-2
         assert set(np.unique(mask[row, column])) == {0 if name == 'points/static' else 255}
-        packed = np.frombuffer(cloud.data, np.uint32).reshape(-1, 5)[:, 3]
+        packed = np.frombuffer(cloud.data, np.uint32).reshape(-1, cloud.point_step // 4)[:, 3]
         shown = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
         np.testing.assert_array_equal(shown, colours[row, column])
         total += len(uv)
@@ -437,7 +437,7 @@ def test_stale_frames_are_never_worked_on(graph):
 def test_a_failing_engine_is_reported_and_survived(graph):
     robot = Robot(graph)
     working = robot.engine.step
-    robot.engine.step = lambda _anchor=None: 1 / 0
+    robot.engine.step = lambda *_args, **_kwargs: 1 / 0
     robot.images.publish(robot.image(START))
     graph.until(lambda: robot.dropped('failed') == 1)
     assert 'ZeroDivisionError' in robot.node.session.health.error
