@@ -83,9 +83,9 @@ def test_the_plain_view_is_the_middle_of_the_frame(shard):
 
 
 def test_a_mistaken_turn_would_show(shard, monkeypatch):
-    right = module._turn
+    right = module.turned
     monkeypatch.setattr(
-        module, '_turn', lambda rgb, z, mask, R, *rest: right(rgb, z, mask, R.T, *rest)
+        module, 'turned', lambda rgb, z, mask, R, *rest: right(rgb, z, mask, R.T, *rest)
     )
     _, depth, extrinsics, K, _ = views(shard, np.random.default_rng(0))
     points = plane_points(depth, extrinsics, K)
