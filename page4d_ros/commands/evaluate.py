@@ -95,7 +95,8 @@ def odometry(
     """Measure how windows become a trajectory: without a network, and on recordings."""
     if find_spec('evo') is None:
         raise Page4dError('this command needs evo: pip install evo')
-    from page4d_ros.evaluation.odometry.run import REPORT_FILE, evaluate_odometry, tables
+    from page4d_ros.evaluation.odometry.run import evaluate_odometry, tables
+    from page4d_ros.evaluation.page import REPORT_FILE
 
     values = (file_values(params) if params else {}) | {'window.stride': 1}
     values |= dict(parse_assignment(text) for text in set_ or [])
@@ -138,7 +139,8 @@ def dynamics(
 ) -> None:
     """Measure the motion mask: each source of evidence, on rendered drives and on clips."""
     from page4d_ros.evaluation.dynamics.plan import Options
-    from page4d_ros.evaluation.dynamics.run import REPORT_FILE, evaluate_dynamics, tables
+    from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
+    from page4d_ros.evaluation.page import REPORT_FILE
 
     options = Options(
         rooms=_numbers(rooms),
@@ -191,7 +193,8 @@ def data(
     from dataclasses import replace
 
     from page4d_ros.evaluation.clips.protocol import PROTOCOLS
-    from page4d_ros.evaluation.clips.run import REPORT_FILE, evaluate_clips, tables
+    from page4d_ros.evaluation.clips.run import evaluate_clips, tables
+    from page4d_ros.evaluation.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:
         raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from page4d_ros.geometry.camera import ImageTransform
+
 BOUND = 0.008  # of the image's diagonal: how far boundaries may be apart
 RECALLED = 0.5
 
@@ -28,6 +30,13 @@ class Measure(NamedTuple):
         if not len(values):
             return cls(np.nan, np.nan)
         return cls(float(np.mean(values)), float(np.mean(np.asarray(values) > RECALLED)))
+
+
+def at_network(mask: NDArray[np.bool_], fit: ImageTransform) -> NDArray[np.bool_]:
+    """A mask (H, W) of the source at the network's pixels (h, w), as VGGT4D evaluates."""
+    size = fit.resized_width, fit.resized_height
+    small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return small[fit.crop_y :, fit.crop_x :][: fit.height, : fit.width] > 0
 
 
 def region(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -1,16 +1,63 @@
-"""HTML pages that need nothing else: one file, the style in it."""
+"""What an evaluation leaves behind: figures, tables, and a page that needs nothing else."""
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from page4d_ros.evaluation.tables import number
+from page4d_ros.evaluation.running import versions
+from page4d_ros.evaluation.tables import markdown, number
+from page4d_ros.evaluation.unknown import settle
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from page4d_ros.evaluation.tables import Table
+
+METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
 HERE = Path(__file__).parent
+
+
+def write_results(
+    output: Path,
+    title: str,
+    facts: dict[str, Any],
+    tables: Callable[[dict[str, Any]], list[Table]],
+    template: str,
+    **values: Any,
+) -> dict[str, Any]:
+    """Write ``metrics.json``, ``tables.md`` and ``report.html``.
+
+    Args:
+        output: folder that is there.
+        title: of the tables.
+        facts: what was measured; command, versions and reasons join them.
+        tables: makes them of the metrics.
+        template: of the page.
+        values: what the template needs besides metrics and tables.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    metrics, reasons = settle({'command': command, **facts, 'versions': versions()})
+    metrics['reasons'] = reasons
+    text = json.dumps(metrics, indent=1, allow_nan=False)
+    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
+    shown = tables(metrics)
+    lines = [f'# {title}', '', f'`{command}`', '', *map(markdown, shown)]
+    (output / TABLES_FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    write_page(output / REPORT_FILE, template, m=metrics, tables=shown, **values)
+    return metrics
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
-MEMORY = 64  # frames, the longest window
 MOST_COLUMNS = 320  # that evidence is gathered at; wider images are thinned
 LOOKS = 3  # earlier frames that the newest is compared with
 MAX_LOGIT = 6.0
@@ -67,7 +65,7 @@ class Dynamics:
     def __init__(self, config: MaskConfig, calibration: Calibration) -> None:
         self.config, self.calibration = config, calibration
         self.features: Tensor | None = None
-        self._past: deque[_Past] = deque(maxlen=MEMORY)
+        self._past: list[_Past] = []
 
     @property
     def gram(self) -> bool:
@@ -101,7 +99,8 @@ class Dynamics:
         probability, before = restored(both, thin.depth[-1], depth)
         called = threshold(probability, self.config, before > 0.5)
         past = _Past(thin.frames[-1].key, thin.depth[-1] * scale, logit, called[::step, ::step])
-        self._past.append(past)
+        inside = {frame.key for frame in window.frames}
+        self._past = [p for p in self._past if p.key in inside] + [past]
         return probability, clean(called.cpu().numpy(), self.config)
 
     def _judge(self, features: Tensor) -> Tensor:

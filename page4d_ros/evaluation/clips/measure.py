@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
-from page4d_ros.evaluation.pictures import jpeg, overlay, paint
+from page4d_ros.evaluation.masks import at_network
+from page4d_ros.evaluation.pictures import Picture, jpeg, overlay, paint
 from page4d_ros.evaluation.pixels import at_source, depth_metrics
 from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.scenes.classical import chain
@@ -34,25 +35,18 @@ STREAM, WHOLE = 'streaming', 'whole clip'
 PICTURES = 4
 
 
-class Column(NamedTuple):
-    """Pictures of a frame: (label, data URI), and its index."""
-
-    index: int
-    pictures: list[tuple[str, str]]
-
-
 class Result(NamedTuple):
     """What a road gave.
 
     Attributes:
         tree: `pose`, `depth` and `mask`; `Unknown` says why one is not there.
         path: trajectory laid over the truth.
-        columns: pictures of some frames.
+        columns: pictures of some frames, a column each.
     """
 
     tree: dict[str, Any]
     path: Aligned | None
-    columns: list[Column]
+    columns: list[list[Picture]]
 
 
 def road(
@@ -98,9 +92,10 @@ def measure(
                 np.savez(path, ours=estimate.depth.cpu().numpy(), true=frame.depth)
                 spooled.append((frame.stamp_ns, path))
             if frame.mask is not None:
-                _add_mask(masks, estimate, frame.mask)
+                truth = at_network(frame.mask, estimate.transform)
+                masks.add(estimate.probability.cpu().numpy(), estimate.mask > 0, truth)
             if index in picks:
-                columns.append(Column(index, _pictures(estimate, frame)))
+                columns.append(_pictures(estimate, frame, index))
             progress()
         depth: Any = Unknown('the data set has no depth')
         if spooled:
@@ -121,15 +116,6 @@ def _pairs(spooled: list[tuple[int, Path]]) -> Iterator[tuple[int, NDArray, NDAr
             yield stamp_ns, file['ours'], file['true']
 
 
-def _add_mask(masks: Sequence, estimate: Estimate, truth: NDArray) -> None:
-    """Compare at the network's pixels, after the protocol of VGGT4D's evaluation."""
-    fit = estimate.transform
-    size = fit.resized_width, fit.resized_height
-    small = cv2.resize(truth.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    small = small[fit.crop_y :, fit.crop_x :][: fit.height, : fit.width] > 0
-    masks.add(estimate.probability.cpu().numpy(), estimate.mask > 0, small)
-
-
 def _pose(
     poses: dict[str, list[tuple[int, NDArray]]], *, metric: bool
 ) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
@@ -147,18 +133,20 @@ def _pose(
     return trajectory_metrics(*tracks, metric=metric)
 
 
-def _pictures(estimate: Estimate, frame: ClipFrame) -> list[tuple[str, str]]:
+def _pictures(estimate: Estimate, frame: ClipFrame, index: int) -> list[Picture]:
     shape = frame.rgb.shape[:2]
-    depth, mask = estimate.depth.cpu().numpy(), estimate.mask
-    out = [('input', jpeg(frame.rgb))]
+    depth = estimate.depth.cpu().numpy()
+    images = {'input': frame.rgb}
     known = depth[np.isfinite(depth)]
     if known.size:
         near, far = np.percentile(known, (2, 98))
         ours = at_source(depth, shape, np.nan)
-        out.append(('depth', jpeg(paint(ours, float(near), float(max(far, near + 1e-6))))))
-    moving = at_source(mask, shape, 0)
-    out.append(('what moves', jpeg(overlay(frame.rgb, moving, frame.mask))))
-    return out
+        images['depth'] = paint(ours, float(near), float(max(far, near + 1e-6)))
+    moving = at_source(estimate.mask, shape, 0)
+    images['what moves'] = overlay(frame.rgb, moving, frame.mask)
+    return [
+        Picture(label, f'{label} of frame {index}', jpeg(image)) for label, image in images.items()
+    ]
 
 
 def classical(clip: Clip, indices: range, progress: Callable[[], None]) -> dict[str, Any] | None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,24 +12,23 @@ from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, measure, road
 from page4d_ros.evaluation.datasets import open_clips
-from page4d_ros.evaluation.page import write_page
-from page4d_ros.evaluation.running import versions
+from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
-from page4d_ros.evaluation.tables import Cell, Table, markdown, number
-from page4d_ros.evaluation.unknown import Unknown, settle
+from page4d_ros.evaluation.tables import Cell, Table, number
+from page4d_ros.evaluation.unknown import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from page4d_ros.config import Config
-    from page4d_ros.evaluation.clips.measure import Column
     from page4d_ros.evaluation.clips.protocol import Protocol
     from page4d_ros.evaluation.datasets import Clip
+    from page4d_ros.evaluation.pictures import Picture
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.evaluation.trajectory import Aligned
 
 FORMAT = 1
-METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
 KLT = 'KLT + essential matrix, told the lengths'
 STILL = 'standing still'
 MEAN = 'mean'
@@ -106,7 +101,7 @@ def evaluate_clips(
     clips = open_clips(dataset, folder, wanted)
     output.mkdir(parents=True, exist_ok=True)
     config = config.with_values({'mask.dilate': 0})  # papers compare masks without margin
-    ((network, facts),) = load([checkpoint], config)
+    ((network, known),) = load([checkpoint], config)
     trees: dict[str, Any] = {}
     strips, figures = [], {}
     for clip in clips:
@@ -116,33 +111,16 @@ def evaluate_clips(
         strips.append((clip.name, columns))
         if paths:
             figures[clip.name] = Markup(plots.paths_plot(f'paths{len(figures)}', paths))  # noqa: S704
-    metrics, reasons = settle(
-        {
-            'format': FORMAT,
-            'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            'dataset': dataset,
-            'protocol': asdict(protocol),
-            'checkpoint': facts,
-            'caution': network.engine.caution,
-            'sequences': trees,
-            'versions': versions(),
-        }
-    )
-    metrics['reasons'] = reasons
-    text = json.dumps(metrics, indent=1, allow_nan=False)
-    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
-    lines = [f'# Evaluation on {dataset}', '', f'`{metrics["command"]}`', '']
-    lines += map(markdown, tables(metrics))
-    (output / TABLES_FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    write_page(
-        output / REPORT_FILE,
-        'clips.html',
-        m=metrics,
-        tables=tables(metrics),
-        strips=strips,
-        figures=figures,
-    )
-    return metrics
+    facts = {
+        'format': FORMAT,
+        'dataset': dataset,
+        'protocol': asdict(protocol),
+        'checkpoint': known,
+        'caution': network.engine.caution,
+        'sequences': trees,
+    }
+    title, drawn = f'Evaluation on {dataset}', {'strips': strips, 'figures': figures}
+    return write_results(output, title, facts, tables, 'clips.html', **drawn)
 
 
 def _sequence(
@@ -152,7 +130,7 @@ def _sequence(
     *,
     whole: bool,
     progress: Callable[[str], None],
-) -> tuple[dict[str, Any], list[Column], dict[str, Aligned]]:
+) -> tuple[dict[str, Any], list[list[Picture]], dict[str, Aligned]]:
     """Figures of one sequence by method, pictures, and paths by method."""
     if not len(indices):
         return {'frames': 0, 'methods': {STREAM: Unknown(f'has only {clip.count} frames')}}, [], {}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -24,17 +20,17 @@ from page4d_ros.evaluation.dynamics.drives import (
 from page4d_ros.evaluation.dynamics.panel import follow
 from page4d_ros.evaluation.dynamics.plan import KINDS
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
-from page4d_ros.evaluation.page import write_page
+from page4d_ros.evaluation.masks import at_network
+from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.pictures import Picture, jpeg, overlay
-from page4d_ros.evaluation.running import versions
 from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.scenes.footage import spare_cores
-from page4d_ros.evaluation.tables import Cell, Table, markdown, number
-from page4d_ros.evaluation.unknown import settle
+from page4d_ros.evaluation.tables import Cell, Table, number
 from page4d_ros.perception.calibration import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -44,7 +40,6 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import Frame
 
 FORMAT = 1
-METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
 # key, head, whether less is better
 MOVING = (
     ('JM', 'JM', False),
@@ -104,7 +99,7 @@ def evaluate_dynamics(
     output.mkdir(parents=True, exist_ok=True)
     given = open_clips('davis', davis) if davis else []
     config = Config().with_values({'window.stride': 1} | (values or {}))
-    ((network, facts),) = load([checkpoint], config)
+    ((network, known),) = load([checkpoint], config)
     with spare_cores(options.processes):
         found = measure_drives(network, options, progress)
     shown = [found.shown] if found.shown else []
@@ -112,36 +107,23 @@ def evaluate_dynamics(
     for clip in given:
         judged[clip.name], pictures = _clip(network, clip, lambda c=clip: progress(c.name))
         shown.append(pictures)
-    metrics, reasons = settle(
-        {
-            'format': FORMAT,
-            'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            'checkpoint': facts,
-            'caution': network.engine.caution,
-            'settings': values or {},
-            'options': asdict(options),
-            'kinds': found.kinds,
-            'all': found.every,
-            'ghosts': found.ghosts,
-            'clips': judged,
-            'versions': versions(),
-        }
-    )
-    metrics['reasons'] = reasons
-    text = json.dumps(metrics, indent=1, allow_nan=False)
-    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
-    lines = ['# Evaluation of what moves', '', f'`{metrics["command"]}`', '']
-    lines += map(markdown, tables(metrics))
-    (output / TABLES_FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    write_page(
-        output / REPORT_FILE,
-        'dynamics.html',
-        m=metrics,
-        tables=tables(metrics),
-        strips=[(s.title, _strip(s)) for s in shown],
-        above=_above(found.shown) if found.shown else [],
-    )
-    return metrics
+    facts = {
+        'format': FORMAT,
+        'checkpoint': known,
+        'caution': network.engine.caution,
+        'settings': values or {},
+        'options': asdict(options),
+        'kinds': found.kinds,
+        'all': found.every,
+        'ghosts': found.ghosts,
+        'clips': judged,
+    }
+    drawn = {
+        'strips': [(s.title, _strip(s)) for s in shown],
+        'above': _above(found.shown) if found.shown else [],
+    }
+    title = 'Evaluation of what moves'
+    return write_results(output, title, facts, tables, 'dynamics.html', **drawn)
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
@@ -183,10 +165,7 @@ def _clip(network: Network, clip: Clip, progress: Callable[[], None]) -> tuple[d
     picks = set(np.linspace(0, clip.count - 1, PICTURES).round().astype(int))
     stream = follow(frames(), config, network.engine, network.calibration)
     for index, (estimate, answers) in enumerate(stream):
-        fit = estimate.transform
-        size = fit.resized_width, fit.resized_height
-        truth = cv2.resize(truths.pop().astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        truth = truth[fit.crop_y :, fit.crop_x :][: fit.height, : fit.width] > 0
+        truth = at_network(truths.pop(), estimate.transform)
         masks = {s: called(a.probability, config.mask) for s, a in answers.items()}
         for source, answer in answers.items():
             out[source].add(answer.probability.cpu().numpy(), masks[source], truth)
@@ -196,17 +175,17 @@ def _clip(network: Network, clip: Clip, progress: Callable[[], None]) -> tuple[d
     return {source: pooled([sequence]) for source, sequence in out.items()}, shown
 
 
-def _strip(shown: Shown) -> list[tuple[str, list[Picture]]]:
+def _strip(shown: Shown) -> list[list[Picture]]:
     """Pictures in columns: the image with the true outline, then every source's mask."""
     out = []
     for image, truth, masks in zip(shown.images, shown.truth, shown.masks, strict=True):
-        nothing = np.zeros_like(truth)
-        rows = [('truth', nothing), *masks.items()]
-        pictures = [
-            Picture(name, f'{name}: red moves', jpeg(_large(overlay(image, mask, truth))))
-            for name, mask in rows
-        ]
-        out.append((shown.title, pictures))
+        rows = [('truth', np.zeros_like(truth)), *masks.items()]
+        out.append(
+            [
+                Picture(name, f'{name}: red moves', jpeg(_large(overlay(image, mask, truth))))
+                for name, mask in rows
+            ]
+        )
     return out
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -15,19 +11,17 @@ from markupsafe import Markup
 from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.odometry.drives import Drive, measure_drive
 from page4d_ros.evaluation.odometry.trials import figures, run, trials
-from page4d_ros.evaluation.page import write_page
-from page4d_ros.evaluation.running import versions
-from page4d_ros.evaluation.tables import Cell, Table, markdown, number
-from page4d_ros.evaluation.unknown import settle
+from page4d_ros.evaluation.page import write_results
+from page4d_ros.evaluation.tables import Cell, Table, number
 from page4d_ros.perception.build import build_perception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from page4d_ros.config import Config
 
 FORMAT = 1
-METRICS_FILE, TABLES_FILE, REPORT_FILE = 'metrics.json', 'tables.md', 'report.html'
 TRIAL_COLUMNS = {
     'windows': 'windows',
     'ate_m': 'ATE [m]',
@@ -97,24 +91,20 @@ def evaluate_odometry(
         trial.name: asdict(trial) | figures(trial, run(trial, lambda t=trial: progress(t.name)))
         for trial in trials(quick=quick)
     }
-    metrics = {
+    drawn = {
+        name: Markup(plots.paths_plot(f'paths{index}', drive.paths))  # noqa: S704
+        for index, (name, drive) in enumerate(driven.items())
+        if drive.paths
+    }
+    facts = {
         'format': FORMAT,
-        'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         'checkpoint': engine.name if engine else None,
         'caution': engine.caution if engine else '',
         'trials': tried,
         'drives': {name: drive.tree for name, drive in driven.items()},
-        'versions': versions(),
     }
-    metrics, reasons = settle(metrics)
-    metrics['reasons'] = reasons
-    text = json.dumps(metrics, indent=1, allow_nan=False)
-    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
-    lines = ['# Evaluation of odometry', '', f'`{metrics["command"]}`', '']
-    lines += [*map(markdown, tables(metrics))]
-    (output / TABLES_FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    _write_report(output / REPORT_FILE, metrics, driven)
-    return metrics
+    title = 'Evaluation of odometry'
+    return write_results(output, title, facts, tables, 'odometry.html', figures=drawn)
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
@@ -146,12 +136,3 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
         ]
         out.append(Table(name, list(POSE_COLUMNS.values()), rows, ' '.join([note, *failed])))
     return out
-
-
-def _write_report(path: Path, metrics: dict[str, Any], driven: dict[str, Drive]) -> None:
-    drawn = {
-        name: Markup(plots.paths_plot(f'paths{index}', drive.paths))  # noqa: S704
-        for index, (name, drive) in enumerate(driven.items())
-        if drive.paths
-    }
-    write_page(path, 'odometry.html', m=metrics, tables=tables(metrics), figures=drawn)
