@@ -16,6 +16,7 @@ from page4d_ros.perception.calibration import DEFAULT
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.odometry import Odometry
+from page4d_ros.perception.refinement import Refinement
 from page4d_ros.perception.scale import MetricScale
 from page4d_ros.perception.types import Estimate
 
@@ -43,6 +44,7 @@ class Perception:
     def __init__(self, config: Config, engine: Engine, calibration: Calibration = DEFAULT) -> None:
         self.engine = engine
         self.scale = MetricScale(config.scale)
+        self.refinement = Refinement()
         self.odometry = Odometry(config.odometry, self.scale)
         self.dynamics = Dynamics(config.mask, calibration)
         self.bodies = Bodies()
@@ -53,6 +55,8 @@ class Perception:
     def configure(self, config: Config) -> None:
         """Take over changed settings."""
         self.config = config
+        if not config.odometry.refine:
+            self.refinement.forget()
         self.odometry.config = config.odometry
         self.dynamics.config = config.mask
 
@@ -61,6 +65,7 @@ class Perception:
         if restart is Restart.NONE:
             return
         self.engine.clear()
+        self.refinement.forget()
         self.odometry.forget_window()
         self.dynamics.forget()
         self._thumbnail = self._last = None
@@ -91,9 +96,13 @@ class Perception:
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
         fuse = time.perf_counter()
         window, calibrated = with_calibration(window)
+        if self.config.odometry.refine:
+            window = self.refinement.update(window, image)
         odometry = self.odometry.update(window)
         answer = self.dynamics.update(window, odometry.scale / self.scale.factor)
         self.engine.hide(answer[1])
+        if self.config.odometry.refine:
+            self.refinement.hide(answer[1], window.transform)
         estimate = assemble(window, odometry, answer, self.config.depth, calibrated=calibrated)
         if self.config.dynamics.clusters and not odometry.lost:
             estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))
