@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.perception.types import FrameKey
 
-WIDTH = 480  # most columns of the images that corners are followed in
+WIDTH = 320  # most columns of the images that corners are followed in; more lose fast cameras
 MOST = 250
 ENOUGH = 175  # with fewer left, new ones are looked for
 QUALITY = 0.01
