@@ -18,7 +18,7 @@ from page4d_ros.model.gram import GramLayers, GramStatistics, token_mask
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.model.runtime import compiled
+from page4d_ros.model.runtime import compiled, keep_memory
 from page4d_ros.perception.memory import MIB, what_fits, window_bytes
 from page4d_ros.perception.types import Frame, WindowEstimate
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.page4d import Page4D, Page4DOutput
-    from page4d_ros.perception.types import FrameKey
+    from page4d_ros.perception.types import FrameKey, Motion
 
 UNTRAINED = 'untrained'
 SHORTEST_KEEPING = 2
@@ -67,8 +67,8 @@ class Engine(Protocol):
         window still holds it; Gram statistics are for the newest frame, where asked for.
         """
 
-    def hide(self, mask: NDArray[np.uint8]) -> None:
-        """Take in what moves in the newest frame, (h, w) 0 or 255, for the windows to come."""
+    def hide(self, motion: Motion) -> None:
+        """Take in what moves in the newest frame, for the windows to come."""
 
     def clear(self) -> None:
         """Forget all frames."""
@@ -105,6 +105,7 @@ class WindowEngine:
     """
 
     def __init__(self, network: Page4D, config: ModelConfig, size: int) -> None:
+        keep_memory()
         self.device = choose_device(config.device)
         if not config.point_head:
             network.point_head = None  # points come from depth and pose
@@ -231,18 +232,14 @@ class WindowEngine:
         )
 
     @torch.inference_mode()
-    def hide(self, mask: NDArray[np.uint8]) -> None:
-        """Keep what moves in the newest frame from the first layers, with ``vggt4d``.
-
-        Args:
-            mask: (h, w), 0 static, 255 dynamic.
-        """
+    def hide(self, motion: Motion) -> None:
+        """Keep what moves in the newest frame from the first layers, with ``vggt4d``."""
         if not self._mines:
             return
         slot = self._slots[-1]
         grid = self.network.grid(slot.image)
         moving = token_mask(
-            torch.from_numpy(mask).to(self.device) > 0, self.network.config.patch_size
+            torch.from_numpy(motion.mask).to(self.device) > 0, self.network.config.patch_size
         )
         slot = replace(slot, moving=moving)
         if slot.local is not None:
