@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -111,7 +112,7 @@ class Outputs:
         variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
         at, velocity = encode.pose(make, T_odom_child), self.body.twist(odometry.twist)
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
-        stamped = encode.pose_stamped(make, head, T_odom_child)
+        stamped = encode.pose_stamped(make, head, at)
         self._path.append((stamp_ns, odometry.T_world_camera, stamped))
         if wanted('path'):
             yield 'path', self.path(stamp_ns)
@@ -138,6 +139,7 @@ class Outputs:
         """Images, each with its calibration if that is known."""
         estimate = maps.estimate
         make, head = self.make, self._optical(estimate)
+        camera = cache(partial(encode.camera_info, make, head, estimate.camera))
         arrays = {
             'depth/image': lambda: depth_array(maps.depth, self.config.depth.encoding),
             'rgb/image': lambda: maps.rgb,
@@ -151,7 +153,7 @@ class Outputs:
                 yield name, encode.image(make, head, array())
             info = name.replace('image', 'camera_info')
             if known and info in INFOS and wanted(info):
-                yield info, encode.camera_info(make, head, estimate.camera)
+                yield info, camera()
 
     def _cloud_due(self, name: str, stamp_ns: int) -> bool:
         rate, last = self.config.points.rate, self._cloud_ns.get(name)

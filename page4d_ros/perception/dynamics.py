@@ -278,15 +278,7 @@ def clean(moving: NDArray[np.bool_], config: MaskConfig) -> NDArray[np.uint8]:
     if not mask.any():
         return mask
     if config.min_area > 1:
-        x, y, width, height = cv2.boundingRect(mask)
-        part = mask[y : y + height, x : x + width]
-        _, labels, statistics, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
-            part, 8, cv2.CV_32S, cv2.CCL_SPAGHETTI
-        )
-        small = statistics[:, cv2.CC_STAT_AREA] < config.min_area
-        if small[1:].any():
-            small[0] = False
-            part[small[labels]] = 0
+        cv2.filterSpeckles(mask, 0, config.min_area - 1, 0)
     if config.dilate:
         size = 2 * config.dilate + 1
         mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
