@@ -14,6 +14,7 @@ import torch
 from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.model.attention import preferring, quickest
 from page4d_ros.model.gram import GramLayers, GramStatistics, token_mask
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.pose_encoding import decode_pose
@@ -126,6 +127,7 @@ class WindowEngine:
             network.aggregator.halve(self.autocast)
         if self.device.type == 'cpu':
             network.depth_head.to(memory_format=torch.channels_last)
+        self._kernels = []  # of attention, the best first; none: torch chooses
         self._mines = config.variant == 'vggt4d'
         self._gram_layers = GramLayers.of(network.config.depth)
         self._mask_alpha = float(network.config.mask_enabled)
@@ -271,6 +273,7 @@ class WindowEngine:
             gram: whether steps will be asked for Gram statistics.
         """
         image = np.zeros((3 * self.resolution // 4, self.resolution, 3), np.uint8)
+        self._kernels = quickest(self._queries(image), self.autocast or torch.float32, self.device)
         anchor = None
         for index in range(self._size + 1):
             frame = Frame(index, '', decode=lambda: image)
@@ -278,6 +281,13 @@ class WindowEngine:
             self.step(anchor, gram=gram)
             anchor = frame.key
         self.clear()
+
+    def _queries(self, image: NDArray) -> tuple[int, int, int, int]:
+        """Shape of a global block's queries, for a full window of such images."""
+        config = self.network.config
+        height, width = (side // config.patch_size for side in image.shape[:2])
+        tokens = self._size * (height * width + config.num_special_tokens)
+        return 1, config.num_heads, tokens, config.embed_dim // config.num_heads
 
     @contextmanager
     def _room_for(self, fit: ImageTransform, newest: int) -> Iterator[None]:
@@ -296,10 +306,13 @@ class WindowEngine:
                 f'{available / MIB:.0f} are free; set {settings or "model.device cpu"}'
             ) from error
 
-    def arithmetic(self) -> torch.autocast:
-        """The precision of ``model.precision``, as a context."""
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """The precision of ``model.precision``, and the best attention, as a context."""
         enabled = self.autocast is not None
-        return torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        precision = torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        with precision, preferring(self._kernels):
+            yield
 
 
 def window_of(

@@ -14,7 +14,8 @@ from page4d_ros.perception import dynamics as dynamics_module
 from page4d_ros.perception.bodies import Bodies
 from page4d_ros.perception.calibration import DEFAULT, FEATURES, SOURCES, Calibration
 from page4d_ros.perception.clip import Mined
-from page4d_ros.perception.dynamics import Dynamics, box_sums, restored, sharpened
+from page4d_ros.perception.dynamics import Dynamics
+from page4d_ros.perception.edges import box_sums, restored, sharpened
 from page4d_ros.perception.pipeline import assemble
 from page4d_ros.perception.residuals import View, look_back
 from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
