@@ -92,7 +92,7 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     place = _place(now, earlier)
     z = place[:, 2]
     u, v = place[:, 0] / z, place[:, 1] / z
-    inside = (z > 0) & (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
+    inside = (z > 0) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     at = nearest(u, v, inside)
     pairs = list(zip(earlier, at, strict=True))
     surface = np.stack([cv2.erode(before.depth, AROUND).take(i) for before, i in pairs])

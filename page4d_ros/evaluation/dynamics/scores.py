@@ -72,7 +72,7 @@ class Sequence:
             at: column and row (h, w) of the frame's pixels in the one before.
             still: (h, w) bool, pixels at rest that both frames see.
         """
-        sampled = cv2.remap(before, *at, cv2.INTER_LINEAR)
+        sampled = cv2.remap(before, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         self.flicker += float(np.abs(now - sampled)[still].sum()), float(still.sum())
 
 
