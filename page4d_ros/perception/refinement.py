@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+    from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.types import WindowEstimate
 
 FEWEST = 25  # corners that a pose is refined by
@@ -58,15 +59,15 @@ class Refinement:
         self.corners.keep({frame.key for frame in window.frames})
         return refined(window, self.corners)
 
-    def hide(self, mask: NDArray[np.uint8], fit: ImageTransform) -> None:
+    def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Follow no longer what moves.
 
         Args:
-            mask: (h, w) of the newest frame, 0 static, 255 dynamic.
-            fit: from the camera's image to the mask's.
+            motion: in the newest frame.
+            fit: from the camera's image to the network's.
         """
         at, inside = self.corners.pixels(fit)
-        self.corners.drop(inside & (mask[at[:, 1], at[:, 0]] > 0))
+        self.corners.drop(inside & motion.near(at))
 
 
 def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:

@@ -5,9 +5,10 @@ import pytest
 from scenario import TruthEngine, rendered
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.config import Config
+from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
 from page4d_ros.perception.corners import Corners
+from page4d_ros.perception.dynamics import Judged
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.refinement import Refinement, refined
 from page4d_ros.perception.types import Frame
@@ -86,8 +87,11 @@ def test_what_moves_is_followed_no_longer(frames):
     window, corners = window_of(frames)
     refinement = Refinement()
     refinement.corners = corners
-    mask = np.zeros((window.transform.height, window.transform.width), np.uint8)
-    mask[:, : mask.shape[1] // 2] = 255
-    refinement.hide(mask, window.transform)
+    height, width = window.transform.height, window.transform.width
+    left = np.arange(width // 2)[None, :] < width // 4 + np.zeros((height // 2, 1))
+    thin = np.ones(left.shape, np.float32)
+    depth = window.depth[-1]
+    motion = Judged(thin, left, depth[::2, ::2].numpy(), depth, MaskConfig())
+    refinement.hide(motion, window.transform)
     assert corners.seen.shape[1] > 0
     assert corners.seen[-1, :, 0].min() > corners.fit.width / 2 - 2

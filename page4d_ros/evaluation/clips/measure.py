@@ -93,7 +93,7 @@ def measure(
                 spooled.append((frame.stamp_ns, path))
             if frame.mask is not None:
                 truth = at_network(frame.mask, estimate.transform)
-                masks.add(estimate.probability.cpu().numpy(), estimate.mask > 0, truth)
+                masks.add(estimate.probability, estimate.mask > 0, truth)
             if index in picks:
                 columns.append(_pictures(estimate, frame, index))
             progress()

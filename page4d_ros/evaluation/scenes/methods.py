@@ -107,7 +107,7 @@ class Network:
             depth=window.depth.cpu().numpy(),
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=motion,
-            mask=self.dynamics.update(window)[1] > 0,
+            mask=self.dynamics.update(window).mask > 0,
         )
 
     def track(self, footage: Footage) -> Path:
