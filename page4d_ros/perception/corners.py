@@ -21,7 +21,7 @@ MOST = 250
 ENOUGH = 175  # with fewer left, new ones are looked for
 QUALITY = 0.01
 APART = 45  # the least distance of two corners is a 45th of the width
-FLOW = {'winSize': (15, 15), 'maxLevel': 3}
+FLOW = {'winSize': (13, 13), 'maxLevel': 3, 'criteria': (3, 10, 0.03)}
 ROUND_TRIP = 0.7  # pixels that a corner may be off after being followed there and back
 
 
