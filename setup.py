@@ -10,7 +10,14 @@ setup(
     name=package_name,
     version='0.1.0',
     packages=find_packages(include=[package_name, package_name + '.*']),
-    package_data={package_name: ['data/**/*', 'evaluation/*.html', 'evaluation/*.css']},
+    package_data={
+        package_name: [
+            'data/**/*',
+            'evaluation/*.html',
+            'evaluation/*.css',
+            'evaluation/clips/*.json',
+        ]
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
         ('share/' + package_name, ['package.xml']),

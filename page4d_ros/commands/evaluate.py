@@ -24,12 +24,33 @@ SHORT = {' < ': '<', 'rotation': 'rot.', 'translation': 'transl.', ' â†“': '\nâ†
 WIDE = 140  # columns of a terminal that shows intervals
 QUICK = {'seeds': 1, 'drives': 3, 'unseen': 0, 'stream_frames': 0, 'prior_drives': 4}
 
+RESULTS = Path('results')
+
 app = typer.Typer(no_args_is_help=True)
 
 
-@app.callback()
-def evaluate() -> None:
+@app.callback(invoke_without_command=True)
+def evaluate(
+    *,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        Option(
+            metavar='A B',
+            help='Show how two results of `evaluate data` differ, with intervals. No command.',
+        ),
+    ] = None,
+) -> None:
     """Measure weights against a known truth."""
+    if compare is None:
+        return
+    _need_evo()
+    from page4d_ros.evaluation.clips.compare import compare as compared
+    from page4d_ros.evaluation.clips.compare import difference_tables, read_metrics
+
+    first, second = map(read_metrics, compare)
+    for table in difference_tables(compared(first, second), first, second):
+        _show(table)
+    raise typer.Exit
 
 
 @app.command()
@@ -39,7 +60,9 @@ def scenes(
         Argument(help='Weight files, "page4d-small" or "untrained"; compared with the first.'),
     ],
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and tables.')],
+    output: Annotated[
+        Path, Option('--output', '-o', help='Folder for metrics and tables.')
+    ] = RESULTS / 'scenes',
     rooms: Annotated[str, Option(help='Seeds of the rooms that the weights know.')] = '1,2',
     unseen: Annotated[
         int | None, Option(min=0, help='Rooms that they do not know.', show_default='4')
@@ -57,8 +80,7 @@ def scenes(
     ] = False,
 ) -> None:
     """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    _need_evo()
     from page4d_ros.evaluation.scenes import tables
     from page4d_ros.evaluation.scenes.plan import Options
     from page4d_ros.evaluation.scenes.run import METRICS_FILE, TABLES_FILE, evaluate_scenes
@@ -81,7 +103,9 @@ def odometry(
         Argument(help='Recordings with depth and poses.', show_default='the sample drive'),
     ] = None,
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    output: Annotated[
+        Path, Option('--output', '-o', help='Folder for metrics and report.')
+    ] = RESULTS / 'odometry',
     image_topic: Annotated[str, Option(help='Images, if a recording has several.')] = '',
     checkpoint: Annotated[str, Option(help='Same as --set model.checkpoint=...')] = '',
     params: Annotated[Path | None, Option(help='Parameters file as the node reads it.')] = None,
@@ -93,8 +117,7 @@ def odometry(
     ] = False,
 ) -> None:
     """Measure how windows become a trajectory: without a network, and on recordings."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    _need_evo()
     from page4d_ros.evaluation.odometry.run import evaluate_odometry, tables
     from page4d_ros.evaluation.page import REPORT_FILE
 
@@ -122,7 +145,9 @@ def dynamics(
         str, Argument(help='A weight file, "page4d-small" or "untrained".')
     ] = 'page4d-small',
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    output: Annotated[
+        Path, Option('--output', '-o', help='Folder for metrics and report.')
+    ] = RESULTS / 'dynamics',
     rooms: Annotated[str, Option(help='Seeds of the rooms that the weights know.')] = '1,2',
     unseen: Annotated[str, Option(help='Seeds of others; "" for none.')] = '101,102',
     drives: Annotated[
@@ -170,52 +195,72 @@ def data(
     ],
     folder: Annotated[Path, Argument(help='Where it was unpacked, or one of its sequences.')],
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    output: Annotated[
+        Path | None,
+        Option(
+            '--output', '-o', help='Folder for metrics and report.', show_default='results/DATASET'
+        ),
+    ] = None,
     checkpoint: Annotated[str, Option(help='Weight file, or "untrained".')] = 'page4d-small',
     sequence: Annotated[
         list[str] | None, Option(help='Name of a sequence; repeat it.', show_default='all')
     ] = None,
     protocol: Annotated[
-        str, Option(help='Which frames: all, page4d-pose-tum, page4d-depth-bonn, ...')
+        str, Option(help='Which frames: all, page4d-pose-tum, vggt4d-mask-davis16, ...')
     ] = 'all',
+    as_published: Annotated[
+        bool, Option('--as-published', help="Measure with the quirks of the paper's code.")
+    ] = False,
     stride: Annotated[int | None, Option(min=1, help='Instead: every n-th frame.')] = None,
     frames: Annotated[int | None, Option(min=1, help='Instead: at most so many.')] = None,
-    whole: Annotated[
-        bool, Option('--whole/--no-whole', help='Whole clips in one forward pass, too.')
-    ] = True,
+    roads: Annotated[
+        str | None,
+        Option(
+            help='Ways of running, of streaming, whole, single, streaming-other-mask and '
+            'whole-other-mask.',
+            show_default="the protocol's",
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
     ] = None,
 ) -> None:
     """Measure pose, depth and mask on a data set in its published layout."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    _need_evo()
     from dataclasses import replace
 
-    from page4d_ros.evaluation.clips.protocol import PROTOCOLS
-    from page4d_ros.evaluation.clips.run import evaluate_clips, tables
+    from page4d_ros.evaluation.clips.protocol import CUSTOM, PROTOCOLS
+    from page4d_ros.evaluation.clips.run import evaluate_clips
+    from page4d_ros.evaluation.clips.tables import tables
     from page4d_ros.evaluation.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:
         raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')
-    given = {'stride': stride, 'frames': frames}
-    chosen = replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v})
+    given = {k: v for k, v in {'stride': stride, 'frames': frames}.items() if v}
+    given |= {'name': CUSTOM} if given else {}
+    given |= {'roads': tuple(roads.split(','))} if roads else {}
+    chosen = replace(PROTOCOLS[protocol], **given, as_published=as_published)
+    output = (output or RESULTS / dataset).expanduser()
     values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])
     with _counter() as progress:
         metrics = evaluate_clips(
             dataset,
             folder.expanduser(),
             checkpoint,
-            output.expanduser(),
+            output,
             Config().with_values(values),
             chosen,
             wanted=sequence or (),
-            whole=whole,
             progress=progress,
         )
     for table in tables(metrics):
         _show(table)
     print(output / REPORT_FILE)
+
+
+def _need_evo() -> None:
+    if find_spec('evo') is None:
+        raise Page4dError('this command needs evo: pip install evo')
 
 
 @contextlib.contextmanager

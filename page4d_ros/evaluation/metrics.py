@@ -176,7 +176,8 @@ def _depth(
     if absent:
         return absent, []
     pairs = partial(case.pairs, output, case.truth(ground_truth.DEPTH), depth_of)
-    return depth_metrics(pairs, metric=metric)
+    found = depth_metrics(pairs, metric=metric)
+    return found.tree, found.over_time
 
 
 def _mask(case: Case) -> dict[str, Any] | Unknown:

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 
 from page4d_ros.bags import ground_truth
-from page4d_ros.evaluation.pixels import SizeError, at_source
+from page4d_ros.evaluation.depth_rules import SizeError, at_source
 from page4d_ros.evaluation.recording import depth_of, mask_of, rgb_of
 
 if TYPE_CHECKING:

@@ -39,6 +39,7 @@ TRAJECTORY = (
     ('sim3', 'estimate, aligned by rotation, translation and scale', 0),
     ('se3', 'estimate, aligned without scale', 0),
     ('standing_still', 'standing still', 0),
+    ('constant_velocity', 'constant velocity, told the mean', 0),
 )
 DEPTH = (
     ('per_frame', 'estimate, a scale per frame', 0),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from evo import EvoException
 from evo.core import metrics, sync
 from evo.core.trajectory import PoseTrajectory3D
+from scipy.spatial.transform import Rotation
 
 from page4d_ros.evaluation.unknown import Unknown
-from page4d_ros.geometry.poses import inverse, rotation_angle
+from page4d_ros.geometry.poses import inverse, rotation_angle, transform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +34,7 @@ class Aligned:
         truth: (n, 3) true positions in metres.
         estimate: (n, 3) estimated positions after alignment.
         error: (n,) metres.
+        steps: errors (n - 1,) of the motion from each pose to the next, by name of the metric.
         rotation: (3, 3), and translation (3,) and scale, with which
             truth = scale * rotation @ original + translation.
     """
@@ -40,6 +43,7 @@ class Aligned:
     truth: NDArray[np.float64]
     estimate: NDArray[np.float64]
     error: NDArray[np.float64]
+    steps: dict[str, NDArray[np.float64]]
     rotation: NDArray[np.float64]
     translation: NDArray[np.float64]
     scale: float
@@ -65,7 +69,8 @@ def trajectory_metrics(
         metric: whether the estimate claims to be in metres.
 
     Returns:
-        The metrics beside those of an estimate that stands still, and the aligned trajectory.
+        The metrics beside those of an estimate that stands still and of one that keeps the mean
+        velocity of the truth, and the aligned trajectory.
     """
     if min(len(estimate), len(truth)) == 0:
         return Unknown('one of the trajectories has no valid pose'), None
@@ -94,6 +99,7 @@ def trajectory_metrics(
         'sim3': sim3,
         'se3': se3,
         'standing_still': _standing_still(np.stack(real.poses_se3)),
+        'constant_velocity': _errors(real, _uniform(real), correct_scale=True)[0],
     }
     return tree, aligned
 
@@ -122,7 +128,14 @@ def _errors(
     values |= {k: m.get_statistic(metrics.StatisticsType.rmse) for k, m in steps.items()}
     seconds = real.timestamps - real.timestamps[0]
     aligned = Aligned(
-        seconds, real.positions_xyz, moved.positions_xyz, ate.error, R, t, float(scale)
+        seconds,
+        real.positions_xyz,
+        moved.positions_xyz,
+        ate.error,
+        {name: metric.error for name, metric in steps.items()},
+        R,
+        t,
+        float(scale),
     )
     return values | {'scale': float(scale)}, aligned
 
@@ -152,3 +165,14 @@ def _standing_still(poses: NDArray) -> dict[str, float]:
         'rpe_translation_m': float(np.sqrt((lengths**2).mean())),
         'rpe_rotation_deg': float(np.sqrt((angles**2).mean())),
     }
+
+
+def _uniform(real: PoseTrajectory3D) -> PoseTrajectory3D:
+    """A trajectory that keeps the mean linear and angular velocity of the camera's own frame."""
+    poses, dt = np.stack(real.poses_se3), np.diff(real.timestamps)
+    motion = inverse(poses[:-1]) @ poses[1:]
+    turns = Rotation.from_matrix(motion[:, :3, :3]).as_rotvec()
+    turn, shift = (x.sum(0) / dt.sum() for x in (turns, motion[:, :3, 3]))
+    steps = transform(Rotation.from_rotvec(np.outer(dt, turn)).as_matrix(), np.outer(dt, shift))
+    found = list(accumulate(steps, np.matmul, initial=poses[0]))
+    return PoseTrajectory3D(poses_se3=found, timestamps=real.timestamps)
