@@ -46,7 +46,7 @@ setup(
         'train': ['mujoco>=3.3.3', 'tensorboard'],
         # evo is GPL-3; nothing else needs it
         'report': ['evo', 'jinja2', 'matplotlib'],
-        'test': ['pytest', 'ruff', 'scikit-image', 'scikit-learn'],
+        'test': ['jsonschema', 'pytest', 'ruff', 'scikit-image', 'scikit-learn'],
     },
     zip_safe=False,
     license='Apache-2.0',

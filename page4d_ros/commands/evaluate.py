@@ -44,11 +44,9 @@ def evaluate(
     if compare is None:
         return
     _need_evo()
-    from page4d_ros.evaluation.clips.compare import compare as compared
-    from page4d_ros.evaluation.clips.compare import difference_tables, read_metrics
+    from page4d_ros.evaluation.clips.compare import difference_tables
 
-    first, second = map(read_metrics, compare)
-    for table in difference_tables(compared(first, second), first, second):
+    for table in difference_tables(compare):
         _show(table)
     raise typer.Exit
 

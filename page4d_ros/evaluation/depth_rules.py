@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
 PATCH = 14
 LAD_STEPS, LAD_FLOOR = 50, 1e-6
@@ -109,17 +110,21 @@ def published_frame_scale(prediction: NDArray, truth: NDArray) -> float:
 
 
 def published_scale(prediction: NDArray, truth: NDArray) -> float:
-    """Ten steps of reweighting towards `optimal_scale`, from the ratio of means."""
-    scale = truth.mean() / prediction.mean()
+    """Ten steps of reweighting towards `optimal_scale`, from the ratio of means.
+
+    In 32 bits as published: pixels that happen to fit weigh up to 1e8, so rounding decides.
+    """
+    p, g = _single(prediction), _single(truth)
+    scale = g.mean() / p.mean()
     for _ in range(WEISZFELD_STEPS):
-        weight = 1 / (np.abs(scale * prediction - truth) + WEISZFELD_FLOOR)
-        scale = (weight * prediction * truth).sum() / (weight * prediction**2).sum()
+        weight = 1 / ((scale * p - g).abs() + WEISZFELD_FLOOR)
+        scale = (weight * p * g).sum() / (weight * p * p).sum()
     return max(float(scale), LEAST_SCALE)
 
 
 def published_scale_and_shift(prediction: NDArray, truth: NDArray) -> tuple[float, float]:
     """Adam with a rate of 1e-4: no more than 0.1 from the ratio of medians and no shift."""
-    p, g = (torch.from_numpy(np.asarray(x, np.float32)) for x in (prediction, truth))
+    p, g = _single(prediction), _single(truth)
     p = torch.where(p < LEAST_DEPTH, 0, p)
     fit = torch.stack([g.median() / p.median(), torch.zeros(())]).requires_grad_()
     adam = torch.optim.Adam([fit], lr=ADAM_RATE)
@@ -134,6 +139,10 @@ def published_scale_and_shift(prediction: NDArray, truth: NDArray) -> tuple[floa
         last = loss.item()
     scale, shift = fit.detach().tolist()
     return scale, shift
+
+
+def _single(values: NDArray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))
 
 
 def published_resample(prediction: NDArray, shape: tuple[int, int]) -> NDArray:

@@ -52,9 +52,10 @@ class DepthError:
         with np.errstate(divide='ignore'):
             ratio = np.maximum(prediction / truth, truth / prediction)
         logarithm = np.log(np.maximum(prediction, LEAST_DEPTH) / truth)
-        sums = error / truth, error**2 / truth, error**2, logarithm**2
-        near = (ratio < NEAR, ratio < NEAR**2, ratio < NEAR**3)
-        self.rows.append(np.array([truth.size, *(x.sum() for x in (*sums, *near))], np.float64))
+        relative = error / truth
+        sums = relative.sum(), error @ relative, error @ error, logarithm @ logarithm
+        near = (np.count_nonzero(ratio < NEAR**power) for power in (1, 2, 3))
+        self.rows.append(np.array([truth.size, *sums, *near], np.float64))
         return float(self.rows[-1][1] / truth.size) if truth.size else np.nan
 
     def result(self) -> dict[str, float]:

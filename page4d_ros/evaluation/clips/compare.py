@@ -173,15 +173,24 @@ def _statistic(key: str, units: Sequence[list[Sums]], *, pooled: bool) -> float:
     return float(np.mean([figure(key, *np.sum(unit, axis=0)) for unit in units]))
 
 
-def difference_tables(
-    differences: list[Difference], first: dict[str, Any], second: dict[str, Any]
-) -> list[Table]:
-    """A table for each section; sure differences are marked."""
-    ours, theirs = (run['checkpoint']['label'] for run in (first, second))
+def difference_tables(paths: tuple[Path, Path]) -> list[Table]:
+    """Two results of `page4d evaluate data`, a table for each section; what is sure is marked.
+
+    Raises:
+        BagError: one cannot be read, or they are not of the same frames.
+    """
+    first, second = map(read_metrics, paths)
+    differences = compare(first, second)
+    if not differences:
+        raise BagError(f'{paths[0]} and {paths[1]} have no figure in common')
     how = 'sequences' if len(first['sequences']) >= SEQUENCES else 'stretches of each sequence'
-    note = (
-        f'A is {ours}, B is {theirs}. Interval: 95 % of a paired bootstrap over {how}. '
-        'Bold: it excludes 0; then better or worse says which way.'
+    runs = zip('AB', (first, second), paths, strict=True)
+    note = ', '.join(
+        f'{name} is {run["checkpoint"]["label"]} in {path}' for name, run, path in runs
+    )
+    note += (
+        f'. Interval: 95 % of a paired bootstrap over {how}. Bold: it excludes 0; then the last '
+        'column says which way.'
     )
     heads = ['A', 'B', 'B - A', '95 % interval', '']
     out = []

@@ -132,9 +132,11 @@ class Measuring:
         if not self.depths:
             return Unknown('the data set has no depth')
         rules = PUBLISHED._replace(farthest=self.farthest) if self.quirks == PAGE4D else OURS
-        pairs = partial(_pairs, self.depths)
         found = depth_metrics(
-            pairs, metric=self.metric, max_depth=self.clip.max_depth, rules=rules
+            partial(_pairs, self.depths),
+            metric=self.metric or self.quirks == PAGE4D,  # whose code has no unit to doubt
+            max_depth=self.clip.max_depth,
+            rules=rules,
         )
         at = [index for index, _, _ in self.depths]
         for fit, rows in found.rows.items():

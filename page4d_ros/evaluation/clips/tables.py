@@ -10,9 +10,15 @@ from page4d_ros.evaluation.clips.blocks import figure
 from page4d_ros.evaluation.tables import Cell, Table, number
 
 KLT = 'KLT + essential matrix, told the lengths'
+# section, label, and where the answers lie in the section of any method
 SIMPLE = {
-    'standing still': 'standing_still',
-    'constant velocity, told the mean': 'constant_velocity',
+    'pose': {
+        'standing still': {'sim3': 'standing_still'},
+        'constant velocity, told the mean': {'sim3': 'constant_velocity'},
+    },
+    'depth': {
+        'flat wall': {'per_frame': 'per_frame_flat_wall', 'per_sequence': 'per_sequence_flat_wall'}
+    },
 }
 MEAN = 'mean'
 
@@ -33,20 +39,20 @@ COLUMNS = {
     ),
     'depth': (
         Column('per_frame.abs_rel', 'AbsRel, scale per frame', True),
-        Column('per_frame.delta_1_25', 'δ < 1.25', False),
+        Column('per_frame.delta_1_25', 'δ < 1.25, scale per frame', False),
         Column('per_frame_scale_shift.abs_rel', 'AbsRel, scale and shift per frame', True),
         Column('per_sequence.abs_rel', 'AbsRel, one scale', True),
-        Column('per_sequence.delta_1_25', 'δ < 1.25', False),
+        Column('per_sequence.delta_1_25', 'δ < 1.25, one scale', False),
         Column('per_sequence_scale_shift.abs_rel', 'AbsRel, one scale and shift', True),
         Column('unscaled.abs_rel', 'AbsRel, as it is', True),
     ),
     'points': (
         Column('mean.accuracy_m', 'Acc [m]', True),
-        Column('median.accuracy_m', 'median', True),
+        Column('median.accuracy_m', 'Acc median [m]', True),
         Column('mean.completeness_m', 'Comp [m]', True),
-        Column('median.completeness_m', 'median', True),
+        Column('median.completeness_m', 'Comp median [m]', True),
         Column('mean.overall_m', 'Overall [m]', True),
-        Column('median.overall_m', 'median', True),
+        Column('median.overall_m', 'Overall median [m]', True),
         Column('mean.normal_consistency', 'NC', False),
     ),
     'mask': (
@@ -92,7 +98,8 @@ def _table(metrics: dict[str, Any], section: str) -> Table | None:
     notes.append(f'The mask in attention is {state}, where a row does not say otherwise.')
     notes += sorted({q['note'] for q in metrics['quoted'] if section in q['figures']})
     heads = [column.head for column in columns]
-    return Table(TITLES[section], heads, body, ' '.join(note for note in notes if note))
+    text = ' '.join(f'{note.rstrip(".")}.' for note in notes if note)
+    return Table(TITLES[section], heads, body, text)
 
 
 def _rows(metrics: dict[str, Any], section: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -104,9 +111,10 @@ def _rows(metrics: dict[str, Any], section: str) -> dict[tuple[str, str], dict[s
             if not tree or not tree.get(section):
                 continue
             out[name, method] = tree[section]
-            if section == 'pose':
-                given = {label: tree['pose'][key] for label, key in SIMPLE.items()}
-                simple = simple or {label: {'sim3': t} for label, t in given.items() if t}
+            simple = simple or {
+                label: {key: tree[section][source] for key, source in where.items()}
+                for label, where in SIMPLE.get(section, {}).items()
+            }
         out |= {(name, label): tree for label, tree in simple.items()}
     return out
 
