@@ -19,8 +19,8 @@ from page4d_ros.evaluation.clips.blocks import figure
 from page4d_ros.evaluation.clips.protocol import PROTOCOLS, Protocol
 from page4d_ros.evaluation.clips.quoted import quotes
 from page4d_ros.evaluation.clips.roads import squashed
-from page4d_ros.evaluation.clips.tables import COLUMNS, value
-from page4d_ros.evaluation.datasets import DATASETS, ClipFrame
+from page4d_ros.evaluation.clips.tables import COLUMNS, tables, value
+from page4d_ros.evaluation.datasets import DATASETS, Clip, ClipFrame
 from page4d_ros.evaluation.depth_rules import PUBLISHED, optimal_scale, scale_and_shift
 from page4d_ros.evaluation.pixels import DepthError, depth_metrics
 from page4d_ros.evaluation.recording import Track
@@ -36,7 +36,7 @@ PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'train_eval
 
 @pytest.fixture(autouse=True)
 def few_points(monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.clouds.MOST', 2000)
+    monkeypatch.setattr('page4d_ros.evaluation.point_maps.MOST', 2000)
 
 
 @pytest.fixture
@@ -280,6 +280,39 @@ def test_rows_of_papers_stand_only_beside_their_data_set_and_protocol():
             assert PROTOCOLS[protocol].dataset in {'', row['dataset']}
         for section, figures in row['figures'].items():
             assert set(figures) <= {column.key for column in COLUMNS[section]}
+
+
+def two_lengths(*, as_published):
+    """Sequences with an AbsRel of 0.1 over 30 pixels and of 0.4 over 10."""
+    sequences = {}
+    for name, total, pixels in (('a', 3.0, 30), ('b', 4.0, 10)):
+        tree = {
+            'depth': {key: {} for key in ('per_frame_flat_wall', 'per_sequence_flat_wall')}
+            | {'per_frame': {'abs_rel': total / pixels}},
+            'blocks': {'depth.per_frame.abs_rel': {'sum': [total], 'weight': [pixels]}},
+        }
+        sequences[name] = {'frames': 1, 'methods': {'streaming': tree}}
+    checkpoint, protocol = {'label': 'x'}, {'as_published': as_published}
+    metrics = {'sequences': sequences, 'checkpoint': checkpoint, 'protocol': protocol}
+    return metrics | {'quoted': [], 'mask_in_attention': False, 'caution': ''}
+
+
+@pytest.mark.parametrize(('as_published', 'mean'), [(False, '0.25'), (True, '0.175')])
+def test_as_published_each_pixel_counts_the_same(as_published, mean):
+    (table,) = tables(two_lengths(as_published=as_published))
+    assert dict(table.rows)['mean: streaming'][0].text == mean
+
+
+def test_sequences_of_a_protocol():
+    bonn = PROTOCOLS['page4d-depth-bonn']
+
+    def counts(name):
+        return bonn.counts(Clip(name, 1, lambda _: None))
+
+    assert counts('balloon2')
+    assert counts('rgbd_bonn_balloon2')
+    assert not counts('rgbd_bonn_balloon')
+    assert Protocol().counts(Clip('anything', 1, lambda _: None))
 
 
 def test_squares_are_made_as_published():

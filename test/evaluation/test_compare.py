@@ -16,7 +16,7 @@ from page4d_ros.evaluation.clips.compare import compare, read_metrics
 
 @pytest.fixture(autouse=True)
 def few_points(monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.clouds.MOST', 2000)
+    monkeypatch.setattr('page4d_ros.evaluation.point_maps.MOST', 2000)
 
 
 def result(errors, **changes):

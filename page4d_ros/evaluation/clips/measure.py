@@ -11,7 +11,7 @@ import numpy as np
 
 from page4d_ros.evaluation.clips.blocks import Shares
 from page4d_ros.evaluation.clips.protocol import PAGE4D, SINGLE, VGGT4D
-from page4d_ros.evaluation.clouds import Reconstruction, estimated, point_maps
+from page4d_ros.evaluation.point_maps import Reconstruction, estimated, point_maps
 from page4d_ros.evaluation.depth_rules import OURS, PUBLISHED, at_source
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
 from page4d_ros.evaluation.masks import RECALLED, at_network
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.clouds import Comparison
+    from page4d_ros.evaluation.point_maps import Comparison
     from page4d_ros.evaluation.datasets import Clip, ClipFrame
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate

@@ -1,12 +1,18 @@
 """Point maps of shapes whose distances are known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.evaluation.clouds import Cloud, Reconstruction, normals
+from page4d_ros.evaluation.point_maps import Cloud, Reconstruction, estimated, normals, point_maps
+from page4d_ros.evaluation.datasets import ClipFrame
 from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
 
 GAUGE = Sim3(0.4, Rotation.from_euler('xyz', [0.3, -0.8, 2.0]).as_matrix(), np.array([5, -2, 1]))
@@ -86,7 +92,7 @@ def test_two_walls_moved_apart_by_a_known_step():
 
 
 def test_frames_keep_their_points_and_share_the_room(monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.clouds.MOST', 300)
+    monkeypatch.setattr('page4d_ros.evaluation.point_maps.MOST', 300)
     known = Reconstruction(3)
     for index in range(3):
         known.add(index, room(), room())
@@ -122,3 +128,40 @@ def test_similarities_are_found_again():
         Sim3.fit(points[:2], points[:2])
     with pytest.raises(ValueError, match='three points'):
         Sim3.fit(points, np.ones_like(points))
+
+
+CAMERA = PinholeCamera(64, 48, 60.0, 61.0, 31.5, 23.5)
+FIT = ImageTransform.crop(64, 48, 56)
+QUARTER = Rotation.from_euler('y', 90, degrees=True).as_matrix()  # z to x, x to -z
+
+
+def seen(depth, T, *, lost=False):
+    return SimpleNamespace(
+        transform=FIT,
+        depth=torch.full((FIT.height, FIT.width), depth),
+        points=None,
+        camera=FIT.camera_to_network(CAMERA),
+        odometry=SimpleNamespace(T_world_camera=T, lost=lost),
+    )
+
+
+def test_points_of_a_wall_lie_on_it_for_both():
+    T = transform(QUARTER, (1.0, 2.0, 3.0))
+    depth = np.full((48, 64), 2.0, np.float32)
+    depth[:8] = 90.0
+    frame = ClipFrame(0, np.zeros((48, 64, 3), np.uint8), CAMERA, T, depth)
+    ours, true = point_maps(seen(2.0, T), frame, 70.0)
+    np.testing.assert_allclose(true[10:, :, 0], 3.0)  # the wall is at x = 1 + 2
+    np.testing.assert_allclose(ours[10:], true[10:], atol=1e-6)
+    assert np.isnan(true[:5]).all()  # too far to count
+    lost, _ = point_maps(seen(2.0, T, lost=True), frame, 70.0)
+    assert np.isnan(lost).all()
+
+
+def test_depth_along_the_first_cameras_axis_mixes_in_the_pose():
+    """What PAGE-4D's code compares: of a camera turned by a quarter, the column and not depth."""
+    estimate = seen(2.0, transform(QUARTER, (0.0, 0.0, 5.0)))
+    along = estimated(estimate)[..., 2]
+    columns = np.arange(FIT.width)
+    expected = 5.0 - 2.0 * (columns - estimate.camera.cx) / estimate.camera.fx
+    np.testing.assert_allclose(along, np.broadcast_to(expected, along.shape), atol=1e-6)
