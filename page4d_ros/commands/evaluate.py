@@ -236,7 +236,8 @@ def data(
         raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')
     given = {k: v for k, v in {'stride': stride, 'frames': frames}.items() if v}
     given |= {'name': CUSTOM} if given else {}
-    given |= {'roads': tuple(roads.split(','))} if roads else {}
+    if roads:
+        given['roads'] = tuple(dict.fromkeys(road.strip() for road in roads.split(',')))
     chosen = replace(PROTOCOLS[protocol], **given, as_published=as_published)
     output = (output or RESULTS / dataset).expanduser()
     values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])

@@ -11,12 +11,12 @@ import numpy as np
 
 from page4d_ros.evaluation.clips.blocks import Shares
 from page4d_ros.evaluation.clips.protocol import PAGE4D, SINGLE, VGGT4D
-from page4d_ros.evaluation.point_maps import Reconstruction, estimated, point_maps
 from page4d_ros.evaluation.depth_rules import OURS, PUBLISHED, at_source
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
 from page4d_ros.evaluation.masks import RECALLED, at_network
 from page4d_ros.evaluation.pictures import Picture, jpeg, overlay, paint
 from page4d_ros.evaluation.pixels import MAX_DEPTH, DepthError, depth_metrics
+from page4d_ros.evaluation.point_maps import Reconstruction, estimated, point_maps
 from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.unknown import Unknown
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.point_maps import Comparison
     from page4d_ros.evaluation.datasets import Clip, ClipFrame
+    from page4d_ros.evaluation.point_maps import Comparison
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate
 
