@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scenario import shrink
 
-from page4d_ros.evaluation.depth_rules import SizeError, at_source, optimal_scale
+from page4d_ros.evaluation.depth_rules import OURS, PUBLISHED, SizeError, at_source, optimal_scale
 from page4d_ros.evaluation.pixels import depth_metrics, mask_metrics
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.camera import ImageTransform
@@ -44,6 +44,27 @@ def test_known_errors_give_known_numbers():
         assert tree[name]['abs_rel'] == pytest.approx(0.125)
         assert tree[name]['delta_1_25'] == pytest.approx(0.75)
     assert tree['per_sequence_flat_wall']['abs_rel'] == pytest.approx(0)
+
+
+def test_a_scale_and_a_shift_for_each_frame_mend_both():
+    truth = scene((42, 56))
+    rows = [(2 * truth + shift, truth) for shift in (0.5, 1.0, 3.0)]
+    tree, *_ = depth_metrics(pairs(*rows), metric=False)
+    assert tree['per_frame_scale_shift']['abs_rel'] == pytest.approx(0, abs=1e-4)
+    assert tree['per_frame']['abs_rel'] > 0.02
+    assert tree['per_sequence_scale_shift']['abs_rel'] > 0.02
+
+
+def test_as_published_depth_is_cut_after_the_fit_and_smooth_between_pixels():
+    truth = np.full((84, 112), 60.0, np.float32)
+    prediction = np.full((42, 56), 100.0, np.float32)
+    rules = PUBLISHED._replace(farthest=70.0)
+    tree, *_ = depth_metrics(pairs((prediction, truth)), metric=True, rules=rules)
+    assert tree['unscaled']['abs_rel'] == pytest.approx(10 / 60)
+    edge = np.where(np.arange(56) < 28, 1.0, 3.0) * np.ones((42, 1))
+    between = PUBLISHED.resample(edge.astype(np.float32), (84, 112))
+    assert ((between > 1.2) & (between < 2.8)).any()
+    assert set(np.unique(OURS.resample(edge, (84, 112)))) == {1.0, 3.0}
 
 
 def test_one_scale_for_all_frames_is_harder_than_one_for_each():

@@ -57,7 +57,7 @@ class Protocol:
             raise ConfigError('first, frames and spread are from 0 on, stride from 1 on')
         if self.as_published and not self.name.startswith((PAGE4D, VGGT4D)):
             papers = ', '.join(name for name in PROTOCOLS if name != 'all')
-            raise ConfigError(f"--as-published needs a paper's --protocol: {papers}")
+            raise ConfigError(f"--as-published needs a paper's --protocol, as it is: {papers}")
         if wrong := [road for road in self.roads if road not in ROADS]:
             raise ConfigError(f'no road {wrong[0]!r}; there are {", ".join(ROADS)}')
 
