@@ -10,7 +10,9 @@ setup(
     name=package_name,
     version='0.1.0',
     packages=find_packages(include=[package_name, package_name + '.*']),
-    package_data={package_name: ['data/**/*', 'evaluation/*.html', 'evaluation/*.css']},
+    package_data={
+        package_name: ['data/**/*', *(f'evaluation/*.{e}' for e in ('html', 'css', 'js'))]
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
         ('share/' + package_name, ['package.xml']),
@@ -38,7 +40,7 @@ setup(
         'vggt4d': ['scikit-image', 'scikit-learn'],
         'train': ['mujoco>=3.3.3', 'tensorboard'],
         # evo is GPL-3; nothing else needs it
-        'report': ['evo', 'jinja2', 'matplotlib'],
+        'report': ['evo', 'jinja2', 'matplotlib', 'plotly>=6'],
         'test': ['pytest', 'ruff', 'scikit-image', 'scikit-learn'],
     },
     zip_safe=False,

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from page4d_ros.evaluation.running import versions
 from page4d_ros.evaluation.tables import markdown, number
 from page4d_ros.evaluation.unknown import settle
+from page4d_ros.evaluation.view import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         lstrip_blocks=True,
     )
     environment.filters['number'] = number
+    environment.globals['plotly'] = library
     style = Markup((HERE / 'report.css').read_text(encoding='utf-8'))  # noqa: S704
     text = environment.get_template(template).render(style=style, **values)
     path.write_text(text, encoding='utf-8')

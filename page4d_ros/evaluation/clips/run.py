@@ -6,25 +6,24 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 
 from page4d_ros.errors import ConfigError, DeviceMemoryError
-from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, measure, road
+from page4d_ros.evaluation.clips.page import judge, shown_part
 from page4d_ros.evaluation.datasets import open_clips
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.tables import Cell, Table, number
-from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.evaluation.unknown import Unknown, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from page4d_ros.config import Config
+    from page4d_ros.evaluation.clips.gallery import Shown
     from page4d_ros.evaluation.clips.protocol import Protocol
     from page4d_ros.evaluation.datasets import Clip
-    from page4d_ros.evaluation.pictures import Picture
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.evaluation.trajectory import Aligned
 
@@ -103,24 +102,27 @@ def evaluate_clips(
     config = config.with_values({'mask.dilate': 0})  # papers compare masks without margin
     ((network, known),) = load([checkpoint], config)
     trees: dict[str, Any] = {}
-    strips, figures = [], {}
+    parts, roads = [], []
     for clip in clips:
-        trees[clip.name], columns, paths = _sequence(
+        trees[clip.name], shown, paths = _sequence(
             clip, protocol.indices(clip.count), network, whole=whole, progress=progress
         )
-        strips.append((clip.name, columns))
-        if paths:
-            figures[clip.name] = Markup(plots.paths_plot(f'paths{len(figures)}', paths))  # noqa: S704
+        if shown is not None:
+            roads.append(settle(trees[clip.name]['methods'][STREAM])[0])
+            parts.append(shown_part(len(parts), clip.name, roads[-1], shown, paths))
+    caution = network.engine.caution
+    verdict = judge(roads, trained=network.engine.trained, caution=caution)
     facts = {
         'format': FORMAT,
         'dataset': dataset,
         'protocol': asdict(protocol),
         'checkpoint': known,
-        'caution': network.engine.caution,
+        'caution': caution,
+        'verdict': verdict._asdict(),
         'sequences': trees,
     }
-    title, drawn = f'Evaluation on {dataset}', {'strips': strips, 'figures': figures}
-    return write_results(output, title, facts, tables, 'clips.html', **drawn)
+    title = f'Evaluation on {dataset}'
+    return write_results(output, title, facts, tables, 'clips.html', parts=parts)
 
 
 def _sequence(
@@ -130,12 +132,13 @@ def _sequence(
     *,
     whole: bool,
     progress: Callable[[str], None],
-) -> tuple[dict[str, Any], list[list[Picture]], dict[str, Aligned]]:
-    """Figures of one sequence by method, pictures, and paths by method."""
+) -> tuple[dict[str, Any], Shown | None, dict[str, Aligned]]:
+    """Figures of one sequence by method, what to show of it, and paths by method."""
     if not len(indices):
-        return {'frames': 0, 'methods': {STREAM: Unknown(f'has only {clip.count} frames')}}, [], {}
+        methods = {STREAM: Unknown(f'has only {clip.count} frames')}
+        return {'frames': 0, 'methods': methods}, None, {}
     methods: dict[str, Any] = {}
-    columns, paths = [], {}
+    shown, paths = None, {}
     for name in (STREAM, WHOLE) if whole else (STREAM,):
         if name == WHOLE and len(indices) > WHOLE_MOST:
             methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
@@ -150,11 +153,11 @@ def _sequence(
             methods[name] = Unknown(str(error))
             continue
         methods[name] = found.tree
-        columns = columns or found.columns
+        shown = shown or found.shown
         paths |= {name: found.path} if found.path is not None else {}
     simple = classical(clip, indices, lambda: progress(f'{clip.name}, KLT'))
     methods |= {KLT: simple} if simple else {}
-    return {'frames': len(indices), 'methods': methods}, columns, paths
+    return {'frames': len(indices), 'methods': methods}, shown, paths
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
