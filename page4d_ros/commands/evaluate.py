@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.settings import file_values, parse_assignment
-from page4d_ros.commands.show import SAMPLE
+from page4d_ros.commands.show import SAMPLE, need_report
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 
@@ -93,8 +93,7 @@ def odometry(
     ] = False,
 ) -> None:
     """Measure how windows become a trajectory: without a network, and on recordings."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    need_report()
     from page4d_ros.evaluation.odometry.run import evaluate_odometry, tables
     from page4d_ros.evaluation.page import REPORT_FILE
 
@@ -188,8 +187,7 @@ def data(
     ] = None,
 ) -> None:
     """Measure pose, depth and mask on a data set in its published layout."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    need_report()
     from dataclasses import replace
 
     from page4d_ros.evaluation.clips.protocol import PROTOCOLS

@@ -52,7 +52,7 @@ def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Meas
         won=comparisons(metrics),
         strip=strip(case, scale, spread(case)),
         worst=worst,
-        scene=view(scene, unit) if scene else None,
+        scene=view(scene, 'm' if metric else '') if scene else None,
         depth_unit='m' if metric or depth else unit,
         over_time={
             name: Markup(plots.error_plot(f'error{index}', errors, name))  # noqa: S704

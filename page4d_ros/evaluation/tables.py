@@ -172,6 +172,7 @@ def run_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     counts = ('received', 'dropped', 'lost', 'window_size')
     return [
         ('weights', run['checkpoint'] or UNKNOWN),
+        ('SHA-256', run['sha256'] or UNKNOWN),
         ('trained', yes[run['trained']]),
         ('device', run['device'] or UNKNOWN),
         ('lengths in metres', yes[run['metric']]),

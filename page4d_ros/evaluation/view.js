@@ -12,7 +12,7 @@
       ...slider, x: 0.05, len: 0.9, pad: { t: 0, b: 10 }, ticklen: 0, minorticklen: 0, font: { size: 10 },
       bgcolor: line, bordercolor: line, activebgcolor: text,
     }));
-    const farther = Math.max(1, stage.clientHeight / stage.clientWidth); // on a phone held upright
+    const farther = Math.max(1, Math.sqrt(stage.clientHeight / stage.clientWidth)); // on a phone held upright
     const eye = Object.fromEntries(Object.entries(layout.scene.camera.eye).map(([name, x]) => [name, x * farther]));
     return {
       ...layout, sliders,

@@ -27,6 +27,7 @@ CORNERS = np.array([[-1, -0.75, 1], [1, -0.75, 1], [1, 0.75, 1], [-1, 0.75, 1], 
 STROKES = (4, 0, 1, 4, 2, 3, 4), (0, 3), (1, 2)
 EYE = {'x': -1.1, 'y': 0.55, 'z': 0.9}  # behind the first camera, to its left, above
 MOST_POSES = 2_000
+CAMERAS = 8  # at once
 
 
 def library() -> Markup:
@@ -42,9 +43,10 @@ def view(scene: Scene, unit: str) -> Markup:
 
     Args:
         scene: what to show.
-        unit: of its lengths.
+        unit: of its lengths; "" where they have none.
     """
     limits = scene.limits()
+    unit = f' [{unit}]' if unit else ''
     size = FRUSTUM * float((limits[:, 1] - limits[:, 0]).max())
     paths = {'estimate': (scene.path, ESTIMATE), 'truth': (scene.truth, TRUTH)}
     traces = [_static(scene.static)] if len(scene.static) else []
@@ -57,7 +59,7 @@ def view(scene: Scene, unit: str) -> Markup:
             _trace('cameras', 'lines', cameras, line={'width': 3, 'color': CAMERA}),
         ]
     axes = {
-        f'{name}axis': {'title': {'text': f'{name} [{unit}]'}, 'range': limits[i].tolist()}
+        f'{name}axis': {'title': {'text': f'{name}{unit}'}, 'range': limits[i].tolist()}
         for i, name in enumerate('xyz')
     }
     layout = {
@@ -96,7 +98,7 @@ def _at(moments: list[Moment], size: float) -> tuple[NDArray, NDArray]:
     empty = np.zeros((0, 3))
     points = np.vstack([empty, *(moment.points[:, :3] for moment in moments)])
     strokes = [empty]
-    for moment in moments:
+    for moment in moments[:: -(-len(moments) // CAMERAS) or 1]:
         corners = size * CORNERS @ moment.T_world_camera[:3, :3].T + moment.T_world_camera[:3, 3]
         for stroke in STROKES:
             strokes += [corners[list(stroke)], np.full((1, 3), np.nan)]

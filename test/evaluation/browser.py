@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -16,8 +17,15 @@ from PIL import Image
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
 OPTIONS = ('--headless', '--no-sandbox', '--no-first-run', '--remote-debugging-pipe')
 OPTIONS += ('--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader')
-PHONE, DESKTOP = (390, 844), (1280, 900)
+PHONE, DESKTOP = (390, 844), (1000, 700)
 TIMEOUT = 60.0
+# the protocol's file descriptors are 3 and 4
+WIRE = """import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find():
@@ -31,10 +39,9 @@ def open_page(path, profile):
     to_child, from_us = os.pipe()
     from_child, to_us = os.pipe()
 
-    wired = f'exec "$@" 3<&{to_child} 4>&{to_us}'  # where the protocol expects them
     command = [find(), *OPTIONS, f'--user-data-dir={profile}', 'about:blank']
     process = subprocess.Popen(
-        ['sh', '-c', wired, 'sh', *command],
+        [sys.executable, '-c', WIRE, str(to_child), str(to_us), *command],
         pass_fds=(to_child, to_us),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -45,6 +52,8 @@ def open_page(path, profile):
         page = Page(from_us, from_child)
         page.load(path.resolve().as_uri())
         yield page
+        page.close()
+        process.wait(TIMEOUT)
     finally:
         process.kill()
         process.wait()
@@ -117,6 +126,10 @@ class Page:
     def pdf(self):
         """Return the printed page as a PDF file."""
         return base64.b64decode(self._call('Page.printToPDF', printBackground=False)['data'])
+
+    def close(self):
+        self._session = None
+        self._call('Browser.close')
 
     def _call(self, method, **params):
         self._next += 1

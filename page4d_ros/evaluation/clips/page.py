@@ -48,7 +48,7 @@ def shown_part(
         'columns': shown.columns,
         'worst': shown.worst,
         'over_time': over_time,
-        'scene': view(scene, unit) if scene is not None else None,
+        'scene': view(scene, 'm' if tree['metric'] else '') if scene is not None else None,
         'figures': {key: Markup(svg) for key, svg in figures.items()},  # noqa: S704
     }
 
