@@ -152,6 +152,12 @@ def tiles(metrics: dict[str, Any]) -> list[Tile]:
         forward = timing['forward_ms']
         note = f'median; 95 % below {number(forward["p95"])}\u00a0ms'
         out.append(Tile('network', f'{number(forward["median"])} ms', note))
+    return out + accuracy_tiles(metrics)
+
+
+def accuracy_tiles(metrics: dict[str, Any]) -> list[Tile]:
+    """Errors of pose, depth and mask beside those of their baselines; only what is known."""
+    out = []
     if (pose := metrics['trajectory']) and pose['sim3']:
         note = f'standing still: {number(pose["standing_still"]["ate_m"])}\u00a0m'
         out.append(Tile('path error (ATE)', f'{number(pose["sim3"]["ate_m"])} m', note))

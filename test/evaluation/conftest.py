@@ -17,3 +17,13 @@ def drive(tmp_path_factory):
     true = scenario.record(source, folder / 'true', frames)
     untrained = scenario.record(source, folder / 'untrained')
     return frames, source, true, untrained
+
+
+@pytest.fixture(scope='session')
+def good(drive, tmp_path_factory):
+    """(metrics, folder) of the report about the recording of the truth."""
+    from page4d_ros.evaluation.evaluate import evaluate
+
+    _, source, true, _ = drive
+    output = tmp_path_factory.mktemp('good')
+    return evaluate(true, source, output, command='page4d demo <x> & more'), output

@@ -127,7 +127,7 @@ def test_a_data_set_from_end_to_end(tmp_path):
     assert '| mean: streaming |' in text
     assert 'standing still' in text
     page = (out / 'report.html').read_text()
-    assert page.count('data:image/jpeg') == 2 * (4 + 2 * 4) * 3  # and the worst of two errors
+    assert page.count('data:image/jpeg') == 2 * (4 + 4) * 3  # and the worst depths
     assert page.count('class="stage"') == 2
     assert metrics['verdict']['headline'] == 'The plumbing works.'
     assert metrics['sequences']['rgbd_dataset_freiburg3_a']['methods']['streaming']['timing']

@@ -69,13 +69,6 @@ def assert_every_gap_has_a_reason(metrics):
 
 
 @pytest.fixture(scope='module')
-def good(drive, tmp_path_factory):
-    _, source, true, _ = drive
-    output = tmp_path_factory.mktemp('good')
-    return evaluate(true, source, output, command='page4d demo <x> & more'), output
-
-
-@pytest.fixture(scope='module')
 def untrained(drive, tmp_path_factory):
     _, source, _, untrained = drive
     output = tmp_path_factory.mktemp('untrained')

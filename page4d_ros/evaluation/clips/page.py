@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.clips.gallery import TOTAL
-from page4d_ros.evaluation.tables import Tile, number
-from page4d_ros.evaluation.verdict import BAD, FAIR, GOOD, PLAIN, UNTRAINED, Verdict
+from page4d_ros.evaluation.tables import Tile, accuracy_tiles, number
+from page4d_ros.evaluation.verdict import (
+    FAIR,
+    PLAIN,
+    TRIVIAL,
+    UNTRAINED,
+    Verdict,
+    answer,
+    comparisons,
+)
 from page4d_ros.evaluation.view import view
 
 if TYPE_CHECKING:
     from page4d_ros.evaluation.clips.gallery import Shown
     from page4d_ros.evaluation.trajectory import Aligned
 
-TRIVIAL = 'Trivial answers: standing still, a flat wall, everything moving.'
-
 
 def shown_part(
-    index: int, name: str, tree: dict[str, Any] | None, shown: Shown, paths: dict[str, Aligned]
+    index: int, name: str, tree: dict[str, Any], shown: Shown, paths: dict[str, Aligned]
 ) -> dict[str, Any]:
     """What the template needs of a sequence.
 
@@ -57,39 +64,32 @@ def judge(roads: list[dict[str, Any]], *, trained: bool, caution: str) -> Verdic
     """Judge settled metrics of sequences, one road each."""
     if not trained:
         return Verdict(FAIR, 'The plumbing works.', '', UNTRAINED)
-    won: dict[str, list[bool]] = {}
+    won: dict[str, list[bool]] = defaultdict(list)
     for tree in roads:
-        for name, better in _comparisons(tree).items():
-            won.setdefault(name, []).append(better)
+        for name, better in comparisons(_as_report(tree)).items():
+            won[name].append(better)
     if not won:
         detail = 'Without ground truth, accuracy is not known.'
         return Verdict(PLAIN, 'It runs.', detail, caution)
-    counts = [f'{name} {sum(wins)} of {len(wins)}' for name, wins in won.items()]
-    wins = [better for known in won.values() for better in known]
-    level, answer = (GOOD, 'Yes') if all(wins) else (FAIR, 'Partly') if any(wins) else (BAD, 'No')
-    headline = f'{answer}: better than the trivial answers in {", ".join(counts)} sequences.'
-    return Verdict(level, headline, TRIVIAL, caution)
+    counted = {
+        f'{name} ({sum(wins)} of {len(wins)})' if len(wins) > 1 else name: all(wins)
+        for name, wins in won.items()
+    }
+    return Verdict(*answer(counted), TRIVIAL, caution)
 
 
-def _comparisons(tree: dict[str, Any]) -> dict[str, bool]:
-    """Whether pose, depth and mask are better than trivial answers; only what is known."""
-    out = {}
-    if (pose := tree['pose']) and pose['sim3']:
-        still = pose['standing_still']
-        keys = 'ate_m', 'rpe_translation_m'
-        out['pose'] = all(pose['sim3'][key] < still[key] for key in keys)
-    if depth := tree['depth']:
-        wall = depth['per_sequence_flat_wall']['abs_rel']
-        out['depth'] = depth['per_sequence']['abs_rel'] < wall
-    if (mask := tree['mask']) and mask['moving']:
-        out['motion mask'] = _iou(mask) > mask['moving']
-    return out
-
-
-def _iou(mask: dict[str, Any]) -> float:
-    """Of precision and recall; 0 where nothing was hit."""
-    precision, recall = mask['precision'] or 0.0, mask['recall'] or 0.0
-    return 1 / (1 / precision + 1 / recall - 1) if precision and recall else 0.0
+def _as_report(tree: dict[str, Any]) -> dict[str, Any]:
+    """Settled metrics of a road as those of a recording."""
+    mask = tree['mask']
+    if mask:
+        precision, recall = mask['precision'] or 0.0, mask['recall'] or 0.0
+        hit = precision and recall
+        mask = {
+            'moving_share': mask['moving'],
+            'estimate': {'iou': 1 / (1 / precision + 1 / recall - 1) if hit else 0.0},
+            'all_moving': {'iou': mask['moving']},
+        }
+    return {'trajectory': tree['pose'], 'depth': tree['depth'], 'mask': mask}
 
 
 def _tiles(tree: dict[str, Any]) -> list[Tile]:
@@ -97,13 +97,4 @@ def _tiles(tree: dict[str, Any]) -> list[Tile]:
     time = tree['timing'][f'{TOTAL}_ms']
     rate = f'{number(1e3 / time["median"])} frames a second; 95 % below {number(time["p95"])} ms'
     out = [Tile('time a frame', f'{number(time["median"])} ms', rate)]
-    if (pose := tree['pose']) and pose['sim3']:
-        note = f'standing still: {number(pose["standing_still"]["ate_m"])}\u00a0m'
-        out.append(Tile('path error (ATE)', f'{number(pose["sim3"]["ate_m"])} m', note))
-    if depth := tree['depth']:
-        note = f'flat wall: {number(depth["per_sequence_flat_wall"]["abs_rel"])}'
-        out.append(Tile('depth error (AbsRel)', number(depth['per_sequence']['abs_rel']), note))
-    if mask := tree['mask']:
-        note = f'everything moving: {number(mask["moving"])}'
-        out.append(Tile('motion mask (IoU)', number(_iou(mask)), note))
-    return out
+    return out + accuracy_tiles(_as_report(tree))
