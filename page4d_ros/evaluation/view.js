@@ -37,7 +37,10 @@
     stages.delete(stage);
   };
 
-  if (!document.createElement('canvas').getContext('webgl')) return; // the text in the stage says so
+  if (!document.createElement('canvas').getContext('webgl')) { // the text in the stage says so
+    for (const figure of document.querySelectorAll('.paper')) figure.classList.remove('paper');
+    return;
+  }
   const seen = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) if (isIntersecting && !stages.has(target)) draw(target);
   });

@@ -26,6 +26,7 @@ FRUSTUM = 0.04  # depth of a drawn camera, of the scene's extent
 CORNERS = np.array([[-1, -0.75, 1], [1, -0.75, 1], [1, 0.75, 1], [-1, 0.75, 1], [0, 0, 0]])
 STROKES = (4, 0, 1, 4, 2, 3, 4), (0, 3), (1, 2)
 EYE = {'x': -1.1, 'y': 0.55, 'z': 0.9}  # behind the first camera, to its left, above
+LONGEST = 1.35  # side of the scene, in units of EYE
 MOST_POSES = 2_000
 CAMERAS = 8  # at once
 
@@ -47,7 +48,10 @@ def view(scene: Scene, unit: str) -> Markup:
     """
     limits = scene.limits()
     unit = f' [{unit}]' if unit else ''
-    size = FRUSTUM * float((limits[:, 1] - limits[:, 0]).max())
+    extent = limits[:, 1] - limits[:, 0]
+    size = FRUSTUM * float(extent.max())
+    # plotly's own aspect of the data changes with what the legend hides
+    ratio = dict(zip('xyz', (LONGEST * extent / extent.max()).tolist(), strict=True))
     paths = {'estimate': (scene.path, ESTIMATE), 'truth': (scene.truth, TRUTH)}
     traces = [_static(scene.static)] if len(scene.static) else []
     traces += [_line(p, name, colour) for name, (p, colour) in paths.items() if p is not None]
@@ -63,7 +67,7 @@ def view(scene: Scene, unit: str) -> Markup:
         for i, name in enumerate('xyz')
     }
     layout = {
-        'scene': axes | {'aspectmode': 'data', 'camera': {'eye': EYE}},
+        'scene': axes | {'aspectmode': 'manual', 'aspectratio': ratio, 'camera': {'eye': EYE}},
         'sliders': [_slider(scene.moments, size, slider)] if scene.moments else [],
     }
     text = json.dumps({'data': traces, 'layout': layout}, allow_nan=False)
