@@ -13,8 +13,7 @@ setup(
     package_data={
         package_name: [
             'data/**/*',
-            'evaluation/*.html',
-            'evaluation/*.css',
+            *(f'evaluation/*.{e}' for e in ('html', 'css', 'js')),
             'evaluation/clips/*.json',
         ]
     },
@@ -45,7 +44,7 @@ setup(
         'vggt4d': ['scikit-image', 'scikit-learn'],
         'train': ['mujoco>=3.3.3', 'tensorboard'],
         # evo is GPL-3; nothing else needs it
-        'report': ['evo', 'jinja2', 'matplotlib'],
+        'report': ['evo', 'jinja2', 'matplotlib', 'plotly>=6'],
         'test': ['jsonschema', 'pytest', 'ruff', 'scikit-image', 'scikit-learn'],
     },
     zip_safe=False,

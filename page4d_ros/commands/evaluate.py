@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.settings import file_values, parse_assignment
-from page4d_ros.commands.show import SAMPLE
+from page4d_ros.commands.show import SAMPLE, need_report
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 
@@ -43,7 +42,7 @@ def evaluate(
     """Measure weights against a known truth."""
     if compare is None:
         return
-    _need_evo()
+    need_report()
     from page4d_ros.evaluation.clips.compare import difference_tables
 
     for table in difference_tables(compare):
@@ -78,7 +77,7 @@ def scenes(
     ] = False,
 ) -> None:
     """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
-    _need_evo()
+    need_report()
     from page4d_ros.evaluation.scenes import tables
     from page4d_ros.evaluation.scenes.plan import Options
     from page4d_ros.evaluation.scenes.run import METRICS_FILE, TABLES_FILE, evaluate_scenes
@@ -115,7 +114,7 @@ def odometry(
     ] = False,
 ) -> None:
     """Measure how windows become a trajectory: without a network, and on recordings."""
-    _need_evo()
+    need_report()
     from page4d_ros.evaluation.odometry.run import evaluate_odometry, tables
     from page4d_ros.evaluation.page import REPORT_FILE
 
@@ -161,6 +160,7 @@ def dynamics(
     quick: Annotated[bool, Option('--quick', help='One drive per room and kind.')] = False,
 ) -> None:
     """Measure the motion mask: each source of evidence, on rendered drives and on clips."""
+    need_report()
     from page4d_ros.evaluation.dynamics.plan import Options
     from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
     from page4d_ros.evaluation.page import REPORT_FILE
@@ -224,7 +224,7 @@ def data(
     ] = None,
 ) -> None:
     """Measure pose, depth and mask on a data set in its published layout."""
-    _need_evo()
+    need_report()
     from dataclasses import replace
 
     from page4d_ros.evaluation.clips.protocol import CUSTOM, PROTOCOLS
@@ -255,11 +255,6 @@ def data(
     for table in tables(metrics):
         _show(table)
     print(output / REPORT_FILE)
-
-
-def _need_evo() -> None:
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.settings import file_values, parse_assignment
+from page4d_ros.commands.show import need_report, print_verdict
 from page4d_ros.config import Config
 from page4d_ros.errors import BagError, ConfigError, Page4dError
 
@@ -59,6 +60,9 @@ def replay(
         bool,
         Option('--clip', help='All frames in one forward pass, as papers evaluate; short ones.'),
     ] = False,
+    report: Annotated[
+        bool, Option('--report', help='Also report.html and metrics.json, as `page4d report`.')
+    ] = False,
     force: Annotated[bool, Option('--force', help='Replace a recording that is there.')] = False,
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
 ) -> None:
@@ -70,6 +74,8 @@ def replay(
     given = {'model.checkpoint': checkpoint, 'model.device': device, 'window.stride': stride}
     config = Config().with_values(values | {name: v for name, v in given.items() if v})
 
+    if report:
+        need_report()
     _check_scale(config.scale.mode, depth_topic, odom_topic)
 
     from page4d_ros.bags.replay import ALL_TOPICS
@@ -101,6 +107,12 @@ def replay(
         raise typer.Exit(INTERRUPTED)
     if not summary.estimates:
         raise BagError(f'{source}: none of its {summary.frames} frames gave an estimate')
+    if report:
+        from page4d_ros.evaluation.evaluate import evaluate
+
+        metrics = evaluate(output, source, output, checkpoint=config.model.checkpoint)
+        if not as_json:
+            print_verdict(metrics, output)
 
 
 def _run(

@@ -171,7 +171,7 @@ def calibrate(
     from rich.progress import Progress
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.build import build_engine, calibration_file, digest, weight_file
+    from page4d_ros.perception.build import build_engine, calibration_file, digest
     from page4d_ros.perception.engine import UNTRAINED
     from page4d_ros.training.calibrate import ROUNDS
     from page4d_ros.training.calibrate import calibrate as fit
@@ -190,7 +190,7 @@ def calibrate(
         task = bar.add_task('frames', total=total)
         fitted = fit(engine, config, found, gram=gram, progress=lambda: bar.advance(task))
     if config.model.checkpoint != UNTRAINED:
-        known = {'sha256': digest(weight_file(config.model.checkpoint))}
+        known = {'sha256': digest(config.model.checkpoint)}
         fitted = replace(fitted, facts={**fitted.facts, **known})
     path = output.expanduser() if output else calibration_file(config.model.checkpoint)
     fitted.write(path)

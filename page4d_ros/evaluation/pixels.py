@@ -172,7 +172,9 @@ def _valid(
     return prediction[both].astype(np.float64), truth[both].astype(np.float64), int(known.sum())
 
 
-def mask_metrics(pairs: Pairs) -> dict[str, Any] | Unknown:
+def mask_metrics(
+    pairs: Pairs,
+) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
     """Precision, recall, IoU and accuracy of motion masks, each pixel counting the same.
 
     IoU is the region similarity J of DAVIS (Perazzi et al., 2016), over the sequence instead of
@@ -181,26 +183,31 @@ def mask_metrics(pairs: Pairs) -> dict[str, Any] | Unknown:
 
     Args:
         pairs: gives (stamp, prediction (h, w), truth (H, W)), boolean, true where things move.
+
+    Returns:
+        The metrics, and (stamp, share of the pixels that are wrong) of each frame.
     """
-    table, frames = np.zeros((2, 2), np.int64), 0  # by truth, prediction
+    table = np.zeros((2, 2), np.int64)  # by truth, prediction
+    over_time: list[tuple[int, float]] = []
     try:
-        for _, prediction, truth in pairs():
+        for stamp, prediction, truth in pairs():
             guess = at_source(prediction.astype(np.int8), truth.shape, -1)
             index = truth[guess >= 0] * 2 + guess[guess >= 0]
             table += np.bincount(index.astype(np.int64), minlength=4).reshape(2, 2)
-            frames += 1
+            over_time.append((stamp, float(np.isin(index, (1, 2)).mean())))
     except SizeError as error:
-        return Unknown(str(error))
-    if not frames:
-        return Unknown('no published mask has the stamp of a true one')
+        return Unknown(str(error)), []
+    if not over_time:
+        return Unknown('no published mask has the stamp of a true one'), []
     still, moving = table.sum(1)
-    return {
-        'frames': frames,
+    tree = {
+        'frames': len(over_time),
         'moving_share': moving / table.sum(),
         'estimate': _scores(table),
         'all_static': _scores(np.array([[still, 0], [moving, 0]])),
         'all_moving': _scores(np.array([[0, still], [0, moving]])),
     }
+    return tree, over_time
 
 
 def _scores(table: NDArray) -> dict[str, Any]:

@@ -242,6 +242,11 @@ def cloud_of(message: Any) -> NDArray[np.float32]:
         }
     )
     points = data[: count * step].view(kind)
-    colours = (points['rgb'][:, None] >> np.array([16, 8, 0], np.uint32)) & 255
     xyz = np.stack([points['x'], points['y'], points['z']], 1)
-    return np.hstack([xyz, colours.astype(np.float32) / 255])
+    return np.hstack([xyz, colours(points['rgb'])])
+
+
+def colours(packed: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Red, green, blue (n, 3) in [0, 1] of 0x00RRGGBB (n,)."""
+    parts = (packed[:, None] >> np.array([16, 8, 0], np.uint32)) & 255
+    return parts.astype(np.float32) / 255

@@ -30,6 +30,7 @@ class Aligned:
     """An estimate laid over the truth.
 
     Attributes:
+        stamps: (n,) int64 nanoseconds of the estimate.
         seconds: (n,) since the first matched pose.
         truth: (n, 3) true positions in metres.
         estimate: (n, 3) estimated positions after alignment.
@@ -39,6 +40,7 @@ class Aligned:
             truth = scale * rotation @ original + translation.
     """
 
+    stamps: NDArray[np.int64]
     seconds: NDArray[np.float64]
     truth: NDArray[np.float64]
     estimate: NDArray[np.float64]
@@ -87,10 +89,10 @@ def trajectory_metrics(
         ), None
     if real.num_poses < MIN_POSES:
         return Unknown(f'only {real.num_poses} poses have a truth; {MIN_POSES} are needed'), None
-    sim3, aligned = _errors(real, guess, correct_scale=True)
+    sim3, aligned = _errors(real, guess, first, correct_scale=True)
     se3: Any = Unknown('the estimate is not in metres (scale.mode is none)')
     if metric:
-        se3, _ = _errors(real, guess, correct_scale=False)
+        se3, _ = _errors(real, guess, first, correct_scale=False)
     tree = {
         'frame': estimate.child,
         'poses': real.num_poses,
@@ -99,7 +101,7 @@ def trajectory_metrics(
         'sim3': sim3,
         'se3': se3,
         'standing_still': _standing_still(np.stack(real.poses_se3)),
-        'constant_velocity': _errors(real, _uniform(real), correct_scale=True)[0],
+        'constant_velocity': _errors(real, _uniform(real), first, correct_scale=True)[0],
     }
     return tree, aligned
 
@@ -110,7 +112,7 @@ def _evo(track: Track, first_ns: int) -> PoseTrajectory3D:
 
 
 def _errors(
-    real: PoseTrajectory3D, guess: PoseTrajectory3D, *, correct_scale: bool
+    real: PoseTrajectory3D, guess: PoseTrajectory3D, first_ns: int, *, correct_scale: bool
 ) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
     moved = PoseTrajectory3D(poses_se3=guess.poses_se3, timestamps=guess.timestamps)
     try:
@@ -126,17 +128,11 @@ def _errors(
         metric.process_data((real, moved))
     values = {'ate_m': ate.get_statistic(metrics.StatisticsType.rmse)}
     values |= {k: m.get_statistic(metrics.StatisticsType.rmse) for k, m in steps.items()}
+    stamps = first_ns + np.rint(guess.timestamps * NS).astype(np.int64)
     seconds = real.timestamps - real.timestamps[0]
-    aligned = Aligned(
-        seconds,
-        real.positions_xyz,
-        moved.positions_xyz,
-        ate.error,
-        {name: metric.error for name, metric in steps.items()},
-        R,
-        t,
-        float(scale),
-    )
+    errors = ate.error, {name: metric.error for name, metric in steps.items()}
+    places = real.positions_xyz, moved.positions_xyz
+    aligned = Aligned(stamps, seconds, *places, *errors, R, t, float(scale))
     return values | {'scale': float(scale)}, aligned
 
 

@@ -28,7 +28,7 @@ from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.trajectory import trajectory_line
 
-UNTRAINED = '--checkpoint', 'untrained'
+UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'
 SCHEMA = Path(clips.__file__).with_name('metrics.schema.json')
 QUOTED = Path(clips.__file__).with_name('quoted.json')
 PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'train_eval'
@@ -153,33 +153,49 @@ def evaluate(*words):
     return CliRunner().invoke(app, ['evaluate', 'data', *map(str, words)])
 
 
-def test_a_data_set_from_end_to_end(tmp_path):
-    for name in ('rgbd_dataset_freiburg3_a', 'rgbd_dataset_freiburg3_b'):
-        layouts.write_tum(tmp_path / 'tum', name, count=5)
-    out = tmp_path / 'out'
-    result = evaluate(
-        'tum', tmp_path / 'tum', '-o', out, '--checkpoint', 'untrained', '--frames', 4
-    )
+@pytest.fixture(scope='module')
+def dog(tmp_path_factory):
+    """Metrics of untrained weights on a sequence in DAVIS' layout, which is too long at once."""
+    folder = tmp_path_factory.mktemp('dog')
+    layouts.write_davis(folder / 'davis')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('page4d_ros.evaluation.clips.run.WHOLE_MOST', 3)
+        words = 'davis', folder / 'davis', '-o', folder / 'out', *UNTRAINED
+        result = evaluate(*words, '--roads', 'streaming,whole')
     assert result.exit_code == 0, result.output
-    metrics = json.loads((out / 'metrics.json').read_text())
+    return metrics_of(folder / 'out')
+
+
+def metrics_of(folder):
+    return json.loads((folder / 'metrics.json').read_text())
+
+
+def test_a_data_set_from_end_to_end(walks):
+    out = walks / 'off'
+    metrics = metrics_of(out)
     assert set(metrics['sequences']) == {'rgbd_dataset_freiburg3_a', 'rgbd_dataset_freiburg3_b'}
     for sequence in metrics['sequences'].values():
-        assert sequence['frames'] == 4
+        assert sequence['frames'] == 3
         for method in ('streaming', 'whole clip', 'streaming, mask on in attention'):
             tree = sequence['methods'][method]
-            assert tree['pose']['poses'] == 4
-            assert tree['depth']['frames'] == 4
+            assert tree['pose']['poses'] == 3
+            assert tree['depth']['frames'] == 3
             assert tree['points']['points'] > 1000
             assert tree['mask'] is None
+            assert tree['metric'] is False
+            assert (tree['timing'] is None) == (method == 'whole clip')
             blocks_make_the_figures(tree)
     assert list(validator().iter_errors(metrics)) == []
     name = 'sequences.rgbd_dataset_freiburg3_a.methods.streaming.mask'
     assert metrics['reasons'][name] == 'the data set has no masks'
+    assert metrics['verdict']['headline'] == 'The plumbing works.'
     text = (out / 'tables.md').read_text()
     assert '| mean: streaming |' in text
     assert 'standing still' in text
     page = (out / 'report.html').read_text()
-    assert page.count('data:image/jpeg') == 2 * 4 * 3
+    assert page.count('data:image/jpeg') == 2 * (3 + 3) * 3  # and the worst depths
+    assert page.count('class="stage"') == 2
+    assert page.count('Shown is streaming.') == 2
     assert 'tum' in page
 
 
@@ -198,31 +214,22 @@ def blocks_make_the_figures(tree):
     assert {name.split('.')[0] for name in tree['blocks']} == shown
 
 
-def test_the_schema_refuses_what_is_not_described(tmp_path):
-    layouts.write_davis(tmp_path / 'davis')
-    out = tmp_path / 'out'
-    evaluate('davis', tmp_path / 'davis', '-o', out, *UNTRAINED, '--roads', 'streaming')
-    metrics = json.loads((out / 'metrics.json').read_text())
-    assert list(validator().iter_errors(metrics)) == []
-    tree = metrics['sequences']['dog']['methods']['streaming']
+def test_the_schema_refuses_what_is_not_described(dog):
+    tree = dog['sequences']['dog']['methods']['streaming']
     for wrong in ({'JM': 1.5}, {'JM': 'x'}, {'unheard': 1}):
-        changed = json.loads(json.dumps(metrics))
+        changed = json.loads(json.dumps(dog))
         changed['sequences']['dog']['methods']['streaming']['mask'] = tree['mask'] | wrong
         assert list(validator().iter_errors(changed)), wrong
 
 
-def test_the_mask_can_be_switched_the_other_way(tmp_path):
-    layouts.write_tum(tmp_path / 'tum', count=3)
+def test_the_mask_can_be_switched_the_other_way(walks):
     trees = {}
     for mask in ('on', 'off'):
-        out = tmp_path / mask
-        roads = '--roads', 'streaming,streaming-other-mask,whole-other-mask'
-        words = 'tum', tmp_path / 'tum', '-o', out, *UNTRAINED, *roads
-        result = evaluate(*words, '--set', f'model.mask_attention={mask}')
-        assert result.exit_code == 0, result.output
-        metrics = json.loads((out / 'metrics.json').read_text())
+        metrics = metrics_of(walks / mask)
         assert metrics['mask_in_attention'] is (mask == 'on')
-        (trees[mask],) = (s['methods'] for s in metrics['sequences'].values())
+        trees[mask] = metrics['sequences']['rgbd_dataset_freiburg3_a']['methods']
+        for tree in trees[mask].values():
+            tree.pop('timing', None)
     other = trees['on']['streaming, mask off in attention']
     assert other == trees['off']['streaming']
     assert trees['off']['streaming, mask on in attention'] == trees['on']['streaming']
@@ -230,12 +237,11 @@ def test_the_mask_can_be_switched_the_other_way(tmp_path):
     assert 'whole clip, mask off in attention' in trees['on']
 
 
-def test_pictures_alone_have_depth_only(tmp_path):
-    layouts.write_tum(tmp_path / 'tum', count=3)
-    out = tmp_path / 'out'
-    result = evaluate('tum', tmp_path / 'tum', '-o', out, *UNTRAINED, '--protocol', 'page4d-mono')
+def test_pictures_alone_have_depth_only(walks, tmp_path):
+    words = 'tum', walks / 'tum', '-o', tmp_path, *UNTRAINED, '--protocol', 'page4d-mono'
+    result = evaluate(*words, '--sequence', 'rgbd_dataset_freiburg3_a')
     assert result.exit_code == 0, result.output
-    metrics = json.loads((out / 'metrics.json').read_text())
+    metrics = metrics_of(tmp_path)
     assert list(validator().iter_errors(metrics)) == []
     ((name, sequence),) = metrics['sequences'].items()
     tree = sequence['methods']['each picture alone']
@@ -245,6 +251,9 @@ def test_pictures_alone_have_depth_only(tmp_path):
     assert metrics['reasons'][f'sequences.{name}.methods.each picture alone.pose'] == (
         'each picture stands alone'
     )
+    page = (tmp_path / 'report.html').read_text()
+    assert 'Shown is each picture alone.' in page
+    assert 'class="stage"' not in page  # they have no places
 
 
 def test_as_published_measures_other_depths(tmp_path):
@@ -253,9 +262,9 @@ def test_as_published_measures_other_depths(tmp_path):
     for flag in ([], ['--as-published']):
         out = tmp_path / f'out{len(flag)}'
         words = 'tum', tmp_path / 'tum', '-o', out, *UNTRAINED, '--protocol', 'page4d-pose-tum'
-        result = evaluate(*words, *flag, '--roads', 'streaming,whole')
+        result = evaluate(*words, *flag, '--roads', 'whole')
         assert result.exit_code == 0, result.output
-        metrics = json.loads((out / 'metrics.json').read_text())
+        metrics = metrics_of(out)
         assert list(validator().iter_errors(metrics)) == []
         (sequence,) = metrics['sequences'].values()
         trees[bool(flag)] = sequence['methods']['whole clip']
@@ -328,24 +337,16 @@ def test_squares_are_made_as_published():
     np.testing.assert_array_equal(frame.mask[:, 28:], True)
 
 
-def test_masks_from_end_to_end(tmp_path):
-    layouts.write_davis(tmp_path / 'davis')
-    out = tmp_path / 'out'
-    result = evaluate('davis', tmp_path / 'davis', '-o', out, '--checkpoint', 'untrained')
-    assert result.exit_code == 0, result.output
-    tree = json.loads((out / 'metrics.json').read_text())['sequences']['dog']['methods']
-    assert 0 <= tree['streaming']['mask']['JM'] <= 1
-    assert tree['streaming']['pose'] is None
+def test_masks_from_end_to_end(dog):
+    assert list(validator().iter_errors(dog)) == []
+    tree = dog['sequences']['dog']['methods']['streaming']
+    assert 0 <= tree['mask']['JM'] <= 1
+    assert tree['pose'] is None
 
 
-def test_long_clips_are_not_taken_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.clips.run.WHOLE_MOST', 3)
-    layouts.write_davis(tmp_path / 'davis')
-    out = tmp_path / 'out'
-    assert evaluate('davis', tmp_path / 'davis', '-o', out, *UNTRAINED).exit_code == 0
-    metrics = json.loads((out / 'metrics.json').read_text())
-    assert metrics['sequences']['dog']['methods']['whole clip'] is None
-    assert metrics['reasons']['sequences.dog.methods.whole clip'] == 'more than 3 frames'
+def test_long_clips_are_not_taken_at_once(dog):
+    assert dog['sequences']['dog']['methods']['whole clip'] is None
+    assert dog['reasons']['sequences.dog.methods.whole clip'] == 'more than 3 frames'
 
 
 def test_what_is_wrong_is_one_line(tmp_path):

@@ -3,7 +3,6 @@
 import copy
 import json
 
-import layouts
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -12,11 +11,6 @@ from page4d_ros.cli import app
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.clips.blocks import Shares, figure
 from page4d_ros.evaluation.clips.compare import compare, read_metrics
-
-
-@pytest.fixture(autouse=True)
-def few_points(monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.point_maps.MOST', 2000)
 
 
 def result(errors, **changes):
@@ -139,21 +133,17 @@ def test_files_of_something_else_are_refused(tmp_path):
             read_metrics(path)
 
 
-def test_from_the_command_line(tmp_path):
-    layouts.write_tum(tmp_path / 'tum', count=6)
-    runs = []
-    for mask in ('on', 'off'):
-        runs.append(str(tmp_path / mask))
-        words = ['data', 'tum', str(tmp_path / 'tum'), '-o', runs[-1], '--checkpoint', 'untrained']
-        words += ['--frames', '4', '--roads', 'streaming', '--set', f'model.mask_attention={mask}']
-        assert CliRunner().invoke(app, ['evaluate', *words]).exit_code == 0
-    shown = CliRunner().invoke(app, ['evaluate', '--compare', *runs])
+def test_from_the_command_line(walks, tmp_path):
+    def compared(*paths):
+        return CliRunner().invoke(app, ['evaluate', '--compare', *map(str, paths)])
+
+    shown = compared(walks / 'off', walks / 'on')
     assert shown.exit_code == 0, shown.output
     assert 'AbsRel, scale per' in shown.output
     assert '95 % interval' in shown.output
-    metrics = json.loads((tmp_path / 'off' / 'metrics.json').read_text())
-    metrics['dataset'] = 'bonn'
-    (tmp_path / 'off' / 'metrics.json').write_text(json.dumps(metrics))
-    refused = CliRunner().invoke(app, ['evaluate', '--compare', *runs])
+    metrics = json.loads((walks / 'off' / 'metrics.json').read_text())
+    other = tmp_path / 'metrics.json'
+    other.write_text(json.dumps(metrics | {'dataset': 'bonn'}))
+    refused = compared(walks / 'off', other)
     assert refused.exit_code == 1
     assert 'data set differs' in refused.output

@@ -103,7 +103,7 @@ def test_a_portrait_source_is_compared_only_where_the_crop_kept_it():
     assert tree['coverage'] == pytest.approx(0.5)
     mask = np.zeros((112, 56), bool)
     mask[:10] = True  # moves where the network saw nothing
-    assert mask_metrics(pairs((published(mask), mask)))['moving_share'] == 0
+    assert mask_metrics(pairs((published(mask), mask)))[0]['moving_share'] == 0
 
 
 def test_another_camera_is_refused():
@@ -111,7 +111,7 @@ def test_another_camera_is_refused():
         at_source(np.zeros((56, 56)), SHAPE, 0)
     tree, *_ = depth_metrics(pairs((np.ones((56, 56)), scene())), metric=False)
     assert 'not the published 56x56' in tree
-    assert isinstance(mask_metrics(pairs((np.ones((56, 56)), scene() > 2))), Unknown)
+    assert isinstance(mask_metrics(pairs((np.ones((56, 56)), scene() > 2)))[0], Unknown)
 
 
 def test_depth_without_a_valid_pixel_is_unknown():
@@ -136,7 +136,8 @@ def test_mask_scores_by_hand():
     truth, guess = np.zeros((2, 14, 28), bool)
     truth[:, :8] = True  # 112 of 392 pixels
     guess[:, 4:10] = True  # hits 56, and 28 more
-    tree = mask_metrics(pairs((guess, truth)))
+    tree, over_time = mask_metrics(pairs((guess, truth)))
+    assert over_time == [(0, pytest.approx((28 + 56) / 392))]
     assert tree['estimate']['precision'] == pytest.approx(56 / 84)
     assert tree['estimate']['recall'] == pytest.approx(0.5)
     assert tree['estimate']['iou'] == pytest.approx(56 / 140)
@@ -148,6 +149,6 @@ def test_mask_scores_by_hand():
 
 def test_masks_of_a_still_world():
     nothing = np.zeros((14, 28), bool)
-    tree = mask_metrics(pairs((nothing, nothing)))
+    tree, _ = mask_metrics(pairs((nothing, nothing)))
     assert tree['estimate']['accuracy'] == 1
     assert all(isinstance(tree['estimate'][n], Unknown) for n in ('precision', 'recall', 'iou'))

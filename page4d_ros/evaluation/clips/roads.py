@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
@@ -56,16 +57,15 @@ def with_other_mask(network: Network) -> Network:
 
 
 def run(
-    road: str, clip: Clip, indices: Sequence[int], network: Network, quirks: str = ''
+    road: str, clip: Clip, indices: Sequence[int], network: Network
 ) -> Iterator[tuple[Estimate, ClipFrame]]:
     """Estimates beside the truth, frame by frame.
 
     Args:
         road: of `ROADS`.
-        clip: sequence.
+        clip: sequence, as `seen` by the network.
         indices: frames of it.
         network: weights and settings.
-        quirks: whose code is imitated; PAGE-4D's squashes pictures to squares.
 
     Raises:
         ConfigError: the weights have no mask head, and the road needs one.
@@ -75,9 +75,6 @@ def run(
     network.engine.clear()
     perception = Perception(network.config, network.engine, network.calibration)
     frames = clip.frames(indices)
-    if quirks == PAGE4D:
-        side = network.engine.resolution
-        frames = (squashed(frame, side) for frame in frames)
     kind = road.removesuffix(OTHER_MASK)
     if kind == WHOLE:  # the pictures of a clip have to be in memory anyway
         known = list(frames)
@@ -89,6 +86,13 @@ def run(
             yield perception.process(frame.frame), frame
         else:
             yield next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame
+
+
+def seen(clip: Clip, network: Network, quirks: str) -> Clip:
+    """The sequence as a network is shown it: PAGE-4D's code squashes pictures to squares."""
+    if quirks != PAGE4D:
+        return clip
+    return replace(clip, shown=partial(squashed, side=network.engine.resolution))
 
 
 def squashed(frame: ClipFrame, side: int) -> ClipFrame:

@@ -5,31 +5,28 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from page4d_ros.errors import BagError, ConfigError, DeviceMemoryError
-from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.clips.classical import classical
 from page4d_ros.evaluation.clips.measure import measure
+from page4d_ros.evaluation.clips.page import judge, shown_part
 from page4d_ros.evaluation.clips.protocol import OTHER_MASK, PAGE4D, STREAM, WHOLE
 from page4d_ros.evaluation.clips.quoted import quotes
-from page4d_ros.evaluation.clips.roads import label, run
+from page4d_ros.evaluation.clips.roads import label, run, seen
 from page4d_ros.evaluation.clips.tables import KLT, tables
 from page4d_ros.evaluation.datasets import open_clips
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
-from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.evaluation.unknown import Unknown, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from page4d_ros.config import Config
+    from page4d_ros.evaluation.clips.measure import Result
     from page4d_ros.evaluation.clips.protocol import Protocol
     from page4d_ros.evaluation.datasets import Clip
-    from page4d_ros.evaluation.pictures import Picture
     from page4d_ros.evaluation.scenes.methods import Network
-    from page4d_ros.evaluation.trajectory import Aligned
 
 KIND, FORMAT = 'page4d evaluate data', 2
 WHOLE_MOST = 120  # frames that are taken at once, as PAGE-4D's evaluation of video depth does
@@ -75,12 +72,18 @@ def evaluate_clips(
     config = config.with_values(MASKS | (AS_PAGE4D if protocol.quirks == PAGE4D else {}))
     ((network, known),) = load([checkpoint], config)
     trees: dict[str, Any] = {}
-    strips, figures = [], {}
+    parts, judged = [], []
     for clip in clips:
-        trees[clip.name], columns, paths = _sequence(clip, dataset, protocol, network, progress)
-        strips.append((clip.name, columns))
-        if paths:
-            figures[clip.name] = Markup(plots.paths_plot(f'paths{len(figures)}', paths))  # noqa: S704
+        trees[clip.name], results = _sequence(clip, dataset, protocol, network, progress)
+        for method, result in results.items():
+            if result.shown is not None:
+                tree, _ = settle(result.tree)
+                judged.append(tree)
+                paths = {name: r.path for name, r in results.items() if r.path is not None}
+                head = clip.name, method
+                parts.append(shown_part(len(parts), *head, tree, result.shown, paths))
+    caution = network.engine.caution
+    verdict = judge(judged, trained=network.engine.trained, caution=caution)
     facts = {
         'kind': KIND,
         'format': FORMAT,
@@ -88,12 +91,13 @@ def evaluate_clips(
         'protocol': asdict(protocol),
         'checkpoint': known,
         'mask_in_attention': network.engine.network.config.mask_enabled,
-        'caution': network.engine.caution,
+        'caution': caution,
+        'verdict': verdict._asdict(),
         'sequences': trees,
         'quoted': quotes(dataset, protocol.name),
     }
-    title, drawn = f'Evaluation on {dataset}', {'strips': strips, 'figures': figures}
-    return write_results(output, title, facts, tables, 'clips.html', **drawn)
+    title = f'Evaluation on {dataset}'
+    return write_results(output, title, facts, tables, 'clips.html', parts=parts)
 
 
 def _clips(dataset: str, folder: Path, protocol: Protocol, wanted: Sequence[str]) -> list[Clip]:
@@ -115,29 +119,31 @@ def _sequence(
     protocol: Protocol,
     network: Network,
     progress: Callable[[str], None],
-) -> tuple[dict[str, Any], list[list[Picture]], dict[str, Aligned]]:
-    """Figures of one sequence by method, pictures, and paths by method."""
+) -> tuple[dict[str, Any], dict[str, Result]]:
+    """Figures of one sequence by method, and what the roads gave; the first is shown."""
     indices = protocol.indices(clip.count)
     masked = network.engine.network.config.mask_enabled
     if not len(indices):
         few = Unknown(f'has only {clip.count} frames')
         methods = {label(road, masked=masked): few for road in protocol.roads}
-        return {'frames': 0, 'methods': methods}, [], {}
+        return {'frames': 0, 'methods': methods}, {}
     methods: dict[str, Any] = {}
-    columns, paths = [], {}
+    results: dict[str, Result] = {}
+    shown = seen(clip, network, protocol.quirks)
     for road in protocol.roads:
         name, kind = label(road, masked=masked), road.removesuffix(OTHER_MASK)
         if kind == WHOLE and len(indices) > WHOLE_MOST:
             methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
             continue
         try:
-            found = measure(
-                run(road, clip, indices, network, protocol.quirks),
-                clip,
+            results[name] = measure(
+                run(road, shown, indices, network),
+                shown,
                 indices,
                 kind=kind,
                 dataset=dataset,
                 quirks=protocol.quirks,
+                drawn=not results,
                 progress=lambda text=f'{clip.name}, {name}': progress(text),
             )
         except (ConfigError, DeviceMemoryError) as error:
@@ -145,9 +151,7 @@ def _sequence(
                 raise
             methods[name] = Unknown(str(error))
             continue
-        methods[name] = found.tree
-        columns = columns or found.columns
-        paths |= {name: found.path} if found.path is not None else {}
+        methods[name] = results[name].tree
     simple = classical(clip, indices, lambda: progress(f'{clip.name}, KLT'))
     methods |= {KLT: simple} if simple else {}
-    return {'frames': len(indices), 'methods': methods}, columns, paths
+    return {'frames': len(indices), 'methods': methods}, results

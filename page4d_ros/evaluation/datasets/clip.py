@@ -56,12 +56,14 @@ class Clip:
         count: frames.
         load: reads the frame with an index; raises BagError.
         max_depth: depths beyond do not count (the data set's protocol).
+        shown: changes frames before anybody sees them.
     """
 
     name: str
     count: int
     load: Callable[[int], ClipFrame]
     max_depth: float = 70.0
+    shown: Callable[[ClipFrame], ClipFrame] | None = None
 
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[ClipFrame]:
         """Read frames in order, one in memory at a time; all, or those with these indices.
@@ -80,7 +82,7 @@ class Clip:
                         f'{truth.shape[1]}x{truth.shape[0]} pixels and the picture '
                         f'{shape[1]}x{shape[0]}'
                     )
-            yield frame
+            yield self.shown(frame) if self.shown else frame
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
