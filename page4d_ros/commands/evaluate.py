@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from typer import Argument, Option
 
 from page4d_ros.commands.settings import file_values, parse_assignment
 from page4d_ros.commands.show import SAMPLE
+from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 
@@ -166,9 +168,13 @@ def dynamics(
 def data(
     dataset: Annotated[
         str,
-        Argument(help='tum, bonn, sintel, davis, kitti, 7scenes, euroc, pointodyssey or dycheck.'),
+        Argument(
+            help='tum, bonn, sintel, davis, kitti, 7scenes, euroc, pointodyssey, dycheck, or bag.'
+        ),
     ],
-    folder: Annotated[Path, Argument(help='Where it was unpacked, or one of its sequences.')],
+    folder: Annotated[
+        Path, Argument(help='Where it was unpacked, one of its sequences, or a recording.')
+    ],
     *,
     output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
     checkpoint: Annotated[str, Option(help='Weight file, or "untrained".')] = 'page4d-small',
@@ -183,17 +189,22 @@ def data(
     whole: Annotated[
         bool, Option('--whole/--no-whole', help='Whole clips in one forward pass, too.')
     ] = True,
+    image_topic: ImageTopic = '',
+    odom_topic: OdomTopic = '',
+    depth_topic: DepthTopic = '',
+    mask_topic: MaskTopic = '',
     set_: Annotated[
         list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
     ] = None,
 ) -> None:
-    """Measure pose, depth and mask on a data set in its published layout."""
+    """Measure pose, depth and mask on a data set in its published layout, or on a recording."""
     if find_spec('evo') is None:
         raise Page4dError('this command needs evo: pip install evo')
     from dataclasses import replace
 
     from page4d_ros.evaluation.clips.protocol import PROTOCOLS
     from page4d_ros.evaluation.clips.run import evaluate_clips, tables
+    from page4d_ros.evaluation.datasets import Topics
     from page4d_ros.evaluation.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:
@@ -210,9 +221,12 @@ def data(
             Config().with_values(values),
             chosen,
             wanted=sequence or (),
+            topics=Topics(image_topic, odom_topic, depth_topic, mask_topic),
             whole=whole,
             progress=progress,
         )
+    for remark in metrics['remarks']:
+        print(f'page4d: {remark}', file=sys.stderr)
     for table in tables(metrics):
         _show(table)
     print(output / REPORT_FILE)

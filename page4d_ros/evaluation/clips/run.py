@@ -11,7 +11,7 @@ from markupsafe import Markup
 from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.evaluation import plots
 from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, measure, road
-from page4d_ros.evaluation.datasets import open_clips
+from page4d_ros.evaluation.datasets import FOUND, Topics, open_clips
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.tables import Cell, Table, number
@@ -73,6 +73,7 @@ def evaluate_clips(
     protocol: Protocol,
     *,
     wanted: Sequence[str] = (),
+    topics: Topics = FOUND,
     whole: bool = True,
     progress: Callable[[str], None] = lambda _name: None,
 ) -> dict[str, Any]:
@@ -86,6 +87,7 @@ def evaluate_clips(
         config: all settings.
         protocol: which frames.
         wanted: names of sequences; () takes all.
+        topics: of recordings.
         whole: run whole clips, too, where they have at most `WHOLE_MOST` frames.
         progress: called with what is worked on, after each frame.
 
@@ -98,7 +100,7 @@ def evaluate_clips(
         CheckpointError: the weights cannot be used.
         OSError: the output cannot be written.
     """
-    clips = open_clips(dataset, folder, wanted)
+    clips = open_clips(dataset, folder, wanted, topics)
     output.mkdir(parents=True, exist_ok=True)
     config = config.with_values({'mask.dilate': 0})  # papers compare masks without margin
     ((network, known),) = load([checkpoint], config)
@@ -117,6 +119,7 @@ def evaluate_clips(
         'protocol': asdict(protocol),
         'checkpoint': known,
         'caution': network.engine.caution,
+        'remarks': [remark for clip in clips for remark in clip.remarks],
         'sequences': trees,
     }
     title, drawn = f'Evaluation on {dataset}', {'strips': strips, 'figures': figures}
@@ -176,7 +179,8 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
             (label, [_cell(values, label, i, less=less) for i, (_, _, less) in enumerate(columns)])
             for label in values
         ]
-        note = f'Weights: {metrics["checkpoint"]["label"]}. {metrics["caution"]}'.strip()
+        said = [f'Weights: {metrics["checkpoint"]["label"]}.', metrics['caution']]
+        note = ' '.join(filter(None, [*said, *(f'{remark}.' for remark in metrics['remarks'])]))
         out.append(Table(TITLES[section], [head for _, head, _ in columns], body, note))
     return out
 
