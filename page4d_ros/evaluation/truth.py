@@ -229,9 +229,10 @@ class Truth:
         raise self._lacks(f'calibration on {topic}')
 
     def _find(self, what: str, named: str, default: str, *, needed: bool) -> None:
-        """Note the topic of images, plain or compressed, if it is there."""
+        """Note the topic of images, if it is there in any form of image_transport."""
         name = '/' + (named or default).lstrip('/')
-        for topic in (name, name.removesuffix('/compressed')):
+        plain = name.removesuffix('/compressed')
+        for topic in (name, plain, f'{plain}/compressed', f'{plain}/compressedDepth'):
             if topic in self._log.topics:
                 self.topics[what] = topic
                 return
