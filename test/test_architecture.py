@@ -18,6 +18,7 @@ ALLOWED = {
     'messages': {'errors', 'config', 'geometry', 'perception'},
     'synthetic': {'errors', 'geometry'},
     'share': {'errors'},
+    'rrd': {'errors', 'config', 'perception', 'messages'},
     'bags': {'errors', 'config', 'share', 'geometry', 'perception', 'messages', 'synthetic'},
     'ros': {'errors', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'evaluation': {
@@ -52,6 +53,7 @@ ALLOWED = {
         'evaluation',
         'training',
         'benchmark',
+        'rrd',
     },
     'cli': {'errors', 'commands'},
 }

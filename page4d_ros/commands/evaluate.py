@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from page4d_ros.commands.rrd import Rrd, check_rrd, open_rrd
 from page4d_ros.commands.settings import file_values, parse_assignment
 from page4d_ros.commands.show import SAMPLE
 from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from page4d_ros.evaluation.tables import Table
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.rrd import RrdWriter
 
 SHORT = {' < ': '<', 'rotation': 'rot.', 'translation': 'transl.', ' ↓': '\n↓', ' ↑': '\n↑'}
 WIDE = 140  # columns of a terminal that shows intervals
@@ -193,6 +196,7 @@ def data(
     odom_topic: OdomTopic = '',
     depth_topic: DepthTopic = '',
     mask_topic: MaskTopic = '',
+    rrd: Rrd = None,
     set_: Annotated[
         list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
     ] = None,
@@ -212,6 +216,13 @@ def data(
     given = {'stride': stride, 'frames': frames}
     chosen = replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v})
     values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])
+    rrd = check_rrd(rrd)
+    files: list[Path] = []
+
+    def watch(name: str, engine: Engine) -> RrdWriter:
+        files.append(rrd.with_stem(f'{rrd.stem}-{name}') if name else rrd)
+        return open_rrd(files[-1], name or folder.resolve().name, engine)
+
     with _counter() as progress:
         metrics = evaluate_clips(
             dataset,
@@ -223,13 +234,14 @@ def data(
             wanted=sequence or (),
             topics=Topics(image_topic, odom_topic, depth_topic, mask_topic),
             whole=whole,
+            watch=watch if rrd else None,
             progress=progress,
         )
     for remark in metrics['remarks']:
         print(f'page4d: {remark}', file=sys.stderr)
     for table in tables(metrics):
         _show(table)
-    print(output / REPORT_FILE)
+    print(output / REPORT_FILE, *files, sep='\n')
 
 
 @contextlib.contextmanager

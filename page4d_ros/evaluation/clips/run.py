@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from markupsafe import Markup
 
 from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.evaluation import plots
-from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, measure, road
+from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, road
+from page4d_ros.evaluation.clips.watch import watched
 from page4d_ros.evaluation.datasets import FOUND, Topics, open_clips
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
@@ -19,14 +21,17 @@ from page4d_ros.evaluation.unknown import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from page4d_ros.config import Config
     from page4d_ros.evaluation.clips.protocol import Protocol
+    from page4d_ros.evaluation.clips.watch import Watcher
     from page4d_ros.evaluation.datasets import Clip
     from page4d_ros.evaluation.pictures import Picture
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.evaluation.trajectory import Aligned
+    from page4d_ros.perception.engine import Engine
 
 FORMAT = 1
 KLT = 'KLT + essential matrix, told the lengths'
@@ -75,6 +80,7 @@ def evaluate_clips(
     wanted: Sequence[str] = (),
     topics: Topics = FOUND,
     whole: bool = True,
+    watch: Callable[[str, Engine], AbstractContextManager[Watcher]] | None = None,
     progress: Callable[[str], None] = lambda _name: None,
 ) -> dict[str, Any]:
     """Run weights over sequences, streaming and whole, beside simple answers.
@@ -89,6 +95,7 @@ def evaluate_clips(
         wanted: names of sequences; () takes all.
         topics: of recordings.
         whole: run whole clips, too, where they have at most `WHOLE_MOST` frames.
+        watch: makes somebody who looks on at a sequence; gets its name, "" if it is the only one.
         progress: called with what is worked on, after each frame.
 
     Returns:
@@ -107,8 +114,14 @@ def evaluate_clips(
     trees: dict[str, Any] = {}
     strips, figures = [], {}
     for clip in clips:
+        shown = clip.name if len(clips) > 1 else ''
         trees[clip.name], columns, paths = _sequence(
-            clip, protocol.indices(clip.count), network, whole=whole, progress=progress
+            clip,
+            protocol.indices(clip.count),
+            network,
+            whole=whole,
+            watch=partial(watch, shown, network.engine) if watch else None,
+            progress=progress,
         )
         strips.append((clip.name, columns))
         if paths:
@@ -132,6 +145,7 @@ def _sequence(
     network: Network,
     *,
     whole: bool,
+    watch: Callable[[], AbstractContextManager[Watcher]] | None,
     progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[list[Picture]], dict[str, Aligned]]:
     """Figures of one sequence by method, pictures, and paths by method."""
@@ -146,7 +160,13 @@ def _sequence(
         estimates = road(clip, indices, network, whole=name == WHOLE)
         label = f'{clip.name}, {name}'
         try:
-            found = measure(estimates, clip, indices, progress=lambda t=label: progress(t))
+            found = watched(
+                estimates,
+                clip,
+                indices,
+                watch if name == STREAM else None,
+                progress=lambda t=label: progress(t),
+            )
         except (ConfigError, DeviceMemoryError) as error:
             if name == STREAM:
                 raise
