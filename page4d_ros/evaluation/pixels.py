@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from page4d_ros.evaluation.samples import Samples
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.camera import ImageTransform
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     Pairs = Callable[[], Iterable[tuple[int, NDArray, NDArray]]]
 
 MAX_DEPTH = 70.0  # metres, the limit of the published protocol
-SAMPLES = 2_000  # pixels per frame that decide on the scale of the sequence
 PATCH = 14
 LAD_STEPS, LAD_FLOOR = 50, 1e-6
 LEAST_DEPTH = 1e-5  # metres, of a prediction that a shift has moved behind the camera
@@ -109,21 +109,20 @@ def depth_metrics(
     Returns:
         The metrics, and (stamp, AbsRel) of each frame, scaled for itself.
     """
-    samples: list[NDArray] = []
+    samples = Samples()
     frames = covered = known = 0
     try:
         for _, prediction, truth in pairs():
             p, g, count = _valid(prediction, truth, max_depth)
             frames, covered, known = frames + 1, covered + p.size, known + count
-            step = max(1, p.size // SAMPLES)
-            samples.append(np.stack([p[::step], g[::step]]).astype(np.float32))
+            samples.add(p, g)
     except SizeError as error:
         return Unknown(str(error)), []
     if not frames:
         return Unknown('no published depth image has the stamp of a true one'), []
     if not covered:
         return Unknown('no valid pixel of the published depth has a true depth'), []
-    sample = np.hstack(samples)
+    sample = samples.pixels()
     scale, wall = optimal_scale(*sample), float(np.median(sample[1]))
     slope, shift = scale_and_shift(*sample)
     errors = {
