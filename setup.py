@@ -40,7 +40,7 @@ setup(
         # evo is GPL-3; nothing else needs it
         'report': ['evo', 'jinja2', 'matplotlib'],
         # 225 MB with pyarrow, so that not even the tests ask for it
-        'rrd': ['rerun-sdk>=0.27'],
+        'rrd': ['rerun-sdk>=0.39'],
         'test': ['pytest', 'ruff', 'scikit-image', 'scikit-learn'],
     },
     zip_safe=False,

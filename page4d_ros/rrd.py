@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
+
+# a warning that the file has no footer, which is on purpose
+os.environ.setdefault('RUST_LOG', 'warn,re_log_encoding=error')
+
 import rerun as rr
 import rerun.blueprint as rrb
 
@@ -70,10 +75,12 @@ class RrdWriter:
     """
 
     def __init__(self, path: Path, name: str, about: str = '') -> None:
-        self._stream = rr.RecordingStream('page4d')
+        at_once = rr.ChunkBatcherConfig(flush_num_rows=1)
+        self._stream = rr.RecordingStream('page4d', batcher_config=at_once)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream.save(path, default_blueprint=blueprint())
+            # the footer is an index of all that was written, which would grow in memory
+            self._stream.save(path, default_blueprint=blueprint(), write_footer=False)
         except (OSError, RuntimeError) as error:
             raise Page4dError(f'{path}: cannot be written: {error}') from error
         self._stream.send_recording_name(name)
