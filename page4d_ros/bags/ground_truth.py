@@ -86,7 +86,9 @@ def read_depth(message: Any) -> NDArray[np.float32]:
     values = _read_png(message).astype(np.float32)
     known = values > 0
     if a:
-        return np.divide(a, values - b, out=np.full_like(values, np.nan), where=known)
+        over = values - np.float32(b)
+        nothing = np.full_like(values, np.nan)
+        return np.divide(np.float32(a), over, out=nothing, where=known & (over > 0))
     return np.where(known, values * np.float32(1e-3), np.float32(np.nan))
 
 
