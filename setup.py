@@ -45,6 +45,8 @@ setup(
         'train': ['mujoco>=3.3.3', 'tensorboard'],
         # evo is GPL-3; nothing else needs it
         'report': ['evo', 'jinja2', 'matplotlib', 'plotly>=6'],
+        # 225 MB with pyarrow, so that not even the tests ask for it
+        'rrd': ['rerun-sdk>=0.39'],
         'test': ['jsonschema', 'pytest', 'ruff', 'scikit-image', 'scikit-learn'],
     },
     zip_safe=False,

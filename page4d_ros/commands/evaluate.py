@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
+from page4d_ros.commands.rrd import Rrd, check_rrd, open_rrd
 from page4d_ros.commands.settings import file_values, parse_assignment
 from page4d_ros.commands.show import SAMPLE, need_report
+from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from page4d_ros.evaluation.tables import Table
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.rrd import RrdWriter
 
 SHORT = {' < ': '<', 'rotation': 'rot.', 'translation': 'transl.', ' ↓': '\n↓', ' ↑': '\n↑'}
 WIDE = 140  # columns of a terminal that shows intervals
@@ -189,9 +194,13 @@ def dynamics(
 def data(
     dataset: Annotated[
         str,
-        Argument(help='tum, bonn, sintel, davis, kitti, 7scenes, euroc, pointodyssey or dycheck.'),
+        Argument(
+            help='tum, bonn, sintel, davis, kitti, 7scenes, euroc, pointodyssey, dycheck, or bag.'
+        ),
     ],
-    folder: Annotated[Path, Argument(help='Where it was unpacked, or one of its sequences.')],
+    folder: Annotated[
+        Path, Argument(help='Where it was unpacked, one of its sequences, or a recording.')
+    ],
     *,
     output: Annotated[
         Path | None,
@@ -219,17 +228,23 @@ def data(
             show_default="the protocol's",
         ),
     ] = None,
+    image_topic: ImageTopic = '',
+    odom_topic: OdomTopic = '',
+    depth_topic: DepthTopic = '',
+    mask_topic: MaskTopic = '',
+    rrd: Rrd = None,
     set_: Annotated[
         list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
     ] = None,
 ) -> None:
-    """Measure pose, depth and mask on a data set in its published layout."""
+    """Measure pose, depth and mask on a data set in its published layout, or on a recording."""
     need_report()
     from dataclasses import replace
 
     from page4d_ros.evaluation.clips.protocol import CUSTOM, PROTOCOLS
     from page4d_ros.evaluation.clips.run import evaluate_clips
     from page4d_ros.evaluation.clips.tables import tables
+    from page4d_ros.evaluation.datasets import Topics
     from page4d_ros.evaluation.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:
@@ -241,6 +256,13 @@ def data(
     chosen = replace(PROTOCOLS[protocol], **given, as_published=as_published)
     output = (output or RESULTS / dataset).expanduser()
     values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])
+    rrd = check_rrd(rrd)
+    files: list[Path] = []
+
+    def watch(name: str, engine: Engine) -> RrdWriter:
+        files.append(rrd.with_stem(f'{rrd.stem}-{name}') if name else rrd)
+        return open_rrd(files[-1], name or folder.resolve().name, engine)
+
     with _counter() as progress:
         metrics = evaluate_clips(
             dataset,
@@ -250,11 +272,15 @@ def data(
             Config().with_values(values),
             chosen,
             wanted=sequence or (),
+            topics=Topics(image_topic, odom_topic, depth_topic, mask_topic),
+            watch=watch if rrd else None,
             progress=progress,
         )
+    for remark in metrics['remarks']:
+        print(f'page4d: {remark}', file=sys.stderr)
     for table in tables(metrics):
         _show(table)
-    print(output / REPORT_FILE)
+    print(output / REPORT_FILE, *files, sep='\n')
 
 
 @contextlib.contextmanager

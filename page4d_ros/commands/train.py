@@ -17,6 +17,7 @@ from typer import Argument, Option
 
 from page4d_ros.commands.offline import INTERRUPTED, interruptible
 from page4d_ros.commands.settings import parse_assignment
+from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.errors import BagError, TrainingError
 from page4d_ros.share import share_file
 
@@ -93,16 +94,10 @@ def shards_from(
     recording: Annotated[Path, Argument(help='rosbag1, rosbag2 folder, .mcap or .db3.')],
     *,
     output: Annotated[Path, Option('--output', '-o', help='Folder that receives the shards.')],
-    image_topic: Annotated[str, Option(help='Which images; "" takes the only ones.')] = '',
-    depth_topic: Annotated[
-        str, Option(help='Depth of each picture, registered to it.')
-    ] = '/ground_truth/depth/compressed',
-    odom_topic: Annotated[
-        str, Option(help='nav_msgs/Odometry of the camera or of what carries it.')
-    ] = '/ground_truth/odom',
-    mask_topic: Annotated[
-        str, Option(help='What moves; need not be there.')
-    ] = '/ground_truth/mask/compressed',
+    image_topic: ImageTopic = '',
+    depth_topic: DepthTopic = '',
+    odom_topic: OdomTopic = '',
+    mask_topic: MaskTopic = '',
     frames: Annotated[int, Option(min=2, help='Per shard.')] = 20,
     stride: Annotated[int, Option(min=1, help='Take every n-th image.')] = 1,
     width: Annotated[

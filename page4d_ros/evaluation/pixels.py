@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from page4d_ros.evaluation.depth_rules import LEAST_DEPTH, OURS, SizeError, at_source
+from page4d_ros.evaluation.samples import Samples, some
 from page4d_ros.evaluation.unknown import Unknown
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     Pairs = Callable[[], Iterable[tuple[int, NDArray, NDArray]]]
 
 MAX_DEPTH = 70.0  # metres, the limit of the published protocol
-SAMPLES = 2_000  # pixels per frame that decide on the scale of the sequence
 NEAR = 1.25
 
 
@@ -106,20 +106,20 @@ def depth_metrics(
         max_depth: metres; the published protocol has 70.
         rules: how depth is fitted and resampled.
     """
-    samples: list[NDArray] = []
+    samples = Samples()
     frames = covered = known = 0
     try:
         for _, prediction, truth in pairs():
             p, g, count = _valid(prediction, truth, max_depth, rules)
             frames, covered, known = frames + 1, covered + p.size, known + count
-            samples.append(_some(p, g).astype(np.float32))
+            samples.add(p, g)
     except SizeError as error:
         return DepthResult.unknown(str(error))
     if not frames:
         return DepthResult.unknown('no published depth image has the stamp of a true one')
     if not covered:
         return DepthResult.unknown('no valid pixel of the published depth has a true depth')
-    sample = np.hstack(samples)
+    sample = samples.pixels()
     scale, wall = rules.scale(*sample), float(np.median(sample[1]))
     slope, shift = rules.scale_and_shift(*sample)
     names = ('per_frame', 'per_frame_flat_wall', 'per_frame_scale_shift')
@@ -131,7 +131,7 @@ def depth_metrics(
         own, (s, t) = 1.0, (1.0, 0.0)
         if p.size:
             own = rules.frame_scale(p, g)
-            s, t = rules.scale_and_shift(*_some(p, g)) if rules.each_frame else (own, 0.0)
+            s, t = rules.scale_and_shift(*some(p, g)) if rules.each_frame else (own, 0.0)
         fitted = {
             'per_frame': p * own,
             'per_frame_flat_wall': np.median(g) if g.size else 0.0,
@@ -154,12 +154,6 @@ def depth_metrics(
     if not rules.each_frame:
         tree['per_frame_scale_shift'] = Unknown('the published code has no such fit')
     return DepthResult(tree, over_time, {name: error.rows for name, error in errors.items()})
-
-
-def _some(prediction: NDArray, truth: NDArray) -> NDArray:
-    """Some of a frame's pixels, evenly, (2, n)."""
-    step = max(1, prediction.size // SAMPLES)
-    return np.stack([prediction[::step], truth[::step]])
 
 
 def _valid(

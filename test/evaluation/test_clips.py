@@ -303,7 +303,7 @@ def two_lengths(*, as_published):
         sequences[name] = {'frames': 1, 'methods': {'streaming': tree}}
     checkpoint, protocol = {'label': 'x'}, {'as_published': as_published}
     metrics = {'sequences': sequences, 'checkpoint': checkpoint, 'protocol': protocol}
-    return metrics | {'quoted': [], 'mask_in_attention': False, 'caution': ''}
+    return metrics | {'quoted': [], 'mask_in_attention': False, 'caution': '', 'remarks': []}
 
 
 @pytest.mark.parametrize(('as_published', 'mean'), [(False, '0.25'), (True, '0.175')])

@@ -4,6 +4,7 @@ from scenario import shrink
 
 from page4d_ros.evaluation.depth_rules import OURS, PUBLISHED, SizeError, at_source, optimal_scale
 from page4d_ros.evaluation.pixels import depth_metrics, mask_metrics
+from page4d_ros.evaluation.samples import Samples
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.camera import ImageTransform
 
@@ -152,3 +153,18 @@ def test_masks_of_a_still_world():
     tree, _ = mask_metrics(pairs((nothing, nothing)))
     assert tree['estimate']['accuracy'] == 1
     assert all(isinstance(tree['estimate'][n], Unknown) for n in ('precision', 'recall', 'iou'))
+
+
+def test_samples_stay_few_and_even():
+    samples, frames = Samples(most=10_000), 500
+    for index in range(frames):
+        truth = np.full(500 + index % 5, float(index))
+        samples.add(truth + 0.5, truth)
+        assert samples.pixels().shape[1] <= 10_000
+    prediction, truth = samples.pixels()
+    assert truth.size > 4_000
+    np.testing.assert_array_equal(prediction, truth + 0.5)
+    assert np.median(truth) == pytest.approx(frames / 2, rel=0.03)  # as many of old as of new
+    few = Samples()
+    few.add(np.arange(9_000.0), np.arange(9_000.0))
+    assert few.pixels()[0].tolist() == list(range(0, 9_000, 4))

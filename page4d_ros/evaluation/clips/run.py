@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros.errors import BagError, ConfigError, DeviceMemoryError
@@ -13,20 +14,24 @@ from page4d_ros.evaluation.clips.protocol import OTHER_MASK, PAGE4D, STREAM, WHO
 from page4d_ros.evaluation.clips.quoted import quotes
 from page4d_ros.evaluation.clips.roads import label, run, seen
 from page4d_ros.evaluation.clips.tables import KLT, tables
-from page4d_ros.evaluation.datasets import open_clips
+from page4d_ros.evaluation.clips.watch import watched
+from page4d_ros.evaluation.datasets import FOUND, Topics, open_clips
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.unknown import Unknown, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from page4d_ros.config import Config
     from page4d_ros.evaluation.clips.measure import Result
     from page4d_ros.evaluation.clips.protocol import Protocol
+    from page4d_ros.evaluation.clips.watch import Watcher
     from page4d_ros.evaluation.datasets import Clip
     from page4d_ros.evaluation.scenes.methods import Network
+    from page4d_ros.perception.engine import Engine
 
 KIND, FORMAT = 'page4d evaluate data', 2
 WHOLE_MOST = 120  # frames that are taken at once, as PAGE-4D's evaluation of video depth does
@@ -44,6 +49,8 @@ def evaluate_clips(
     protocol: Protocol,
     *,
     wanted: Sequence[str] = (),
+    topics: Topics = FOUND,
+    watch: Callable[[str, Engine], AbstractContextManager[Watcher]] | None = None,
     progress: Callable[[str], None] = lambda _name: None,
 ) -> dict[str, Any]:
     """Run weights over sequences, streaming and whole, beside simple answers.
@@ -56,6 +63,9 @@ def evaluate_clips(
         config: all settings.
         protocol: which frames, and which ways of running.
         wanted: names of sequences; () takes all of the protocol.
+        topics: of recordings.
+        watch: makes somebody who looks on at the first way of running a sequence; gets its name,
+            "" if it is the only one.
         progress: called with what is worked on, after each frame.
 
     Returns:
@@ -67,14 +77,16 @@ def evaluate_clips(
         CheckpointError: the weights cannot be used.
         OSError: the output cannot be written.
     """
-    clips = _clips(dataset, folder, protocol, wanted)
+    clips = _clips(dataset, folder, protocol, wanted, topics)
     output.mkdir(parents=True, exist_ok=True)
     config = config.with_values(MASKS | (AS_PAGE4D if protocol.quirks == PAGE4D else {}))
     ((network, known),) = load([checkpoint], config)
     trees: dict[str, Any] = {}
     parts, judged = [], []
     for clip in clips:
-        trees[clip.name], results = _sequence(clip, dataset, protocol, network, progress)
+        name = clip.name if len(clips) > 1 else ''
+        looks = partial(watch, name, network.engine) if watch else None
+        trees[clip.name], results = _sequence(clip, dataset, protocol, network, looks, progress)
         for method, result in results.items():
             if result.shown is not None:
                 tree, _ = settle(result.tree)
@@ -93,6 +105,7 @@ def evaluate_clips(
         'mask_in_attention': network.engine.network.config.mask_enabled,
         'caution': caution,
         'verdict': verdict._asdict(),
+        'remarks': [remark for clip in clips for remark in clip.remarks],
         'sequences': trees,
         'quoted': quotes(dataset, protocol.name),
     }
@@ -100,10 +113,12 @@ def evaluate_clips(
     return write_results(output, title, facts, tables, 'clips.html', parts=parts)
 
 
-def _clips(dataset: str, folder: Path, protocol: Protocol, wanted: Sequence[str]) -> list[Clip]:
+def _clips(
+    dataset: str, folder: Path, protocol: Protocol, wanted: Sequence[str], topics: Topics
+) -> list[Clip]:
     if protocol.dataset not in {'', dataset}:
         raise BagError(f'protocol {protocol.name} is for {protocol.dataset}, not for {dataset}')
-    clips = open_clips(dataset, folder, wanted)
+    clips = open_clips(dataset, folder, wanted, topics)
     found = clips if wanted else [clip for clip in clips if protocol.counts(clip)]
     if not found:
         raise BagError(
@@ -118,6 +133,7 @@ def _sequence(
     dataset: str,
     protocol: Protocol,
     network: Network,
+    watch: Callable[[], AbstractContextManager[Watcher]] | None,
     progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, Result]]:
     """Figures of one sequence by method, and what the roads gave; the first is shown."""
@@ -135,17 +151,20 @@ def _sequence(
         if kind == WHOLE and len(indices) > WHOLE_MOST:
             methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
             continue
+        estimates = run(road, shown, indices, network)
+        measuring = partial(
+            measure,
+            clip=shown,
+            indices=indices,
+            kind=kind,
+            dataset=dataset,
+            quirks=protocol.quirks,
+            drawn=not results,
+            progress=lambda text=f'{clip.name}, {name}': progress(text),
+        )
         try:
-            results[name] = measure(
-                run(road, shown, indices, network),
-                shown,
-                indices,
-                kind=kind,
-                dataset=dataset,
-                quirks=protocol.quirks,
-                drawn=not results,
-                progress=lambda text=f'{clip.name}, {name}': progress(text),
-            )
+            first = road == protocol.roads[0]
+            results[name] = watched(estimates, measuring, watch if first else None)
         except (ConfigError, DeviceMemoryError) as error:
             if road == STREAM:
                 raise

@@ -97,6 +97,7 @@ def _table(metrics: dict[str, Any], section: str) -> Table | None:
     notes = [f'Weights: {metrics["checkpoint"]["label"]}.', metrics['caution']]
     notes.append(f'The mask in attention is {state}, where a row does not say otherwise.')
     notes += sorted({q['note'] for q in metrics['quoted'] if section in q['figures']})
+    notes += metrics['remarks']
     heads = [column.head for column in columns]
     text = ' '.join(f'{note.rstrip(".")}.' for note in notes if note)
     return Table(TITLES[section], heads, body, text)
