@@ -10,7 +10,13 @@ setup(
     name=package_name,
     version='0.1.0',
     packages=find_packages(include=[package_name, package_name + '.*']),
-    package_data={package_name: ['data/**/*', 'evaluation/*.html', 'evaluation/*.css']},
+    package_data={
+        package_name: [
+            'data/**/*',
+            *(f'evaluation/*.{e}' for e in ('html', 'css', 'js')),
+            'evaluation/clips/*.json',
+        ]
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + package_name]),
         ('share/' + package_name, ['package.xml']),
@@ -38,8 +44,10 @@ setup(
         'vggt4d': ['scikit-image', 'scikit-learn'],
         'train': ['mujoco>=3.3.3', 'tensorboard'],
         # evo is GPL-3; nothing else needs it
-        'report': ['evo', 'jinja2', 'matplotlib'],
-        'test': ['pytest', 'ruff', 'scikit-image', 'scikit-learn'],
+        'report': ['evo', 'jinja2', 'matplotlib', 'plotly>=6'],
+        # 225 MB with pyarrow, so that not even the tests ask for it
+        'rrd': ['rerun-sdk>=0.39'],
+        'test': ['jsonschema', 'pytest', 'ruff', 'scikit-image', 'scikit-learn'],
     },
     zip_safe=False,
     license='Apache-2.0',

@@ -18,6 +18,7 @@ ALLOWED = {
     'messages': {'errors', 'config', 'geometry', 'perception'},
     'synthetic': {'errors', 'geometry'},
     'share': {'errors'},
+    'rrd': {'errors', 'config', 'perception', 'messages'},
     'bags': {'errors', 'config', 'share', 'geometry', 'perception', 'messages', 'synthetic'},
     'ros': {'errors', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'evaluation': {
@@ -52,6 +53,7 @@ ALLOWED = {
         'evaluation',
         'training',
         'benchmark',
+        'rrd',
     },
     'cli': {'errors', 'commands'},
 }
@@ -79,6 +81,7 @@ def test_rooms_import_only_what_lies_below_them(room):
             parts = name.split('.')
             assert parts[0] not in ROS or room == 'ros', f'{path.name} imports {name}'
             assert parts[0] != 'rosbags' or room == 'bags', f'{path.name} imports {name}'
+            assert parts[0] != 'rerun' or room == 'rrd', f'{path.name} imports {name}'
             if (
                 parts[0] == 'page4d_ros'
                 and len(parts) > 1

@@ -7,6 +7,7 @@ image_transport calls ``compressed``: depth in millimetres as 16 bit (0 is unkno
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -35,6 +36,7 @@ WORLD, BASE, CAMERA = 'world', 'base_link', 'camera_optical_frame'
 DEPTH_FORMAT, MASK_FORMAT = '16UC1; png compressed ', 'mono8; png compressed '
 JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
 JPEG_QUALITY = 90
+TRANSPORT, PARAMETERS = 'compressedDepth', Struct('<iff')
 VARIANCE = 1e-9  # zero would mean unknown
 
 
@@ -67,13 +69,27 @@ def mask(make: MessageFactory, head: Any, moving: NDArray[np.bool_]) -> Any:
 
 
 def read_depth(message: Any) -> NDArray[np.float32]:
-    """Depth (H, W) in metres, NaN where unknown, of a message on `DEPTH`.
+    """Depth (H, W) in metres, NaN where unknown.
+
+    Args:
+        message: on `DEPTH`, or of compressed_depth_image_transport, which puts its parameters
+            before the PNG and quantises the inverse of what was 32FC1.
 
     Raises:
         FrameError: the data cannot be decoded.
     """
-    millimetres = _read_png(message).astype(np.float32)
-    return np.where(millimetres > 0, millimetres * np.float32(1e-3), np.float32(np.nan))
+    a = b = 0.0
+    if TRANSPORT in message.format:
+        if len(message.data) < PARAMETERS.size:
+            raise FrameError(f'image of format {message.format!r} cannot be decoded')
+        _, a, b = PARAMETERS.unpack(bytes(message.data[: PARAMETERS.size]))
+    values = _read_png(message).astype(np.float32)
+    known = values > 0
+    if a:
+        over = values - np.float32(b)
+        nothing = np.full_like(values, np.nan)
+        return np.divide(np.float32(a), over, out=nothing, where=known & (over > 0))
+    return np.where(known, values * np.float32(1e-3), np.float32(np.nan))
 
 
 def read_mask(message: Any) -> NDArray[np.bool_]:
@@ -87,6 +103,7 @@ def read_mask(message: Any) -> NDArray[np.bool_]:
 
 def _read_png(message: Any) -> NDArray:
     data = np.frombuffer(message.data, np.uint8)
+    data = data[PARAMETERS.size :] if TRANSPORT in message.format else data
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if image is None or image.ndim != 2:
         raise FrameError(f'image of format {message.format!r} cannot be decoded as one channel')

@@ -74,6 +74,7 @@ def replay(
     topics: frozenset[str] = ALL_TOPICS,
     clip: bool = False,
     force: bool = False,
+    seen: Callable[[Estimate], None] = lambda _estimate: None,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[], None] = lambda: None,
     warn: Callable[[str], None] = lambda _text: None,
@@ -91,6 +92,7 @@ def replay(
         topics: which outputs to write, by their names in `OUTPUTS`; /tf always is.
         clip: all frames in one window, see `estimate_clip`.
         force: replace a recording that is there.
+        seen: called with each estimate.
         stopped: asked before each frame; True ends the replay in good order.
         progress: called after each image.
         warn: receives each warning at once; the summary has them, too.
@@ -104,7 +106,7 @@ def replay(
         BagWriter(output, force=force) as writer,
         (writer.path / TRAJECTORY).open('w', encoding='utf-8') as trajectory,
     ):
-        run = _Replay(writer, trajectory, perception, config, topics, clip=clip)
+        run = _Replay(writer, trajectory, perception, config, topics, clip=clip, seen=seen)
         run.mount(source)
         for item in source.items():
             if stopped():
@@ -138,7 +140,9 @@ class _Replay:
         topics: frozenset[str],
         *,
         clip: bool,
+        seen: Callable[[Estimate], None],
     ) -> None:
+        self.seen = seen
         self.writer, self.trajectory = writer, trajectory
         self.perception, self.config, self.topics = perception, config, topics
         self.intake = Intake(config)
@@ -216,6 +220,7 @@ class _Replay:
         self._last_ns = stamp_ns
         if STATUS_TOPIC in self.topics:
             self._write_status(estimate)
+        self.seen(estimate)
 
     def _write_status(self, estimate: Estimate) -> None:
         message = status(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
+from page4d_ros.commands.rrd import Rrd, check_rrd, open_rrd
 from page4d_ros.commands.settings import file_values, parse_assignment
-from page4d_ros.commands.show import SAMPLE
+from page4d_ros.commands.show import SAMPLE, need_report
+from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 
@@ -19,17 +21,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from page4d_ros.evaluation.tables import Table
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.rrd import RrdWriter
 
 SHORT = {' < ': '<', 'rotation': 'rot.', 'translation': 'transl.', ' ↓': '\n↓', ' ↑': '\n↑'}
 WIDE = 140  # columns of a terminal that shows intervals
 QUICK = {'seeds': 1, 'drives': 3, 'unseen': 0, 'stream_frames': 0, 'prior_drives': 4}
 
+RESULTS = Path('results')
+
 app = typer.Typer(no_args_is_help=True)
 
 
-@app.callback()
-def evaluate() -> None:
+@app.callback(invoke_without_command=True)
+def evaluate(
+    *,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        Option(
+            metavar='A B',
+            help='Show how two results of `evaluate data` differ, with intervals. No command.',
+        ),
+    ] = None,
+) -> None:
     """Measure weights against a known truth."""
+    if compare is None:
+        return
+    need_report()
+    from page4d_ros.evaluation.clips.compare import difference_tables
+
+    for table in difference_tables(compare):
+        _show(table)
+    raise typer.Exit
 
 
 @app.command()
@@ -39,7 +62,9 @@ def scenes(
         Argument(help='Weight files, "page4d-small" or "untrained"; compared with the first.'),
     ],
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and tables.')],
+    output: Annotated[
+        Path, Option('--output', '-o', help='Folder for metrics and tables.')
+    ] = RESULTS / 'scenes',
     rooms: Annotated[str, Option(help='Seeds of the rooms that the weights know.')] = '1,2',
     unseen: Annotated[
         int | None, Option(min=0, help='Rooms that they do not know.', show_default='4')
@@ -57,8 +82,7 @@ def scenes(
     ] = False,
 ) -> None:
     """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    need_report()
     from page4d_ros.evaluation.scenes import tables
     from page4d_ros.evaluation.scenes.plan import Options
     from page4d_ros.evaluation.scenes.run import METRICS_FILE, TABLES_FILE, evaluate_scenes
@@ -81,7 +105,9 @@ def odometry(
         Argument(help='Recordings with depth and poses.', show_default='the sample drive'),
     ] = None,
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    output: Annotated[
+        Path, Option('--output', '-o', help='Folder for metrics and report.')
+    ] = RESULTS / 'odometry',
     image_topic: Annotated[str, Option(help='Images, if a recording has several.')] = '',
     checkpoint: Annotated[str, Option(help='Same as --set model.checkpoint=...')] = '',
     params: Annotated[Path | None, Option(help='Parameters file as the node reads it.')] = None,
@@ -93,8 +119,7 @@ def odometry(
     ] = False,
 ) -> None:
     """Measure how windows become a trajectory: without a network, and on recordings."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    need_report()
     from page4d_ros.evaluation.odometry.run import evaluate_odometry, tables
     from page4d_ros.evaluation.page import REPORT_FILE
 
@@ -122,7 +147,9 @@ def dynamics(
         str, Argument(help='A weight file, "page4d-small" or "untrained".')
     ] = 'page4d-small',
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    output: Annotated[
+        Path, Option('--output', '-o', help='Folder for metrics and report.')
+    ] = RESULTS / 'dynamics',
     rooms: Annotated[str, Option(help='Seeds of the rooms that the weights know.')] = '1,2',
     unseen: Annotated[str, Option(help='Seeds of others; "" for none.')] = '101,102',
     drives: Annotated[
@@ -138,6 +165,7 @@ def dynamics(
     quick: Annotated[bool, Option('--quick', help='One drive per room and kind.')] = False,
 ) -> None:
     """Measure the motion mask: each source of evidence, on rendered drives and on clips."""
+    need_report()
     from page4d_ros.evaluation.dynamics.plan import Options
     from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
     from page4d_ros.evaluation.page import REPORT_FILE
@@ -166,56 +194,93 @@ def dynamics(
 def data(
     dataset: Annotated[
         str,
-        Argument(help='tum, bonn, sintel, davis, kitti, 7scenes, euroc, pointodyssey or dycheck.'),
+        Argument(
+            help='tum, bonn, sintel, davis, kitti, 7scenes, euroc, pointodyssey, dycheck, or bag.'
+        ),
     ],
-    folder: Annotated[Path, Argument(help='Where it was unpacked, or one of its sequences.')],
+    folder: Annotated[
+        Path, Argument(help='Where it was unpacked, one of its sequences, or a recording.')
+    ],
     *,
-    output: Annotated[Path, Option('--output', '-o', help='Folder for metrics and report.')],
+    output: Annotated[
+        Path | None,
+        Option(
+            '--output', '-o', help='Folder for metrics and report.', show_default='results/DATASET'
+        ),
+    ] = None,
     checkpoint: Annotated[str, Option(help='Weight file, or "untrained".')] = 'page4d-small',
     sequence: Annotated[
         list[str] | None, Option(help='Name of a sequence; repeat it.', show_default='all')
     ] = None,
     protocol: Annotated[
-        str, Option(help='Which frames: all, page4d-pose-tum, page4d-depth-bonn, ...')
+        str, Option(help='Which frames: all, page4d-pose-tum, vggt4d-mask-davis16, ...')
     ] = 'all',
+    as_published: Annotated[
+        bool, Option('--as-published', help="Measure with the quirks of the paper's code.")
+    ] = False,
     stride: Annotated[int | None, Option(min=1, help='Instead: every n-th frame.')] = None,
     frames: Annotated[int | None, Option(min=1, help='Instead: at most so many.')] = None,
-    whole: Annotated[
-        bool, Option('--whole/--no-whole', help='Whole clips in one forward pass, too.')
-    ] = True,
+    roads: Annotated[
+        str | None,
+        Option(
+            help='Ways of running, of streaming, whole, single, streaming-other-mask and '
+            'whole-other-mask.',
+            show_default="the protocol's",
+        ),
+    ] = None,
+    image_topic: ImageTopic = '',
+    odom_topic: OdomTopic = '',
+    depth_topic: DepthTopic = '',
+    mask_topic: MaskTopic = '',
+    rrd: Rrd = None,
     set_: Annotated[
         list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
     ] = None,
 ) -> None:
-    """Measure pose, depth and mask on a data set in its published layout."""
-    if find_spec('evo') is None:
-        raise Page4dError('this command needs evo: pip install evo')
+    """Measure pose, depth and mask on a data set in its published layout, or on a recording."""
+    need_report()
     from dataclasses import replace
 
-    from page4d_ros.evaluation.clips.protocol import PROTOCOLS
-    from page4d_ros.evaluation.clips.run import evaluate_clips, tables
+    from page4d_ros.evaluation.clips.protocol import CUSTOM, PROTOCOLS
+    from page4d_ros.evaluation.clips.run import evaluate_clips
+    from page4d_ros.evaluation.clips.tables import tables
+    from page4d_ros.evaluation.datasets import Topics
     from page4d_ros.evaluation.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:
         raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')
-    given = {'stride': stride, 'frames': frames}
-    chosen = replace(PROTOCOLS[protocol], **{k: v for k, v in given.items() if v})
+    given = {k: v for k, v in {'stride': stride, 'frames': frames}.items() if v}
+    given |= {'name': CUSTOM} if given else {}
+    if roads:
+        given['roads'] = tuple(dict.fromkeys(road.strip() for road in roads.split(',')))
+    chosen = replace(PROTOCOLS[protocol], **given, as_published=as_published)
+    output = (output or RESULTS / dataset).expanduser()
     values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])
+    rrd = check_rrd(rrd)
+    files: list[Path] = []
+
+    def watch(name: str, engine: Engine) -> RrdWriter:
+        files.append(rrd.with_stem(f'{rrd.stem}-{name}') if name else rrd)
+        return open_rrd(files[-1], name or folder.resolve().name, engine)
+
     with _counter() as progress:
         metrics = evaluate_clips(
             dataset,
             folder.expanduser(),
             checkpoint,
-            output.expanduser(),
+            output,
             Config().with_values(values),
             chosen,
             wanted=sequence or (),
-            whole=whole,
+            topics=Topics(image_topic, odom_topic, depth_topic, mask_topic),
+            watch=watch if rrd else None,
             progress=progress,
         )
+    for remark in metrics['remarks']:
+        print(f'page4d: {remark}', file=sys.stderr)
     for table in tables(metrics):
         _show(table)
-    print(output / REPORT_FILE)
+    print(output / REPORT_FILE, *files, sep='\n')
 
 
 @contextlib.contextmanager

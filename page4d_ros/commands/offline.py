@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from page4d_ros.commands.rrd import Rrd, check_rrd, written
 from page4d_ros.commands.settings import file_values, parse_assignment
+from page4d_ros.commands.show import need_report, print_verdict
 from page4d_ros.config import Config
 from page4d_ros.errors import BagError, ConfigError, Page4dError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from page4d_ros.bags.replay import Summary
     from page4d_ros.bags.stream import Source
     from page4d_ros.perception.pipeline import Perception
+    from page4d_ros.perception.types import Estimate
 
 INTERRUPTED = 130
 # every frame counts offline, and the path is written once
@@ -59,6 +62,10 @@ def replay(
         bool,
         Option('--clip', help='All frames in one forward pass, as papers evaluate; short ones.'),
     ] = False,
+    report: Annotated[
+        bool, Option('--report', help='Also report.html and metrics.json, as `page4d report`.')
+    ] = False,
+    rrd: Rrd = None,
     force: Annotated[bool, Option('--force', help='Replace a recording that is there.')] = False,
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
 ) -> None:
@@ -70,7 +77,12 @@ def replay(
     given = {'model.checkpoint': checkpoint, 'model.device': device, 'window.stride': stride}
     config = Config().with_values(values | {name: v for name, v in given.items() if v})
 
+    if report:
+        need_report()
     _check_scale(config.scale.mode, depth_topic, odom_topic)
+    rrd = check_rrd(rrd)
+    if rrd is not None and rrd.exists() and not force:
+        raise BagError(f'{rrd}: exists already; choose another name, or --force to replace it')
 
     from page4d_ros.bags.replay import ALL_TOPICS
     from page4d_ros.bags.sources import open_source
@@ -95,12 +107,28 @@ def replay(
     )
     with contextlib.closing(frames):
         perception = build_perception(config)
-        summary = _run(frames, output, perception, config, topics=topics, clip=clip, force=force)
+        with written(rrd, frames.name, perception.engine) as seen:
+            summary = _run(
+                frames,
+                output,
+                perception,
+                config,
+                topics=topics,
+                clip=clip,
+                force=force,
+                seen=seen,
+            )
     print(json.dumps(asdict(summary)) if as_json else _text(summary))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
     if not summary.estimates:
         raise BagError(f'{source}: none of its {summary.frames} frames gave an estimate')
+    if report:
+        from page4d_ros.evaluation.evaluate import evaluate
+
+        metrics = evaluate(output, source, output, checkpoint=config.model.checkpoint)
+        if not as_json:
+            print_verdict(metrics, output)
 
 
 def _run(
@@ -112,6 +140,7 @@ def _run(
     topics: frozenset[str],
     clip: bool,
     force: bool,
+    seen: Callable[[Estimate], None],
 ) -> Summary:
     import torch
     from rich.console import Console
@@ -134,6 +163,7 @@ def _run(
                 topics=topics,
                 clip=clip,
                 force=force,
+                seen=seen,
                 stopped=stopped,
                 progress=lambda: bar.advance(task),
                 warn=lambda text: print(f'page4d: {text}', file=sys.stderr),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
+
+from page4d_ros.errors import Page4dError
 
 SAMPLE = Path(__file__).parents[1] / 'data' / 'sample_room'
 IMAGE_TOPIC = '/camera/image/compressed'
@@ -18,6 +21,17 @@ DEMO_SETTINGS: dict[str, object] = {
     'input.transport': 'compressed',
     'publish.only_if_subscribed': True,
 }
+REPORT_NEEDS = ('evo', 'jinja2', 'matplotlib', 'plotly')
+
+
+def need_report() -> None:
+    """Refuse politely where a report cannot be made.
+
+    Raises:
+        Page4dError: a library is not installed.
+    """
+    if missing := ' '.join(name for name in REPORT_NEEDS if find_spec(name) is None):
+        raise Page4dError(f'reports need {missing}: pip install {missing}')
 
 
 def report(
@@ -27,9 +41,10 @@ def report(
     output: Annotated[Path, Option('--output', '-o', help='Folder for the report.')],
 ) -> None:
     """Measure a recording against its source: report.html and metrics.json."""
+    need_report()
     from page4d_ros.evaluation.evaluate import evaluate
 
-    _print(evaluate(recording, source, output), output)
+    print_verdict(evaluate(recording, source, output), output)
 
 
 def demo(
@@ -39,15 +54,17 @@ def demo(
 ) -> None:
     """Play the sample drive through the real node on a real ROS 2 graph, and report."""
     from page4d_ros.commands.graph import need_ros
-    from page4d_ros.evaluation.evaluate import evaluate
 
     need_ros()
+    need_report()
+    from page4d_ros.evaluation.evaluate import evaluate
     from page4d_ros.ros.demo import run_graph
 
     print(f'playing {SAMPLE.name} through the node, weights: {checkpoint}')
     settings = DEMO_SETTINGS | {'model.checkpoint': checkpoint}
     run_graph(SAMPLE, output, image_topic=IMAGE_TOPIC, parameters=settings)
-    _print(evaluate(output / 'perception', SAMPLE, output), output)
+    metrics = evaluate(output / 'perception', SAMPLE, output, checkpoint=checkpoint)
+    print_verdict(metrics, output)
 
 
 def parameters() -> None:
@@ -57,7 +74,8 @@ def parameters() -> None:
     print(default_yaml(), end='')
 
 
-def _print(metrics: dict[str, Any], output: Path) -> None:
+def print_verdict(metrics: dict[str, Any], output: Path) -> None:
+    """Print what a report says at the first look, and where it is."""
     verdict = metrics['verdict']
     lines = [verdict['headline'], verdict['detail'], verdict['banner'], *metrics['remarks']]
     print('\n'.join(line for line in lines if line))

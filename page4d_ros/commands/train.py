@@ -17,6 +17,7 @@ from typer import Argument, Option
 
 from page4d_ros.commands.offline import INTERRUPTED, interruptible
 from page4d_ros.commands.settings import parse_assignment
+from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.errors import BagError, TrainingError
 from page4d_ros.share import share_file
 
@@ -93,16 +94,10 @@ def shards_from(
     recording: Annotated[Path, Argument(help='rosbag1, rosbag2 folder, .mcap or .db3.')],
     *,
     output: Annotated[Path, Option('--output', '-o', help='Folder that receives the shards.')],
-    image_topic: Annotated[str, Option(help='Which images; "" takes the only ones.')] = '',
-    depth_topic: Annotated[
-        str, Option(help='Depth of each picture, registered to it.')
-    ] = '/ground_truth/depth/compressed',
-    odom_topic: Annotated[
-        str, Option(help='nav_msgs/Odometry of the camera or of what carries it.')
-    ] = '/ground_truth/odom',
-    mask_topic: Annotated[
-        str, Option(help='What moves; need not be there.')
-    ] = '/ground_truth/mask/compressed',
+    image_topic: ImageTopic = '',
+    depth_topic: DepthTopic = '',
+    odom_topic: OdomTopic = '',
+    mask_topic: MaskTopic = '',
     frames: Annotated[int, Option(min=2, help='Per shard.')] = 20,
     stride: Annotated[int, Option(min=1, help='Take every n-th image.')] = 1,
     width: Annotated[
@@ -171,7 +166,7 @@ def calibrate(
     from rich.progress import Progress
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.build import build_engine, calibration_file, digest, weight_file
+    from page4d_ros.perception.build import build_engine, calibration_file, digest
     from page4d_ros.perception.engine import UNTRAINED
     from page4d_ros.training.calibrate import ROUNDS
     from page4d_ros.training.calibrate import calibrate as fit
@@ -190,7 +185,7 @@ def calibrate(
         task = bar.add_task('frames', total=total)
         fitted = fit(engine, config, found, gram=gram, progress=lambda: bar.advance(task))
     if config.model.checkpoint != UNTRAINED:
-        known = {'sha256': digest(weight_file(config.model.checkpoint))}
+        known = {'sha256': digest(config.model.checkpoint)}
         fitted = replace(fitted, facts={**fitted.facts, **known})
     path = output.expanduser() if output else calibration_file(config.model.checkpoint)
     fitted.write(path)

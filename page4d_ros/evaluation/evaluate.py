@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,10 @@ from page4d_ros.errors import BagError
 from page4d_ros.evaluation.metrics import Case, measure
 from page4d_ros.evaluation.recording import Log
 from page4d_ros.evaluation.report import write_report
-from page4d_ros.evaluation.unknown import settle
+from page4d_ros.evaluation.running import command_line
+from page4d_ros.evaluation.unknown import Unknown, settle
 from page4d_ros.evaluation.verdict import judge, remarks
+from page4d_ros.perception.build import digest
 
 METRICS, REPORT = 'metrics.json', 'report.html'
 
@@ -26,6 +26,7 @@ def evaluate(
     output: Path | str,
     *,
     command: str | None = None,
+    checkpoint: str = '',
 ) -> dict[str, Any]:
     """Compare what the node published with the ground truth of its source, and report.
 
@@ -35,6 +36,8 @@ def evaluate(
             images has none.
         output: folder to make; receives ``metrics.json`` and ``report.html``.
         command: how this was made; None takes the command line.
+        checkpoint: weight file that made the recording, where that is known: its SHA-256 goes
+            into the report.
 
     Returns:
         The content of ``metrics.json``. What is not known is None, and ``reasons`` says why, by
@@ -53,12 +56,15 @@ def evaluate(
             given = Log(stack.enter_context(open_bag(source)))
         case = Case.of(recorded, given)
         measured = measure(case)
+        measured.tree['run']['sha256'] = (
+            digest(checkpoint) if checkpoint else Unknown('a recording does not hold it')
+        )
         tree, reasons = settle(measured.tree)
         verdict = judge(tree)
         metrics = {
             'recording': Path(recording).resolve().name,
             'source': source.resolve().name,
-            'command': shlex.join(sys.argv) if command is None else command,
+            'command': command_line() if command is None else command,
             'verdict': verdict._asdict(),
             'remarks': remarks(tree) + _damage(recorded) + (_damage(given) if given else []),
             **tree,

@@ -16,6 +16,7 @@ from page4d_ros.evaluation.pixels import depth_metrics, mask_metrics
 from page4d_ros.evaluation.recording import ODOMETRY, depth_of, mask_of, paired
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.evaluation.worst import DEPTH_ERROR, MASK_ERROR, POSITION_ERROR
 from page4d_ros.messages.topics import IMAGE
 
 if TYPE_CHECKING:
@@ -104,12 +105,12 @@ class Measured:
     Attributes:
         tree: metrics; `Unknown` where there are none.
         aligned: trajectory laid over the truth.
-        depth_errors: (stamp, AbsRel) of each frame.
+        errors: (stamp, error) of each frame, by the name of the error; absent without truth.
     """
 
     tree: dict[str, Any]
     aligned: Aligned | None = None
-    depth_errors: list[tuple[int, float]] = field(default_factory=list)
+    errors: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
 def measure(case: Case) -> Measured:
@@ -123,18 +124,22 @@ def measure(case: Case) -> Measured:
     run = running.run_metrics(recording, images)
     metric = run['metric'] is True
     trajectory, aligned = _trajectory(case, metric=metric)
-    depth, over_time = _depth(case, metric=metric)
+    depth, depth_errors = _depth(case, metric=metric)
+    mask, mask_errors = _mask(case)
+    errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: mask_errors}
+    if aligned is not None:
+        errors[POSITION_ERROR] = list(zip(aligned.stamps.tolist(), aligned.error, strict=True))
     tree = {
         'format': FORMAT,
         'run': run,
         'timing': running.timing_metrics(recording),
         'trajectory': trajectory,
         'depth': depth,
-        'mask': _mask(case),
+        'mask': mask,
         'topics': running.topic_metrics(recording),
         'versions': running.versions(),
     }
-    return Measured(tree, aligned, over_time)
+    return Measured(tree, aligned, {name: known for name, known in errors.items() if known})
 
 
 def _absent(case: Case, output: str | None, truth: str, name: str) -> Unknown | None:
@@ -176,12 +181,13 @@ def _depth(
     if absent:
         return absent, []
     pairs = partial(case.pairs, output, case.truth(ground_truth.DEPTH), depth_of)
-    return depth_metrics(pairs, metric=metric)
+    found = depth_metrics(pairs, metric=metric)
+    return found.tree, found.over_time
 
 
-def _mask(case: Case) -> dict[str, Any] | Unknown:
+def _mask(case: Case) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
     output = case.output('mask/image')
     absent = _absent(case, output, ground_truth.MASK, 'mask/image')
     if absent:
-        return absent
+        return absent, []
     return mask_metrics(partial(case.pairs, output, case.truth(ground_truth.MASK), mask_of))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from page4d_ros.evaluation.running import versions
+from page4d_ros.evaluation.running import command_line, versions
 from page4d_ros.evaluation.tables import markdown, number
 from page4d_ros.evaluation.unknown import settle
+from page4d_ros.evaluation.view import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +47,7 @@ def write_results(
     Raises:
         OSError: a file cannot be written.
     """
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = command_line()
     metrics, reasons = settle({'command': command, **facts, 'versions': versions()})
     metrics['reasons'] = reasons
     text = json.dumps(metrics, indent=1, allow_nan=False)
@@ -74,6 +73,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         lstrip_blocks=True,
     )
     environment.filters['number'] = number
+    environment.globals['plotly'] = library
     style = Markup((HERE / 'report.css').read_text(encoding='utf-8'))  # noqa: S704
     text = environment.get_template(template).render(style=style, **values)
     path.write_text(text, encoding='utf-8')

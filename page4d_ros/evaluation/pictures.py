@@ -10,8 +10,10 @@ import matplotlib as mpl
 import numpy as np
 
 from page4d_ros.bags import ground_truth
-from page4d_ros.evaluation.pixels import SizeError, at_source
+from page4d_ros.evaluation.depth_rules import SizeError, at_source
 from page4d_ros.evaluation.recording import depth_of, mask_of, rgb_of
+from page4d_ros.evaluation.tables import number
+from page4d_ros.evaluation.worst import worst
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,42 +42,60 @@ class Strip(NamedTuple):
     """Pictures of some frames.
 
     Attributes:
-        columns: (seconds since the first frame, pictures) of each frame.
+        columns: (caption, pictures) of each frame.
         near: depth in the first colour of the bar; far: in the last; None without depth.
         scale: what the published depth was multiplied with.
         gradient: colours of the bar from near to far, as CSS.
     """
 
-    columns: list[tuple[float, list[Picture]]]
+    columns: list[tuple[str, list[Picture]]]
     near: float | None
     far: float | None
     scale: float
     gradient: str
 
 
-def strip(case: Case, scale: float) -> Strip:
-    """Choose frames and draw them.
+def spread(case: Case) -> dict[int, str]:
+    """Stamps of some frames from the first to the last, with captions."""
+    stamps = _stamps(case)
+    picks = np.linspace(0, len(stamps) - 1, FRAMES) if stamps else ()
+    chosen = sorted({stamps[round(pick)] for pick in picks})
+    return {stamp: f'{(stamp - stamps[0]) / NS:.1f} s' for stamp in chosen}
+
+
+def worst_frames(case: Case, errors: list[tuple[int, float]]) -> dict[int, str]:
+    """Stamps of the frames with the largest errors, these first, with captions."""
+    first = min(_stamps(case), default=0)
+    found = worst(errors)
+    return {stamp: f'{number(error)} at {(stamp - first) / NS:.1f} s' for stamp, error in found}
+
+
+def _stamps(case: Case) -> list[int]:
+    """All stamps of the topic with most pictures, in order."""
+    topics = [case.output(f'{name}/image') for name in DECODERS]
+    return max((sorted(set(case.recording.stamps.get(topic, ()))) for topic in topics), key=len)
+
+
+def strip(case: Case, scale: float, chosen: dict[int, str]) -> Strip:
+    """Draw frames.
 
     Args:
         case: recording and source.
         scale: brings published depth to the truth's unit.
+        chosen: stamps and captions, in the order of the columns.
     """
     outputs = {name: case.output(f'{name}/image') for name in DECODERS}
-    known = case.recording.stamps
-    stamps = max((sorted(set(known.get(topic, ()))) for topic in outputs.values()), key=len)
-    picks = np.linspace(0, len(stamps) - 1, FRAMES) if stamps else ()
-    chosen = {stamps[round(pick)] for pick in picks}
     truths = {
         'depth': case.truth(ground_truth.DEPTH),
         'mask': case.truth(ground_truth.MASK),
         'rgb': case.image or None,
     }
-    recorded = _chosen(case.recording, outputs, chosen)
-    truth = _chosen(case.source, truths, chosen)
+    recorded = _chosen(case.recording, outputs, set(chosen))
+    truth = _chosen(case.source, truths, set(chosen))
     shown = list(truth['depth'].values()) or [d * scale for d in recorded['depth'].values()]
     near, far = _range(shown)
     columns = []
-    for stamp in sorted(chosen):
+    for stamp, caption in chosen.items():
         ours, real = (
             {name: arrays.get(stamp) for name, arrays in group.items()}
             for group in (recorded, truth)
@@ -83,7 +103,7 @@ def strip(case: Case, scale: float) -> Strip:
         if ours['depth'] is not None:
             ours['depth'] = ours['depth'] * np.float32(scale)
         pictures = _column(ours, real, (near or 0.0, far or 1.0))
-        columns.append(((stamp - stamps[0]) / NS, pictures))
+        columns.append((caption, pictures))
     colours = (mpl.colormaps[COLOUR_MAP](np.linspace(0, 1, 12))[:, :3] * 255).astype(int)
     gradient = ', '.join(f'rgb({r} {g} {b})' for r, g, b in colours)
     return Strip(columns, near, far, scale, gradient)

@@ -45,6 +45,7 @@ STYLE = {
     'ytick.labelcolor': INK,
 }
 SIZE = (5.4, 3.3)
+NS = 1_000_000_000
 MOST_POINTS = 600  # per line
 SMALLEST = 1e-3  # of an axis: rounding errors are no curves
 
@@ -91,15 +92,17 @@ def position_plot(aligned: Aligned) -> str:
         return _svg(figure, 'position', 'Position over time, estimate and truth')
 
 
-def error_plot(seconds: NDArray, error: NDArray, label: str) -> str:
-    """One error over time, from zero up."""
+def error_plot(name: str, errors: list[tuple[int, float]], label: str) -> str:
+    """One error over time, from zero up; `errors` holds (stamp, error)."""
+    stamps, error = (np.array(column) for column in zip(*errors, strict=True))
+    seconds = (stamps - stamps[0]) / NS
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
         axes.fill_between(*_thin(seconds, error), color=THIRD, alpha=0.25, linewidth=0)
         axes.plot(*_thin(seconds, error), color=THIRD)
         axes.set(xlabel='time [s]', ylabel=label)
         axes.set_ylim(0, max(1.1 * float(error.max()), SMALLEST))
-        return _svg(figure, f'{label.partition(" ")[0]}-error', f'{label} over time')
+        return _svg(figure, name, f'{label} over time')
 
 
 def latency_plot(series: dict[str, tuple[NDArray, NDArray]]) -> str:
@@ -132,7 +135,7 @@ def stages_plot(stages: dict[str, tuple[float, float]]) -> str:
         return _svg(figure, 'stages', 'Time per stage, median and 95th percentile')
 
 
-def cloud_plot(scene: Scene, view: str, unit: str) -> str:
+def cloud_plot(scene: Scene, view: str, unit: str, name: str = '') -> str:
     """Accumulated clouds and paths in the odom frame, from 'above' or from the 'side'."""
     across = (0, 1) if view == 'above' else (0, 2)
     with mpl.rc_context(STYLE):
@@ -149,14 +152,14 @@ def cloud_plot(scene: Scene, view: str, unit: str) -> str:
                 alpha=0.4 if red else 0.8,
             )
         _paths(axes, scene, across)
-        (left, right), (low, high) = scene.limits(across)
+        (left, right), (low, high) = scene.limits()[list(across)]
         axes.set(xlim=(left, right), ylim=(low, high))
         axes.set_aspect('equal', adjustable='box')
         axes.set(xlabel=f'x [{unit}]', ylabel=f'{"xyz"[across[1]]} [{unit}]')
         axes.grid(visible=False)
         axes.scatter([], [], s=20, c=MOVING, label='moving')
         figure.legend(loc='outside upper center', ncols=3, labelcolor=INK)
-        return _svg(figure, view, f'Clouds and paths seen from {view}')
+        return _svg(figure, name or view, f'Clouds and paths seen from {view}')
 
 
 def _figure() -> tuple[Figure, Axes]:

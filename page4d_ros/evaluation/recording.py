@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from page4d_ros.bags.reader import Bag
 
 ODOMETRY = 'nav_msgs/msg/Odometry'
+POSE = 'geometry_msgs/msg/PoseStamped'
 TF = 'tf2_msgs/msg/TFMessage'
 NS = 1_000_000_000
 FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
@@ -81,7 +82,9 @@ class Log:
         bag: the open recording.
         topics: what was said how often, by topic.
         stamps: of the headers in recorded order, by topic; frame_ids: the last one, by topic.
-        tracks: of every nav_msgs/Odometry topic.
+        tracks: of every nav_msgs/Odometry and geometry_msgs/PoseStamped topic; the latter does not
+            say of which child.
+        links: of every tf2_msgs/TFMessage topic, by child.
         status: all page4d_ros/PerceptionStatus messages.
         transforms: the latest of /tf and /tf_static.
         malformed: times of messages that could not be read or decoded so far, by topic.
@@ -94,7 +97,7 @@ class Log:
         self.status: list[Any] = []
         self.transforms = TransformBuffer()
         self.malformed: dict[str, set[int]] = defaultdict(set)
-        self._odometry: dict[str, list[Any]] = defaultdict(list)
+        self._poses: dict[str, dict[str, _Poses]] = defaultdict(lambda: defaultdict(_Poses))
         times: dict[str, list[int]] = defaultdict(list)
         types = {name: info.type for name, info in bag.topics().items()}
         for topic, log_ns, message in bag.messages(types):
@@ -104,18 +107,35 @@ class Log:
             except (AttributeError, ValueError):  # not deserialised, or a quaternion of zeros
                 self.malformed[topic].add(log_ns)
         self.topics = {name: _topic_log(kind, times[name]) for name, kind in types.items()}
-        self.tracks = {topic: _track(rows) for topic, rows in self._odometry.items()}
+        of_topics = {
+            topic: {child: poses.track(child) for child, poses in found.items()}
+            for topic, found in self._poses.items()
+        }
+        self.links = {t: tracks for t, tracks in of_topics.items() if types[t] == TF}
+        self.tracks = {
+            topic: next(reversed(tracks.values()))
+            for topic, tracks in of_topics.items()
+            if types[topic] != TF
+        }
 
     def _take(self, topic: str, kind: str, message: Any) -> None:
         if hasattr(message, 'header'):
             self.stamps[topic].append(stamp_ns(message.header))
             self.frame_ids[topic] = message.header.frame_id.lstrip('/')
-        if kind == ODOMETRY:
-            self._odometry[topic].append(message)
+        if kind in {ODOMETRY, POSE}:
+            pose = message.pose.pose if kind == ODOMETRY else message.pose
+            child = message.child_frame_id if kind == ODOMETRY else ''
+            self._poses[topic][child.lstrip('/')].add(
+                message.header, pose.orientation, pose.position
+            )
         elif kind == STATUS:
             self.status.append(message)
         elif kind == TF:
             self.transforms.store(message)
+            for item in message.transforms:
+                self._poses[topic][item.child_frame_id.lstrip('/')].add(
+                    item.header, item.transform.rotation, item.transform.translation
+                )
 
     def find(self, name: str, kind: str) -> str | None:
         """Topic that ends with `name`, whatever the namespace; the shortest if there are more."""
@@ -157,22 +177,27 @@ def _topic_log(kind: str, times: list[int]) -> TopicLog:
     return TopicLog(kind, len(times), len(gaps) / float(gaps.sum()), float(gaps.max()))
 
 
-def _track(messages: list[Any]) -> Track:
-    """Poses by stamp; of equal stamps the last counts."""
-    poses: dict[int, NDArray] = {}
-    invalid = 0
-    for message in messages:
-        q, p = message.pose.pose.orientation, message.pose.pose.position
+class _Poses:
+    """Poses by stamp as they come; of equal stamps the last counts."""
+
+    def __init__(self) -> None:
+        self.parent, self.invalid = '', 0
+        self._poses: dict[int, NDArray] = {}
+
+    def add(self, header: Any, q: Any, p: Any) -> None:
+        """Take a pose in the header's frame."""
+        self.parent = header.frame_id.lstrip('/')
         numbers = np.array([q.x, q.y, q.z, q.w, p.x, p.y, p.z])
         if np.isfinite(numbers).all() and np.any(numbers[:4]):
-            poses[stamp_ns(message.header)] = from_quaternion(numbers[:4], numbers[4:])
+            self._poses[stamp_ns(header)] = from_quaternion(numbers[:4], numbers[4:])
         else:
-            invalid += 1
-    stamps = sorted(poses)
-    stacked = np.stack([poses[s] for s in stamps]) if stamps else np.zeros((0, 4, 4))
-    last = messages[-1]
-    parent, child = last.header.frame_id.lstrip('/'), last.child_frame_id.lstrip('/')
-    return Track(parent, child, np.array(stamps, np.int64), stacked, invalid)
+            self.invalid += 1
+
+    def track(self, child: str) -> Track:
+        """All of them."""
+        stamps = sorted(self._poses)
+        stacked = np.stack([self._poses[s] for s in stamps]) if stamps else np.zeros((0, 4, 4))
+        return Track(self.parent, child, np.array(stamps, np.int64), stacked, self.invalid)
 
 
 def paired(
@@ -242,6 +267,11 @@ def cloud_of(message: Any) -> NDArray[np.float32]:
         }
     )
     points = data[: count * step].view(kind)
-    colours = (points['rgb'][:, None] >> np.array([16, 8, 0], np.uint32)) & 255
     xyz = np.stack([points['x'], points['y'], points['z']], 1)
-    return np.hstack([xyz, colours.astype(np.float32) / 255])
+    return np.hstack([xyz, colours(points['rgb'])])
+
+
+def colours(packed: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Red, green, blue (n, 3) in [0, 1] of 0x00RRGGBB (n,)."""
+    parts = (packed[:, None] >> np.array([16, 8, 0], np.uint32)) & 255
+    return parts.astype(np.float32) / 255

@@ -10,15 +10,15 @@ from markupsafe import Markup
 
 from page4d_ros.evaluation import plots, tables
 from page4d_ros.evaluation.page import write_page
-from page4d_ros.evaluation.pictures import Strip, strip
+from page4d_ros.evaluation.pictures import spread, strip, worst_frames
 from page4d_ros.evaluation.running import FRAME_AGE, timing_series
 from page4d_ros.evaluation.scene import build_scene
 from page4d_ros.evaluation.verdict import comparisons
+from page4d_ros.evaluation.view import view
 
 if TYPE_CHECKING:
     from page4d_ros.evaluation.metrics import Case, Measured
-
-NS = 1_000_000_000
+    from page4d_ros.evaluation.scene import Scene
 
 
 def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Measured) -> None:
@@ -37,7 +37,11 @@ def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Meas
     unit = 'm' if metric else 'units, not metres'
     depth = metrics['depth']
     scale = depth['scale'] if depth and not metric else 1.0
-    frames: Strip = strip(case, scale)
+    scene = build_scene(case, measured.aligned)
+    worst = {
+        name: strip(case, scale, worst_frames(case, errors)).columns
+        for name, errors in measured.errors.items()
+    }
     write_page(
         path,
         'report.html',
@@ -46,16 +50,21 @@ def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Meas
         tables=tables.accuracy_tables(metrics),
         run_rows=tables.run_rows(metrics),
         won=comparisons(metrics),
-        strip=frames,
+        strip=strip(case, scale, spread(case)),
+        worst=worst,
+        scene=view(scene, 'm' if metric else '') if scene else None,
         depth_unit='m' if metric or depth else unit,
-        figures={name: Markup(svg) for name, svg in _figures(case, measured, unit).items()},  # noqa: S704
+        over_time={
+            name: Markup(plots.error_plot(f'error{index}', errors, name))  # noqa: S704
+            for index, (name, errors) in enumerate(measured.errors.items())
+        },
+        figures={name: Markup(svg) for name, svg in _figures(case, measured, scene, unit).items()},  # noqa: S704
     )
 
 
-def _figures(case: Case, measured: Measured, unit: str) -> dict[str, str]:
+def _figures(case: Case, measured: Measured, scene: Scene | None, unit: str) -> dict[str, str]:
     """SVG by name; figures without data are absent."""
     out: dict[str, str] = {}
-    scene = build_scene(case, measured.aligned)
     if scene is not None:
         out['path'] = plots.trajectory_plot(scene, unit)
         if len(scene.static) + len(scene.dynamic):
@@ -63,11 +72,6 @@ def _figures(case: Case, measured: Measured, unit: str) -> dict[str, str]:
             out['side'] = plots.cloud_plot(scene, 'side', unit)
     if (aligned := measured.aligned) is not None:
         out['position'] = plots.position_plot(aligned)
-        out['path_error'] = plots.error_plot(aligned.seconds, aligned.error, 'position error [m]')
-    if measured.depth_errors:
-        stamps, errors = (np.array(column) for column in zip(*measured.depth_errors, strict=True))
-        seconds = (stamps - stamps[0]) / NS
-        out['depth_error'] = plots.error_plot(seconds, errors, 'depth AbsRel')
     timing = measured.tree['timing']
     if isinstance(timing, dict):
         stages = {

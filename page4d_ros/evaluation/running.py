@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import shlex
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,6 +116,11 @@ def topic_metrics(recording: Log) -> dict[str, dict[str, Any]]:
         for name, log in recording.topics.items()
     }
     return dict(sorted((missing | known).items()))
+
+
+def command_line() -> str:
+    """How this process was started, to be typed again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

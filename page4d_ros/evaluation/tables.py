@@ -39,6 +39,7 @@ TRAJECTORY = (
     ('sim3', 'estimate, aligned by rotation, translation and scale', 0),
     ('se3', 'estimate, aligned without scale', 0),
     ('standing_still', 'standing still', 0),
+    ('constant_velocity', 'constant velocity, told the mean', 0),
 )
 DEPTH = (
     ('per_frame', 'estimate, a scale per frame', 0),
@@ -152,6 +153,12 @@ def tiles(metrics: dict[str, Any]) -> list[Tile]:
         forward = timing['forward_ms']
         note = f'median; 95 % below {number(forward["p95"])}\u00a0ms'
         out.append(Tile('network', f'{number(forward["median"])} ms', note))
+    return out + accuracy_tiles(metrics)
+
+
+def accuracy_tiles(metrics: dict[str, Any]) -> list[Tile]:
+    """Errors of pose, depth and mask beside those of their baselines; only what is known."""
+    out = []
     if (pose := metrics['trajectory']) and pose['sim3']:
         note = f'standing still: {number(pose["standing_still"]["ate_m"])}\u00a0m'
         out.append(Tile('path error (ATE)', f'{number(pose["sim3"]["ate_m"])} m', note))
@@ -172,6 +179,7 @@ def run_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     counts = ('received', 'dropped', 'lost', 'window_size')
     return [
         ('weights', run['checkpoint'] or UNKNOWN),
+        ('SHA-256', run['sha256'] or UNKNOWN),
         ('trained', yes[run['trained']]),
         ('device', run['device'] or UNKNOWN),
         ('lengths in metres', yes[run['metric']]),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from evo import EvoException
 from evo.core import metrics, sync
 from evo.core.trajectory import PoseTrajectory3D
+from scipy.spatial.transform import Rotation
 
 from page4d_ros.evaluation.unknown import Unknown
-from page4d_ros.geometry.poses import inverse, rotation_angle
+from page4d_ros.geometry.poses import inverse, rotation_angle, transform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,18 +30,22 @@ class Aligned:
     """An estimate laid over the truth.
 
     Attributes:
+        stamps: (n,) int64 nanoseconds of the estimate.
         seconds: (n,) since the first matched pose.
         truth: (n, 3) true positions in metres.
         estimate: (n, 3) estimated positions after alignment.
         error: (n,) metres.
+        steps: errors (n - 1,) of the motion from each pose to the next, by name of the metric.
         rotation: (3, 3), and translation (3,) and scale, with which
             truth = scale * rotation @ original + translation.
     """
 
+    stamps: NDArray[np.int64]
     seconds: NDArray[np.float64]
     truth: NDArray[np.float64]
     estimate: NDArray[np.float64]
     error: NDArray[np.float64]
+    steps: dict[str, NDArray[np.float64]]
     rotation: NDArray[np.float64]
     translation: NDArray[np.float64]
     scale: float
@@ -65,7 +71,8 @@ def trajectory_metrics(
         metric: whether the estimate claims to be in metres.
 
     Returns:
-        The metrics beside those of an estimate that stands still, and the aligned trajectory.
+        The metrics beside those of an estimate that stands still and of one that keeps the mean
+        velocity of the truth, and the aligned trajectory.
     """
     if min(len(estimate), len(truth)) == 0:
         return Unknown('one of the trajectories has no valid pose'), None
@@ -82,10 +89,10 @@ def trajectory_metrics(
         ), None
     if real.num_poses < MIN_POSES:
         return Unknown(f'only {real.num_poses} poses have a truth; {MIN_POSES} are needed'), None
-    sim3, aligned = _errors(real, guess, correct_scale=True)
+    sim3, aligned = _errors(real, guess, first, correct_scale=True)
     se3: Any = Unknown('the estimate is not in metres (scale.mode is none)')
     if metric:
-        se3, _ = _errors(real, guess, correct_scale=False)
+        se3, _ = _errors(real, guess, first, correct_scale=False)
     tree = {
         'frame': estimate.child,
         'poses': real.num_poses,
@@ -94,6 +101,7 @@ def trajectory_metrics(
         'sim3': sim3,
         'se3': se3,
         'standing_still': _standing_still(np.stack(real.poses_se3)),
+        'constant_velocity': _errors(real, _uniform(real), first, correct_scale=True)[0],
     }
     return tree, aligned
 
@@ -104,7 +112,7 @@ def _evo(track: Track, first_ns: int) -> PoseTrajectory3D:
 
 
 def _errors(
-    real: PoseTrajectory3D, guess: PoseTrajectory3D, *, correct_scale: bool
+    real: PoseTrajectory3D, guess: PoseTrajectory3D, first_ns: int, *, correct_scale: bool
 ) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
     moved = PoseTrajectory3D(poses_se3=guess.poses_se3, timestamps=guess.timestamps)
     try:
@@ -120,10 +128,11 @@ def _errors(
         metric.process_data((real, moved))
     values = {'ate_m': ate.get_statistic(metrics.StatisticsType.rmse)}
     values |= {k: m.get_statistic(metrics.StatisticsType.rmse) for k, m in steps.items()}
+    stamps = first_ns + np.rint(guess.timestamps * NS).astype(np.int64)
     seconds = real.timestamps - real.timestamps[0]
-    aligned = Aligned(
-        seconds, real.positions_xyz, moved.positions_xyz, ate.error, R, t, float(scale)
-    )
+    errors = ate.error, {name: metric.error for name, metric in steps.items()}
+    places = real.positions_xyz, moved.positions_xyz
+    aligned = Aligned(stamps, seconds, *places, *errors, R, t, float(scale))
     return values | {'scale': float(scale)}, aligned
 
 
@@ -152,3 +161,14 @@ def _standing_still(poses: NDArray) -> dict[str, float]:
         'rpe_translation_m': float(np.sqrt((lengths**2).mean())),
         'rpe_rotation_deg': float(np.sqrt((angles**2).mean())),
     }
+
+
+def _uniform(real: PoseTrajectory3D) -> PoseTrajectory3D:
+    """A trajectory that keeps the mean linear and angular velocity of the camera's own frame."""
+    poses, dt = np.stack(real.poses_se3), np.diff(real.timestamps)
+    motion = inverse(poses[:-1]) @ poses[1:]
+    turns = Rotation.from_matrix(motion[:, :3, :3]).as_rotvec()
+    turn, shift = (x.sum(0) / dt.sum() for x in (turns, motion[:, :3, 3]))
+    steps = transform(Rotation.from_rotvec(np.outer(dt, turn)).as_matrix(), np.outer(dt, shift))
+    found = list(accumulate(steps, np.matmul, initial=poses[0]))
+    return PoseTrajectory3D(poses_se3=found, timestamps=real.timestamps)

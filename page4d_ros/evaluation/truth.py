@@ -8,52 +8,53 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from page4d_ros.bags import ground_truth
 from page4d_ros.bags.recording import choose_image, info_topic_of
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.evaluation.recording import depth_of, mask_of, rgb_of
+from page4d_ros.evaluation.true_poses import true_poses
 from page4d_ros.geometry.camera import ImageTransform
-from page4d_ros.geometry.poses import transform
 from page4d_ros.messages.decode import calibration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.recording import Log, Track
+    from page4d_ros.evaluation.recording import Log
+    from page4d_ros.evaluation.true_poses import TruePoses
     from page4d_ros.geometry.calibration import Calibration
     from page4d_ros.geometry.camera import PinholeCamera
 
 APART_NS = 20_000_000  # depth and mask of another moment are not the picture's
-POSE_GAP_NS = 200_000_000  # poses further apart are not interpolated
 
 
 class TrueFrame(NamedTuple):
-    """One picture of a pinhole camera.
+    """One picture of a pinhole camera; what the recording does not tell of it is None.
 
     Attributes:
         stamp_ns: time in nanoseconds.
         rgb: (H, W, 3) uint8.
         depth: (H, W) float32 metres along the optical axis, NaN where unknown.
-        mask: (H, W) bool, what moves; None where the recording does not tell.
+        mask: (H, W) bool, what moves.
         T_world_camera: (4, 4) pose of the optical frame.
     """
 
     stamp_ns: int
     rgb: NDArray[np.uint8]
-    depth: NDArray[np.float32]
+    depth: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
-    T_world_camera: NDArray[np.float64]
+    T_world_camera: NDArray[np.float64] | None
 
 
-class _Match(NamedTuple):
-    depth: int
+class Match(NamedTuple):
+    """Stamps of a picture's depth and mask, and its pose; None where there is none."""
+
+    depth: int | None
     mask: int | None
-    T_world_camera: NDArray[np.float64]
+    T_world_camera: NDArray[np.float64] | None
 
 
 class Truth:
@@ -65,15 +66,17 @@ class Truth:
     Args:
         log: the recording.
         image_topic: "" takes the only one.
-        depth_topic: as large as the picture and registered to it.
-        odom_topic: nav_msgs/Odometry of the camera, or of what a transform ties it to.
-        mask_topic: what moves; need not be there.
+        depth_topic: as large as the picture and registered to it; "" is `ground_truth.DEPTH`.
+        odom_topic: poses, see `true_poses`; "" is `ground_truth.ODOMETRY`.
+        mask_topic: what moves, need not be there; "" is `ground_truth.MASK`.
         width: of the frames in pixels; None leaves them as they are.
+        partial: topics that are not named need not be there, nor the calibration, and pictures
+            count that have any truth.
 
     Attributes:
         image: the image topic.
-        camera: intrinsics of the frames.
-        masked: whether frames have masks.
+        camera: intrinsics of the frames; None where unknown.
+        topics: that are there, by what they tell: depth, mask and pose.
         left_out: pictures that have no frame, by reason.
 
     Raises:
@@ -85,72 +88,98 @@ class Truth:
         log: Log,
         *,
         image_topic: str = '',
-        depth_topic: str = ground_truth.DEPTH,
-        odom_topic: str = ground_truth.ODOMETRY,
-        mask_topic: str = ground_truth.MASK,
+        depth_topic: str = '',
+        odom_topic: str = '',
+        mask_topic: str = '',
         width: int | None = None,
+        partial: bool = False,
     ) -> None:
-        self._log = log
+        self._log, self._partial = log, partial
         self.image = choose_image(log.bag, image_topic).name
+        self.camera: PinholeCamera | None = None
         self._calibration = self._read_calibration()
-        self._depth = self._topic(depth_topic)
-        if self._depth is None:
-            raise BagError(f'{log.bag.path}: no depth on {depth_topic}; {self._listed()}')
-        self._mask = self._topic(mask_topic)
-        self._track = self._camera_track(odom_topic)
-        self.masked = self._mask is not None
-        known = self._calibration.pinhole
-        width = width or known.width
-        height = max(1, round(known.height * width / known.width))
-        fit = ImageTransform(known.width, known.height, width, height, 0, 0, width, height)
-        self.camera: PinholeCamera = fit.camera_to_network(known)
+        if self._calibration is not None:
+            known = self._calibration.pinhole
+            width = width or known.width
+            height = max(1, round(known.height * width / known.width))
+            fit = ImageTransform(known.width, known.height, width, height, 0, 0, width, height)
+            self.camera = fit.camera_to_network(known)
+        self.topics: dict[str, str] = {}
+        self._find('depth', depth_topic, ground_truth.DEPTH, needed=not partial)
+        self._find('mask', mask_topic, ground_truth.MASK, needed=False)
+        self._poses: TruePoses | None = None
+        odom = '/' + (odom_topic or ground_truth.ODOMETRY).lstrip('/')
+        if odom_topic or not partial or odom in log.tracks:
+            self._poses = true_poses(log, odom, log.frame_ids[self.image])
+            self.topics['pose'] = odom
         self.left_out: Counter[str] = Counter()
+
+    @property
+    def masked(self) -> bool:
+        """Whether there are masks."""
+        return 'mask' in self.topics
 
     def frames(self, stride: int = 1) -> Iterator[TrueFrame]:
         """Every `stride`-th picture, in order of time; those without truth are left out."""
-        log, self.left_out = self._log, Counter()
-        matches = self._matches(stride)
+        self.left_out = Counter()
+        return self.read(self.matches(stride))
+
+    def read(self, matches: dict[int, Match]) -> Iterator[TrueFrame]:
+        """These pictures in order of time, one in memory at a time; damaged ones are left out."""
+        log = self._log
         images = log.decoded(self.image, rgb_of, matches.__contains__)
-        depths = _Queue(
-            log.decoded(self._depth, depth_of, {m.depth for m in matches.values()}.__contains__)
-        )
-        wanted = {m.mask for m in matches.values()}
-        masks = _Queue(
-            log.decoded(self._mask, mask_of, wanted.__contains__) if self.masked else iter(())
-        )
+        depths = self._queue('depth', depth_of, {m.depth for m in matches.values()})
+        masks = self._queue('mask', mask_of, {m.mask for m in matches.values()})
         last = None
         for stamp, rgb in images:
             match = matches[stamp]
             depth, mask = depths.at(match.depth), masks.at(match.mask)
-            if depth is None or (self.masked and mask is None) or stamp == last:
+            found = (depth is None, mask is None) == (match.depth is None, match.mask is None)
+            if not found or stamp == last:
                 self.left_out['damaged'] += 1
                 continue
             last = stamp
             yield self._frame(stamp, rgb, depth, mask, match.T_world_camera)
 
-    def _matches(self, stride: int) -> dict[int, _Match]:
-        """What belongs to each picture, by its stamp."""
+    def matches(self, stride: int = 1) -> dict[int, Match]:
+        """What belongs to each `stride`-th picture, by its stamp; those without are left out."""
         log, out = self._log, {}
-        depths = np.unique(log.stamps[self._depth])
-        masks = np.unique(log.stamps[self._mask]) if self.masked else None
+        depths, masks = (
+            np.unique(log.stamps.get(self.topics.get(k), ())) for k in ('depth', 'mask')
+        )
         for stamp in sorted(set(log.stamps[self.image]))[::stride]:
-            T = pose_at(self._track, stamp)
-            depth = _nearest(depths, stamp)
-            mask = _nearest(masks, stamp) if self.masked else None
-            if T is None:
-                self.left_out['no pose'] += 1
-            elif depth is None:
-                self.left_out['no depth'] += 1
-            elif self.masked and mask is None:
-                self.left_out['no mask'] += 1
+            T = self._poses.at(stamp) if self._poses else None
+            match = Match(_nearest(depths, stamp), _nearest(masks, stamp), T)
+            if self._partial:
+                reason = '' if any(found is not None for found in match) else 'no truth'
+            elif T is None:
+                reason = 'no pose'
+            elif match.depth is None:
+                reason = 'no depth'
             else:
-                out[stamp] = _Match(depth, mask, T)
+                reason = 'no mask' if self.masked and match.mask is None else ''
+            if reason:
+                self.left_out[reason] += 1
+            else:
+                out[stamp] = match
         return out
 
+    def _queue(self, what: str, decode: Callable, wanted: set[int | None]) -> _Queue:
+        if what not in self.topics:
+            return _Queue(iter(()))
+        return _Queue(self._log.decoded(self.topics[what], decode, wanted.__contains__))
+
     def _frame(
-        self, stamp: int, rgb: NDArray, depth: NDArray, mask: NDArray | None, T: NDArray
+        self,
+        stamp: int,
+        rgb: NDArray,
+        depth: NDArray | None,
+        mask: NDArray | None,
+        T: NDArray | None,
     ) -> TrueFrame:
         known, camera = self._calibration, self.camera
+        if known is None:
+            return TrueFrame(stamp, np.ascontiguousarray(rgb), depth, mask, T)
         for name, image in (('pictures', rgb), ('depth', depth), ('masks', mask)):
             if image is not None and image.shape[:2] != (known.height, known.width):
                 raise BagError(
@@ -158,24 +187,19 @@ class Truth:
                     f'camera_info of {known.width}x{known.height}; register them to each other'
                 )
         size = camera.width, camera.height
-        shrunk = size != (known.width, known.height)
-        if known.distorted:
+        # a topic such as image_rect has been rectified, and shares its camera_info
+        if known.distorted and 'image_rect' not in self.image:
             rgb = known.rectify(np.ascontiguousarray(rgb))
-            depth = self._rectified(depth, np.nan)
-            mask = None if mask is None else self._rectified(mask, False)
-        if shrunk:
+            depth, mask = self._rectified(depth, np.nan), self._rectified(mask, False)
+        if size != (known.width, known.height):
             rgb = cv2.resize(np.ascontiguousarray(rgb), size, interpolation=cv2.INTER_AREA)
-            # neither may be blended across edges
-            depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
-            if mask is not None:
-                grey = cv2.resize(
-                    mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT
-                )
-                mask = grey > 0
+            depth, mask = _shrunk(depth, size), _shrunk(mask, size)
         return TrueFrame(stamp, np.ascontiguousarray(rgb), depth, mask, T)
 
-    def _rectified(self, image: NDArray, fill: float) -> NDArray:
+    def _rectified(self, image: NDArray | None, fill: float) -> NDArray | None:
         """An image (H, W) undistorted without blending."""
+        if image is None:
+            return None
         rows, columns, inside = self._sources
         return np.where(inside, image[rows, columns], image.dtype.type(fill))
 
@@ -188,7 +212,7 @@ class Truth:
         indices = (np.rint(x).astype(int) for x in (rows, columns))
         return *indices, inside > 0.999
 
-    def _read_calibration(self) -> Calibration:
+    def _read_calibration(self) -> Calibration | None:
         bag, topic = self._log.bag, info_topic_of(self.image)
         for _, _, message in bag.messages([topic]):
             if message is None:
@@ -197,53 +221,36 @@ class Truth:
                 found = calibration(message)
             except FrameError as error:
                 raise BagError(f'{bag.path}: {topic}: {error}') from error
-            if found is None:
+            if found is None and not self._partial:
                 raise BagError(f'{bag.path}: {topic} says that the camera is not calibrated')
             return found
-        raise BagError(f'{bag.path}: no calibration on {topic}; {self._listed()}')
+        if self._partial:
+            return None
+        raise self._lacks(f'calibration on {topic}')
 
-    def _topic(self, name: str) -> str | None:
-        """Topic with images, plain or compressed."""
-        name = '/' + name.lstrip('/')
-        names = (name, name.removesuffix('/compressed'))
-        return next((n for n in names if n in self._log.topics), None)
+    def _find(self, what: str, named: str, default: str, *, needed: bool) -> None:
+        """Note the topic of images, if it is there in any form of image_transport."""
+        name = '/' + (named or default).lstrip('/')
+        plain = name.removesuffix('/compressed')
+        for topic in (name, plain, f'{plain}/compressed', f'{plain}/compressedDepth'):
+            if topic in self._log.topics:
+                self.topics[what] = topic
+                return
+        if named or needed:
+            raise self._lacks(f'{what} on {name}')
 
-    def _camera_track(self, topic: str) -> Track:
-        log, path = self._log, self._log.bag.path
-        track = log.tracks.get('/' + topic.lstrip('/'))
-        if not track:
-            found = ', '.join(sorted(log.tracks)) or 'none'
-            raise BagError(f'{path}: no poses on {topic}; its odometry is {found}')
-        camera = log.frame_ids[self.image]
-        if track.child == camera:
-            return track
-        T_child_camera = log.transforms.lookup(track.child, camera)
-        if T_child_camera is None:
-            raise BagError(
-                f'{path}: no transform from {track.child!r} to {camera!r} in /tf_static'
-            )
-        return track.moved_to(camera, T_child_camera)
-
-    def _listed(self) -> str:
-        return f'its topics are {", ".join(self._log.topics)}'
+    def _lacks(self, what: str) -> BagError:
+        log = self._log
+        return BagError(f'{log.bag.path}: no {what}; its topics are {", ".join(log.topics)}')
 
 
-def pose_at(track: Track, stamp: int) -> NDArray[np.float64] | None:
-    """Pose (4, 4) at a time in nanoseconds; None where the track has none close around it."""
-    after = int(np.searchsorted(track.stamps, stamp))
-    if after < len(track) and track.stamps[after] == stamp:
-        return track.poses[after]
-    if after in {0, len(track)}:
+def _shrunk(image: NDArray | None, size: tuple[int, int]) -> NDArray | None:
+    """An image (H, W) of another size (width, height), not blended across edges."""
+    if image is None:
         return None
-    before = after - 1
-    gap = int(track.stamps[after] - track.stamps[before])
-    if gap > POSE_GAP_NS:
-        return None
-    share = int(stamp - track.stamps[before]) / gap
-    A, B = track.poses[before], track.poses[after]
-    turn = Rotation.from_matrix(A[:3, :3].T @ B[:3, :3]).as_rotvec()
-    R = A[:3, :3] @ Rotation.from_rotvec(share * turn).as_matrix()
-    return transform(R, (1 - share) * A[:3, 3] + share * B[:3, 3])
+    plain = image.astype(np.uint8) if image.dtype == bool else image
+    small = cv2.resize(plain, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return small.astype(image.dtype)
 
 
 def _nearest(stamps: NDArray[np.int64], stamp: int) -> int | None:

@@ -9,6 +9,7 @@ UNTRAINED = (
     'The weights are untrained: poses, depth, masks and every error below mean nothing; '
     'they show that the plumbing works.'
 )
+TRIVIAL = 'Trivial answers: standing still, a flat wall, everything static or everything moving.'
 UNKNOWN_WEIGHTS = (
     'The recording has no status messages, so it is not known whether the weights were trained.'
 )
@@ -47,19 +48,18 @@ def judge(metrics: dict[str, Any]) -> Verdict:
     if not better:
         detail = f'{counts}; without ground truth, accuracy is not known.'
         return Verdict(PLAIN, 'It runs.', detail, banner)
+    return Verdict(*answer(better), f'{counts}. {TRIVIAL}', banner)
+
+
+def answer(better: dict[str, bool]) -> tuple[str, str]:
+    """Level and headline, by whether each thing is better than its baselines."""
     won = [name for name, wins in better.items() if wins]
     lost = [name for name, wins in better.items() if not wins]
     if not lost:
-        level, headline = GOOD, f'Yes: {_listed(won)} beat the trivial answers.'
-    elif won:
-        headline = f'Partly: {_listed(won)} beat the trivial answers, {_listed(lost)} did not.'
-        level = FAIR
-    else:
-        level, headline = BAD, f'No: {_listed(lost)} did not beat the trivial answers.'
-    trivial = (
-        'Trivial answers: standing still, a flat wall, everything static or everything moving.'
-    )
-    return Verdict(level, headline, f'{counts}. {trivial}', banner)
+        return GOOD, f'Yes: {_listed(won)} beat the trivial answers.'
+    if won:
+        return FAIR, f'Partly: {_listed(won)} beat the trivial answers, {_listed(lost)} did not.'
+    return BAD, f'No: {_listed(lost)} did not beat the trivial answers.'
 
 
 def comparisons(metrics: dict[str, Any]) -> dict[str, bool]:

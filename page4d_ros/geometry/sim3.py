@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import transform
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 ITERATIONS = 20
 CONVERGED = 1e-9  # change of the matrix between two iterations
 FLOOR = 1e-9
+MIN_POINTS = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,23 @@ class Sim3:
     def identity(cls) -> Sim3:
         """Return the similarity that changes nothing."""
         return cls(1.0, np.eye(3), np.zeros(3))
+
+    @classmethod
+    def fit(cls, a: NDArray, b: NDArray) -> Sim3:
+        """Least squares over pairs of points (n, 3) in both gauges (Umeyama, 1991).
+
+        Raises:
+            ValueError: fewer than three points, or all on one.
+        """
+        if len(a) < MIN_POINTS or not (spread := (b - b.mean(0))).any():
+            raise ValueError('a similarity needs three points that lie apart')
+        R = Rotation.align_vectors(a - a.mean(0), spread)[0].as_matrix()
+        scale = float(((a - a.mean(0)) * (spread @ R.T)).sum() / (spread**2).sum())
+        return cls(scale, R, a.mean(0) - scale * R @ b.mean(0))
+
+    def apply(self, points: NDArray) -> NDArray[np.float64]:
+        """Bring points (..., 3) from gauge b to gauge a."""
+        return self.scale * points @ self.R.T + self.t
 
     def apply_to_pose(self, T_b_camera: NDArray) -> NDArray[np.float64]:
         """Bring camera poses (..., 4, 4) from gauge b to gauge a."""

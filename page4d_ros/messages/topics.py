@@ -30,6 +30,7 @@ class Topic:
 
 
 STATUS_TOPIC = '~/status'
+DIAGNOSTICS_TOPIC = '/diagnostics'
 
 OUTPUTS = (
     Topic('odom', 'nav_msgs/msg/Odometry', depth=10, gated=False),

@@ -76,10 +76,12 @@ def calibration_file(checkpoint: str) -> Path:
     return path.with_name(path.stem + SUFFIX)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+def digest(checkpoint: str) -> str:
+    """SHA-256 of the file of ``model.checkpoint``, in hexadecimal; "" of random weights."""
+    if checkpoint == UNTRAINED:
+        return ''
     out = hashlib.sha256()
-    with path.open('rb') as file:
+    with weight_file(checkpoint).open('rb') as file:
         while part := file.read(CHUNK):
             out.update(part)
     return out.hexdigest()

@@ -19,6 +19,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from page4d_ros.errors import ConfigError, Page4dError
+from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC
 from page4d_ros.ros import parameters
 from page4d_ros.ros.compat import TransformBroadcaster
 from page4d_ros.ros.diagnostics import OK, diagnostic_array, verdict
@@ -62,7 +63,7 @@ class Page4dNode(LifecycleNode):
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/pause', self._on_pause)
         self.create_service(Trigger, '~/save_trajectory', self._on_save_trajectory)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS_TOPIC, 10)
         # steady: a stopped /clock must not silence the one topic that would tell
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._on_second, clock=steady)

@@ -10,7 +10,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from page4d_ros.bags.writer import BagWriter
-from page4d_ros.messages.topics import OUTPUTS
+from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, OUTPUTS
 from page4d_ros.ros.compat import message_class
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def recorded_topics(node_name: str) -> Iterator[tuple[str, str]]:
         yield relative or f'{namespace}/{topic.name}', topic.type
     yield '/tf', TF
     yield STATIC, TF
-    yield '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray'
+    yield DIAGNOSTICS_TOPIC, 'diagnostic_msgs/msg/DiagnosticArray'
 
 
 def record(

@@ -53,6 +53,19 @@ def test_help_and_version_load_nothing_heavy():
     assert page4d('--version').output == f'page4d {page4d_ros.__version__}\n'
 
 
+def test_replay_with_a_report(tmp_path, bag, configs, monkeypatch):
+    done = page4d('replay', bag, '-o', tmp_path / 'out', '--report')
+    assert done.exit_code == 0, done.output
+    assert 'It runs.' in done.stdout
+    assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['run']['estimates'] == 6
+    assert 'Does it work here?' in (tmp_path / 'out' / 'report.html').read_text()
+    monkeypatch.setattr('page4d_ros.commands.show.find_spec', lambda _name: None)
+    done = page4d('replay', bag, '-o', tmp_path / 'not', '--report')
+    assert done.exit_code == 1
+    assert 'reports need evo jinja2 matplotlib plotly: pip install' in done.output
+    assert not (tmp_path / 'not').exists()
+
+
 def test_replay(tmp_path, bag, configs):
     done = page4d('replay', bag, '-o', tmp_path / 'out', '--set', 'window.size=3')
     assert done.exit_code == 0, done.output

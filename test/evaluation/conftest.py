@@ -17,3 +17,37 @@ def drive(tmp_path_factory):
     true = scenario.record(source, folder / 'true', frames)
     untrained = scenario.record(source, folder / 'untrained')
     return frames, source, true, untrained
+
+
+@pytest.fixture(scope='session')
+def good(drive, tmp_path_factory):
+    """(metrics, folder) of the report about the recording of the truth."""
+    from page4d_ros.evaluation.evaluate import evaluate
+
+    _, source, true, _ = drive
+    output = tmp_path_factory.mktemp('good')
+    return evaluate(true, source, output, command='page4d demo <x> & more'), output
+
+
+@pytest.fixture(scope='session')
+def walks(tmp_path_factory):
+    """Folder of two sequences in TUM's layout, `off` and `on`: untrained weights, by the mask."""
+    import layouts
+    from typer.testing import CliRunner
+
+    from page4d_ros.cli import app
+
+    folder = tmp_path_factory.mktemp('walks')
+    for letter in 'ab':
+        layouts.write_tum(folder / 'tum', f'rgbd_dataset_freiburg3_{letter}', count=4)
+    roads = {'off': 'streaming,whole,streaming-other-mask'}
+    roads['on'] = 'streaming,streaming-other-mask,whole-other-mask'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('page4d_ros.evaluation.point_maps.MOST', 2000)
+        for mask, names in roads.items():
+            words = ['data', 'tum', folder / 'tum', '-o', folder / mask, '--frames', 3]
+            words += ['--checkpoint', 'untrained', '--roads', names]
+            words += ['--set', 'model.resolution=112', '--set', f'model.mask_attention={mask}']
+            done = CliRunner().invoke(app, ['evaluate', *map(str, words)])
+            assert done.exit_code == 0, done.output
+    return folder

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import layouts
 import numpy as np
 import pytest
@@ -13,14 +14,29 @@ from typer.testing import CliRunner
 
 from page4d_ros.cli import app
 from page4d_ros.errors import ConfigError
+from page4d_ros.evaluation import clips
+from page4d_ros.evaluation.clips.blocks import figure
 from page4d_ros.evaluation.clips.protocol import PROTOCOLS, Protocol
-from page4d_ros.evaluation.pixels import DepthError, optimal_scale, scale_and_shift
+from page4d_ros.evaluation.clips.quoted import quotes
+from page4d_ros.evaluation.clips.roads import squashed
+from page4d_ros.evaluation.clips.tables import COLUMNS, tables, value
+from page4d_ros.evaluation.datasets import DATASETS, Clip, ClipFrame
+from page4d_ros.evaluation.depth_rules import PUBLISHED, optimal_scale, scale_and_shift
+from page4d_ros.evaluation.pixels import DepthError, depth_metrics
 from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.trajectory import trajectory_line
 
+UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'
+SCHEMA = Path(clips.__file__).with_name('metrics.schema.json')
+QUOTED = Path(clips.__file__).with_name('quoted.json')
 PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'train_eval'
+
+
+@pytest.fixture(autouse=True)
+def few_points(monkeypatch):
+    monkeypatch.setattr('page4d_ros.evaluation.point_maps.MOST', 2000)
 
 
 @pytest.fixture
@@ -58,22 +74,49 @@ def pixels(data):
 
 
 def errors(p, g):
+    """In the order of the fixture."""
     error = DepthError()
     error.add(p, g)
-    return list(error.result().values())
+    pixels, *rest = error.result().values()
+    return [*rest, pixels]
 
 
 def test_depth_agrees_with_the_fixture(fixture):
     data = fixture('depth_metrics')
     p, g = pixels(data)
-    assert len(p) == data['metrics_scale'][-1]
-    low_g, low_p = (np.sort(x)[(len(x) - 1) // 2] for x in (g, p))  # torch's median
-    assert errors(p * low_g / low_p, g) == pytest.approx(data['metrics_median'][[0, 4]], abs=1e-6)
-    assert errors(p, g) == pytest.approx(data['metrics_metric'][[0, 4]], abs=1e-6)
+    assert errors(p, g) == pytest.approx(data['metrics_metric'], abs=2e-6)
+    scaled = errors(p * PUBLISHED.frame_scale(p, g), g)
+    assert scaled == pytest.approx(data['metrics_median'], abs=2e-6)
     # ten steps of reweighting come near the scale with the least absolute error
-    assert errors(p * optimal_scale(p, g), g) == pytest.approx(
-        data['metrics_scale'][[0, 4]], abs=2e-3
+    assert errors(p * optimal_scale(p, g), g)[0] == pytest.approx(
+        data['metrics_scale'][0], abs=2e-3
     )
+
+
+def test_the_published_fits_agree_with_the_fixture(fixture):
+    data = fixture('depth_metrics')
+    p, g = pixels(data)
+    assert errors(p * PUBLISHED.scale(p, g), g) == pytest.approx(data['metrics_scale'], abs=2e-6)
+    scale, shift = PUBLISHED.scale_and_shift(p, g)
+    shifted = np.maximum(scale * p + shift, 1e-5)
+    assert errors(shifted, g) == pytest.approx(data['metrics_scale_shift_lad2'], abs=2e-6)
+    assert abs(shift) < 0.1  # stops near its start
+    assert abs(scale_and_shift(p, g)[1]) > 0.2
+
+
+def test_a_sequence_measured_as_published_agrees_with_the_fixture(fixture):
+    data = fixture('depth_metrics')
+    frames = list(zip(data['pred'], data['gt'], strict=True))
+    tree = depth_metrics(
+        lambda: ((i, *pair) for i, pair in enumerate(frames)), metric=True, rules=PUBLISHED
+    ).tree
+    for fit, name in (
+        ('per_sequence', 'scale'),
+        ('per_sequence_scale_shift', 'scale_shift_lad2'),
+        ('unscaled', 'metric'),
+    ):
+        pixels, *rest = tree[fit].values()
+        assert [*rest, pixels] == pytest.approx(data[f'metrics_{name}'], abs=2e-6)
 
 
 def test_scale_and_shift_minimise_the_absolute_error(fixture):
@@ -93,62 +136,217 @@ def test_scale_and_shift_minimise_the_absolute_error(fixture):
 
 
 def test_protocols():
-    assert list(Protocol(2, 3, 4).indices(100)) == [2, 5, 8, 11]
+    assert list(Protocol(first=2, stride=3, frames=4).indices(100)) == [2, 5, 8, 11]
+    assert list(Protocol(spread=3).indices(101)) == [0, 50, 100]
+    assert list(Protocol(spread=5).indices(3)) == [0, 1, 2]
     assert list(PROTOCOLS['page4d-depth-bonn'].indices(500)) == list(range(30, 140))
     assert not len(Protocol(first=9).indices(5))
-    with pytest.raises(ConfigError):
-        Protocol(stride=0)
+    assert len(PROTOCOLS['vggt4d-mask-davis16'].sequences) == 20
+    assert len(PROTOCOLS['vggt4d-mask-davis17'].sequences) == 30
+    assert len(PROTOCOLS['page4d-pose-sintel'].sequences) == 14
+    for wrong in ({'stride': 0}, {'roads': ('x',)}, {'as_published': True}):
+        with pytest.raises(ConfigError):
+            Protocol(**wrong)
 
 
 def evaluate(*words):
     return CliRunner().invoke(app, ['evaluate', 'data', *map(str, words)])
 
 
-def test_a_data_set_from_end_to_end(tmp_path):
-    for name in ('rgbd_dataset_freiburg3_a', 'rgbd_dataset_freiburg3_b'):
-        layouts.write_tum(tmp_path / 'tum', name, count=5)
-    out = tmp_path / 'out'
-    result = evaluate(
-        'tum', tmp_path / 'tum', '-o', out, '--checkpoint', 'untrained', '--frames', 4
-    )
+@pytest.fixture(scope='module')
+def dog(tmp_path_factory):
+    """Metrics of untrained weights on a sequence in DAVIS' layout, which is too long at once."""
+    folder = tmp_path_factory.mktemp('dog')
+    layouts.write_davis(folder / 'davis')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('page4d_ros.evaluation.clips.run.WHOLE_MOST', 3)
+        words = 'davis', folder / 'davis', '-o', folder / 'out', *UNTRAINED
+        result = evaluate(*words, '--roads', 'streaming,whole')
     assert result.exit_code == 0, result.output
-    metrics = json.loads((out / 'metrics.json').read_text())
+    return metrics_of(folder / 'out')
+
+
+def metrics_of(folder):
+    return json.loads((folder / 'metrics.json').read_text())
+
+
+def test_a_data_set_from_end_to_end(walks):
+    out = walks / 'off'
+    metrics = metrics_of(out)
     assert set(metrics['sequences']) == {'rgbd_dataset_freiburg3_a', 'rgbd_dataset_freiburg3_b'}
     for sequence in metrics['sequences'].values():
-        assert sequence['frames'] == 4
-        for method in ('streaming', 'whole clip'):
+        assert sequence['frames'] == 3
+        for method in ('streaming', 'whole clip', 'streaming, mask on in attention'):
             tree = sequence['methods'][method]
-            assert tree['pose']['poses'] == 4
-            assert tree['depth']['frames'] == 4
+            assert tree['pose']['poses'] == 3
+            assert tree['depth']['frames'] == 3
+            assert tree['points']['points'] > 1000
             assert tree['mask'] is None
+            assert tree['metric'] is False
+            assert (tree['timing'] is None) == (method == 'whole clip')
+            blocks_make_the_figures(tree)
+    assert list(validator().iter_errors(metrics)) == []
     name = 'sequences.rgbd_dataset_freiburg3_a.methods.streaming.mask'
     assert metrics['reasons'][name] == 'the data set has no masks'
+    assert metrics['verdict']['headline'] == 'The plumbing works.'
     text = (out / 'tables.md').read_text()
     assert '| mean: streaming |' in text
     assert 'standing still' in text
     page = (out / 'report.html').read_text()
-    assert page.count('data:image/jpeg') == 2 * 4 * 3
+    assert page.count('data:image/jpeg') == 2 * (3 + 3) * 3  # and the worst depths
+    assert page.count('class="stage"') == 2
+    assert page.count('Shown is streaming.') == 2
     assert 'tum' in page
 
 
-def test_masks_from_end_to_end(tmp_path):
-    layouts.write_davis(tmp_path / 'davis')
-    out = tmp_path / 'out'
-    result = evaluate('davis', tmp_path / 'davis', '-o', out, '--checkpoint', 'untrained')
+def validator():
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def blocks_make_the_figures(tree):
+    for name, blocks in tree['blocks'].items():
+        section, key = name.split('.', 1)
+        known = value(section, tree[section], key)
+        assert figure(name, sum(blocks['sum']), sum(blocks['weight'])) == pytest.approx(known)
+    shown = {s for s in COLUMNS if tree[s] and (s != 'pose' or tree[s]['sim3'])}
+    assert {name.split('.')[0] for name in tree['blocks']} == shown
+
+
+def test_the_schema_refuses_what_is_not_described(dog):
+    tree = dog['sequences']['dog']['methods']['streaming']
+    for wrong in ({'JM': 1.5}, {'JM': 'x'}, {'unheard': 1}):
+        changed = json.loads(json.dumps(dog))
+        changed['sequences']['dog']['methods']['streaming']['mask'] = tree['mask'] | wrong
+        assert list(validator().iter_errors(changed)), wrong
+
+
+def test_the_mask_can_be_switched_the_other_way(walks):
+    trees = {}
+    for mask in ('on', 'off'):
+        metrics = metrics_of(walks / mask)
+        assert metrics['mask_in_attention'] is (mask == 'on')
+        trees[mask] = metrics['sequences']['rgbd_dataset_freiburg3_a']['methods']
+        for tree in trees[mask].values():
+            tree.pop('timing', None)
+    other = trees['on']['streaming, mask off in attention']
+    assert other == trees['off']['streaming']
+    assert trees['off']['streaming, mask on in attention'] == trees['on']['streaming']
+    assert other['depth'] != trees['on']['streaming']['depth']
+    assert 'whole clip, mask off in attention' in trees['on']
+
+
+def test_pictures_alone_have_depth_only(walks, tmp_path):
+    words = 'tum', walks / 'tum', '-o', tmp_path, *UNTRAINED, '--protocol', 'page4d-mono'
+    result = evaluate(*words, '--sequence', 'rgbd_dataset_freiburg3_a')
     assert result.exit_code == 0, result.output
-    tree = json.loads((out / 'metrics.json').read_text())['sequences']['dog']['methods']
-    assert 0 <= tree['streaming']['mask']['JM'] <= 1
-    assert tree['streaming']['pose'] is None
+    metrics = metrics_of(tmp_path)
+    assert list(validator().iter_errors(metrics)) == []
+    ((name, sequence),) = metrics['sequences'].items()
+    tree = sequence['methods']['each picture alone']
+    assert tree['depth']['per_frame']['pixels'] > 0
+    assert tree['depth']['per_frame_scale_shift']['abs_rel'] >= 0
+    assert [tree[section] for section in ('pose', 'points', 'mask')] == [None] * 3
+    assert metrics['reasons'][f'sequences.{name}.methods.each picture alone.pose'] == (
+        'each picture stands alone'
+    )
+    page = (tmp_path / 'report.html').read_text()
+    assert 'Shown is each picture alone.' in page
+    assert 'class="stage"' not in page  # they have no places
 
 
-def test_long_clips_are_not_taken_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.clips.run.WHOLE_MOST', 3)
-    layouts.write_davis(tmp_path / 'davis')
-    out = tmp_path / 'out'
-    assert evaluate('davis', tmp_path / 'davis', '-o', out, '--checkpoint', 'untrained')
-    metrics = json.loads((out / 'metrics.json').read_text())
-    assert metrics['sequences']['dog']['methods']['whole clip'] is None
-    assert metrics['reasons']['sequences.dog.methods.whole clip'] == 'more than 3 frames'
+def test_as_published_measures_other_depths(tmp_path):
+    layouts.write_tum(tmp_path / 'tum', count=7)
+    trees = {}
+    for flag in ([], ['--as-published']):
+        out = tmp_path / f'out{len(flag)}'
+        words = 'tum', tmp_path / 'tum', '-o', out, *UNTRAINED, '--protocol', 'page4d-pose-tum'
+        result = evaluate(*words, *flag, '--roads', 'whole')
+        assert result.exit_code == 0, result.output
+        metrics = metrics_of(out)
+        assert list(validator().iter_errors(metrics)) == []
+        (sequence,) = metrics['sequences'].values()
+        trees[bool(flag)] = sequence['methods']['whole clip']
+        text = (out / 'tables.md').read_text()
+        assert '| quoted (PAGE-4D): VGGT | 0.028 | 0.014 | 0.371 |' in text
+    assert trees[True]['depth']['coverage'] == 1  # nothing is left out
+    assert trees[True]['depth']['per_frame_scale_shift'] is None
+    assert trees[True]['points'] is None
+    assert trees[True]['depth']['per_sequence'] != trees[False]['depth']['per_sequence']
+    blocks_make_the_figures(trees[True])
+
+
+def test_rows_of_papers_stand_only_beside_their_data_set_and_protocol():
+    assert [q['method'] for q in quotes('tum', 'page4d-pose-tum')] == ['PAGE-4D', 'VGGT']
+    assert (
+        quotes('tum', 'all') == quotes('tum', 'custom') == quotes('bonn', 'page4d-pose-tum') == []
+    )
+    for row in json.loads(QUOTED.read_text()):
+        assert row['dataset'] in DATASETS
+        assert set(row['protocols']) <= set(PROTOCOLS)
+        for protocol in row['protocols']:
+            assert PROTOCOLS[protocol].dataset in {'', row['dataset']}
+        for section, figures in row['figures'].items():
+            assert set(figures) <= {column.key for column in COLUMNS[section]}
+
+
+def two_lengths(*, as_published):
+    """Sequences with an AbsRel of 0.1 over 30 pixels and of 0.4 over 10."""
+    sequences = {}
+    for name, total, pixels in (('a', 3.0, 30), ('b', 4.0, 10)):
+        tree = {
+            'depth': {key: {} for key in ('per_frame_flat_wall', 'per_sequence_flat_wall')}
+            | {'per_frame': {'abs_rel': total / pixels}},
+            'blocks': {'depth.per_frame.abs_rel': {'sum': [total], 'weight': [pixels]}},
+        }
+        sequences[name] = {'frames': 1, 'methods': {'streaming': tree}}
+    checkpoint, protocol = {'label': 'x'}, {'as_published': as_published}
+    metrics = {'sequences': sequences, 'checkpoint': checkpoint, 'protocol': protocol}
+    return metrics | {'quoted': [], 'mask_in_attention': False, 'caution': '', 'remarks': []}
+
+
+@pytest.mark.parametrize(('as_published', 'mean'), [(False, '0.25'), (True, '0.175')])
+def test_as_published_each_pixel_counts_the_same(as_published, mean):
+    (table,) = tables(two_lengths(as_published=as_published))
+    assert dict(table.rows)['mean: streaming'][0].text == mean
+
+
+def test_sequences_of_a_protocol():
+    bonn = PROTOCOLS['page4d-depth-bonn']
+
+    def counts(name):
+        return bonn.counts(Clip(name, 1, lambda _: None))
+
+    assert counts('balloon2')
+    assert counts('rgbd_bonn_balloon2')
+    assert not counts('rgbd_bonn_balloon')
+    assert Protocol().counts(Clip('anything', 1, lambda _: None))
+
+
+def test_squares_are_made_as_published():
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    rgb[:, 32:] = 200
+    mask = rgb[..., 0] > 0
+    depth = np.ones((48, 64), np.float32)
+    frame = squashed(ClipFrame(1, rgb, depth=depth, mask=mask), 56)
+    assert frame.rgb.shape == (56, 56, 3)
+    assert frame.depth is depth
+    np.testing.assert_array_equal(frame.rgb[:, :26].max(), 0)
+    np.testing.assert_array_equal(frame.rgb[:, 30:].min(), 200)
+    np.testing.assert_array_equal(frame.mask[:, 28:], True)
+
+
+def test_masks_from_end_to_end(dog):
+    assert list(validator().iter_errors(dog)) == []
+    tree = dog['sequences']['dog']['methods']['streaming']
+    assert 0 <= tree['mask']['JM'] <= 1
+    assert tree['pose'] is None
+
+
+def test_long_clips_are_not_taken_at_once(dog):
+    assert dog['sequences']['dog']['methods']['whole clip'] is None
+    assert dog['reasons']['sequences.dog.methods.whole clip'] == 'more than 3 frames'
 
 
 def test_what_is_wrong_is_one_line(tmp_path):
@@ -156,6 +354,9 @@ def test_what_is_wrong_is_one_line(tmp_path):
         (['nothing', tmp_path], 'there are tum, bonn'),
         (['tum', tmp_path], 'expected <sequence>/rgb.txt'),
         (['tum', tmp_path, '--protocol', 'x'], 'no protocol'),
+        (['tum', tmp_path, '--roads', 'x'], 'no road'),
+        (['tum', tmp_path, '--protocol', 'page4d-depth-bonn'], 'is for bonn'),
+        (['tum', tmp_path, '--as-published'], "needs a paper's --protocol"),
     ):
         result = evaluate(*words, '-o', tmp_path / 'out')
         assert result.exit_code == 1

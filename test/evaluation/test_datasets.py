@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import cv2
 import layouts
 import numpy as np
 import pytest
+import truth_bags
 
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.datasets import DATASETS, open_clips
@@ -19,6 +21,7 @@ WRITERS = {
     'euroc': layouts.write_euroc,
     'pointodyssey': layouts.write_point_odyssey,
     'dycheck': layouts.write_dycheck,
+    'bag': truth_bags.write_bag,
 }
 POSED = set(WRITERS) - {'davis'}
 DEEP = set(WRITERS) - {'davis', 'euroc', 'kitti'}
@@ -232,3 +235,42 @@ def test_missing_lists_and_malformed_lines(tmp_path):
         tmp_path / 'd', '7scenes', spoil('chess/seq-01/frame-000001.pose.txt', '1 0 0 0\n')
     )
     assert 'expected 4 lines of 4 numbers' in text
+
+
+@pytest.mark.parametrize('wrong', [0.2, 5.0])
+def test_depth_of_another_unit_is_doubted(wrong, tmp_path):
+    """PNGs of millimetres read as 5000 a metre, and the other way round."""
+    for name, units in (('tum', '5000 a metre'), ('bonn', '5000 a metre'), ('7scenes', 'milli')):
+        folder = WRITERS[name](tmp_path / name)
+        for file in [*folder.rglob('depth/*.png'), *folder.rglob('*.depth.png')]:
+            values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) * wrong
+            cv2.imwrite(str(file), values.clip(0, 65535).astype(np.uint16))
+        (clip,) = open_clips(name, folder)
+        (text,) = clip.remarks
+        assert f'the median of a depth image is {2 * wrong:g} m' in text
+        assert units in text
+    (clip,) = open_clips('bag', truth_bags.write_bag(tmp_path, units=wrong / 20))
+    assert ('metres (32FC1)' in ' '.join(clip.remarks)) == (wrong == 0.2)
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_depth_of_the_right_unit_is_not_doubted(name, tmp_path):
+    (clip,) = open_clips(name, WRITERS[name](tmp_path))
+    assert not clip.remarks
+
+
+def test_a_list_without_its_pictures(tmp_path):
+    def spoil(folder):
+        for path in (folder / 'rgbd_dataset_freiburg3_x/rgb').iterdir():
+            path.unlink()
+
+    assert 'of 0 pictures that are there none has' in broken(tmp_path, 'tum', spoil)
+
+
+def test_depth_of_another_size(tmp_path):
+    def spoil(folder):
+        path = folder / 'chess/seq-01/frame-000002.depth.png'
+        layouts.write_png(path, np.full((24, 32), 2000, np.uint16))
+
+    text = broken(tmp_path, '7scenes', spoil)
+    assert 'frame 2: the depth has 32x24 pixels and the picture 64x48' in text

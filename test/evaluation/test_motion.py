@@ -27,8 +27,31 @@ def test_measures_are_those_of_davis():
     F = [boundary(*pair) for pair in zip(data['pred'], data['gt'], strict=True)]
     assert pytest.approx(data['iou'], abs=1e-6) == J
     assert pytest.approx(data['boundary_f'], abs=1e-6) == F
-    assert Measure.of(J) == pytest.approx(data['J_mean_recall_decay'][:2], abs=1e-6)
-    assert Measure.of(F) == pytest.approx(data['F_mean_recall_decay'][:2], abs=1e-6)
+    assert Measure.of(J) == pytest.approx(data['J_mean_recall_decay'], abs=1e-6)
+    assert Measure.of(F) == pytest.approx(data['F_mean_recall_decay'], abs=1e-6)
+
+
+def test_decay_by_hand():
+    values = [1.0] * 50 + [0.5] * 100 + [0.2] * 50
+    assert Measure.of(values).decay == pytest.approx(0.8, abs=0.02)
+    assert Measure.of(values, as_published=True) == Measure.of(values)
+    long = [1.0] * 100 + [0.5] * 100 + [0.2] * 100
+    assert Measure.of(long).decay > 0.7
+    wrapped = Measure.of(long, as_published=True).decay  # frame 299 is taken for 43
+    assert np.isnan(wrapped) or wrapped < 0.7
+
+
+def test_frames_in_which_nothing_moves_count_as_published():
+    nothing, something = np.zeros((14, 14), bool), np.zeros((14, 14), bool)
+    something[3:9, 3:9] = True
+    means = {}
+    for as_published in (False, True):
+        drive = Sequence(as_published=as_published)
+        for truth in (something, nothing):
+            drive.add(truth.astype(np.float32), truth, truth)
+        means[as_published] = pooled([drive])
+    assert (means[False]['JM'], means[True]['JM']) == (1.0, 0.5)
+    assert (means[False]['FM'], means[True]['FM']) == (1.0, 1.0)
 
 
 def test_empty_masks():

@@ -110,3 +110,36 @@ def test_an_estimate_that_never_moves_cannot_be_aligned():
     assert 'cannot be aligned' in tree['sim3']
     assert tree['standing_still']['ate_m'] > 0
     assert aligned is None
+
+
+def spiral(turns):
+    """Steps of 1 m ahead that turn about the vertical by these angles, climbing 0.1 m."""
+    poses = [np.eye(4)]
+    for turn in turns:
+        R = Rotation.from_euler('y', turn).as_matrix()
+        poses.append(poses[-1] @ transform(R, (0, -0.1, 1.0)))
+    return np.stack(poses)
+
+
+def test_constant_velocity_is_right_about_a_camera_that_keeps_it():
+    truth = spiral([0.2] * 20)
+    tree, _ = trajectory_metrics(track(noisy(truth)), track(truth), metric=False)
+    for name in ('ate_m', 'rpe_translation_m', 'rpe_rotation_deg'):
+        assert tree['constant_velocity'][name] == pytest.approx(0, abs=1e-6)
+        assert tree['sim3'][name] > 0.01
+
+
+def test_constant_velocity_misses_what_changes():
+    truth = spiral([0.3, 0.1] * 10)  # 0.2 in the mean, 0.1 off at each step
+    tree, _ = trajectory_metrics(track(noisy(truth)), track(truth), metric=False)
+    found = tree['constant_velocity']
+    assert found['rpe_rotation_deg'] == pytest.approx(np.degrees(0.1), rel=1e-6)
+    assert 0 < found['ate_m'] < tree['standing_still']['ate_m']
+
+
+def test_errors_of_frames_make_the_figures():
+    tree, aligned = trajectory_metrics(track(noisy(TRUE)), track(TRUE), metric=False)
+    assert np.sqrt((aligned.error**2).mean()) == pytest.approx(tree['sim3']['ate_m'])
+    for name, error in aligned.steps.items():
+        assert len(error) == len(TRUE) - 1
+        assert np.sqrt((error**2).mean()) == pytest.approx(tree['sim3'][name])

@@ -31,8 +31,8 @@ from page4d_ros.cli import app
 from page4d_ros.commands.show import SAMPLE
 from page4d_ros.commands.train import _recipe_file
 from page4d_ros.evaluation.recording import Log, Track, depth_of, mask_of
+from page4d_ros.evaluation.true_poses import pose_at as track_pose
 from page4d_ros.evaluation.truth import Truth
-from page4d_ros.evaluation.truth import pose_at as track_pose
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.messages import encode
 from page4d_ros.model.checkpoint import load_network
@@ -300,7 +300,7 @@ def test_pictures_without_truth_are_left_out(tmp_path):
         (
             [*camera_messages(3), *depths(3), *poses(3)],
             ['--odom-topic', 'vio'],
-            'no poses on vio; its odometry is /ground_truth/odom',
+            'no poses on /vio; those that it has are on /ground_truth/odom',
         ),
         (
             [m for m in camera_messages(3) if m[0] != '/tf_static'] + depths(3) + poses(3),

@@ -3,122 +3,241 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
 
+from page4d_ros.evaluation.clips.blocks import Shares
+from page4d_ros.evaluation.clips.gallery import Gallery
+from page4d_ros.evaluation.clips.protocol import PAGE4D, SINGLE, VGGT4D
+from page4d_ros.evaluation.depth_rules import OURS, PUBLISHED
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
-from page4d_ros.evaluation.masks import at_network
-from page4d_ros.evaluation.pictures import Picture, jpeg, overlay, paint
-from page4d_ros.evaluation.pixels import at_source, depth_metrics
+from page4d_ros.evaluation.masks import RECALLED, at_network
+from page4d_ros.evaluation.pixels import MAX_DEPTH, DepthError, depth_metrics
+from page4d_ros.evaluation.point_maps import Reconstruction, estimated, point_maps
 from page4d_ros.evaluation.recording import Track
-from page4d_ros.evaluation.scenes.classical import chain
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.unknown import Unknown
-from page4d_ros.perception.clip import estimate_clip
-from page4d_ros.perception.pipeline import Perception
+from page4d_ros.evaluation.worst import DEPTH_ERROR, MASK_ERROR, POSITION_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Sequence as Indices
 
     from numpy.typing import NDArray
 
+    from page4d_ros.evaluation.clips.gallery import Shown
     from page4d_ros.evaluation.datasets import Clip, ClipFrame
-    from page4d_ros.evaluation.scenes.methods import Network
+    from page4d_ros.evaluation.point_maps import Comparison
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate
 
-STREAM, WHOLE = 'streaming', 'whole clip'
-PICTURES = 4
+ALONE = Unknown('each picture stands alone')
+DEPTHS = 'abs_rel', 'delta_1_25'  # in the tables
 
 
 class Result(NamedTuple):
     """What a road gave.
 
     Attributes:
-        tree: `pose`, `depth` and `mask`; `Unknown` says why one is not there.
+        tree: `metric`, `pose`, `depth`, `points`, `mask` and `timing`; `Unknown` says why one is
+            not there. `blocks` has what stretches of the sequence add to their figures.
         path: trajectory laid over the truth.
-        columns: pictures of some frames, a column each.
+        shown: what a page shows of it, if it was asked for.
     """
 
     tree: dict[str, Any]
     path: Aligned | None
-    columns: list[list[Picture]]
+    shown: Shown | None
 
 
-def road(
-    clip: Clip,
-    indices: range,
-    network: Network,
-    *,
-    whole: bool,
-) -> Iterator[tuple[Estimate, ClipFrame]]:
-    """Estimates beside the truth, frame by frame."""
-    network.engine.clear()
-    perception = Perception(network.config, network.engine, network.calibration)
-    if whole:  # the pictures of a clip have to be in memory anyway
-        known = list(clip.frames(indices))
-        pictures = [(frame.frame, frame.rgb) for frame in known]
-        yield from zip(estimate_clip(pictures, perception), known, strict=True)
-        return
-    for frame in clip.frames(indices):
-        yield perception.process(frame.frame), frame
+class Measuring:
+    """Takes in the estimates of a sequence, frame by frame.
+
+    Args:
+        clip: the sequence.
+        indices: which of its frames.
+        folder: empty; depths wait there for their scale, and pictures to be drawn.
+        kind: way of running: what single pictures cannot answer is not asked.
+        dataset: name of the data set.
+        quirks: whose code is imitated.
+        drawn: whether a page will show it.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        indices: Indices[int],
+        folder: Path,
+        *,
+        kind: str,
+        dataset: str,
+        quirks: str,
+        drawn: bool,
+    ) -> None:
+        self.clip, self.indices, self.kind, self.quirks = clip, indices, kind, quirks
+        self.drawn = drawn
+        self.farthest = MAX_DEPTH if dataset == 'sintel' and quirks == PAGE4D else np.inf
+        self.gallery = Gallery(clip, folder, placed=drawn and kind != SINGLE)
+        self.shares = Shares(len(indices))
+        self.poses: dict[str, list[tuple[int, NDArray]]] = {'estimate': [], 'truth': []}
+        self.masks = Sequence(as_published=quirks == VGGT4D)
+        self.mask_errors: list[tuple[int, float]] = []
+        self.cloud = Reconstruction(len(indices))
+        self.order: dict[int, int] = {}  # by stamp
+        self.with_depth: list[int] = []
+        self.metric = False
+
+    def add(self, estimate: Estimate, frame: ClipFrame) -> None:
+        """Take in the next frame."""
+        at = self.order[frame.stamp_ns] = len(self.order)
+        self.metric = estimate.odometry.metric
+        if not estimate.odometry.lost:
+            self.poses['estimate'].append((frame.stamp_ns, estimate.odometry.T_world_camera))
+        if posed(frame):
+            self.poses['truth'].append((frame.stamp_ns, frame.T_world_camera))
+        if frame.depth is not None:
+            self.with_depth.append(at)
+        depth = estimate.depth.cpu().numpy()
+        if self.quirks == PAGE4D:  # along the axis of the first camera
+            depth = estimated(estimate)[..., 2].astype(np.float32)
+        self.gallery.add(self.indices[at], estimate, frame.stamp_ns, depth)
+        if self.kind == SINGLE:
+            return
+        if self._has_points(frame):
+            self.cloud.add(at, *point_maps(estimate, frame, self.clip.max_depth))
+        if frame.mask is not None:
+            truth = at_network(frame.mask, estimate.transform)
+            self._mask(at, estimate, truth)
+            wrong = float((truth != (estimate.mask > 0)).mean())
+            self.mask_errors.append((frame.stamp_ns, wrong))
+
+    def _has_points(self, frame: ClipFrame) -> bool:
+        return posed(frame) and frame.depth is not None and frame.camera is not None
+
+    def _mask(self, at: int, estimate: Estimate, truth: NDArray[np.bool_]) -> None:
+        before, count = self.masks.table.copy(), len(self.masks.regions)
+        self.masks.add(estimate.probability, estimate.mask > 0, truth)
+        (_, false), (missed, hit) = self.masks.table - before
+        self.shares.add('mask.precision', at, hit, hit + false)
+        self.shares.add('mask.recall', at, hit, hit + missed)
+        for letter, values in (('J', self.masks.regions), ('F', self.masks.boundaries)):
+            for value in values[count:]:
+                self.shares.add(f'mask.{letter}M', at, value, 1)
+                self.shares.add(f'mask.{letter}R', at, value > RECALLED, 1)
+
+    def result(self) -> Result:
+        """Figures, the trajectory over the truth, and pictures; while the folder is there."""
+        depth, depth_errors = self._depth()
+        tree: dict[str, Any] = {'metric': self.metric, 'pose': ALONE, 'depth': depth}
+        tree |= {'points': ALONE, 'mask': ALONE}
+        errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: self.mask_errors}
+        path = None
+        if self.kind != SINGLE:
+            tree['pose'], path = self._pose()
+            tree['points'] = self._points()
+            absent = Unknown('the data set has no masks')
+            tree['mask'] = pooled([self.masks]) if self.masks.table.any() else absent
+        if path is not None:
+            errors[POSITION_ERROR] = list(zip(path.stamps.tolist(), path.error, strict=True))
+        tree |= {'timing': self.gallery.timing(), 'blocks': self.shares.blocks()}
+        errors = {name: known for name, known in errors.items() if known}
+        return Result(tree, path, self.gallery.shown(errors, path) if self.drawn else None)
+
+    def _depth(self) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
+        if not self.with_depth:
+            return Unknown('the data set has no depth'), []
+        rules = PUBLISHED._replace(farthest=self.farthest) if self.quirks == PAGE4D else OURS
+        found = depth_metrics(
+            self.gallery.depths,
+            metric=self.metric or self.quirks == PAGE4D,  # whose code has no unit to doubt
+            max_depth=self.clip.max_depth,
+            rules=rules,
+        )
+        for fit, rows in found.rows.items():
+            if isinstance(found.tree[fit], Unknown):
+                continue
+            table = dict(zip(DepthError.COLUMNS, np.transpose(rows), strict=True))
+            for name in DEPTHS:
+                share = f'depth.{fit}.{name}'
+                self.shares.add(share, self.with_depth, table[name], table['pixels'])
+        return found.tree, found.over_time
+
+    def _pose(self) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
+        tree, path = pose(self.poses, metric=self.metric)
+        if path is not None:
+            at = [self.order[stamp] for stamp in path.stamps.tolist()]
+            self.shares.add('pose.ate_m', at, path.error**2, 1)
+            for name, error in path.steps.items():
+                self.shares.add(f'pose.{name}', at[1:], error**2, 1)
+        return tree, path
+
+    def _points(self) -> dict[str, Any] | Unknown:
+        if self.quirks == PAGE4D:
+            return Unknown('no code for point maps was published')
+        if not self.cloud.frames:
+            return Unknown('needs intrinsics, poses and depth of the data set')
+        found = self.cloud.compare()
+        if isinstance(found, Unknown):
+            return found
+        _share_points(self.shares, found)
+        return found.tree
+
+
+def _share_points(shares: Shares, found: Comparison) -> None:
+    """Means of both ways, and of both together, where each counts half."""
+    halves = {'overall_m': 'metres', 'normal_consistency': 'agreement'}
+    ways = (
+        ('accuracy_m', found.accuracy, found.ours.frames),
+        ('completeness_m', found.completeness, found.true.frames),
+    )
+    for name, way, frames in ways:
+        shares.add(f'points.mean.{name}', frames, way.metres, 1)
+        for both, attribute in halves.items():
+            values = getattr(way, attribute)
+            known = np.isfinite(values)
+            weight = 0.5 / max(1, known.sum())
+            shares.add(f'points.mean.{both}', frames[known], values[known] * weight, weight)
 
 
 def measure(
     estimates: Iterator[tuple[Estimate, ClipFrame]],
     clip: Clip,
-    indices: range,
+    indices: Indices[int],
     *,
+    kind: str,
+    dataset: str = '',
+    quirks: str = '',
+    drawn: bool = True,
     progress: Callable[[], None],
 ) -> Result:
-    """Compare pose, depth and mask; depths wait on disk for the scale of the sequence."""
-    poses: dict[str, list[tuple[int, NDArray]]] = {'estimate': [], 'truth': []}
-    masks, columns, spooled = Sequence(), [], []
-    picks = {indices[round(p)] for p in np.linspace(0, len(indices) - 1, PICTURES)}
-    metric = False
+    """Compare pose, depth, points and mask; see `Measuring`."""
     with tempfile.TemporaryDirectory() as folder:
-        for index, (estimate, frame) in zip(indices, estimates, strict=True):
-            metric = estimate.odometry.metric
-            if not estimate.odometry.lost:
-                poses['estimate'].append((frame.stamp_ns, estimate.odometry.T_world_camera))
-            if _posed(frame):
-                poses['truth'].append((frame.stamp_ns, frame.T_world_camera))
-            if frame.depth is not None:
-                path = Path(folder) / f'{index}.npz'
-                np.savez(path, ours=estimate.depth.cpu().numpy(), true=frame.depth)
-                spooled.append((frame.stamp_ns, path))
-            if frame.mask is not None:
-                truth = at_network(frame.mask, estimate.transform)
-                masks.add(estimate.probability, estimate.mask > 0, truth)
-            if index in picks:
-                columns.append(_pictures(estimate, frame, index))
+        measuring = Measuring(
+            clip,
+            indices,
+            Path(folder),
+            kind=kind,
+            dataset=dataset,
+            quirks=quirks,
+            drawn=drawn,
+        )
+        for estimate, frame in estimates:
+            measuring.add(estimate, frame)
             progress()
-        depth: Any = Unknown('the data set has no depth')
-        if spooled:
-            pairs = partial(_pairs, spooled)
-            depth, _ = depth_metrics(pairs, metric=metric, max_depth=clip.max_depth)
-    pose, path = _pose(poses, metric=metric)
-    mask: Any = pooled([masks]) if masks.table.any() else Unknown('the data set has no masks')
-    return Result({'pose': pose, 'depth': depth, 'mask': mask}, path, columns)
+        return measuring.result()
 
 
-def _posed(frame: ClipFrame) -> bool:
+def posed(frame: ClipFrame) -> bool:
+    """Whether the pose of a frame is known."""
     return frame.T_world_camera is not None and bool(np.isfinite(frame.T_world_camera).all())
 
 
-def _pairs(spooled: list[tuple[int, Path]]) -> Iterator[tuple[int, NDArray, NDArray]]:
-    for stamp_ns, path in spooled:
-        with np.load(path) as file:
-            yield stamp_ns, file['ours'], file['true']
-
-
-def _pose(
+def pose(
     poses: dict[str, list[tuple[int, NDArray]]], *, metric: bool
 ) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
+    """Figures of (stamp, T_world_camera) of `estimate` and `truth`, and the path."""
     if not poses['truth']:
         return Unknown('the data set has no poses'), None
     tracks = [
@@ -131,43 +250,3 @@ def _pose(
         for known in (poses['estimate'], poses['truth'])
     ]
     return trajectory_metrics(*tracks, metric=metric)
-
-
-def _pictures(estimate: Estimate, frame: ClipFrame, index: int) -> list[Picture]:
-    shape = frame.rgb.shape[:2]
-    depth = estimate.depth.cpu().numpy()
-    images = {'input': frame.rgb}
-    known = depth[np.isfinite(depth)]
-    if known.size:
-        near, far = np.percentile(known, (2, 98))
-        ours = at_source(depth, shape, np.nan)
-        images['depth'] = paint(ours, float(near), float(max(far, near + 1e-6)))
-    moving = at_source(estimate.mask, shape, 0)
-    images['what moves'] = overlay(frame.rgb, moving, frame.mask)
-    return [
-        Picture(label, f'{label} of frame {index}', jpeg(image)) for label, image in images.items()
-    ]
-
-
-def classical(clip: Clip, indices: range, progress: Callable[[], None]) -> dict[str, Any] | None:
-    """KLT and the essential matrix, told the lengths; None without camera or pose of the first."""
-    first = next(clip.frames(indices[:1]))
-    if first.camera is None or not _posed(first):
-        return None
-    stamps, truth = [], []
-
-    def frames() -> Iterator[tuple[NDArray, NDArray]]:
-        for frame in clip.frames(indices):
-            if not _posed(frame):
-                continue
-            stamps.append(frame.stamp_ns)
-            truth.append(frame.T_world_camera)
-            yield cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), frame.T_world_camera
-            progress()
-
-    found = list(chain(frames(), first.camera.K))
-    known = {
-        'estimate': list(zip(stamps, found, strict=True)),
-        'truth': list(zip(stamps, truth, strict=True)),
-    }
-    return {'pose': _pose(known, metric=False)[0]}

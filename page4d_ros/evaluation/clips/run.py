@@ -3,65 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from markupsafe import Markup
-
-from page4d_ros.errors import ConfigError, DeviceMemoryError
-from page4d_ros.evaluation import plots
-from page4d_ros.evaluation.clips.measure import STREAM, WHOLE, classical, measure, road
-from page4d_ros.evaluation.datasets import open_clips
+from page4d_ros.errors import BagError, ConfigError, DeviceMemoryError
+from page4d_ros.evaluation.clips.classical import classical
+from page4d_ros.evaluation.clips.measure import measure
+from page4d_ros.evaluation.clips.page import judge, shown_part
+from page4d_ros.evaluation.clips.protocol import OTHER_MASK, PAGE4D, STREAM, WHOLE
+from page4d_ros.evaluation.clips.quoted import quotes
+from page4d_ros.evaluation.clips.roads import label, run, seen
+from page4d_ros.evaluation.clips.tables import KLT, tables
+from page4d_ros.evaluation.clips.watch import watched
+from page4d_ros.evaluation.datasets import FOUND, Topics, open_clips
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
-from page4d_ros.evaluation.tables import Cell, Table, number
-from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.evaluation.unknown import Unknown, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from page4d_ros.config import Config
+    from page4d_ros.evaluation.clips.measure import Result
     from page4d_ros.evaluation.clips.protocol import Protocol
+    from page4d_ros.evaluation.clips.watch import Watcher
     from page4d_ros.evaluation.datasets import Clip
-    from page4d_ros.evaluation.pictures import Picture
     from page4d_ros.evaluation.scenes.methods import Network
-    from page4d_ros.evaluation.trajectory import Aligned
+    from page4d_ros.perception.engine import Engine
 
-FORMAT = 1
-KLT = 'KLT + essential matrix, told the lengths'
-STILL = 'standing still'
-MEAN = 'mean'
-WHOLE_MOST = 100  # frames that are taken at once
-# section, key path, head, whether less is better
-COLUMNS = {
-    'pose': (
-        ('ate_m', 'ATE [m]', True),
-        ('rpe_translation_m', 'RPE [m]', True),
-        ('rpe_rotation_deg', 'RPE [°]', True),
-    ),
-    'depth': (
-        ('per_frame.abs_rel', 'AbsRel, scale per frame', True),
-        ('per_frame.delta_1_25', 'δ < 1.25', False),
-        ('per_sequence.abs_rel', 'AbsRel, one scale', True),
-        ('per_sequence.delta_1_25', 'δ < 1.25', False),
-        ('per_sequence_scale_shift.abs_rel', 'AbsRel, scale and shift', True),
-        ('unscaled.abs_rel', 'AbsRel, as it is', True),
-    ),
-    'mask': (
-        ('JM', 'JM', False),
-        ('JR', 'JR', False),
-        ('FM', 'FM', False),
-        ('FR', 'FR', False),
-        ('precision', 'precision', False),
-        ('recall', 'recall', False),
-    ),
-}
-TITLES = {
-    'pose': 'Pose, after Sim(3) alignment',
-    'depth': 'Depth',
-    'mask': 'What moves',
-}
+KIND, FORMAT = 'page4d evaluate data', 2
+WHOLE_MOST = 120  # frames that are taken at once, as PAGE-4D's evaluation of video depth does
+# papers compare masks without margin, and whoever measures depth gets what the network says
+MASKS = {'mask.dilate': 0}
+AS_PAGE4D = {'model.mask_attention': 'off', 'depth.min_confidence': 0.0, 'depth.max_range': 0.0}
 
 
 def evaluate_clips(
@@ -73,7 +49,8 @@ def evaluate_clips(
     protocol: Protocol,
     *,
     wanted: Sequence[str] = (),
-    whole: bool = True,
+    topics: Topics = FOUND,
+    watch: Callable[[str, Engine], AbstractContextManager[Watcher]] | None = None,
     progress: Callable[[str], None] = lambda _name: None,
 ) -> dict[str, Any]:
     """Run weights over sequences, streaming and whole, beside simple answers.
@@ -84,133 +61,116 @@ def evaluate_clips(
         checkpoint: weight file, ``page4d-small`` or ``untrained``.
         output: folder to make.
         config: all settings.
-        protocol: which frames.
-        wanted: names of sequences; () takes all.
-        whole: run whole clips, too, where they have at most `WHOLE_MOST` frames.
+        protocol: which frames, and which ways of running.
+        wanted: names of sequences; () takes all of the protocol.
+        topics: of recordings.
+        watch: makes somebody who looks on at the first way of running a sequence; gets its name,
+            "" if it is the only one.
         progress: called with what is worked on, after each frame.
 
     Returns:
-        The content of ``metrics.json``: by sequence and method. What is not known is None, and
-        ``reasons`` says why, by dotted path.
+        The content of ``metrics.json``, as ``metrics.schema.json`` describes it: by sequence and
+        method. What is not known is None, and ``reasons`` says why, by dotted path.
 
     Raises:
-        BagError: the data set cannot be read.
+        BagError: the data set cannot be read, or is not the protocol's.
         CheckpointError: the weights cannot be used.
         OSError: the output cannot be written.
     """
-    clips = open_clips(dataset, folder, wanted)
+    clips = _clips(dataset, folder, protocol, wanted, topics)
     output.mkdir(parents=True, exist_ok=True)
-    config = config.with_values({'mask.dilate': 0})  # papers compare masks without margin
+    config = config.with_values(MASKS | (AS_PAGE4D if protocol.quirks == PAGE4D else {}))
     ((network, known),) = load([checkpoint], config)
     trees: dict[str, Any] = {}
-    strips, figures = [], {}
+    parts, judged = [], []
     for clip in clips:
-        trees[clip.name], columns, paths = _sequence(
-            clip, protocol.indices(clip.count), network, whole=whole, progress=progress
-        )
-        strips.append((clip.name, columns))
-        if paths:
-            figures[clip.name] = Markup(plots.paths_plot(f'paths{len(figures)}', paths))  # noqa: S704
+        name = clip.name if len(clips) > 1 else ''
+        looks = partial(watch, name, network.engine) if watch else None
+        trees[clip.name], results = _sequence(clip, dataset, protocol, network, looks, progress)
+        for method, result in results.items():
+            if result.shown is not None:
+                tree, _ = settle(result.tree)
+                judged.append(tree)
+                paths = {name: r.path for name, r in results.items() if r.path is not None}
+                head = clip.name, method
+                parts.append(shown_part(len(parts), *head, tree, result.shown, paths))
+    caution = network.engine.caution
+    verdict = judge(judged, trained=network.engine.trained, caution=caution)
     facts = {
+        'kind': KIND,
         'format': FORMAT,
         'dataset': dataset,
         'protocol': asdict(protocol),
         'checkpoint': known,
-        'caution': network.engine.caution,
+        'mask_in_attention': network.engine.network.config.mask_enabled,
+        'caution': caution,
+        'verdict': verdict._asdict(),
+        'remarks': [remark for clip in clips for remark in clip.remarks],
         'sequences': trees,
+        'quoted': quotes(dataset, protocol.name),
     }
-    title, drawn = f'Evaluation on {dataset}', {'strips': strips, 'figures': figures}
-    return write_results(output, title, facts, tables, 'clips.html', **drawn)
+    title = f'Evaluation on {dataset}'
+    return write_results(output, title, facts, tables, 'clips.html', parts=parts)
+
+
+def _clips(
+    dataset: str, folder: Path, protocol: Protocol, wanted: Sequence[str], topics: Topics
+) -> list[Clip]:
+    if protocol.dataset not in {'', dataset}:
+        raise BagError(f'protocol {protocol.name} is for {protocol.dataset}, not for {dataset}')
+    clips = open_clips(dataset, folder, wanted, topics)
+    found = clips if wanted else [clip for clip in clips if protocol.counts(clip)]
+    if not found:
+        raise BagError(
+            f'{folder}: has none of the sequences of {protocol.name}: '
+            f'{", ".join(protocol.sequences)}; name others with --sequence'
+        )
+    return found
 
 
 def _sequence(
     clip: Clip,
-    indices: range,
+    dataset: str,
+    protocol: Protocol,
     network: Network,
-    *,
-    whole: bool,
+    watch: Callable[[], AbstractContextManager[Watcher]] | None,
     progress: Callable[[str], None],
-) -> tuple[dict[str, Any], list[list[Picture]], dict[str, Aligned]]:
-    """Figures of one sequence by method, pictures, and paths by method."""
+) -> tuple[dict[str, Any], dict[str, Result]]:
+    """Figures of one sequence by method, and what the roads gave; the first is shown."""
+    indices = protocol.indices(clip.count)
+    masked = network.engine.network.config.mask_enabled
     if not len(indices):
-        return {'frames': 0, 'methods': {STREAM: Unknown(f'has only {clip.count} frames')}}, [], {}
+        few = Unknown(f'has only {clip.count} frames')
+        methods = {label(road, masked=masked): few for road in protocol.roads}
+        return {'frames': 0, 'methods': methods}, {}
     methods: dict[str, Any] = {}
-    columns, paths = [], {}
-    for name in (STREAM, WHOLE) if whole else (STREAM,):
-        if name == WHOLE and len(indices) > WHOLE_MOST:
+    results: dict[str, Result] = {}
+    shown = seen(clip, network, protocol.quirks)
+    for road in protocol.roads:
+        name, kind = label(road, masked=masked), road.removesuffix(OTHER_MASK)
+        if kind == WHOLE and len(indices) > WHOLE_MOST:
             methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
             continue
-        estimates = road(clip, indices, network, whole=name == WHOLE)
-        label = f'{clip.name}, {name}'
+        estimates = run(road, shown, indices, network)
+        measuring = partial(
+            measure,
+            clip=shown,
+            indices=indices,
+            kind=kind,
+            dataset=dataset,
+            quirks=protocol.quirks,
+            drawn=not results,
+            progress=lambda text=f'{clip.name}, {name}': progress(text),
+        )
         try:
-            found = measure(estimates, clip, indices, progress=lambda t=label: progress(t))
+            first = road == protocol.roads[0]
+            results[name] = watched(estimates, measuring, watch if first else None)
         except (ConfigError, DeviceMemoryError) as error:
-            if name == STREAM:
+            if road == STREAM:
                 raise
             methods[name] = Unknown(str(error))
             continue
-        methods[name] = found.tree
-        columns = columns or found.columns
-        paths |= {name: found.path} if found.path is not None else {}
+        methods[name] = results[name].tree
     simple = classical(clip, indices, lambda: progress(f'{clip.name}, KLT'))
     methods |= {KLT: simple} if simple else {}
-    return {'frames': len(indices), 'methods': methods}, columns, paths
-
-
-def tables(metrics: dict[str, Any]) -> list[Table]:
-    """For pose, depth and mask a table: sequences and methods in rows, and their mean."""
-    out = []
-    for section, columns in COLUMNS.items():
-        rows = _rows(metrics, section)
-        if not rows:
-            continue
-        values = {
-            label: [_value(section, tree, key) for key, _, _ in columns] for label, tree in rows
-        }
-        methods = list(dict.fromkeys(label.split(': ', 1)[1] for label, _ in rows))
-        if len(metrics['sequences']) > 1:
-            for method in methods:
-                own = [v for label, v in values.items() if label.endswith(f': {method}')]
-                values[f'{MEAN}: {method}'] = [_mean(column) for column in zip(*own, strict=True)]
-        body = [
-            (label, [_cell(values, label, i, less=less) for i, (_, _, less) in enumerate(columns)])
-            for label in values
-        ]
-        note = f'Weights: {metrics["checkpoint"]["label"]}. {metrics["caution"]}'.strip()
-        out.append(Table(TITLES[section], [head for _, head, _ in columns], body, note))
-    return out
-
-
-def _rows(metrics: dict[str, Any], section: str) -> list[tuple[str, dict[str, Any]]]:
-    out = []
-    for name, sequence in metrics['sequences'].items():
-        for method, tree in sequence['methods'].items():
-            if tree and tree.get(section):
-                out.append((f'{name}: {method}', tree[section]))
-                if section == 'pose' and method == STREAM:
-                    out.append((f'{name}: {STILL}', {'sim3': tree['pose']['standing_still']}))
-    return out
-
-
-def _value(section: str, tree: dict[str, Any], key: str) -> float | None:
-    found: Any = tree.get('sim3') if section == 'pose' else tree
-    for part in key.split('.'):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
-
-
-def _mean(values: tuple[float | None, ...]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _cell(values: dict[str, list[float | None]], label: str, column: int, *, less: bool) -> Cell:
-    sequence = label.split(': ', 1)[0]
-    known = [
-        row[column]
-        for other, row in values.items()
-        if other.split(': ', 1)[0] == sequence and row[column] is not None
-    ]
-    value = values[label][column]
-    best = value is not None and value == (min if less else max)(known)
-    return Cell(number(value), best=best and len(known) > 1)
+    return {'frames': len(indices), 'methods': methods}, results

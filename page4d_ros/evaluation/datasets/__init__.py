@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from page4d_ros.bags.reader import is_bag
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.datasets import (
+    bag,
     davis,
     dycheck,
     euroc,
@@ -15,13 +21,17 @@ from page4d_ros.evaluation.datasets import (
     sintel,
     tum,
 )
+from page4d_ros.evaluation.datasets.bag import FOUND, Topics
 from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ['DATASETS', 'Clip', 'ClipFrame', 'open_clips']
+__all__ = ['DATASETS', 'FOUND', 'Clip', 'ClipFrame', 'Topics', 'open_clips']
+
+BAG = 'bag'
+LOOK = 5  # frames at the beginning, one of which may have depth
 
 
 class Dataset(NamedTuple):
@@ -29,18 +39,53 @@ class Dataset(NamedTuple):
 
     Attributes:
         read: reads the folder of one sequence.
-        marker: what a sequence's folder holds, as a pattern.
+        marker: what a sequence's folder holds, as a pattern; "" for recordings.
         below: where sequences lie, below the folder that is given.
         layout: for messages.
+        units: how its files say depth, for messages.
+        usual: least and largest median of a depth image in metres; beyond, the units are doubted.
     """
 
     read: Callable[[Path], Clip]
     marker: str
     below: tuple[str, ...]
     layout: str
+    units: str = ''
+    usual: tuple[float, float] = (0.0, np.inf)
+
+    def holds(self, path: Path) -> bool:
+        """Whether this is a sequence."""
+        return any(path.glob(self.marker)) if self.marker else is_bag(path)
+
+    def doubted(self, clip: Clip) -> Clip:
+        """The clip, with a remark if its depth is hardly in metres."""
+        if not self.units:
+            return clip
+        for frame in clip.frames(range(min(clip.count, LOOK))):
+            known = () if frame.depth is None else frame.depth[np.isfinite(frame.depth)]
+            if len(known):
+                break
+        else:
+            return clip
+        median, (least, most) = float(np.median(known)), self.usual
+        if least <= median <= most:
+            return clip
+        text = (
+            f'{clip.name}: the median of a depth image is {median:.3g} m, and {least:g} to '
+            f'{most:g} m are usual; its values have to be {self.units}'
+        )
+        return replace(clip, remarks=(*clip.remarks, text))
 
 
-_TUM = Dataset(tum.read, 'rgb.txt', ('',), '<sequence>/rgb.txt, depth.txt, groundtruth.txt')
+_INDOORS = 0.5, 8.0
+_TUM = Dataset(
+    tum.read,
+    'rgb.txt',
+    ('',),
+    '<sequence>/rgb.txt, depth.txt, groundtruth.txt',
+    f'{tum.UNITS:g} a metre, and not millimetres',
+    _INDOORS,
+)
 DATASETS = {
     'tum': _TUM,
     'bonn': _TUM,
@@ -54,24 +99,47 @@ DATASETS = {
         'JPEGImages/480p/<sequence> and Annotations/480p/<sequence>',
     ),
     'kitti': Dataset(
-        kitti.read, 'image_2', ('sequences',), 'sequences/<number>/image_2 and poses/<number>.txt'
+        kitti.read,
+        'image_2',
+        ('sequences',),
+        'sequences/<number>/image_2 and poses/<number>.txt',
+        '256 a metre',
+        (3.0, 40.0),
     ),
-    '7scenes': Dataset(seven_scenes.read, 'frame-*.color.png', ('',), '<scene>/seq-<number>'),
+    '7scenes': Dataset(
+        seven_scenes.read,
+        'frame-*.color.png',
+        ('',),
+        '<scene>/seq-<number>',
+        'millimetres',
+        _INDOORS,
+    ),
     'euroc': Dataset(euroc.read, 'mav0', ('',), '<sequence>/mav0'),
     'pointodyssey': Dataset(
         point_odyssey.read, 'anno.npz', ('',), '<sequence>/rgbs, depths and anno.npz'
     ),
     'dycheck': Dataset(dycheck.read, 'camera', ('',), '<sequence>/rgb/2x, depth/2x and camera'),
+    BAG: Dataset(
+        bag.read,
+        '',
+        ('',),
+        'a rosbag1, a rosbag2 folder, an .mcap or .db3 file, or a folder of rosbag2 folders',
+        'metres (32FC1) or millimetres (16 bits)',
+        (0.2, 100.0),
+    ),
 }
 
 
-def open_clips(name: str, folder: Path, wanted: Sequence[str] = ()) -> list[Clip]:
+def open_clips(
+    name: str, folder: Path, wanted: Sequence[str] = (), topics: Topics = FOUND
+) -> list[Clip]:
     """Sequences of a data set: of its folder, or of one sequence's folder.
 
     Args:
         name: of `DATASETS`.
         folder: as it was unpacked.
         wanted: names of sequences; () takes all.
+        topics: of recordings, where they are not found by themselves.
 
     Raises:
         BagError: the folder has another layout, or a sequence is broken; says what and where.
@@ -79,18 +147,22 @@ def open_clips(name: str, folder: Path, wanted: Sequence[str] = ()) -> list[Clip
     if name not in DATASETS:
         raise BagError(f'no data set {name!r}; there are {", ".join(DATASETS)}')
     dataset, folder = DATASETS[name], folder.expanduser().resolve()
-    if not folder.is_dir():
+    if name == BAG:
+        dataset = dataset._replace(read=partial(bag.read, topics=topics))
+    elif any(topics):
+        raise BagError(f'{name} has no topics; options such as --image-topic are for {BAG}')
+    if not (folder.exists() if name == BAG else folder.is_dir()):
         raise BagError(f'{folder}: no such folder; expected {dataset.layout}')
-    if any(folder.glob(dataset.marker)):
+    if folder.is_file() or dataset.holds(folder):
         if wanted and list(wanted) != [folder.name]:
             raise BagError(f'{folder}: is itself a sequence; leave out --sequence')
-        return [dataset.read(folder)]
+        return [dataset.doubted(dataset.read(folder))]
     root = next((folder / b for b in dataset.below if (folder / b).is_dir()), None)
     if root is None:
         raise BagError(f'{folder}: is no {name}; expected {dataset.layout}')
     found = sequences(root, wanted, dataset.layout)
     if not wanted:
-        found = [path for path in found if any(path.glob(dataset.marker))]
+        found = [path for path in found if dataset.holds(path)]
     if not found:
         raise BagError(f'{root}: holds no sequence of {name}; expected {dataset.layout}')
-    return [dataset.read(path) for path in found]
+    return [dataset.doubted(dataset.read(path)) for path in found]

@@ -12,7 +12,7 @@ from page4d_ros.errors import BagError
 from page4d_ros.perception.types import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,14 +54,18 @@ class Clip:
     Attributes:
         name: of the sequence.
         count: frames.
-        load: reads the frame with an index; raises BagError.
+        read: gives the frames with these indices, which rise; raises BagError.
         max_depth: depths beyond do not count (the data set's protocol).
+        shown: changes frames before anybody sees them.
+        remarks: what is doubtful about it.
     """
 
     name: str
     count: int
-    load: Callable[[int], ClipFrame]
+    read: Callable[[Sequence[int]], Iterable[ClipFrame]]
     max_depth: float = 70.0
+    shown: Callable[[ClipFrame], ClipFrame] | None = None
+    remarks: tuple[str, ...] = ()
 
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[ClipFrame]:
         """Read frames in order, one in memory at a time; all, or those with these indices.
@@ -69,8 +73,8 @@ class Clip:
         Raises:
             BagError: a file cannot be read, or does not fit its picture; says which.
         """
-        for index in range(self.count) if indices is None else indices:
-            frame = self.load(index)
+        wanted = range(self.count) if indices is None else indices
+        for index, frame in zip(wanted, self.read(wanted), strict=True):
             shape = frame.rgb.shape[:2]
             for name in ('depth', 'mask'):
                 truth = getattr(frame, name)
@@ -80,7 +84,7 @@ class Clip:
                         f'{truth.shape[1]}x{truth.shape[0]} pixels and the picture '
                         f'{shape[1]}x{shape[0]}'
                     )
-            yield frame
+            yield self.shown(frame) if self.shown else frame
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

@@ -34,7 +34,7 @@ def read(folder: Path) -> Clip:
     missing = [path for path in wanted if not path.is_file()]
     if missing:
         raise BagError(f'{missing[0]}: {len(missing)} of {len(wanted)} masks are missing')
-    return Clip(folder.name, len(pictures), partial(_load, pictures, wanted))
+    return Clip(folder.name, len(pictures), partial(map, partial(_load, pictures, wanted)))
 
 
 def _load(pictures: list[Path], masks: list[Path], index: int) -> ClipFrame:

@@ -31,7 +31,7 @@ def read(folder: Path) -> Clip:
     """
     pictures = listed(folder / 'rgb' / f'{SCALE}x', '0_*.png', 'pictures of the moving phone')
     load = partial(_load, folder, pictures)
-    return Clip(folder.name, len(pictures), load)
+    return Clip(folder.name, len(pictures), partial(map, load))
 
 
 def _load(folder: Path, pictures: list[Path], index: int) -> ClipFrame:

@@ -43,7 +43,9 @@ def read(folder: Path) -> Clip:
             matched.append((stamp, camera / 'data' / f'{stamp}.png', pose))
     if not matched:
         raise BagError(f'{folder}: none of {len(stamps)} pictures has a pose within 20 ms')
-    return Clip(folder.resolve().name, len(matched), partial(_load, matched, calibration))
+    return Clip(
+        folder.resolve().name, len(matched), partial(map, partial(_load, matched, calibration))
+    )
 
 
 def _stamps(path: Path) -> NDArray[np.int64]:

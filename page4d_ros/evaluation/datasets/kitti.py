@@ -49,7 +49,7 @@ def read(folder: Path) -> Clip:
     T_camera0_camera = transform(np.eye(3), -np.linalg.solve(K, P[:, 3]))
     T_world_camera = transform(poses[:, :, :3], poses[:, :, 3]) @ T_camera0_camera
     load = partial(_load, pictures, times, T_world_camera, K, folder / f'depth_{CAMERA}')
-    return Clip(folder.name, len(pictures), load, max_depth=np.inf)
+    return Clip(folder.name, len(pictures), partial(map, load), max_depth=np.inf)
 
 
 def _projection(path: Path) -> NDArray[np.float64]:

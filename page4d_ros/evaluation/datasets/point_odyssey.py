@@ -50,7 +50,7 @@ def read(folder: Path) -> Clip:
         if len(found) < len(pictures):
             raise BagError(f'{folder}: {len(pictures)} pictures, but {len(found)} {what}')
     load = partial(_load, pictures, depths, K, inverse(T_camera_world))
-    return Clip(folder.name, len(pictures), load)
+    return Clip(folder.name, len(pictures), partial(map, load))
 
 
 def _load(

@@ -38,7 +38,7 @@ def read(folder: Path) -> Clip:
             if not path.is_file():
                 raise BagError(f'{path}: is missing')
     name = f'{folder.parent.name}/{folder.name}'
-    return Clip(name, len(pictures), partial(_load, pictures))
+    return Clip(name, len(pictures), partial(map, partial(_load, pictures)))
 
 
 def _beside(picture: Path, suffix: str) -> Path:

@@ -50,7 +50,9 @@ def read(folder: Path, *, rendering: str = 'final') -> Clip:
     for what, found in (('depths', depths), ('cameras', cameras)):
         if len(found) != len(pictures):
             raise BagError(f'{folder}: {len(pictures)} pictures, but {len(found)} {what}')
-    return Clip(name, len(pictures), partial(_load, pictures, depths, cameras, masks))
+    return Clip(
+        name, len(pictures), partial(map, partial(_load, pictures, depths, cameras, masks))
+    )
 
 
 def _load(

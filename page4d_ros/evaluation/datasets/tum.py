@@ -72,7 +72,7 @@ def read(folder: Path) -> Clip:
         )
     name = folder.resolve().name
     load = partial(_load, folder, matched, calibration_of(name))
-    return Clip(name, len(matched), load)
+    return Clip(name, len(matched), partial(map, load))
 
 
 def _load(

@@ -175,17 +175,16 @@ def _clip(network: Network, clip: Clip, progress: Callable[[], None]) -> tuple[d
     return {source: pooled([sequence]) for source, sequence in out.items()}, shown
 
 
-def _strip(shown: Shown) -> list[list[Picture]]:
+def _strip(shown: Shown) -> list[tuple[str, list[Picture]]]:
     """Pictures in columns: the image with the true outline, then every source's mask."""
     out = []
     for image, truth, masks in zip(shown.images, shown.truth, shown.masks, strict=True):
         rows = [('truth', np.zeros_like(truth)), *masks.items()]
-        out.append(
-            [
-                Picture(name, f'{name}: red moves', jpeg(_large(overlay(image, mask, truth))))
-                for name, mask in rows
-            ]
-        )
+        pictures = [
+            Picture(name, f'{name}: red moves', jpeg(_large(overlay(image, mask, truth))))
+            for name, mask in rows
+        ]
+        out.append(('', pictures))
     return out
 
 

@@ -25,12 +25,15 @@ class Sequence:
     """One source's answers to one drive or clip.
 
     Attributes:
+        as_published: frames in which nothing moves count, too, and have a J of 0; the quarters
+            of decay as `Measure.of` has them.
         regions: J of the frames in which something moves; boundaries: F of them.
         table: pixels by truth and call.
         bins: pixels, sum of probability and sum of truth, by probability.
         flicker: change of probability at places at rest, summed, and how many.
     """
 
+    as_published: bool = False
     regions: list[float] = field(default_factory=list)
     boundaries: list[float] = field(default_factory=list)
     table: NDArray = field(default_factory=lambda: np.zeros((2, 2)))
@@ -46,7 +49,7 @@ class Sequence:
     ) -> None:
         """Take in a frame (h, w); pixels that do not count are neither called nor true."""
         counts = np.ones_like(truth) if counts is None else counts
-        if (truth & counts).any():
+        if self.as_published or (truth & counts).any():
             self.regions.append(region(called & counts, truth & counts))
             self.boundaries.append(boundary(called & counts, truth & counts))
         probability, called, truth = probability[counts], called[counts], truth[counts]
@@ -84,13 +87,15 @@ def pooled(sequences: list[Sequence]) -> dict[str, Any]:
     flicker = sum((s.flicker for s in sequences), nothing.flicker)
     moving = [s for s in sequences if s.regions]
     (still, false), (missed, hit) = table
-    J = [Measure.of(s.regions) for s in moving]
-    F = [Measure.of(s.boundaries) for s in moving]
+    J = [Measure.of(s.regions, as_published=s.as_published) for s in moving]
+    F = [Measure.of(s.boundaries, as_published=s.as_published) for s in moving]
     return {
         'JM': _mean([m.mean for m in J]),
         'JR': _mean([m.recall for m in J]),
+        'JD': _mean([m.decay for m in J]),
         'FM': _mean([m.mean for m in F]),
         'FR': _mean([m.recall for m in F]),
+        'FD': _mean([m.decay for m in F]),
         'precision': _ratio(hit, hit + false),
         'recall': _ratio(hit, hit + missed),
         'called': _ratio(hit + false, table.sum()),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from page4d_ros.config import Config
 from page4d_ros.evaluation.scenes.methods import Network
 from page4d_ros.evaluation.scenes.plan import WINDOW
-from page4d_ros.perception.build import build_network, calibration_file, digest, weight_file
+from page4d_ros.perception.build import build_network, calibration_file, digest
 from page4d_ros.perception.calibration import Calibration
-from page4d_ros.perception.engine import UNTRAINED, WindowEngine
+from page4d_ros.perception.engine import WindowEngine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
         facts = {
             'label': label,
             'file': name,
-            'sha256': _digest(name),
+            'sha256': digest(name),
             'purpose': engine.purpose,
             'parameters': sum(weight.numel() for weight in engine.network.parameters()),
             'width': engine.resolution,
@@ -55,7 +55,3 @@ def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
             Loaded(Network(label, engine, config, Calibration.of(calibration_file(name))), facts)
         )
     return out
-
-
-def _digest(name: str) -> str:
-    return '' if name == UNTRAINED else digest(weight_file(name))

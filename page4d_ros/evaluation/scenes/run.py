@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 import time
 from collections import Counter
 from contextlib import closing
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros.errors import SceneError
-from page4d_ros.evaluation.running import versions
+from page4d_ros.evaluation.running import command_line, versions
 from page4d_ros.evaluation.scenes.answers import Score, Truth
 from page4d_ros.evaluation.scenes.checkpoints import SETTINGS, load
 from page4d_ros.evaluation.scenes.classical import Differencing, Klt
@@ -89,7 +87,7 @@ def evaluate_scenes(
     tree, reasons = settle(results.tree())
     metrics = {
         'format': FORMAT,
-        'command': command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        'command': command or command_line(),
         'options': asdict(options),
         'settings': SETTINGS,
         'meanings': {name: metric.meaning for name, metric in METRICS.items()},

@@ -1,0 +1,104 @@
+"""Where the camera was, at any time: of odometry, of poses without a child, or of tf."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from page4d_ros.errors import BagError
+from page4d_ros.geometry.poses import transform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.evaluation.recording import Log, Track
+
+POSE_GAP_NS = 200_000_000  # poses further apart are not interpolated
+STATIC = '/tf_static'
+
+
+class TruePoses:
+    """Poses of the camera in the world.
+
+    Args:
+        links: from the world to the camera, transforms (4, 4) that stay and tracks that move.
+    """
+
+    def __init__(self, links: list[NDArray | Track]) -> None:
+        self._links = links
+
+    def at(self, stamp: int) -> NDArray[np.float64] | None:
+        """T_world_camera (4, 4) at a time in nanoseconds; None where that is not known."""
+        found = [
+            link if isinstance(link, np.ndarray) else pose_at(link, stamp) for link in self._links
+        ]
+        return None if any(T is None for T in found) else reduce(np.matmul, found)
+
+
+def true_poses(log: Log, topic: str, camera: str) -> TruePoses:
+    """Poses of the camera's optical frame.
+
+    Args:
+        log: the recording.
+        topic: nav_msgs/Odometry of the camera or of what a transform ties it to;
+            geometry_msgs/PoseStamped of the camera, as its messages do not say of what; or
+            tf2_msgs/TFMessage, in whose tree the world is the root above the camera.
+        camera: name of the optical frame.
+
+    Raises:
+        BagError: the topic has no poses, or nothing ties them to the camera; says what there is.
+    """
+    path = log.bag.path
+    if topic in log.links:
+        return TruePoses(_branch(log, topic, camera))
+    track = log.tracks.get(topic)
+    if not track:
+        found = ', '.join(sorted(name for name, t in log.tracks.items() if t)) or 'none'
+        raise BagError(f'{path}: no poses on {topic}; those that it has are on {found}')
+    if track.child in {'', camera}:
+        return TruePoses([track])
+    T_child_camera = log.transforms.lookup(track.child, camera)
+    if T_child_camera is None:
+        raise BagError(f'{path}: no transform from {track.child!r} to {camera!r} in {STATIC}')
+    return TruePoses([track, T_child_camera])
+
+
+def _branch(log: Log, topic: str, camera: str) -> list[NDArray | Track]:
+    """Links of the tree of tf from its root to the camera."""
+    static = log.links.get(STATIC, {})
+    tracks = {child: track for child, track in (static | log.links[topic]).items() if track}
+    out, frame, passed = [], camera, set()
+    while frame in tracks and frame not in passed:
+        passed.add(frame)
+        track = tracks[frame]
+        moves = len(track) > 1 and track is not static.get(frame)
+        out.insert(0, track if moves else track.poses[-1])
+        frame = track.parent
+    if all(isinstance(link, np.ndarray) for link in out):
+        moving = ', '.join(sorted(log.links[topic])) or 'none'
+        raise BagError(
+            f'{log.bag.path}: {topic} moves neither {camera!r} nor what carries it; it moves '
+            f'{moving}'
+        )
+    return out
+
+
+def pose_at(track: Track, stamp: int) -> NDArray[np.float64] | None:
+    """Pose (4, 4) at a time in nanoseconds; None where the track has none close around it."""
+    after = int(np.searchsorted(track.stamps, stamp))
+    if after < len(track) and track.stamps[after] == stamp:
+        return track.poses[after]
+    if after in {0, len(track)}:
+        return None
+    before = after - 1
+    gap = int(track.stamps[after] - track.stamps[before])
+    if gap > POSE_GAP_NS:
+        return None
+    share = int(stamp - track.stamps[before]) / gap
+    A, B = track.poses[before], track.poses[after]
+    turn = Rotation.from_matrix(A[:3, :3].T @ B[:3, :3]).as_rotvec()
+    R = A[:3, :3] @ Rotation.from_rotvec(share * turn).as_matrix()
+    return transform(R, (1 - share) * A[:3, 3] + share * B[:3, 3])

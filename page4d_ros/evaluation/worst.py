@@ -1,0 +1,19 @@
+"""Errors of single frames, and which frames are the worst."""
+
+from __future__ import annotations
+
+DEPTH_ERROR = 'depth error (AbsRel)'
+MASK_ERROR = 'mask error (share of pixels)'
+POSITION_ERROR = 'position error [m]'
+WORST = 4  # frames
+APART = 1 / 20  # of all frames: neighbours look the same
+
+
+def worst(errors: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most `WORST` frames (stamp, error), the largest error first, none beside another."""
+    apart = APART * len(errors)
+    chosen: list[int] = []
+    for index in sorted(range(len(errors)), key=lambda i: -errors[i][1]):
+        if all(abs(index - other) >= apart for other in chosen):
+            chosen.append(index)
+    return [errors[index] for index in chosen[:WORST]]
