@@ -78,7 +78,10 @@ def run_overhead(
         engine.push = watch.timed(NETWORK, engine.push)
         engine.step = watch.timed(NETWORK, engine.step)
         process = watch.timed('fuse', perception.process)
-        outputs = Outputs(config, RosMessages(), BodyFrame(config.frames), cloud)
+        outputs = {
+            name: Outputs(config, RosMessages(), BodyFrame(config.frames), cloud)
+            for name in LISTENING
+        }
         source = open_source(bag, config, image_topic=image_topic)
         frames = (item for item in source.items() if isinstance(item, Frame))
         for number, frame in enumerate(islice(frames, config.window.size + FRAMES)):
@@ -86,7 +89,7 @@ def run_overhead(
             estimate = process(replace(frame, decode=watch.timed('decode', frame.decode)))
             shared = watch.take()
             for name, listened in LISTENING.items():
-                watch.timed('publish', _publish)(outputs, estimate, listened=listened)
+                watch.timed('publish', _publish)(outputs[name], estimate, listened=listened)
                 if number >= config.window.size:
                     rows[name].append(shared | watch.take())
     return [{'name': name, **_summary(measured)} for name, measured in rows.items()]
