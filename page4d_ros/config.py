@@ -163,6 +163,12 @@ class FramesConfig:
 class OdometryConfig:
     """Trajectory and its uncertainty."""
 
+    refine: bool = setting(
+        True,
+        "Make the network's poses agree with corners that are followed from frame to frame; false "
+        'takes them as they come.',
+        dynamic=True,
+    )
     position_covariance: float = setting(
         0.05, 'Variance of position and linear velocity, m^2.', low=1e-9, high=1e4, dynamic=True
     )

@@ -94,7 +94,7 @@ class OracleEngine:
     def clear(self):
         self.slots.clear()
 
-    def hide(self, mask):
+    def hide(self, motion):
         pass
 
     def free(self):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import ArrayLike
     from torch import nn
 
 SIDE = 2048  # of the matrices whose product shows what the machine can do
@@ -98,13 +101,15 @@ class Stages:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads of the CPU; None leaves it alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    """Let torch and OpenCV use so many threads of the CPU; None leaves them alone."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count or before[0])
+    cv2.setNumThreads(count or before[1])
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
@@ -125,3 +130,8 @@ def best(run: Callable[[], object], device: torch.device, times: int = 5) -> flo
         run()
         out.append(now(device) - start)
     return min(out)
+
+
+def spread(values: ArrayLike) -> list[float]:
+    """Median and 95th percentile."""
+    return [float(q) for q in np.quantile(values, (0.5, 0.95))]

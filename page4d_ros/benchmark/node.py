@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from page4d_ros.bags.reader import open_bag
+from page4d_ros.benchmark.meter import spread
 from page4d_ros.messages.status import STAGES
 from page4d_ros.ros.demo import run_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from numpy.typing import ArrayLike
 
 STATUS = '/page4d/status'
 OWN = [stage for stage in STAGES if stage not in {'encode', 'forward'}]  # not the network's
@@ -55,14 +54,9 @@ def _summary(status: list[Any]) -> dict[str, Any]:
     last = status[-1]
     return {
         'frames': len(status),
-        'stages_ms': {stage: _spread(values) for stage, values in times.items()},
-        'own_ms': _spread(np.sum([times[stage] for stage in OWN], axis=0)),
-        'frame_age_s': _spread([s.frame_age for s in status]),
+        'stages_ms': {stage: spread(values) for stage, values in times.items()},
+        'own_ms': spread(np.sum([times[stage] for stage in OWN], axis=0)),
+        'frame_age_s': spread([s.frame_age for s in status]),
         'received': last.received,
         'dropped': last.dropped,
     }
-
-
-def _spread(values: ArrayLike) -> list[float]:
-    """Median and 95th percentile."""
-    return [float(q) for q in np.quantile(values, (0.5, 0.95))]

@@ -58,6 +58,11 @@ NODE_LINES = {
     'CPU, s': '{cpu_seconds:.4g}',
     'peak RSS, MiB': '{peak_rss_mib:.4g}',
 }
+OVERHEAD_LINES = {
+    'frames': '{frames}',
+    'not the network, ms': '{own_ms[0]:.3g}',
+    '  95 %': '{own_ms[1]:.3g}',
+}
 NOTES = (
     "Times are medians. An engine's step begins when its new frames arrive. Floor: the FLOP of a "
     'step at the rate of a large matrix product, measured here. Memory in MiB, beside the '
@@ -67,6 +72,11 @@ NOTES = (
 NODE_NOTES = (
     'Stages: median above, 95th percentile below. What is not the network: all but encode and '
     'forward.'
+)
+
+OVERHEAD_NOTES = (
+    'CPU time of one thread; stages: median above, 95th percentile below. publish: messages made '
+    'and serialized, without their transport.'
 )
 
 
@@ -81,11 +91,19 @@ def bench(
     node: Annotated[
         bool, Option('--node', help='Instead: the node end to end, on the sample drive or --bag.')
     ] = False,
-    bag: Annotated[Path, Option(help='Recording for --node.', show_default='the sample')] = SAMPLE,
-    image_topic: Annotated[str, Option(help='Its images, for --node.')] = IMAGE_TOPIC,
+    overhead: Annotated[
+        bool,
+        Option(
+            '--overhead', help='Instead: what the node does beside the network, in one thread.'
+        ),
+    ] = False,
+    bag: Annotated[
+        Path, Option(help='Recording for --node and --overhead.', show_default='the sample')
+    ] = SAMPLE,
+    image_topic: Annotated[str, Option(help='Its images.')] = IMAGE_TOPIC,
     settings: Annotated[
         list[str] | None,
-        Option('--set', metavar='NAME=VALUE', help='Parameter, for --node; repeat it.'),
+        Option('--set', metavar='NAME=VALUE', help='Parameter of the node; repeat it.'),
     ] = None,
     output: Annotated[
         Path | None, Option('--json', help='File for all figures, as a list `cases`.')
@@ -98,8 +116,9 @@ def bench(
     # torch's profiler, which measures memory, would tell of itself on stderr
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
-    if node:
-        rows = _bench_node(bag, image_topic, dict(map(parse_assignment, settings or [])))
+    if node or overhead:
+        run = _bench_node if node else _bench_overhead
+        rows = run(bag, image_topic, dict(map(parse_assignment, settings or [])))
     else:
         rows = _bench_engine(preset, only, device or ('cuda' if preset == 'gpu' else 'cpu'))
     if output is not None:
@@ -144,12 +163,29 @@ def _bench_node(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows:
             parameters=NODE | settings,
             say=partial(_say, status, 'node'),
         )
-    table = _table('The node, by who listens', rows, NODE_LINES)
+    _show(_by_stage('The node, by who listens', rows, NODE_LINES), NODE_NOTES)
+    return rows
+
+
+def _bench_overhead(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows:
+    need_ros()
+    from page4d_ros.benchmark.overhead import run_overhead
+
+    given = {name: value for name, value in NODE.items() if name != 'use_sim_time'}
+    config = Config().with_values(given | settings)
+    with Console(stderr=True).status('') as status:
+        say = partial(_say, status, 'overhead')
+        rows = run_overhead(bag, config, image_topic=image_topic, say=say)
+    _show(_by_stage('Beside the network, by who listens', rows, OVERHEAD_LINES), OVERHEAD_NOTES)
+    return rows
+
+
+def _by_stage(title: str, rows: Rows, lines: dict[str, str]) -> Table:
+    table = _table(title, rows, lines)
     for stage in rows[0]['stages_ms']:
         times = [row['stages_ms'][stage] for row in rows]
         table.add_row(f'{stage}, ms', *(f'{middle:.3g}\n{high:.3g}' for middle, high in times))
-    _show(table, NODE_NOTES)
-    return rows
+    return table
 
 
 def _say(status: Status, case: str, text: str) -> None:

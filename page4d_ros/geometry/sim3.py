@@ -131,13 +131,13 @@ def compare_baselines(T_a_camera: NDArray, T_b_camera: NDArray) -> Baselines:
 
 
 def _mean_rotation(R_each: NDArray, trust: NDArray) -> tuple[NDArray, NDArray]:
-    mean, weights = None, trust
+    mean, weights, flat = None, trust, R_each.reshape(-1, 9)
     for _ in range(ITERATIONS):
         last = mean
-        U, _, Vt = np.linalg.svd(np.einsum('n,nij->ij', weights, R_each))
+        U, _, Vt = np.linalg.svd((weights @ flat).reshape(3, 3))
         U[:, 2] *= np.sign(np.linalg.det(U @ Vt))
         mean = U @ Vt
-        chords = np.linalg.norm(R_each - mean, axis=(1, 2))
+        chords = _lengths(flat - mean.ravel())
         if last is not None and np.linalg.norm(mean - last) < CONVERGED:
             break
         weights = trust / np.maximum(chords, 1e-6)
@@ -148,7 +148,11 @@ def _geometric_median(points: NDArray, trust: NDArray) -> tuple[NDArray, NDArray
     centre = np.median(points, axis=0)
     floor = max(1e-6 * float(np.ptp(points, axis=0).max()), FLOOR)
     for _ in range(ITERATIONS):
-        distances = np.linalg.norm(points - centre, axis=1)
-        weights = trust / np.maximum(distances, floor)
-        centre = (weights[:, None] * points).sum(0) / weights.sum()
-    return centre, np.linalg.norm(points - centre, axis=1)
+        weights = trust / np.maximum(_lengths(points - centre), floor)
+        centre = weights @ points / weights.sum()
+    return centre, _lengths(points - centre)
+
+
+def _lengths(rows: NDArray) -> NDArray[np.float64]:
+    """Norms (N,) of rows (N, k); np.linalg.norm takes longer than all else for so few."""
+    return np.sqrt(np.einsum('nk,nk->n', rows, rows))

@@ -143,9 +143,9 @@ def null_pose(make: MessageFactory) -> Any:
     )
 
 
-def pose_stamped(make: MessageFactory, head: Any, T: NDArray) -> Any:
-    """geometry_msgs/PoseStamped of a transform (4, 4)."""
-    return make('geometry_msgs/msg/PoseStamped', header=head, pose=pose(make, T))
+def pose_stamped(make: MessageFactory, head: Any, at: Any) -> Any:
+    """geometry_msgs/PoseStamped of a geometry_msgs/Pose."""
+    return make('geometry_msgs/msg/PoseStamped', header=head, pose=at)
 
 
 def path(make: MessageFactory, head: Any, poses: list[Any]) -> Any:

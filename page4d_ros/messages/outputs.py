@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
-from page4d_ros.perception.clouds import cloud, eight_bits
+from page4d_ros.perception.clouds import Maps, cloud
 from page4d_ros.perception.intake import Restart
 
 if TYPE_CHECKING:
@@ -78,8 +77,8 @@ class Outputs:
         yield from self._trajectory(estimate, wanted)
         if estimate.still:
             return
-        known = bool(np.isfinite(estimate.camera.K).all())
-        yield from self._images(estimate, wanted, known=known)
+        known, maps = bool(np.isfinite(estimate.camera.K).all()), Maps(estimate)
+        yield from self._images(maps, wanted, known=known)
         if self.config.dynamics.clusters and wanted('bodies'):
             head = encode.header(self.make, estimate.frame.stamp_ns, self.config.frames.odom)
             yield (
@@ -88,7 +87,7 @@ class Outputs:
             )
         for name in CLOUDS:
             if known and wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
-                points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
+                points = cloud(maps, self.config.points, dynamic=name == CLOUDS[1])
                 yield name, self._cloud(self.make, self._optical(estimate), points)
 
     def _optical(self, estimate: Estimate) -> Any:
@@ -113,7 +112,7 @@ class Outputs:
         variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
         at, velocity = encode.pose(make, T_odom_child), self.body.twist(odometry.twist)
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
-        stamped = encode.pose_stamped(make, head, T_odom_child)
+        stamped = encode.pose_stamped(make, head, at)
         self._path.append((stamp_ns, odometry.T_world_camera, stamped))
         if wanted('path'):
             yield 'path', self.path(stamp_ns)
@@ -135,25 +134,26 @@ class Outputs:
         return encode.transform_stamped(self.make, head, child, T_odom_child)
 
     def _images(
-        self, estimate: Estimate, wanted: Callable[[str], bool], *, known: bool
+        self, maps: Maps, wanted: Callable[[str], bool], *, known: bool
     ) -> Iterator[tuple[str, Any]]:
         """Images, each with its calibration if that is known."""
+        estimate = maps.estimate
         make, head = self.make, self._optical(estimate)
-        rgb = cache(partial(rgb_array, estimate))
+        camera = cache(partial(encode.camera_info, make, head, estimate.camera))
         arrays = {
-            'depth/image': lambda: depth_array(estimate, self.config.depth.encoding),
-            'rgb/image': rgb,
+            'depth/image': lambda: depth_array(maps.depth, self.config.depth.encoding),
+            'rgb/image': lambda: maps.rgb,
             'mask/image': lambda: estimate.mask,
-            'mask/probability': lambda: estimate.probability.cpu().numpy(),
-            'mask/overlay': lambda: overlay_array(rgb(), estimate.mask),
-            'confidence/image': lambda: estimate.confidence.cpu().numpy(),
+            'mask/probability': lambda: estimate.probability,
+            'mask/overlay': lambda: overlay_array(maps.rgb, estimate.mask),
+            'confidence/image': lambda: maps.confidence,
         }
         for name, array in arrays.items():
             if wanted(name):
                 yield name, encode.image(make, head, array())
             info = name.replace('image', 'camera_info')
             if known and info in INFOS and wanted(info):
-                yield info, encode.camera_info(make, head, estimate.camera)
+                yield info, camera()
 
     def _cloud_due(self, name: str, stamp_ns: int) -> bool:
         rate, last = self.config.points.rate, self._cloud_ns.get(name)
@@ -164,19 +164,12 @@ class Outputs:
         return True
 
 
-def depth_array(estimate: Estimate, encoding: str) -> NDArray:
+def depth_array(depth: NDArray, encoding: str) -> NDArray:
     """Depth (h, w): metres as float32 with NaN, or millimetres as uint16 with 0 (REP 118)."""
-    depth = estimate.depth.cpu().numpy()
     if encoding == '32FC1':
         return depth
     millimetres = np.nan_to_num(depth * 1e3, nan=0.0)
     return np.where(millimetres > MILLIMETRES_MAX, 0, millimetres.round()).astype(np.uint16)
-
-
-def rgb_array(estimate: Estimate) -> NDArray[np.uint8]:
-    """The network's image (h, w, 3) in 8 bits."""
-    planes = eight_bits(estimate.image).to(torch.uint8).cpu().numpy()
-    return cv2.merge(list(planes))
 
 
 def overlay_array(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

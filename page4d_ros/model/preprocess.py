@@ -95,7 +95,9 @@ def image_to_network(
         # torch neither wraps negative strides nor likes read-only memory.
         plain = image.flags.c_contiguous and image.flags.writeable
         image = torch.from_numpy(image if plain else image.copy())
-    pixels = image.to(device).permute(2, 0, 1)[None].float()
+    if torch.device(device).type == 'cuda':
+        image = image.pin_memory()  # so that nobody waits for the upload
+    pixels = image.to(device, non_blocking=True).permute(2, 0, 1)[None].float()
     # Pillow's order: along rows, round to bytes, then along columns. Overshoot is cut twice.
     for size in (
         (transform.source_height, transform.resized_width),

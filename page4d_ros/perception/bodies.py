@@ -102,7 +102,7 @@ def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
     step = max(1, int(np.ceil(np.sqrt(estimate.mask.size / MOST_PIXELS))))
     view = (slice(None, None, step),) * 2
     depth = estimate.depth[view].cpu().numpy()
-    probability = estimate.probability[view].cpu().numpy()
+    probability = estimate.probability[view]
     # the mask has a margin, which belongs to what lies behind
     moving = (estimate.mask[view] > 0) & (probability > MARGIN) & np.isfinite(depth)
     if not moving.any():

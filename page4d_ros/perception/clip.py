@@ -82,14 +82,21 @@ def estimate_clip(
             scale_state='fixed' if config.scale.mode == 'fixed' else 'none',
         )
         if seen.masks is None:
-            answer = dynamics.update(part)
+            motion = dynamics.update(part)
         else:  # refined and grown already
-            moving = torch.from_numpy(seen.masks[index]).to(part.depth)
-            answer = moving, seen.masks[index].view(np.uint8) * np.uint8(DYNAMIC)
-        estimate = assemble(part, odometry, answer, config.depth, calibrated=calibrated)
+            moving = seen.masks[index]
+            motion = Mined(moving.astype(np.float32), moving.view(np.uint8) * np.uint8(DYNAMIC))
+        estimate = assemble(part, odometry, motion, config.depth, calibrated=calibrated)
         if config.dynamics.clusters:
             estimate = replace(estimate, bodies=tuple(bodies.update(estimate)))
         yield estimate
+
+
+class Mined(NamedTuple):
+    """A `Motion` whose maps are known: of VGGT4D."""
+
+    probability: NDArray[np.float32]
+    mask: NDArray[np.uint8]
 
 
 class _Seen(NamedTuple):

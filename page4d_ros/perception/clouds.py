@@ -1,15 +1,15 @@
-"""Coloured points of the newest frame, split by what moves."""
+"""Maps of the newest frame on the host, and its coloured points, split by what moves."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.config import PointsConfig
     from page4d_ros.perception.types import Estimate
@@ -26,42 +26,69 @@ POINT = np.dtype(
 )
 
 
-def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray:
-    """Points of the static or of the dynamic part, in the camera's optical frame.
+class Maps:
+    """What an estimate says of every pixel, as arrays of the host.
+
+    Each comes from the device once, when it is first asked for.
+
+    Args:
+        estimate: the newest frame.
+    """
+
+    def __init__(self, estimate: Estimate) -> None:
+        self.estimate = estimate
+
+    @cached_property
+    def depth(self) -> NDArray[np.float32]:
+        """(h, w) along z, NaN where invalid."""
+        return self.estimate.depth.float().cpu().numpy()
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """(h, w) in [0, 1)."""
+        return self.estimate.confidence.float().cpu().numpy()
+
+    @cached_property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The network's image (h, w, 3)."""
+        return cv2.merge(self._colours)
+
+    @cached_property
+    def points(self) -> NDArray:
+        """Every pixel's point (h, w) of dtype `POINT` in the camera's optical frame.
+
+        Metres (NaN where invalid), packed colour, confidence in [0, 1), and the probability that
+        the point moves.
+        """
+        red, green, blue = self._colours
+        packed = cv2.merge([blue, green, red, np.zeros_like(red)]).view(np.float32)
+        facts = packed[..., 0], self.confidence, self.estimate.probability
+        return cv2.merge([*self._xyz(), *facts]).view(POINT)[..., 0]
+
+    @cached_property
+    def _colours(self) -> list[NDArray[np.uint8]]:
+        planes = self.estimate.image.float().cpu().numpy()
+        return [cv2.convertScaleAbs(plane, alpha=255) for plane in planes]  # it rounds
+
+    def _xyz(self) -> tuple[NDArray[np.float32], ...]:
+        if self.estimate.points is not None:
+            return tuple(np.moveaxis(self.estimate.points.float().cpu().numpy(), -1, 0))
+        z, camera = self.depth, self.estimate.camera
+        x = (np.arange(z.shape[1]) - camera.cx) / camera.fx
+        y = (np.arange(z.shape[0]) - camera.cy) / camera.fy
+        return x.astype(np.float32) * z, y.astype(np.float32)[:, None] * z, z
+
+
+def cloud(maps: Maps, config: PointsConfig, *, dynamic: bool) -> NDArray:
+    """Points (n,) of dtype `POINT` of the static or of the dynamic part.
 
     Invalid depths are left out. More than ``points.max_points`` are thinned evenly over the image.
-
-    Returns:
-        Structured array (n,) of dtype `POINT`: metres, packed colour, confidence in [0, 1),
-        and the probability that the point moves.
     """
-    depth = estimate.depth[:: config.stride, :: config.stride]
-    mask = torch.from_numpy(estimate.mask).to(depth.device)[:: config.stride, :: config.stride]
-    chosen = (depth > 0) & ((mask > 0) if dynamic else (mask == 0))
-    index = torch.nonzero(chosen.flatten())[:, 0]
+    view = (slice(None, None, config.stride),) * 2
+    mask = maps.estimate.mask[view]
+    chosen = (maps.depth[view] > 0) & ((mask > 0) if dynamic else (mask == 0))
+    index = np.flatnonzero(chosen)
     if len(index) > config.max_points:
-        index = index[torch.linspace(0, len(index) - 1, config.max_points).long().to(index.device)]
-    row = torch.div(index, depth.shape[1], rounding_mode='floor')
-    points = _lift(estimate, row * config.stride, (index - row * depth.shape[1]) * config.stride)
-    return points.cpu().numpy().view(POINT)[:, 0]
-
-
-def _lift(estimate: Estimate, row: Tensor, column: Tensor) -> Tensor:
-    """(n, 6) float32 rows in the order of `POINT`, on the device."""
-    camera = estimate.camera
-    index = row * camera.width + column
-    if estimate.points is None:
-        z = estimate.depth.flatten()[index]
-        x = (column - camera.cx) / camera.fx * z
-        y = (row - camera.cy) / camera.fy * z
-    else:
-        x, y, z = estimate.points.flatten(0, 1)[index].T
-    red, green, blue = eight_bits(estimate.image.flatten(1)[:, index])
-    packed = ((red << 16) | (green << 8) | blue).view(torch.float32)
-    facts = (each.flatten()[index] for each in (estimate.confidence, estimate.probability))
-    return torch.stack([x, y, z, packed, *facts], dim=1).float()
-
-
-def eight_bits(image: Tensor) -> Tensor:
-    """Colours in [0, 1] as int32 from 0 to 255; float to uint8 at once is slow on a CPU."""
-    return (image * 255).round_().to(torch.int32)
+        index = index[np.linspace(0, len(index) - 1, config.max_points).astype(np.intp)]
+    rows = maps.points[view].reshape(-1, 1).view(np.float32)  # quicker to take than a structure
+    return rows.take(index, axis=0).view(POINT)[:, 0]

@@ -14,11 +14,12 @@ import torch
 from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.model.attention import preferring, quickest
 from page4d_ros.model.gram import GramLayers, GramStatistics, token_mask
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.model.runtime import compiled
+from page4d_ros.model.runtime import compiled, keep_memory
 from page4d_ros.perception.memory import MIB, what_fits, window_bytes
 from page4d_ros.perception.types import Frame, WindowEstimate
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.page4d import Page4D, Page4DOutput
-    from page4d_ros.perception.types import FrameKey
+    from page4d_ros.perception.types import FrameKey, Motion
 
 UNTRAINED = 'untrained'
 SHORTEST_KEEPING = 2
@@ -67,8 +68,8 @@ class Engine(Protocol):
         window still holds it; Gram statistics are for the newest frame, where asked for.
         """
 
-    def hide(self, mask: NDArray[np.uint8]) -> None:
-        """Take in what moves in the newest frame, (h, w) 0 or 255, for the windows to come."""
+    def hide(self, motion: Motion) -> None:
+        """Take in what moves in the newest frame, for the windows to come."""
 
     def clear(self) -> None:
         """Forget all frames."""
@@ -105,6 +106,7 @@ class WindowEngine:
     """
 
     def __init__(self, network: Page4D, config: ModelConfig, size: int) -> None:
+        keep_memory()
         self.device = choose_device(config.device)
         if not config.point_head:
             network.point_head = None  # points come from depth and pose
@@ -125,6 +127,7 @@ class WindowEngine:
             network.aggregator.halve(self.autocast)
         if self.device.type == 'cpu':
             network.depth_head.to(memory_format=torch.channels_last)
+        self._kernels = []  # of attention, the best first; none: torch chooses
         self._mines = config.variant == 'vggt4d'
         self._gram_layers = GramLayers.of(network.config.depth)
         self._mask_alpha = float(network.config.mask_enabled)
@@ -231,18 +234,14 @@ class WindowEngine:
         )
 
     @torch.inference_mode()
-    def hide(self, mask: NDArray[np.uint8]) -> None:
-        """Keep what moves in the newest frame from the first layers, with ``vggt4d``.
-
-        Args:
-            mask: (h, w), 0 static, 255 dynamic.
-        """
+    def hide(self, motion: Motion) -> None:
+        """Keep what moves in the newest frame from the first layers, with ``vggt4d``."""
         if not self._mines:
             return
         slot = self._slots[-1]
         grid = self.network.grid(slot.image)
         moving = token_mask(
-            torch.from_numpy(mask).to(self.device) > 0, self.network.config.patch_size
+            torch.from_numpy(motion.mask).to(self.device) > 0, self.network.config.patch_size
         )
         slot = replace(slot, moving=moving)
         if slot.local is not None:
@@ -274,6 +273,7 @@ class WindowEngine:
             gram: whether steps will be asked for Gram statistics.
         """
         image = np.zeros((3 * self.resolution // 4, self.resolution, 3), np.uint8)
+        self._kernels = quickest(self._queries(image), self.autocast or torch.float32, self.device)
         anchor = None
         for index in range(self._size + 1):
             frame = Frame(index, '', decode=lambda: image)
@@ -281,6 +281,13 @@ class WindowEngine:
             self.step(anchor, gram=gram)
             anchor = frame.key
         self.clear()
+
+    def _queries(self, image: NDArray) -> tuple[int, int, int, int]:
+        """Shape of a global block's queries, for a full window of such images."""
+        config = self.network.config
+        height, width = (side // config.patch_size for side in image.shape[:2])
+        tokens = self._size * (height * width + config.num_special_tokens)
+        return 1, config.num_heads, tokens, config.embed_dim // config.num_heads
 
     @contextmanager
     def _room_for(self, fit: ImageTransform, newest: int) -> Iterator[None]:
@@ -299,10 +306,13 @@ class WindowEngine:
                 f'{available / MIB:.0f} are free; set {settings or "model.device cpu"}'
             ) from error
 
-    def arithmetic(self) -> torch.autocast:
-        """The precision of ``model.precision``, as a context."""
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """The precision of ``model.precision``, and the best attention, as a context."""
         enabled = self.autocast is not None
-        return torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        precision = torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        with precision, preferring(self._kernels):
+            yield
 
 
 def window_of(

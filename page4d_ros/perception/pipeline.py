@@ -16,6 +16,7 @@ from page4d_ros.perception.calibration import DEFAULT
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.odometry import Odometry
+from page4d_ros.perception.refinement import Refinement
 from page4d_ros.perception.scale import MetricScale
 from page4d_ros.perception.types import Estimate
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config, DepthConfig
     from page4d_ros.perception.calibration import Calibration
     from page4d_ros.perception.engine import Engine
-    from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
+    from page4d_ros.perception.types import Frame, Motion, OdometryEstimate, WindowEstimate
 
 THUMBNAIL = (64, 48)
 
@@ -43,6 +44,7 @@ class Perception:
     def __init__(self, config: Config, engine: Engine, calibration: Calibration = DEFAULT) -> None:
         self.engine = engine
         self.scale = MetricScale(config.scale)
+        self.refinement = Refinement()
         self.odometry = Odometry(config.odometry, self.scale)
         self.dynamics = Dynamics(config.mask, calibration)
         self.bodies = Bodies()
@@ -53,6 +55,8 @@ class Perception:
     def configure(self, config: Config) -> None:
         """Take over changed settings."""
         self.config = config
+        if not config.odometry.refine:
+            self.refinement.forget()
         self.odometry.config = config.odometry
         self.dynamics.config = config.mask
 
@@ -61,6 +65,7 @@ class Perception:
         if restart is Restart.NONE:
             return
         self.engine.clear()
+        self.refinement.forget()
         self.odometry.forget_window()
         self.dynamics.forget()
         self._thumbnail = self._last = None
@@ -91,10 +96,14 @@ class Perception:
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
         fuse = time.perf_counter()
         window, calibrated = with_calibration(window)
+        if self.config.odometry.refine:
+            window = self.refinement.update(window, image)
         odometry = self.odometry.update(window)
-        answer = self.dynamics.update(window, odometry.scale / self.scale.factor)
-        self.engine.hide(answer[1])
-        estimate = assemble(window, odometry, answer, self.config.depth, calibrated=calibrated)
+        motion = self.dynamics.update(window, odometry.scale / self.scale.factor)
+        self.engine.hide(motion)
+        if self.config.odometry.refine:
+            self.refinement.hide(motion, window.transform)
+        estimate = assemble(window, odometry, motion, self.config.depth, calibrated=calibrated)
         if self.config.dynamics.clusters and not odometry.lost:
             estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))
         estimate.seconds['decode'] = decoded - start
@@ -118,7 +127,7 @@ class Perception:
 def assemble(
     window: WindowEstimate,
     odometry: OdometryEstimate,
-    answer: tuple[Tensor, NDArray[np.uint8]],
+    motion: Motion,
     limits: DepthConfig,
     *,
     calibrated: bool,
@@ -128,16 +137,14 @@ def assemble(
     Args:
         window: ends with that frame.
         odometry: its pose.
-        answer: probability and mask of what moves, as `Dynamics.update` gives them.
+        motion: what moves in it.
         limits: which depths count.
         calibrated: whether the camera comes from camera_info.
     """
     depth = window.depth[-1] * odometry.scale
     confidence = window.confidence[-1]
-    valid = (depth > 0) & (depth < torch.inf) & (confidence >= limits.min_confidence)
-    if limits.max_range:
-        valid &= depth <= limits.max_range
-    probability, mask = answer
+    farthest = limits.max_range or torch.finfo(depth.dtype).max
+    valid = (depth > 0) & (depth <= farthest) & (confidence >= limits.min_confidence)
     return Estimate(
         frame=window.frames[-1],
         camera=window.cameras[-1],
@@ -145,11 +152,10 @@ def assemble(
         transform=window.transform,
         odometry=odometry,
         image=window.images[-1],
-        depth=torch.where(valid, depth, torch.nan),
+        depth=depth.masked_fill_(~valid, torch.nan),
         points=_camera_points(window, odometry.scale),
         confidence=confidence,
-        probability=probability,
-        mask=mask,
+        motion=motion,
         window_fill=len(window.frames),
         seconds=dict(window.seconds),
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
-import torch
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from page4d_ros.perception.types import WindowEstimate
@@ -25,6 +25,34 @@ COLOUR_FLOOR = 0.02
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 COLUMNS = 48  # of pixels that medians are taken over
 OUTSIDE = -9.0
+AROUND = np.ones((3, 3), np.uint8)
+MEAN = np.full(3, 1 / 3, np.float32)
+
+
+class View(NamedTuple):
+    """One frame of a window at every n-th of its pixels, as arrays of the host.
+
+    Attributes:
+        T_gauge_camera: (4, 4).
+        K: (3, 3) for the size (h, w).
+        image: (h, w, 3) in [0, 1].
+        depth: (h, w) in the window's unit.
+    """
+
+    T_gauge_camera: NDArray[np.float64]
+    K: NDArray[np.float64]
+    image: NDArray[np.float32]
+    depth: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls, window: WindowEstimate, index: int, depth: NDArray[np.float32], step: int = 1
+    ) -> View:
+        """View of a frame, whose depth (h, w) is thinned already."""
+        K = window.cameras[index].K
+        K[:2] /= step
+        image = cv2.merge(list(thinned(window.images[index], step)))
+        return cls(window.T_gauge_camera[index], K, image, depth)
 
 
 class Seen(NamedTuple):
@@ -35,83 +63,97 @@ class Seen(NamedTuple):
             negative where it was behind it.
         colour: difference of colour, in deviations; 0 where the place was hidden.
         visible: whether the place was in view and not hidden.
-        at: its pixel (n, h, w, 2) for `grid_sample`, corners aligned.
+        u: column of its pixel, `OUTSIDE` where it was not in view.
+        v: row, likewise.
     """
 
-    depth: Tensor
-    colour: Tensor
-    visible: Tensor
-    at: Tensor
+    depth: NDArray[np.float32]
+    colour: NDArray[np.float32]
+    visible: NDArray[np.bool_]
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
 
 
-def look_back(window: WindowEstimate, frames: Sequence[int], depths: Tensor) -> Seen:
-    """Look the newest frame's pixels up in earlier frames.
+def thinned(maps: Tensor, step: int) -> NDArray[np.float32]:
+    """Every step-th pixel of maps (..., h, w), on the host."""
+    return np.ascontiguousarray(maps[..., ::step, ::step].float().cpu().numpy())
+
+
+@np.errstate(divide='ignore', invalid='ignore', over='ignore')
+def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View]) -> Seen:
+    """Look a frame's pixels up in n earlier frames.
 
     Args:
-        window: poses, images, intrinsics, and depth of the newest frame.
-        frames: indices of n earlier frames of the window.
-        depths: (n, h, w) theirs, in the window's unit.
+        now: the frame.
+        confidence: (h, w) of its depth, in [0, 1).
+        earlier: the others, of the same size.
     """
-    depth = window.depth[-1]
-    height, width = depth.shape
-    rays = _rays(window, depth)
-    T = np.linalg.solve(window.T_gauge_camera[list(frames)], window.T_gauge_camera[-1][None])
-    K = np.stack([window.cameras[i].K for i in frames])
-    KR = torch.from_numpy(K @ T[:, :3, :3]).to(depth)
-    Kt = torch.from_numpy(K @ T[:, :3, 3:]).to(depth)
-    seen = (KR @ (rays * depth).flatten(1) + Kt).unflatten(2, (height, width))
-    z = seen[:, 2]
-    scale = depth.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
-    at = (seen[:, :2] / z[:, None]).movedim(1, -1) * scale - 1
-    inside = (z > 0) & (at.abs() <= 1).all(-1)
-    at = torch.where(inside[..., None], at, OUTSIDE)
-    images = torch.stack([window.images[i] for i in frames]).to(depth)
-    around = torch.cat([_least(depths)[:, None], _least(images), -_least(-images)], 1)
-    found = functional.grid_sample(around, at, mode='nearest', align_corners=True)
-    surface, least, most = found[:, 0], found[:, 1:4], found[:, 4:]
-    known = inside & (surface > 0) & torch.isfinite(surface) & torch.isfinite(z)
-    through = torch.where(known, (surface / z).log(), torch.nan)
-    through = _standard(through, DEPTH_FLOOR) * _trust(window.confidence[-1])
+    height, width = now.depth.shape
+    place = _place(now, earlier)
+    z = place[:, 2]
+    u, v = place[:, 0] / z, place[:, 1] / z
+    inside = (z > 0) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
+    at = nearest(u, v, inside)
+    pairs = list(zip(earlier, at, strict=True))
+    surface = np.stack([cv2.erode(before.depth, AROUND).take(i) for before, i in pairs])
+    known = inside & (surface > 0) & np.isfinite(surface) & np.isfinite(z)
+    through = np.log(surface / z, out=np.full_like(z, np.nan), where=known)
+    through = _standard(through, DEPTH_FLOOR) * _trust(confidence)
     visible = known & (through > -1)
-    now = window.images[-1].to(depth)
-    colour = ((least - now).relu() + (now - most).relu()).mean(1)  # out of the range around it
-    colour = _standard(torch.where(visible, colour, torch.nan), COLOUR_FLOOR)
+    colour = np.stack([_out_of_range(now.image, before.image, i) for before, i in pairs])
+    colour = _standard(np.where(visible, colour, np.nan), COLOUR_FLOOR)
     return Seen(
-        torch.where(known, through, 0),
-        torch.where(visible, colour, 0),
+        np.where(known, through, 0),
+        np.where(visible, colour, 0),
         visible,
-        at,
+        np.where(inside, u, OUTSIDE),
+        np.where(inside, v, OUTSIDE),
     )
 
 
-def _rays(window: WindowEstimate, like: Tensor) -> Tensor:
-    """(3, h, w) through the newest frame's pixels, z = 1."""
-    camera = window.cameras[-1]
-    height, width = like.shape
-    x = (torch.arange(width, device=like.device) - camera.cx) / camera.fx
-    y = (torch.arange(height, device=like.device) - camera.cy) / camera.fy
-    ones = torch.ones_like(like)
-    return torch.stack([x.to(like) * ones, y.to(like)[:, None] * ones, ones])
+def nearest(u: NDArray, v: NDArray, inside: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Flat index (..., h, w) of the pixel at column u and row v; 0 where it is not inside."""
+    return np.where(inside, np.rint(v) * v.shape[-1] + np.rint(u), 0).astype(np.intp)
 
 
-def _standard(values: Tensor, floor: float) -> Tensor:
+def _place(now: View, earlier: Sequence[View]) -> NDArray[np.float32]:
+    """Homogeneous pixels (n, 3, h, w) of a frame's points in earlier frames, z last."""
+    height, width = now.depth.shape
+    (fx, _, cx), (_, fy, cy), _ = now.K
+    x = ((np.arange(width) - cx) / fx).astype(np.float32)
+    y = ((np.arange(height)[:, None] - cy) / fy).astype(np.float32)
+    T = np.linalg.solve(np.stack([e.T_gauge_camera for e in earlier]), now.T_gauge_camera)
+    P = (np.stack([e.K for e in earlier]) @ T[:, :3]).astype(np.float32)[..., None, None]
+    place = P[:, :, 0] * x + (P[:, :, 1] * y + P[:, :, 2])
+    place *= now.depth
+    place += P[:, :, 3]
+    return place
+
+
+def _out_of_range(image: NDArray, before: NDArray, at: NDArray[np.intp]) -> NDArray[np.float32]:
+    """How far (h, w) colours (h, w, 3) lie out of the range around their places before."""
+    extremes = cv2.erode(before, AROUND), cv2.dilate(before, AROUND)
+    least, most = (extreme.reshape(-1, 3).take(at, axis=0) for extreme in extremes)
+    return np.maximum(np.maximum(least - image, image - most), 0) @ MEAN
+
+
+def _standard(values: NDArray, floor: float) -> NDArray[np.float32]:
     """Values (n, h, w) less their median, in robust deviations; NaN is unknown."""
     step = max(1, values.shape[-1] // COLUMNS)
-    few = values[:, ::step, ::step].flatten(1)
-    middle = few.nanmedian(1, keepdim=True).values.nan_to_num()
-    deviation = MAD * (few - middle).abs().nanmedian(1, keepdim=True).values.nan_to_num()
-    return (values - middle[..., None]) / deviation.clamp_min(floor)[..., None]
+    few = values[:, ::step, ::step]
+    middle = np.array([_median(each) for each in few], values.dtype)[:, None, None]
+    deviation = np.array([_median(each) for each in np.abs(few - middle)], values.dtype)
+    return (values - middle) / np.maximum(MAD * deviation, floor)[:, None, None]
 
 
-def _trust(confidence: Tensor) -> Tensor:
+def _trust(confidence: NDArray) -> NDArray[np.float32]:
     """The published c >= 1 over its median: expected error falls with it (VGGT, 3.4)."""
-    c = 1 / (1 - confidence).clamp_min(1e-6)
-    return (c / c.nanmedian()).clamp(0.1, 3)
+    c = 1 / np.maximum(1 - confidence, np.float32(1e-6))
+    return (c / _median(c)).clip(0.1, 3)
 
 
-def _least(maps: Tensor) -> Tensor:
-    """Minimum (..., h, w) of the 3 x 3 pixels around each; pooling is slow on a CPU."""
-    wide = functional.pad(maps, (1, 1, 1, 1), mode='replicate')
-    wide = torch.minimum(torch.minimum(wide[..., :-2], wide[..., 1:-1]), wide[..., 2:])
-    rows = torch.minimum(wide[..., :-2, :], wide[..., 1:-1, :])
-    return torch.minimum(rows, wide[..., 2:, :])
+def _median(values: NDArray) -> np.float32:
+    """Lower median of what is known, 0 where nothing is."""
+    known = values[~np.isnan(values)]
+    middle = max(len(known) - 1, 0) // 2
+    return np.partition(known, middle)[middle] if len(known) else np.float32(0)

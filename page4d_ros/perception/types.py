@@ -7,7 +7,7 @@ of a window are flat over its N = views * times frames, newest last.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +113,18 @@ class OdometryEstimate:
     restarted: bool = False
 
 
+class Motion(Protocol):
+    """What moves in a frame.
+
+    Attributes:
+        probability: (h, w) float32 that a pixel moves.
+        mask: (h, w) uint8, 0 static, 255 dynamic.
+    """
+
+    probability: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """Everything about the newest frame, in metres if ``odometry.metric``.
@@ -128,8 +140,7 @@ class Estimate:
         points: (h, w, 3) in the optical frame, on the device, where the network gave points; else
             they follow from depth and camera.
         confidence: (h, w) in [0, 1), on the device.
-        probability: (h, w) that a pixel moves, on the device.
-        mask: (h, w) uint8, 0 static, 255 dynamic.
+        motion: what moves; its maps are made when they are first asked for.
         window_fill: frames in the window.
         bodies: what moves in groups, largest first; empty without ``dynamics.clusters``.
         still: nothing has changed but the stamp since the estimate before.
@@ -145,9 +156,18 @@ class Estimate:
     depth: Tensor
     points: Tensor | None
     confidence: Tensor
-    probability: Tensor
-    mask: NDArray[np.uint8]
+    motion: Motion
     window_fill: int
     seconds: dict[str, float]
     bodies: tuple[Body, ...] = ()
     still: bool = False
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """(h, w) that a pixel moves."""
+        return self.motion.probability
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """(h, w), 0 static, 255 dynamic."""
+        return self.motion.mask

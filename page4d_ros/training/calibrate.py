@@ -78,7 +78,7 @@ def calibrate(
                 pick = rng.integers(0, seen.size, PER_FRAME)
                 y.append(seen[pick])
                 for source, features in panel.features.items():
-                    X[source].append(features.flatten(1)[:, pick].T.cpu().numpy())
+                    X[source].append(features.reshape(len(features), -1)[:, pick].T)
         truth = np.concatenate(y) if y else np.zeros(0, bool)
         if not truth.any():
             raise TrainingError('nothing moves in these shards, or it is not known what does')

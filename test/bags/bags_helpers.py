@@ -108,7 +108,8 @@ def cut(path, fraction):
 
 
 def oracle(config=None, **kwargs):
-    config = config or Config()
+    config = config or Config()  # pictures here do not show the motion
+    config = config.with_values({'odometry.refine': False})
     return Perception(config, OracleEngine(size=config.window.size, **kwargs))
 
 

@@ -102,9 +102,51 @@ def test_the_command_prints_and_writes(tmp_path, monkeypatch):
 
 def test_what_is_wrong_is_said():
     assert 'no such case; there are width128_S4' in page4d('--only', 'width7').stderr
-    assert 'unknown parameter' in page4d('--node', '--set', 'window.sise=3').stderr
+    for what in ('--node', '--overhead'):
+        assert 'unknown parameter' in page4d(what, '--set', 'window.sise=3').stderr
     if not torch.cuda.is_available():
         assert 'model.device' in page4d('--preset', 'gpu', '--only', 'k2').stderr
+
+
+def test_time_goes_to_the_innermost_stage(monkeypatch):
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    from page4d_ros.benchmark import overhead
+
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(overhead.time, 'thread_time', lambda: clock.now)
+
+    def passes(seconds):
+        clock.now += seconds
+
+    watch = overhead.Watch()
+    inner = watch.timed('network', passes)
+
+    def process():
+        passes(1)
+        inner(10)
+        passes(2)
+
+    watch.timed('fuse', process)()
+    passes(100)
+    spent = watch.take()
+    assert (spent['fuse'], spent['network']) == (3e3, 1e4)
+    watch.timed('publish', passes)(5)
+    assert watch.take()['publish'] == 5e3
+
+
+def test_what_the_node_does_beside_the_network(tmp_path, monkeypatch):
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    from page4d_ros.benchmark import overhead
+
+    monkeypatch.setattr(overhead, 'FRAMES', 2)
+    done = page4d('--overhead', '--set', 'model.resolution=56', '--json', tmp_path / 'out.json')
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / 'out.json').read_text())['cases']
+    assert [row['name'] for row in rows] == ['nobody', 'every output']
+    for row in rows:
+        assert row['frames'] == 2
+        assert list(row['stages_ms']) == ['decode', 'fuse', 'publish']
+        assert all(median > 0 for median, _ in row['stages_ms'].values())
 
 
 def test_summary_of_the_node():

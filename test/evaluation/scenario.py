@@ -50,7 +50,7 @@ class TruthEngine:
     def clear(self):
         self.slots.clear()
 
-    def hide(self, mask):
+    def hide(self, motion):
         pass
 
     def push(self, frame, image, *, keep_first=False):

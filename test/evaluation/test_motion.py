@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from layouts import write_davis
 
 from page4d_ros.errors import SceneError
@@ -70,10 +69,9 @@ def test_figures_by_hand():
     called[:, 3:8] = True  # hits 20 and 30 more
     sequence = Sequence()
     sequence.add(np.where(called, 0.7, 0.1), called, truth)
-    still = torch.ones(10, 20, dtype=torch.bool)
-    v, u = torch.meshgrid(torch.linspace(-1, 1, 10), torch.linspace(-1, 1, 20), indexing='ij')
-    at = torch.stack([u, v], -1)[None]
-    sequence.compare(torch.full((10, 20), 0.5), torch.full((10, 20), 0.4), at, still)
+    v, u = np.indices((10, 20), np.float32)
+    now, before = np.full((2, 10, 20), [[[0.5]], [[0.4]]], np.float32)
+    sequence.compare(now, before, (u, v), np.ones((10, 20), bool))
     found = pooled([sequence])
     assert found['JM'] == pytest.approx(20 / 80)
     assert found['precision'] == pytest.approx(20 / 50)

@@ -13,9 +13,11 @@ from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.perception import dynamics as dynamics_module
 from page4d_ros.perception.bodies import Bodies
 from page4d_ros.perception.calibration import DEFAULT, FEATURES, SOURCES, Calibration
-from page4d_ros.perception.dynamics import Dynamics, box_sums, restored, sharpened
+from page4d_ros.perception.clip import Mined
+from page4d_ros.perception.dynamics import Dynamics
+from page4d_ros.perception.edges import box_sums, restored, sharpened
 from page4d_ros.perception.pipeline import assemble
-from page4d_ros.perception.residuals import look_back
+from page4d_ros.perception.residuals import View, look_back
 from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
 
 CAMERA = PinholeCamera(112, 84, 100.0, 100.0, 55.5, 41.5)
@@ -57,6 +59,13 @@ def window(cameras, boxes, depths=None):
     return estimate, frames[-1][2]
 
 
+def looked_back(estimate, frames):
+    """What earlier frames saw, all of known depth."""
+    depth = estimate.depth.numpy()
+    now, *earlier = (View.of(estimate, i, depth[i]) for i in (-1, *frames))
+    return look_back(now, estimate.confidence[-1].numpy(), earlier)
+
+
 def masks(cameras, boxes, **values):
     """Mask of the last frame, by geometry alone, frame by frame."""
     config = replace(MaskConfig(), **({'source': 'geometry', 'dilate': 0} | values))
@@ -65,16 +74,15 @@ def masks(cameras, boxes, **values):
         estimate, box = window(cameras[:end], boxes[:end], depths=1)
         last = end - 1
         stamped = [Frame(i * NS // 10 + 1, 'camera', None) for i in range(end)]
-        probability, mask = dynamics.update(replace(estimate, frames=tuple(stamped)))
+        motion = dynamics.update(replace(estimate, frames=tuple(stamped)))
         assert last == end - 1
-    return probability, mask > 0, box
+    return motion.probability, motion.mask > 0, box
 
 
 def test_parallax_of_a_world_at_rest_scores_nothing():
     cameras = np.linspace(0, 0.6, 6)
     estimate, _ = window(cameras, np.zeros(6))
-    seen = look_back(estimate, [0, 3], estimate.depth[[0, 3]])
-    assert seen.depth.amax() < 2
+    assert looked_back(estimate, [0, 3]).depth.max() < 2
     probability, mask, _ = masks(cameras, np.zeros(6))
     assert not mask.any()
     assert probability.mean() < 0.2
@@ -97,10 +105,10 @@ def test_a_camera_that_stands_in_a_world_at_rest_finds_nothing():
 def test_what_was_hidden_says_nothing():
     """The wall that a box uncovers lies behind what was seen there."""
     estimate, box = window([0, 0], [0.0, 0.5])
-    before = estimate.depth[0] == BOX
-    uncovered = before & ~torch.from_numpy(box)
+    before = estimate.depth[0].numpy() == BOX
+    uncovered = before & ~box
     assert uncovered.any()
-    seen = look_back(estimate, [0], estimate.depth[:1])
+    seen = looked_back(estimate, [0])
     assert not seen.visible[0][uncovered].any()
     assert not seen.colour[0][uncovered].any()
     assert (seen.depth[0][uncovered] < 0).all()
@@ -116,7 +124,7 @@ def test_depth_of_older_frames_is_remembered_in_one_unit():
         poses = estimate.T_gauge_camera.copy()
         poses[:, :3, 3] *= unit
         shrunk = replace(estimate, depth=estimate.depth * unit, T_gauge_camera=poses)
-        _, mask = dynamics.update(shrunk, 1 / unit)
+        mask = dynamics.update(shrunk, 1 / unit).mask
     assert ((mask > 0) & box).sum() / ((mask > 0) | box).sum() > 0.85
 
 
@@ -128,9 +136,9 @@ def test_a_wrong_answer_of_the_network_does_no_harm():
         depth=torch.full_like(estimate.depth, torch.nan),
     )
     dynamics = Dynamics(replace(MaskConfig(), source='geometry'), DEFAULT)
-    probability, mask = dynamics.update(broken)
-    assert probability.isfinite().all()
-    assert mask.shape == (84, 112)
+    motion = dynamics.update(broken)
+    assert np.isfinite(motion.probability).all()
+    assert motion.mask.shape == (84, 112)
 
 
 def test_one_broken_answer_is_forgotten():
@@ -149,9 +157,9 @@ def test_one_broken_answer_is_forgotten():
             depth = estimate.depth.clone()
             depth[-1, 3, 4] = torch.inf
             estimate = replace(estimate, depth=depth)
-        probability, _ = dynamics.update(estimate)
-        assert probability.isfinite().all()
-        assert (probability < 0.5).float().mean() > 0.99
+        probability = dynamics.update(estimate).probability
+        assert np.isfinite(probability).all()
+        assert (probability < 0.5).mean() > 0.99
 
 
 def test_sources_can_change_while_it_runs():
@@ -159,18 +167,19 @@ def test_sources_can_change_while_it_runs():
     score = torch.full((3, 6, 8), 0.9)
     estimate = replace(estimate, dynamic=score, gram=torch.zeros(6, 8))
     dynamics = Dynamics(MaskConfig(source='head', dilate=0), DEFAULT)
-    assert dynamics.update(estimate)[1].all()
+    assert dynamics.update(estimate).mask.all()
     dynamics.config = MaskConfig(source='geometry', dilate=0)
-    assert not dynamics.update(estimate)[1].any()
+    assert not dynamics.update(estimate).mask.any()
     assert not dynamics.gram
     dynamics.config = MaskConfig(source='gram', dilate=0)
     assert dynamics.gram
 
 
 def test_the_edges_of_a_score_move_to_those_of_depth():
-    depth = torch.full((56, 56), 4.0)
+    depth = np.full((56, 56), 4.0, np.float32)
     depth[:, 20:] = 2.0
-    blurred = torch.linspace(-4, 4, 56).clamp(-1, 1).expand(56, 56).roll(-4, 1)
+    ramp = np.linspace(-4, 4, 56, dtype=np.float32).clip(-1, 1)
+    blurred = np.roll(np.tile(ramp, (56, 1)), -4, 1)
     sharp = sharpened(blurred, depth)
     assert (sharp[28, 21] - sharp[28, 18]) > 1.5 * (blurred[28, 21] - blurred[28, 18])
 
@@ -186,19 +195,19 @@ def test_wide_images_are_judged_by_some_of_their_pixels(monkeypatch, columns):
 
 
 def test_what_is_restored_keeps_to_the_edges_of_depth():
-    depth = torch.full((8, 11), 4.0)
+    depth = np.full((8, 11), 4.0, np.float32)
     depth[2:6, 3:8] = 2.0
-    near = (depth == 2.0).float()
+    near = (depth == 2.0).astype(np.float32)
     for step in (1, 2, 3):
-        back = restored(near[None, ::step, ::step], depth[::step, ::step], depth)
-        assert torch.equal(back[0], near)
+        view = np.s_[::step, ::step]
+        back = restored(near[view].copy(), depth[view], depth)
+        np.testing.assert_array_equal(back, near)
 
 
 def test_sums_over_squares():
-    x = torch.rand(3, 9, 11, dtype=torch.float64)
-    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
-    wanted = padded.unfold(1, 5, 1).unfold(2, 5, 1).sum((-1, -2))
-    assert torch.allclose(box_sums(x, 2), wanted)
+    x = np.random.default_rng(0).random((9, 11))
+    wanted = np.lib.stride_tricks.sliding_window_view(np.pad(x, 2), (5, 5)).sum((2, 3))
+    np.testing.assert_allclose(box_sums(x, 2), wanted)
 
 
 def test_calibration_survives_its_file(tmp_path):
@@ -218,13 +227,17 @@ def test_calibration_survives_its_file(tmp_path):
             Calibration.of(path)
 
 
+def moving(where):
+    """What moves, known for sure."""
+    return Mined(where.astype(np.float32), (where * 255).astype(np.uint8))
+
+
 def estimate_at(seconds, box_x):
     """An estimate with a box that is known to move."""
     found, box = window([0.0], [box_x])
     found = replace(found, frames=(Frame(round(seconds * NS) + 1, 'camera', None),))
     pose = OdometryEstimate(np.eye(4), np.zeros(6), 0.1, 0.1, 1.0, metric=True)
-    answer = torch.from_numpy(box).float(), (box * 255).astype(np.uint8)
-    return assemble(found, pose, answer, Config().depth, calibrated=True)
+    return assemble(found, pose, moving(box), Config().depth, calibrated=True)
 
 
 def test_bodies_have_a_place_a_speed_and_a_number():
@@ -245,11 +258,8 @@ def test_bodies_have_a_place_a_speed_and_a_number():
 
 def test_bodies_at_different_depths_are_two():
     estimate = estimate_at(0.0, 0.0)
-    depth, mask = estimate.depth.clone(), np.zeros((84, 112), np.uint8)
-    mask[20:60, 20:90] = 255
+    depth, where = estimate.depth.clone(), np.zeros((84, 112), bool)
+    where[20:60, 20:90] = True
     depth[20:60, 20:55], depth[20:60, 55:90] = 1.5, 3.0
-    apart = replace(
-        estimate, depth=depth, mask=mask, probability=torch.from_numpy(mask / np.float32(255))
-    )
-    found = Bodies().update(apart)
+    found = Bodies().update(replace(estimate, depth=depth, motion=moving(where)))
     assert sorted(round(float(body.centre[2]), 1) for body in found) == [1.5, 3.0]

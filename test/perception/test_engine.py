@@ -18,6 +18,7 @@ from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.gram import GramLayers, GramStatistics
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.runtime import compiled
+from page4d_ros.perception.clip import Mined
 from page4d_ros.perception.engine import WindowEngine
 from page4d_ros.perception.memory import window_bytes
 from page4d_ros.perception.types import Frame, FrameKey
@@ -321,7 +322,7 @@ def test_what_moved_is_hidden_from_the_first_layers():
         mask = np.zeros((42, 56), np.uint8)
         v, u = rng.integers(0, (42, 56))
         mask[v, u] = 255  # any pixel of a patch counts
-        engine.hide(mask)
+        engine.hide(Mined(mask > 0, mask))
         masks[-1] = np.zeros(grid, bool)
         masks[-1][v // 14, u // 14] = True
 
@@ -344,7 +345,8 @@ def test_a_mask_does_nothing_to_page4d():
     for index in range(3):
         engine.push(*frame(index))
         window = engine.step()
-        engine.hide(np.full((42, 56), 255, np.uint8))
+        everything = np.full((42, 56), 255, np.uint8)
+        engine.hide(Mined(everything > 0, everything))
     found = differences(window, reference, 1.0)
     assert max(found.values()) < LIMIT
 

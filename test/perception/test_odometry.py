@@ -10,10 +10,11 @@ from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
 
 STEP = NS // 10
+CHAIN = Config().with_values({'odometry.refine': False})  # pictures here do not show the motion
 
 
 def drive(engine, count, config=None, start=0):
-    perception = Perception(config or Config(), engine)
+    perception = Perception(config or CHAIN, engine)
     return perception, [perception.process(frame(start + i * STEP)) for i in range(count)]
 
 

@@ -13,7 +13,7 @@ from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.perception.bodies import Body
 from page4d_ros.perception.body import FORWARD, BodyFrame
-from page4d_ros.perception.clouds import POINT, cloud
+from page4d_ros.perception.clouds import POINT, Maps, cloud
 from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
@@ -45,7 +45,7 @@ def test_points_project_onto_the_pixels_they_came_from(size):
     assert (estimate.camera.width, estimate.camera.height) == (fit.width, fit.height)
     seen = []
     for dynamic in (False, True):
-        points = cloud(estimate, config.points, dynamic=dynamic)
+        points = cloud(Maps(estimate), config.points, dynamic=dynamic)
         xyz = np.stack([points['x'], points['y'], points['z']], -1).astype(float)
         uv = estimate.camera.project(xyz)
         column, row = np.rint(uv).astype(int).T
@@ -67,7 +67,7 @@ def test_invalid_depth_is_nowhere():
     estimate, config = estimate_of(depth__max_range=6.2)
     invalid = torch.isnan(estimate.depth)
     assert 0 < int(invalid.sum()) < invalid.numel()
-    count = sum(len(cloud(estimate, config.points, dynamic=d)) for d in (False, True))
+    count = sum(len(cloud(Maps(estimate), config.points, dynamic=d)) for d in (False, True))
     assert count == int((~invalid).sum())
     everything, _ = estimate_of(depth__min_confidence=0.9)
     assert torch.isnan(everything.depth).all()
@@ -76,7 +76,7 @@ def test_invalid_depth_is_nowhere():
 def test_clouds_are_thinned_evenly():
     estimate, _ = estimate_of(patch=None)
     config = Config().with_values({'points.max_points': 100, 'points.stride': 2}).points
-    points = cloud(estimate, config, dynamic=False)
+    points = cloud(Maps(estimate), config, dynamic=False)
     assert len(points) == 100
     assert points['y'].min() < 0 < points['y'].max()
 
@@ -244,13 +244,13 @@ def test_without_known_intrinsics_there_are_no_points():
 
 
 def test_mask_threshold_specks_and_growth():
-    probability = torch.zeros(60, 80)
+    probability = np.zeros((60, 80), np.float32)
     probability[10:30, 10:30] = 0.9
     probability[50, 70] = 0.9
 
     def masked(probability, called=None, **values):
         config = replace(MaskConfig(threshold=0.5), **values)
-        return clean(threshold(probability, config, called).numpy(), config)
+        return clean(threshold(probability, config, called), config)
 
     assert (masked(probability, dilate=0, min_area=10) > 0).sum() == 400
     grown = masked(probability, dilate=2, min_area=10)

@@ -440,7 +440,7 @@ def test_a_failing_engine_is_reported_and_survived(graph):
     robot.engine.step = lambda *_args, **_kwargs: 1 / 0
     robot.images.publish(robot.image(START))
     graph.until(lambda: robot.dropped('failed') == 1)
-    assert 'ZeroDivisionError' in robot.node.session.health.error
+    graph.until(lambda: 'ZeroDivisionError' in robot.node.session.health.error)
     robot.engine.step = working
     robot.show(START + STEP)
     assert not robot.node.session.health.error

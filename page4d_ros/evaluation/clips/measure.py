@@ -118,7 +118,7 @@ class Measuring:
 
     def _mask(self, at: int, estimate: Estimate, truth: NDArray[np.bool_]) -> None:
         before, count = self.masks.table.copy(), len(self.masks.regions)
-        self.masks.add(estimate.probability.cpu().numpy(), estimate.mask > 0, truth)
+        self.masks.add(estimate.probability, estimate.mask > 0, truth)
         (_, false), (missed, hit) = self.masks.table - before
         self.shares.add('mask.precision', at, hit, hit + false)
         self.shares.add('mask.recall', at, hit, hit + missed)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from page4d_ros.evaluation.dynamics.panel import follow
 from page4d_ros.evaluation.dynamics.plan import KINDS, WALKING, shots
@@ -134,24 +133,23 @@ def _drive(
         if index >= first:
             for source, answer in answers.items():
                 mask = called(answer.probability, config.mask)
-                out[source].add(answer.probability.cpu().numpy(), mask, moving)
+                out[source].add(answer.probability, mask, moving)
             window = true_window(footage, estimate.transform, truth.depth, index, 2)
             at, still = places_at_rest(window, moving, truth.mask[index - 1])
             for source, answer in answers.items():
-                out[source].compare(answer.probability.cpu(), before[source], at, still)
+                out[source].compare(answer.probability, before[source], at, still)
             ghosts += _accumulate(shown, estimate, moving, truth.depth[index], footage, index)
         if index in picks:
             masks = {name: called(a.probability, config.mask) for name, a in answers.items()}
             shown.add(estimate, moving, masks)
-        before = {source: answer.probability.cpu() for source, answer in answers.items()}
+        before = {source: answer.probability for source, answer in answers.items()}
         progress()
     return out, ghosts, shown
 
 
-def called(probability: torch.Tensor, config: MaskConfig) -> NDArray[np.bool_]:
+def called(probability: NDArray, config: MaskConfig) -> NDArray[np.bool_]:
     """The mask without its margin, as papers compare masks."""
-    moving = threshold(probability, config).cpu().numpy()
-    return clean(moving, replace(config, dilate=0)) > 0
+    return clean(threshold(probability, config), replace(config, dilate=0)) > 0
 
 
 def _accumulate(
@@ -180,10 +178,10 @@ def _oracle(footage: Footage, config: MaskConfig) -> Sequence:
     fit = whole(footage)
     for index in range(len(footage.stamps)):
         window = true_window(footage, fit, footage.depth, index, TRUTH_WINDOW)
-        probability, mask = dynamics.update(window)
+        motion = dynamics.update(window)
         if index < min(TRUTH_WINDOW, len(footage.stamps)) - 1:
             continue
         moving = footage.mask[index]
         fast = moving & (speeds(footage, index)[footage.bodies[index]] > FAST)
-        out.add(probability.numpy(), mask > 0, fast, ~moving | fast)
+        out.add(motion.probability, motion.mask > 0, fast, ~moving | fast)
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from page4d_ros.perception.calibration import SOURCES
 from page4d_ros.perception.dynamics import Dynamics
@@ -13,19 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.config import Config, MaskConfig
     from page4d_ros.perception.calibration import Calibration
     from page4d_ros.perception.engine import Engine
-    from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
-
-
-class Answer(NamedTuple):
-    """What one source says of the newest frame: probability (h, w), and mask (h, w) 0 or 255."""
-
-    probability: Tensor
-    mask: NDArray
+    from page4d_ros.perception.types import Estimate, Frame, Motion, WindowEstimate
 
 
 class Panel:
@@ -49,8 +41,8 @@ class Panel:
         self.each = {
             source: Dynamics(replace(config, source=source), calibration) for source in SOURCES
         }
-        self.answers: dict[str, Answer] = {}
-        self.features: dict[str, Tensor] = {}
+        self.answers: dict[str, Motion] = {}
+        self.features: dict[str, NDArray] = {}
 
     @property
     def gram(self) -> bool:
@@ -62,11 +54,10 @@ class Panel:
         for dynamics in self.each.values():
             dynamics.forget()
 
-    def update(self, window: WindowEstimate, scale: float = 1.0) -> Answer:
+    def update(self, window: WindowEstimate, scale: float = 1.0) -> Motion:
         """See `Dynamics.update`."""
         self.answers = {
-            source: Answer(*dynamics.update(window, scale))
-            for source, dynamics in self.each.items()
+            source: dynamics.update(window, scale) for source, dynamics in self.each.items()
         }
         self.features = {source: dynamics.features for source, dynamics in self.each.items()}
         return self.answers[self.config.source]
@@ -74,7 +65,7 @@ class Panel:
 
 def follow(
     frames: Iterable[Frame], config: Config, engine: Engine, calibration: Calibration
-) -> Iterator[tuple[Estimate, dict[str, Answer]]]:
+) -> Iterator[tuple[Estimate, dict[str, Motion]]]:
     """Estimate and all sources' answers, frame by frame, on the product's own road."""
     engine.clear()
     perception = Perception(config, engine, calibration)

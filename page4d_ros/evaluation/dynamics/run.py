@@ -168,7 +168,7 @@ def _clip(network: Network, clip: Clip, progress: Callable[[], None]) -> tuple[d
         truth = at_network(truths.pop(), estimate.transform)
         masks = {s: called(a.probability, config.mask) for s, a in answers.items()}
         for source, answer in answers.items():
-            out[source].add(answer.probability.cpu().numpy(), masks[source], truth)
+            out[source].add(answer.probability, masks[source], truth)
         if index in picks:
             shown.add(estimate, truth, masks)
         progress()

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
-import torch
-from torch.nn import functional
 
 from page4d_ros.evaluation.masks import Measure, boundary, region
-from page4d_ros.perception.residuals import look_back
+from page4d_ros.perception.residuals import View, look_back, nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.perception.types import WindowEstimate
 
@@ -62,17 +60,23 @@ class Sequence:
         for row, weights in enumerate((None, p, y)):
             self.bins[row] += np.bincount(which, weights, BINS)
 
-    def compare(self, now: Tensor, before: Tensor, at: Tensor, still: Tensor) -> None:
+    def compare(
+        self,
+        now: NDArray,
+        before: NDArray,
+        at: tuple[NDArray, NDArray],
+        still: NDArray[np.bool_],
+    ) -> None:
         """Take in how probability changed where nothing did.
 
         Args:
             now: (h, w) probability.
             before: of the frame before, in its own pixels.
-            at: (1, h, w, 2) the frame's pixels in the one before, for `grid_sample`.
+            at: column and row (h, w) of the frame's pixels in the one before.
             still: (h, w) bool, pixels at rest that both frames see.
         """
-        sampled = functional.grid_sample(before[None, None], at, align_corners=True)[0, 0]
-        self.flicker += float((now - sampled).abs()[still].sum()), float(still.sum())
+        sampled = cv2.remap(before, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        self.flicker += float(np.abs(now - sampled)[still].sum()), float(still.sum())
 
 
 def pooled(sequences: list[Sequence]) -> dict[str, Any]:
@@ -113,7 +117,7 @@ def _ratio(part: float, whole: float) -> float:
 
 def places_at_rest(
     truth: WindowEstimate, moving: NDArray[np.bool_], before: NDArray[np.bool_]
-) -> tuple[Tensor, Tensor]:
+) -> tuple[tuple[NDArray, NDArray], NDArray[np.bool_]]:
     """Where the newest frame's pixels were one frame before, and which of them are at rest.
 
     Args:
@@ -122,10 +126,10 @@ def places_at_rest(
         before: (h, w) of the one before.
 
     Returns:
-        (1, h, w, 2) for `grid_sample`, and (h, w) bool.
+        Their columns and rows (h, w), and (h, w) bool.
     """
-    seen = look_back(truth, [len(truth.frames) - 2], truth.depth[-2:-1])
-    hidden = torch.from_numpy(before)[None, None].float()
-    hidden = functional.grid_sample(hidden, seen.at, mode='nearest', align_corners=True)[0, 0]
-    still = seen.visible[0] & (seen.depth[0].abs() < SAME) & ~torch.from_numpy(moving)
-    return seen.at, still & (hidden < 0.5)
+    now, last = (View.of(truth, i, truth.depth[i].float().numpy()) for i in (-1, -2))
+    seen = look_back(now, truth.confidence[-1].numpy(), [last])
+    at, visible = (seen.u[0], seen.v[0]), seen.visible[0]
+    still = visible & (np.abs(seen.depth[0]) < SAME) & ~moving
+    return at, still & ~before.take(nearest(*at, visible))

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.evaluation.trajectory import Aligned
-    from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.pipeline import Perception
 
 OURS = 'page4d'
-SLIDING = 'page4d, always sliding'
-KEYFRAMES = 'page4d, keyframes'
 KLT = 'KLT + essential matrix, told the lengths'
-OVERLAPS = {SLIDING: 0.0, KEYFRAMES: 0.7}
+OTHERS = {
+    'page4d, unrefined': {'odometry.refine': False},
+    'page4d, always sliding': {'window.keyframe_overlap': 0.0},
+    'page4d, keyframes': {'window.keyframe_overlap': 0.7},
+}
 LEAST = 3  # frames
 
 
@@ -49,7 +51,7 @@ class Drive(NamedTuple):
 def measure_drive(
     recording: Path,
     config: Config,
-    engine: Engine,
+    built: Perception,
     *,
     image_topic: str = '',
     progress: Callable[[], None] = lambda: None,
@@ -59,7 +61,7 @@ def measure_drive(
     Args:
         recording: rosbag2 with images, calibration, depth and poses.
         config: all settings.
-        engine: of these settings.
+        built: of these settings; lends its engine and its calibration.
         image_topic: "" takes the only one.
         progress: called after each frame of each method.
 
@@ -71,10 +73,9 @@ def measure_drive(
         stamps, true = _true_path(truth, config)
         if len(stamps) < LEAST:
             raise BagError(f'{recording}: only {len(stamps)} frames have depth and pose')
-        tracks = {OURS: _ours(truth, config, engine, progress)}
-        for name, overlap in OVERLAPS.items():
-            changed = config.with_values({'window.keyframe_overlap': overlap})
-            tracks[name] = _ours(truth, changed, engine, progress)
+        tracks = {OURS: _ours(truth, config, built, progress)}
+        for name, values in OTHERS.items():
+            tracks[name] = _ours(truth, config.with_values(values), built, progress)
         tracks[KLT] = _klt(truth, stamps, config, progress)
     methods, paths, tree = {}, {}, {}
     for name, track in tracks.items():
@@ -100,13 +101,14 @@ def _true_path(truth: Truth, config: Config) -> tuple[NDArray, NDArray]:
     return stamps, np.array([T for _, T in known]).reshape(-1, 4, 4)
 
 
-def _ours(truth: Truth, config: Config, engine: Engine, progress: Callable[[], None]) -> Track:
+def _ours(truth: Truth, config: Config, built: Perception, progress: Callable[[], None]) -> Track:
     def frames() -> Iterator[Frame]:
         for seen in truth.frames(config.window.stride):
             yield Frame(seen.stamp_ns, 'camera', lambda seen=seen: seen.rgb, truth.camera)
             progress()
 
-    return Track('odom', 'camera', *follow_camera(frames(), config, engine))
+    path = follow_camera(frames(), config, built.engine, built.dynamics.calibration)
+    return Track('odom', 'camera', *path)
 
 
 def _klt(truth: Truth, stamps: NDArray, config: Config, progress: Callable[[], None]) -> Track:

@@ -74,7 +74,7 @@ def evaluate_odometry(
         OSError: the output cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
-    engine = build_perception(config).engine if sources else None
+    built = build_perception(config) if sources else None
     driven: dict[str, Drive] = {}
     names = Counter(source.resolve().name for source in sources)
     for source in sources:
@@ -83,7 +83,7 @@ def evaluate_odometry(
         driven[name] = measure_drive(
             source,
             config,
-            engine,
+            built,
             image_topic=image_topic,
             progress=lambda name=name: progress(name),
         )
@@ -98,8 +98,8 @@ def evaluate_odometry(
     }
     facts = {
         'format': FORMAT,
-        'checkpoint': engine.name if engine else None,
-        'caution': engine.caution if engine else '',
+        'checkpoint': built.engine.name if built else None,
+        'caution': built.engine.caution if built else '',
         'trials': tried,
         'drives': {name: drive.tree for name, drive in driven.items()},
     }

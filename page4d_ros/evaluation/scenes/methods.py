@@ -11,8 +11,10 @@ from page4d_ros.evaluation.windows import relative_poses
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.calibration import DEFAULT
+from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.pipeline import Perception, with_calibration
+from page4d_ros.perception.refinement import refined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,13 +81,23 @@ class Network:
         self.calibration = calibration
         self.dynamics = Dynamics(config.mask, calibration)
 
+    def alone(self) -> Network:
+        """The same, with poses as the network says them."""
+        config = self.config.with_values({'odometry.refine': False})
+        return Network(f'{self.label}, unrefined', self.engine, config, self.calibration)
+
     def answer(self, footage: Footage) -> Answer:
         """Answer for a window."""
         self.engine.clear()
         self.dynamics.forget()
+        corners = Corners()
         for frame in footage.frames:
-            self.engine.push(frame, frame.decode())
+            image = frame.decode()
+            self.engine.push(frame, image)
+            corners.follow(frame.key, image)
         window = self.engine.step(gram=self.dynamics.gram)
+        if self.config.odometry.refine:
+            window = refined(with_calibration(window)[0], corners)
         patch, motion = PATCH, None
         if window.dynamic is not None:
             motion = window.dynamic.cpu().numpy()
@@ -95,18 +107,20 @@ class Network:
             depth=window.depth.cpu().numpy(),
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=motion,
-            mask=self.dynamics.update(window)[1] > 0,
+            mask=self.dynamics.update(window).mask > 0,
         )
 
     def track(self, footage: Footage) -> Path:
         """Poses of the camera along the stream, without frames at which it was lost."""
-        return follow_camera(footage.frames, self.config, self.engine)
+        return follow_camera(footage.frames, self.config, self.engine, self.calibration)
 
 
-def follow_camera(frames: Iterable[Frame], config: Config, engine: Engine) -> Path:
+def follow_camera(
+    frames: Iterable[Frame], config: Config, engine: Engine, calibration: Calibration
+) -> Path:
     """Poses of the product's own road, without frames at which it was lost."""
     engine.clear()
-    perception = Perception(config, engine)
+    perception = Perception(config, engine, calibration)
     known = [
         (frame.stamp_ns, odometry.T_world_camera)
         for frame in frames

@@ -82,7 +82,8 @@ def evaluate_scenes(
     output = Path(output).expanduser()
     output.mkdir(parents=True, exist_ok=True)
     with spare_cores(options.processes):
-        results, remarks = measure([network for network, _ in loaded], options, progress)
+        networks = [way for network, _ in loaded for way in (network, network.alone())]
+        results, remarks = measure(networks, options, progress)
     tree, reasons = settle(results.tree())
     metrics = {
         'format': FORMAT,

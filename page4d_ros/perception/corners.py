@@ -1,0 +1,117 @@
+"""Corners of the images, followed from frame to frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from page4d_ros.geometry.camera import ImageTransform
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.perception.types import FrameKey
+
+WIDTH = 320  # most columns of the images that corners are followed in; more lose fast cameras
+MOST = 250
+ENOUGH = 175  # with fewer left, new ones are looked for
+QUALITY = 0.01
+APART = 45  # the least distance of two corners is a 45th of the width
+FLOW = {'winSize': (13, 13), 'maxLevel': 3, 'criteria': (3, 10, 0.03)}
+ROUND_TRIP = 0.7  # pixels that a corner may be off after being followed there and back
+
+
+class Corners:
+    """Corners (Shi and Tomasi, 1994) of a stream, followed by pyramidal KLT.
+
+    Attributes:
+        keys: the frames they are followed through.
+        seen: (F, N, 2) where they are in these, in pixels of `fit`; NaN before they were found.
+        fit: from the camera's image to the one they are followed in.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.keys: list[FrameKey] = []
+        self.seen = np.zeros((0, 0, 2), np.float32)
+        self.fit: ImageTransform | None = None
+        self._grey: NDArray[np.uint8] | None = None
+
+    def follow(self, key: FrameKey, image: NDArray[np.uint8]) -> None:
+        """Find the last frame's corners in this one, and new ones where few are left.
+
+        Args:
+            key: of the frame.
+            image: (H, W, 3) RGB; one of another size begins anew.
+        """
+        fit = _fit(image.shape[1], image.shape[0])
+        if fit != self.fit:
+            self.forget()
+        self.fit = fit
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        if fit.width < fit.source_width:
+            grey = cv2.resize(grey, (fit.width, fit.height), interpolation=cv2.INTER_AREA)
+        now = self._found(grey)
+        self.seen = np.concatenate([self.seen, now[None]])
+        self.keys.append(key)
+        if self.seen.shape[1] < ENOUGH:
+            self._refill(grey)
+        self._grey = grey
+
+    def _found(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Where the corners are now; those that are lost are dropped."""
+        if not self.seen.shape[1]:
+            return np.zeros((0, 2), np.float32)
+        last = np.ascontiguousarray(self.seen[-1])
+        now, found, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, last, None, **FLOW)
+        back, returned, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, now, None, **FLOW)
+        keep = np.linalg.norm(back - last, axis=1) < ROUND_TRIP
+        keep &= (found.ravel() == 1) & (returned.ravel() == 1)
+        self.seen = self.seen[:, keep]
+        return now[keep]
+
+    def _refill(self, grey: NDArray[np.uint8]) -> None:
+        apart = max(3, round(grey.shape[1] / APART))
+        free = np.full_like(grey, 255)
+        for u, v in np.rint(self.seen[-1]).astype(int).tolist():
+            cv2.circle(free, (u, v), apart, 0, -1)
+        wanted = MOST - self.seen.shape[1]
+        new = cv2.goodFeaturesToTrack(grey, wanted, QUALITY, apart, mask=free)
+        if new is None:
+            return
+        seen = np.full((len(self.keys), len(new), 2), np.nan, np.float32)
+        seen[-1] = new[:, 0]
+        self.seen = np.concatenate([self.seen, seen], axis=1)
+
+    def keep(self, keys: Collection[FrameKey]) -> None:
+        """Forget all other frames but the newest."""
+        last = len(self.keys) - 1
+        rows = [i for i, key in enumerate(self.keys) if i == last or key in keys]
+        self.keys, self.seen = [self.keys[i] for i in rows], self.seen[rows]
+
+    def drop(self, lost: NDArray[np.bool_]) -> None:
+        """Follow these (N,) no longer."""
+        self.seen = self.seen[:, ~lost]
+
+    def pixels(self, fit: ImageTransform) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Pixels of the newest frame's network image: (N, 2) columns and rows; which are in it.
+
+        Args:
+            fit: from the camera's image to the network's.
+        """
+        at = np.rint(fit.to_network(self.fit.to_source(self.seen[-1]))).astype(np.intp)
+        most = fit.width - 1, fit.height - 1
+        return at.clip(0, most), ((at >= 0) & (at <= most)).all(1)
+
+
+def _fit(width: int, height: int) -> ImageTransform:
+    size = min(width, WIDTH)
+    rows = max(1, round(height * size / width))
+    return ImageTransform(width, height, size, rows, 0, 0, size, rows)

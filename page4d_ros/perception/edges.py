@@ -1,0 +1,81 @@
+"""Maps brought to other sizes, with their edges where those of depth are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+EDGE_RADIUS = 0.0625  # of the width, of the guided filter
+EDGE_DEPTH = 0.1  # steps of the logarithm of depth below which the filter smooths
+
+
+def restored(thin: NDArray, thin_depth: NDArray, depth: NDArray) -> NDArray:
+    """A float32 map (h', w') of every n-th pixel at all pixels (h, w).
+
+    Each pixel takes the neighbour that is nearest in depth, so that edges stay where they are.
+
+    Args:
+        thin: the map.
+        thin_depth: (h', w').
+        depth: (h, w).
+    """
+    if thin.shape == depth.shape:
+        return thin
+    height, width = depth.shape
+    rows, step = len(thin), -(-width // thin.shape[1])
+    below = (0, rows * step - height), (0, 0)
+    blocks = (np.pad(depth, below, 'edge') if below[0][1] else depth).reshape(rows, step, width)
+    there, value = (
+        np.pad(each, (0, 1), 'edge').repeat(step, 1)[:, None]
+        for each in (thin_depth, thin.view(np.int32))
+    )
+    best = np.abs(there[:-1, :, :width] - blocks)
+    out = value[:-1, :, :width].repeat(step, 1)
+    for down, right in ((0, step), (1, 0), (1, step)):
+        part = np.s_[down : down + rows, :, right : right + width]
+        away = np.abs(there[part] - blocks)
+        closer = -(away < best).astype(np.int32)  # all bits or none: np.where guesses branches
+        out ^= (out ^ value[part]) & closer
+        np.minimum(best, away, out=best)
+    return out.view(thin.dtype).reshape(-1, width)[:height]
+
+
+def finite(values: NDArray) -> NDArray:
+    """The values, in place, 0 where they are not finite."""
+    values[~np.isfinite(values)] = 0
+    return values
+
+
+def upsampled(score: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(h', w') at the pixels (h, w)."""
+    return cv2.resize(score, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def sharpened(score: NDArray, depth: NDArray) -> NDArray[np.float32]:
+    """Move the edges of a score (h, w) to those of depth (h, w): guided filter (He et al., 2010).
+
+    Depth has the edges of bodies; those of the image are of texture, too.
+    """
+    guide = finite(np.log(np.maximum(depth, 1e-6)).astype(np.float64))
+    guide -= guide.mean()
+    radius = max(1, round(EDGE_RADIUS * depth.shape[1]))
+    size = box_sums(np.ones_like(guide), radius)
+    score = finite(score.astype(np.float64))
+    g, p, gg, gp = (
+        box_sums(each, radius) / size for each in (guide, score, guide * guide, guide * score)
+    )
+    slope = (gp - g * p) / (gg - g * g + EDGE_DEPTH**2)
+    slope, offset = (box_sums(each, radius) / size for each in (slope, p - slope * g))
+    return (slope * guide + offset).astype(np.float32)
+
+
+def box_sums(values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
+    """Sum (h, w) over the pixels within a square around each, as far as there are any."""
+    side = 2 * radius + 1
+    border = cv2.BORDER_CONSTANT  # zeros
+    return cv2.boxFilter(values, -1, (side, side), normalize=False, borderType=border)

@@ -1,0 +1,212 @@
+"""The network's poses made to agree with followed corners: bundle adjustment over a window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.perception.corners import Corners
+from page4d_ros.perception.types import MOVING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+    from page4d_ros.perception.dynamics import Judged
+    from page4d_ros.perception.types import WindowEstimate
+
+FEWEST = 25  # corners that a pose is refined by
+PIXEL = 0.2  # what a followed corner is off by, in pixels
+DEPTH = 0.05  # what depth is off by, relatively, where it is not far off
+TURN = 0.012  # what the network's rotation is off by, in rad
+SHIFT = 0.02  # what its translation is off by, in depths of the scene
+LIMITS = (20.0, 10.0, 5.0, 2.5, 2.5, 2.5)  # of a likely error in PIXEL, by iteration
+FITS = 4.0  # PIXEL, within which a corner fits
+NEAREST = 1e-3  # of its depth, may a point lie before a camera
+STRETCH = 5.0  # times, may a depth change
+
+
+class Refinement:
+    """Poses of each window against its newest frame, from what corners did since then.
+
+    A network that sees coarse patches knows roughly where its cameras are; corners know to a
+    fraction of a pixel, but neither how long the way was nor which of them move. So the network's
+    answers are where an adjustment begins and what holds it: its poses by their usual error, and
+    its depths robustly, which gives the unit. Corners on what moves are left out, by the mask head
+    at first, and by the mask from then on.
+    """
+
+    def __init__(self) -> None:
+        self.corners = Corners()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.corners.forget()
+
+    def update(self, window: WindowEstimate, image: NDArray[np.uint8]) -> WindowEstimate:
+        """The window with better poses; see `refined`.
+
+        Args:
+            window: the network's answer.
+            image: (H, W, 3) RGB of the newest frame.
+        """
+        self.corners.follow(window.frames[-1].key, image)
+        self.corners.keep({frame.key for frame in window.frames})
+        return refined(window, self.corners)
+
+    def hide(self, motion: Judged, fit: ImageTransform) -> None:
+        """Follow no longer what moves.
+
+        Args:
+            motion: in the newest frame.
+            fit: from the camera's image to the network's.
+        """
+        at, inside = self.corners.pixels(fit)
+        self.corners.drop(inside & motion.near(at))
+
+
+def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
+    """The window with better poses, in the same gauge and unit; the newest one stays.
+
+    A frame that shares too few corners with the newest, or whose corners do not fit, keeps the
+    network's pose; so does the whole window of a rig of several cameras.
+
+    Args:
+        window: the network's answer, with the camera's own intrinsics where they are known.
+        corners: followed up to its newest frame.
+    """
+    known = {key: row for row, key in enumerate(corners.keys)}
+    earlier = [i for i, frame in enumerate(window.frames[:-1]) if frame.key in known]
+    one = len({frame.view for frame in window.frames}) == 1
+    if not (one and earlier and np.isfinite(window.T_gauge_camera).all()):
+        return window
+    depth, use = _at_rest(window, corners)
+    if use.sum() < FEWEST:
+        return window
+    rows = [known[window.frames[i].key] for i in earlier]
+    camera = window.transform.camera_to_source(window.cameras[-1])
+    found = adjust(
+        inverse(window.T_gauge_camera[earlier]) @ window.T_gauge_camera[-1],
+        1 / depth[use],
+        corners.seen[-1, use],
+        corners.seen[rows][:, use],
+        corners.fit.camera_to_network(camera),
+    )
+    T = window.T_gauge_camera.copy()
+    better = np.array(earlier)[found.fits]
+    T[better] = T[-1] @ inverse(found.T_earlier_newest[found.fits])
+    return replace(window, T_gauge_camera=T)
+
+
+def _at_rest(window: WindowEstimate, corners: Corners) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Depth (N,) at the newest frame's corners; which of them have one and stand still."""
+    at, inside = corners.pixels(window.transform)
+    column, row = (torch.from_numpy(i).to(window.depth.device) for i in at.T)
+    depth = window.depth[-1][row, column].double().cpu().numpy()
+    use = inside & np.isfinite(depth) & (depth > 0)
+    if window.dynamic is not None:
+        patch = window.transform.height // window.dynamic.shape[1]
+        score = window.dynamic[-1][row // patch, column // patch]
+        use &= (score <= MOVING).cpu().numpy()
+    return depth, use
+
+
+class Adjusted(NamedTuple):
+    """What an adjustment found.
+
+    Attributes:
+        T_earlier_newest: (M, 4, 4) from the newest camera to earlier ones.
+        fits: (M,) bool, whether most of what a camera saw agrees with it.
+    """
+
+    T_earlier_newest: NDArray[np.float64]
+    fits: NDArray[np.bool_]
+
+
+def adjust(
+    T_earlier_newest: NDArray,
+    inverse_depth: NDArray,
+    corners: NDArray,
+    seen: NDArray,
+    camera: PinholeCamera,
+) -> Adjusted:
+    """Most likely poses of M earlier cameras and depths of N corners of the newest one.
+
+    Gauss-Newton on the reprojection errors, with weights of Cauchy's distribution that grow strict
+    from step to step, and the first answers as priors: normal for poses, Cauchy for depths. The
+    depths are eliminated (Schur complement; Triggs et al., Bundle Adjustment, 2000, section 6.1).
+
+    Args:
+        T_earlier_newest: (M, 4, 4) first answer.
+        inverse_depth: (N,) first answer, > 0.
+        corners: (N, 2) pixels in the newest image.
+        seen: (M, N, 2) pixels in the earlier images; NaN where not seen.
+        camera: intrinsics of all images.
+    """
+    focal, centre = np.array([[camera.fx, camera.fy], [camera.cx, camera.cy]])
+    rays = np.column_stack([(corners - centre) / focal, np.ones(len(corners))])
+    known = np.isfinite(seen).all(2)
+    targets = np.where(known, np.moveaxis((seen - centre) / focal, 2, 0), 0)
+    unit = (focal / PIXEL)[:, None, None]
+    R = R_first = Rotation.from_matrix(T_earlier_newest[:, :3, :3])
+    t = t_first = T_earlier_newest[:, :3, 3]
+    w = inverse_depth
+    prior = np.repeat([TURN**-2, (SHIFT / np.median(inverse_depth)) ** -2], 3)
+    count = len(seen)
+    each = np.arange(count)
+    for limit in LIMITS:
+        uv, J, J_w = _project(R.as_matrix(), t, w, rays)
+        error, J, J_w = unit * (targets - uv), unit[..., None] * J, unit * J_w
+        squared = (error**2).sum(0)
+        weight = known / (1 + squared / limit**2)
+        weighted = weight[..., None] * J
+        held = np.concatenate([(R_first * R.inv()).as_rotvec(), t_first - t], axis=1)
+        rows = weighted.swapaxes(2, 3)
+        A = (rows @ J).sum(0) + np.diag(prior)
+        b = (rows @ error[..., None]).sum(0)[..., 0] + prior * held
+        trust = 1 / ((DEPTH * inverse_depth) ** 2 + (w - inverse_depth) ** 2)
+        D = (weight * J_w**2).sum((0, 1)) + trust
+        d = (weight * J_w * error).sum((0, 1)) + trust * (inverse_depth - w)
+        C = (rows * J_w[:, :, None]).sum(0).reshape(6 * count, -1)
+        S = -(C / D) @ C.T
+        S.reshape(count, 6, count, 6)[each, :, each] += A
+        step = np.linalg.solve(S, b.ravel() - C @ (d / D))
+        w = w + (d - C.T @ step) / D
+        w = w.clip(inverse_depth / STRETCH, inverse_depth * STRETCH)
+        turn, shift = np.split(step.reshape(count, 6), 2, axis=1)
+        turn = Rotation.from_rotvec(turn)
+        R, t = turn * R, turn.apply(t) + shift
+    fits = (known & (squared < FITS**2)).sum(1) >= np.maximum(FEWEST, known.sum(1) / 2)
+    return Adjusted(transform(R.as_matrix(), t), fits)
+
+
+def _project(
+    R: NDArray, t: NDArray, w: NDArray, rays: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Normalised image coordinates of points with inverse depths w on rays of another camera.
+
+    Args:
+        R: (M, 3, 3) from that camera to this one.
+        t: (M, 3) likewise.
+        w: (N,) inverse depths.
+        rays: (N, 3) with z = 1.
+
+    Returns:
+        Coordinates (2, M, N); their derivatives by a turn and a shift of this camera, (2, M, N,
+        6), and by w, (2, M, N).
+    """
+    points = rays @ R.swapaxes(1, 2) + w[:, None] * t[:, None]
+    z = np.maximum(points[..., 2], NEAREST)
+    x, y = points[..., 0] / z, points[..., 1] / z
+    J = np.zeros((2, *z.shape, 6))
+    J[0, ..., 0], J[0, ..., 1], J[0, ..., 2] = -x * y, 1 + x * x, -y
+    J[1, ..., 0], J[1, ..., 1], J[1, ..., 2] = -1 - y * y, x * y, x
+    J[0, ..., 3] = J[1, ..., 4] = w / z
+    J[0, ..., 5], J[1, ..., 5] = -x * w / z, -y * w / z
+    J_w = np.stack([(t[:, :1] - x * t[:, 2:]) / z, (t[:, 1:2] - y * t[:, 2:]) / z])
+    return np.stack([x, y]), J, J_w
