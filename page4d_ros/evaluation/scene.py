@@ -12,7 +12,7 @@ from page4d_ros.evaluation.cloud import VoxelCloud
 from page4d_ros.evaluation.recording import cloud_of, colours
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, transform
 from page4d_ros.messages.topics import POINT_CLOUD
-from page4d_ros.perception.clouds import cloud
+from page4d_ros.perception.clouds import Maps, cloud
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -110,7 +110,8 @@ class SceneBuilder:
     def add(self, estimate: Estimate) -> None:
         """Take in an estimate whose pose is known."""
         T = T_UPRIGHT_OPTICAL @ estimate.odometry.T_world_camera
-        parts = [cloud(estimate, POINTS, dynamic=dynamic) for dynamic in (False, True)]
+        maps = Maps(estimate)
+        parts = [cloud(maps, POINTS, dynamic=dynamic) for dynamic in (False, True)]
         static, moving = (
             np.column_stack([p['x'], p['y'], p['z'], colours(p['rgb'].view(np.uint32))])
             for p in parts
