@@ -16,7 +16,7 @@ import rerun.blueprint as rrb
 
 from page4d_ros.config import PointsConfig
 from page4d_ros.errors import Page4dError
-from page4d_ros.perception.clouds import Maps, cloud
+from page4d_ros.perception.clouds import Maps, cloud, colours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,8 +174,7 @@ class RrdWriter:
             config = PointsConfig(max_points=most)
             points = cloud(maps, config, dynamic=name == 'dynamic')
             xyz = np.stack([points[axis] for axis in 'xyz'], 1) @ T[:3, :3].T + T[:3, 3]
-            colours = points['rgb'].copy().view(np.uint32)[:, None] >> np.array([16, 8, 0]) & 255
-            self._log(f'{WORLD}/{name}', rr.Points3D(xyz, colors=colours.astype(np.uint8)))
+            self._log(f'{WORLD}/{name}', rr.Points3D(xyz, colors=colours(points)))
         bodies = estimate.bodies
         boxes = rr.Boxes3D(
             centers=[body.centre for body in bodies],

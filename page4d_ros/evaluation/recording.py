@@ -20,6 +20,7 @@ from page4d_ros.messages.decode import (
 )
 from page4d_ros.messages.topics import STATUS
 from page4d_ros.messages.transforms import TransformBuffer
+from page4d_ros.perception.clouds import colours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,10 +269,4 @@ def cloud_of(message: Any) -> NDArray[np.float32]:
     )
     points = data[: count * step].view(kind)
     xyz = np.stack([points['x'], points['y'], points['z']], 1)
-    return np.hstack([xyz, colours(points['rgb'])])
-
-
-def colours(packed: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Red, green, blue (n, 3) in [0, 1] of 0x00RRGGBB (n,)."""
-    parts = (packed[:, None] >> np.array([16, 8, 0], np.uint32)) & 255
-    return parts.astype(np.float32) / 255
+    return np.hstack([xyz, colours(points).astype(np.float32) / 255])

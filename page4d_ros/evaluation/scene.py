@@ -9,10 +9,10 @@ import numpy as np
 
 from page4d_ros.config import PointsConfig
 from page4d_ros.evaluation.cloud import VoxelCloud
-from page4d_ros.evaluation.recording import cloud_of, colours
+from page4d_ros.evaluation.recording import cloud_of
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, transform
 from page4d_ros.messages.topics import POINT_CLOUD
-from page4d_ros.perception.clouds import Maps, cloud
+from page4d_ros.perception.clouds import Maps, cloud, colours
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -113,8 +113,7 @@ class SceneBuilder:
         maps = Maps(estimate)
         parts = [cloud(maps, POINTS, dynamic=dynamic) for dynamic in (False, True)]
         static, moving = (
-            np.column_stack([p['x'], p['y'], p['z'], colours(p['rgb'].view(np.uint32))])
-            for p in parts
+            np.column_stack([p['x'], p['y'], p['z'], colours(p) / 255]) for p in parts
         )
         self.add_static(T, static)
         self.add_moment(estimate.frame.stamp_ns, T, moving)

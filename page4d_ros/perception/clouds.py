@@ -79,6 +79,12 @@ class Maps:
         return x.astype(np.float32) * z, y.astype(np.float32)[:, None] * z, z
 
 
+def colours(points: NDArray) -> NDArray[np.uint8]:
+    """Red, green, blue (n, 3) of points (n,) with the field ``rgb`` of `POINT`."""
+    packed = points['rgb'].view(np.uint32)[:, None]
+    return (packed >> np.array([16, 8, 0], np.uint32)).astype(np.uint8)
+
+
 def cloud(maps: Maps, config: PointsConfig, *, dynamic: bool) -> NDArray:
     """Points (n,) of dtype `POINT` of the static or of the dynamic part.
 

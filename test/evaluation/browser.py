@@ -16,6 +16,7 @@ from PIL import Image
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
 OPTIONS = ('--headless', '--no-sandbox', '--no-first-run', '--remote-debugging-pipe')
+OPTIONS += ('--disable-gpu-rasterization', '--disable-gpu-compositing')  # WebGL alone is enough
 OPTIONS += ('--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader')
 PHONE, DESKTOP = (390, 844), (1000, 700)
 TIMEOUT = 60.0

@@ -73,7 +73,9 @@ def write_pose(writer, kind, topic, stamp, T_world_camera):
         message = encode.odometry(make, head, 'base_link', at, np.zeros(6), np.ones(6))
         writer.write(topic, stamp, message)
     elif kind == 'pose':
-        writer.write(topic, stamp, encode.pose_stamped(make, head, T_world_camera))
+        writer.write(
+            topic, stamp, encode.pose_stamped(make, head, encode.pose(make, T_world_camera))
+        )
     elif kind == 'tf':
         # world -> odom -> base_link, both moving
         T_world_odom = transform(np.eye(3), (1.0, 2.0, 3.0))

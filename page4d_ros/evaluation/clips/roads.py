@@ -92,7 +92,7 @@ def seen(clip: Clip, network: Network, quirks: str) -> Clip:
     """The sequence as a network is shown it: PAGE-4D's code squashes pictures to squares."""
     if quirks != PAGE4D:
         return clip
-    return replace(clip, shown=partial(squashed, side=network.engine.resolution))
+    return replace(clip, change=partial(squashed, side=network.engine.resolution))
 
 
 def squashed(frame: ClipFrame, side: int) -> ClipFrame:

@@ -87,13 +87,12 @@ def evaluate_clips(
         name = clip.name if len(clips) > 1 else ''
         looks = partial(watch, name, network.engine) if watch else None
         trees[clip.name], results = _sequence(clip, dataset, protocol, network, looks, progress)
-        for method, result in results.items():
-            if result.shown is not None:
-                tree, _ = settle(result.tree)
-                judged.append(tree)
-                paths = {name: r.path for name, r in results.items() if r.path is not None}
-                head = clip.name, method
-                parts.append(shown_part(len(parts), *head, tree, result.shown, paths))
+        if results:
+            method, first = next(iter(results.items()))
+            judged.append(settle(first.tree)[0])
+            paths = {road: found.path for road, found in results.items() if found.path is not None}
+            head = len(parts), clip.name, method
+            parts.append(shown_part(*head, judged[-1], first.shown, paths))
     caution = network.engine.caution
     verdict = judge(judged, trained=network.engine.trained, caution=caution)
     facts = {
@@ -145,16 +144,16 @@ def _sequence(
         return {'frames': 0, 'methods': methods}, {}
     methods: dict[str, Any] = {}
     results: dict[str, Result] = {}
-    shown = seen(clip, network, protocol.quirks)
+    as_seen = seen(clip, network, protocol.quirks)
     for road in protocol.roads:
         name, kind = label(road, masked=masked), road.removesuffix(OTHER_MASK)
         if kind == WHOLE and len(indices) > WHOLE_MOST:
             methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
             continue
-        estimates = run(road, shown, indices, network)
+        estimates = run(road, as_seen, indices, network)
         measuring = partial(
             measure,
-            clip=shown,
+            clip=as_seen,
             indices=indices,
             kind=kind,
             dataset=dataset,

@@ -56,7 +56,7 @@ class Clip:
         count: frames.
         read: gives the frames with these indices, which rise; raises BagError.
         max_depth: depths beyond do not count (the data set's protocol).
-        shown: changes frames before anybody sees them.
+        change: made to every frame before anybody sees it.
         remarks: what is doubtful about it.
     """
 
@@ -64,7 +64,7 @@ class Clip:
     count: int
     read: Callable[[Sequence[int]], Iterable[ClipFrame]]
     max_depth: float = 70.0
-    shown: Callable[[ClipFrame], ClipFrame] | None = None
+    change: Callable[[ClipFrame], ClipFrame] | None = None
     remarks: tuple[str, ...] = ()
 
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[ClipFrame]:
@@ -84,7 +84,7 @@ class Clip:
                         f'{truth.shape[1]}x{truth.shape[0]} pixels and the picture '
                         f'{shape[1]}x{shape[0]}'
                     )
-            yield self.shown(frame) if self.shown else frame
+            yield self.change(frame) if self.change else frame
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
