@@ -45,7 +45,7 @@ REMARKS = (
     'Means over disjoint blocks of drives; in brackets the 95 % interval of a bootstrap over '
     'drives. No drive is of the training or of its validation.',
     'KLT is told the intrinsics and the length of every baseline, which no monocular method can '
-    'know; networks are told neither.',
+    'know; refined poses rest on the intrinsics, unrefined ones on neither.',
     "Mean depth maps and the thresholds of frame differencing come from the training's drives.",
 )
 
