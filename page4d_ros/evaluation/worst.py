@@ -6,12 +6,12 @@ DEPTH_ERROR = 'depth error (AbsRel)'
 MASK_ERROR = 'mask error (share of pixels)'
 POSITION_ERROR = 'position error [m]'
 WORST = 4  # frames
-APART = 1 / 20  # of all frames: neighbours look the same
+APART, LEAST = 1 / 20, 2  # of all frames, and frames at least: neighbours look the same
 
 
 def worst(errors: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """At most `WORST` frames (stamp, error), the largest error first, none beside another."""
-    apart = APART * len(errors)
+    apart = max(APART * len(errors), LEAST)
     chosen: list[int] = []
     for index in sorted(range(len(errors)), key=lambda i: -errors[i][1]):
         if all(abs(index - other) >= apart for other in chosen):

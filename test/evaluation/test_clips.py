@@ -193,7 +193,7 @@ def test_a_data_set_from_end_to_end(walks):
     assert '| mean: streaming |' in text
     assert 'standing still' in text
     page = (out / 'report.html').read_text()
-    assert page.count('data:image/jpeg') == 2 * (3 + 3) * 3  # and the worst depths
+    assert page.count('data:image/jpeg') == 2 * (3 + 2) * 3  # and the worst depths
     assert page.count('class="stage"') == 2
     assert page.count('Shown is streaming.') == 2
     assert 'tum' in page

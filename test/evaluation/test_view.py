@@ -96,6 +96,7 @@ def test_the_worst_frames_are_not_neighbours():
     assert found[0] == (50, 1.0)
     assert len(found) == WORST
     assert min(np.diff(sorted(stamp for stamp, _ in found))) >= 5
+    assert worst(errors[:3]) == [errors[2], errors[0]]
     assert worst([]) == []
 
 
