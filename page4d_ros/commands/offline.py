@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from page4d_ros.bags.replay import Summary
-    from page4d_ros.bags.stream import Source
-    from page4d_ros.perception.pipeline import Perception
-    from page4d_ros.perception.types import Estimate
 
 INTERRUPTED = 130
 # every frame counts offline, and the path is written once
@@ -85,6 +83,7 @@ def replay(
         raise BagError(f'{rrd}: exists already; choose another name, or --force to replace it')
 
     from page4d_ros.bags.replay import ALL_TOPICS
+    from page4d_ros.bags.replay import replay as run
     from page4d_ros.bags.sources import open_source
     from page4d_ros.bags.stream import Span
     from page4d_ros.bags.writer import check_output
@@ -109,14 +108,18 @@ def replay(
         perception = build_perception(config)
         with written(rrd, frames.name, perception.engine) as seen:
             summary = _run(
-                frames,
-                output,
-                perception,
-                config,
-                topics=topics,
-                clip=clip,
-                force=force,
-                seen=seen,
+                partial(
+                    run,
+                    frames,
+                    output,
+                    perception,
+                    config,
+                    topics=topics,
+                    clip=clip,
+                    force=force,
+                    seen=seen,
+                ),
+                frames.total,
             )
     print(json.dumps(asdict(summary)) if as_json else _text(summary))
     if summary.interrupted:
@@ -131,39 +134,20 @@ def replay(
             print_verdict(metrics, output)
 
 
-def _run(
-    frames: Source,
-    output: Path,
-    perception: Perception,
-    config: Config,
-    *,
-    topics: frozenset[str],
-    clip: bool,
-    force: bool,
-    seen: Callable[[Estimate], None],
-) -> Summary:
+def _run(replayed: Callable[..., Summary], frames: int | None) -> Summary:
+    """Replay with a bar of progress, so that Ctrl-C closes everything."""
     import torch
     from rich.console import Console
     from rich.progress import Progress
-
-    from page4d_ros.bags.replay import replay as run
 
     console = Console(stderr=True)
     with (
         interruptible() as stopped,
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        task = bar.add_task('replay', total=frames.total)
+        task = bar.add_task('replay', total=frames)
         try:
-            return run(
-                frames,
-                output,
-                perception,
-                config,
-                topics=topics,
-                clip=clip,
-                force=force,
-                seen=seen,
+            return replayed(
                 stopped=stopped,
                 progress=lambda: bar.advance(task),
                 warn=lambda text: print(f'page4d: {text}', file=sys.stderr),

@@ -90,13 +90,14 @@ class Network:
         """Answer for a window."""
         self.engine.clear()
         self.dynamics.forget()
-        corners = Corners()
-        for frame in footage.frames:
-            image = frame.decode()
+        images = [frame.decode() for frame in footage.frames]
+        for frame, image in zip(footage.frames, images, strict=True):
             self.engine.push(frame, image)
-            corners.follow(frame.key, image)
         window = self.engine.step(gram=self.dynamics.gram)
         if self.config.odometry.refine:
+            corners = Corners()
+            for frame, image in zip(footage.frames, images, strict=True):
+                corners.follow(frame.key, image)
             window = refined(with_calibration(window)[0], corners)
         patch, motion = PATCH, None
         if window.dynamic is not None:
