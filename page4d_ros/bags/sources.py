@@ -94,7 +94,7 @@ def _image_reader(path: Path) -> Callable[[], NDArray]:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             raise FrameError(f'{path}: cannot be decoded')
-        return image[..., ::-1]
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     return read
 
@@ -149,7 +149,7 @@ class Video:
         found, image = self._video.retrieve()
         if not found:
             return FrameError(f'{self.name}: the frame at {stamp_ns} ns cannot be decoded')
-        return Frame(stamp_ns, self._frame_id, lambda: image[..., ::-1])
+        return Frame(stamp_ns, self._frame_id, lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
     def take_warnings(self) -> list[str]:
         """Return the new warnings."""
