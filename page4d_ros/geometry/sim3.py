@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ITERATIONS = 20
-CONVERGED = 1e-9  # change of the matrix between two iterations
 FLOOR = 1e-9
 MIN_POINTS = 3
 
@@ -80,8 +79,7 @@ def align(
 ) -> Alignment:
     """Robust similarity from N >= 1 cameras known in two gauges, given the ratio of units.
 
-    The rotation is the chordal L1 mean of the N relative rotations and the translation the
-    geometric median of the N relative translations (Weiszfeld's iteration for both), so that
+    Rotation and translation come from the geometric medians of the N relative ones, so that
     cameras with less than half of the weight may be wrong. The scale is given because a camera
     that turns on the spot or stands still has no baseline to tell it.
 
@@ -131,21 +129,19 @@ def compare_baselines(T_a_camera: NDArray, T_b_camera: NDArray) -> Baselines:
 
 
 def _mean_rotation(R_each: NDArray, trust: NDArray) -> tuple[NDArray, NDArray]:
-    mean, weights, flat = None, trust, R_each.reshape(-1, 9)
-    for _ in range(ITERATIONS):
-        last = mean
-        U, _, Vt = np.linalg.svd((weights @ flat).reshape(3, 3))
-        U[:, 2] *= np.sign(np.linalg.det(U @ Vt))
-        mean = U @ Vt
-        chords = _lengths(flat - mean.ravel())
-        if last is not None and np.linalg.norm(mean - last) < CONVERGED:
-            break
-        weights = trust / np.maximum(chords, 1e-6)
+    """Rotation nearest to the geometric median of the matrices, and angles to it."""
+    flat = R_each.reshape(-1, 9)
+    centre, _ = _geometric_median(flat, trust)
+    U, _, Vt = np.linalg.svd(centre.reshape(3, 3))
+    U[:, 2] *= np.sign(np.linalg.det(U @ Vt))
+    mean = U @ Vt
+    chords = _lengths(flat - mean.ravel())
     return mean, 2 * np.arcsin(np.minimum(chords / np.sqrt(8), 1.0))
 
 
 def _geometric_median(points: NDArray, trust: NDArray) -> tuple[NDArray, NDArray]:
-    centre = np.median(points, axis=0)
+    """Point of the least sum of distances (Weiszfeld, 1937), and distances to it."""
+    centre = trust @ points / trust.sum()
     floor = max(1e-6 * float(np.ptp(points, axis=0).max()), FLOOR)
     for _ in range(ITERATIONS):
         weights = trust / np.maximum(_lengths(points - centre), floor)

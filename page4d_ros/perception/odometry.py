@@ -6,22 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform, twist
+from page4d_ros.perception.medians import median
+from page4d_ros.perception.residuals import thinned
 from page4d_ros.perception.stitching import Chain
 from page4d_ros.perception.types import MOVING, OdometryEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.config import OdometryConfig
     from page4d_ros.perception.scale import MetricScale
     from page4d_ros.perception.stitching import Placement
     from page4d_ros.perception.types import WindowEstimate
 
-PIXEL_STRIDE = 4
+DEPTH_COLUMNS = 64  # of pixels whose depths are compared
 OVERLAP_COLUMNS = 16  # of points by which views are compared
 FEWEST_STATIC = 0.05  # share of a view; variances grow up to twentyfold
 LOST = OdometryEstimate(np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True)
@@ -63,7 +63,7 @@ class Odometry:
         """Pose of the newest frame; `lost` where the network's answer is not finite."""
         self.scale.seen(window.frames[-1].stamp_ns)
         log_depth = _static_log_depth(window)
-        if not np.isfinite(window.T_gauge_camera).all() or log_depth[-1].isnan().all():
+        if not np.isfinite(window.T_gauge_camera).all() or np.isnan(log_depth[-1]).all():
             # what the last good window shares with the next one still ties them
             scale = self.chain.scale * self.scale.factor
             self._overlap = 0.0
@@ -134,18 +134,18 @@ def _overlap(window: WindowEstimate) -> float:
     return float(inside.sum() / max(len(points), 1))
 
 
-def _static_log_depth(window: WindowEstimate) -> Tensor:
+def _static_log_depth(window: WindowEstimate) -> NDArray[np.float32]:
     """(M, h', w') logarithm of a grid of depths; NaN where dynamic, doubtful or not positive."""
-    grid = (slice(None), slice(None, None, PIXEL_STRIDE), slice(None, None, PIXEL_STRIDE))
-    depth, confidence = window.depth[grid], window.confidence[grid]
-    middle = confidence.flatten(1).nanmedian(dim=1).values[:, None, None]
-    known = (depth > 0) & (depth < torch.inf)
-    use = known & (confidence >= middle)
+    step = max(1, round(window.depth.shape[2] / DEPTH_COLUMNS))
+    depth, confidence = thinned(window.depth, step), thinned(window.confidence, step)
+    known = (depth > 0) & (depth < np.inf)
+    use = known & np.stack([each >= median(each) for each in confidence])
     if window.dynamic is not None:
-        score = window.dynamic[-len(depth) :, None]
-        score = torch.nn.functional.interpolate(score, depth.shape[1:])[:, 0]
-        middle = score.flatten(1).nanmedian(dim=1).values[:, None, None]
-        static = known & (score <= middle)
+        patch = window.transform.height // window.dynamic.shape[1]
+        rows, columns = (np.arange(0, size, step) // patch for size in window.depth.shape[1:])
+        score = window.dynamic[-len(depth) :].float().cpu().numpy()[:, rows[:, None], columns]
+        static = known & np.stack([each <= median(each) for each in score])
         # where all that is confident moves, what is doubtful and still has to do
-        use = torch.where((use & static).flatten(1).any(1)[:, None, None], use & static, static)
-    return torch.where(use, depth, torch.nan).log()
+        both = use & static
+        use = np.where(both.any((1, 2))[:, None, None], both, static)
+    return np.log(depth, out=np.full_like(depth, np.nan), where=use)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from page4d_ros.perception.medians import median
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -141,19 +143,12 @@ def _standard(values: NDArray, floor: float) -> NDArray[np.float32]:
     """Values (n, h, w) less their median, in robust deviations; NaN is unknown."""
     step = max(1, values.shape[-1] // COLUMNS)
     few = values[:, ::step, ::step]
-    middle = np.array([_median(each) for each in few], values.dtype)[:, None, None]
-    deviation = np.array([_median(each) for each in np.abs(few - middle)], values.dtype)
+    middle = np.array([median(each) for each in few], values.dtype)[:, None, None]
+    deviation = np.array([median(each) for each in np.abs(few - middle)], values.dtype)
     return (values - middle) / np.maximum(MAD * deviation, floor)[:, None, None]
 
 
 def _trust(confidence: NDArray) -> NDArray[np.float32]:
     """The published c >= 1 over its median: expected error falls with it (VGGT, 3.4)."""
     c = 1 / np.maximum(1 - confidence, np.float32(1e-6))
-    return (c / _median(c)).clip(0.1, 3)
-
-
-def _median(values: NDArray) -> np.float32:
-    """Lower median of what is known, 0 where nothing is."""
-    known = values[~np.isnan(values)]
-    middle = max(len(known) - 1, 0) // 2
-    return np.partition(known, middle)[middle] if len(known) else np.float32(0)
+    return (c / median(c)).clip(0.1, 3)

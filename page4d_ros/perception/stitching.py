@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.geometry.poses import inverse, rotation_angle, transform
+from page4d_ros.geometry.poses import inverse, rotation, rotation_angle, transform
 from page4d_ros.geometry.sim3 import Alignment, align, compare_baselines
+from page4d_ros.perception.medians import median
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.perception.types import FrameKey
 
@@ -48,7 +47,7 @@ class _Placed:
 
     T_chain_camera: NDArray[np.float64]
     windows: float
-    log_depth: Tensor | None = None
+    log_depth: NDArray | None = None
     guessed: tuple[float, float] | None = None
 
 
@@ -109,7 +108,7 @@ class Chain:
         return next(measured, newest[0] if newest else None)
 
     def place(
-        self, keys: Sequence[FrameKey], T_gauge_camera: NDArray, log_depth: Tensor
+        self, keys: Sequence[FrameKey], T_gauge_camera: NDArray, log_depth: NDArray
     ) -> Placement:
         """Put a window into the chain.
 
@@ -153,7 +152,7 @@ class Chain:
         self._store(keys, T, depths, scale, doubted=doubted)
         return Placement(T, scale, turn, shift, doubted=doubted)
 
-    def _scale(self, depths: dict[FrameKey, Tensor], T_known: NDArray, T_gauge: NDArray) -> float:
+    def _scale(self, depths: dict[FrameKey, NDArray], T_known: NDArray, T_gauge: NDArray) -> float:
         """Units of the chain per unit of the gauge."""
         differences = [
             self._placed[key].log_depth - depth
@@ -161,7 +160,7 @@ class Chain:
             if key in self._placed and self._placed[key].log_depth is not None
         ]
         if differences:
-            ratio = math.exp(_median(torch.stack(differences)))
+            ratio = math.exp(median(np.stack(differences)))
             if math.isfinite(ratio):
                 return ratio
         ratio, length = compare_baselines(T_known, T_gauge)
@@ -180,7 +179,7 @@ class Chain:
         if len(self._shifts) < ENOUGH:
             return False
         depth = self._placed[self.anchor].log_depth
-        middle = 0.0 if depth is None else float(depth.nanmedian().exp())
+        middle = 0.0 if depth is None else math.exp(median(depth))
         turn = max(SUSPICIOUS * self._usual(self._turns), SMALLEST_TURN)
         shift = max(SUSPICIOUS * self._usual(self._shifts), SMALLEST_SHIFT * middle, TINY)
         guessed = GUESS * np.array([frame.guessed or (0.0, 0.0) for frame in known])
@@ -196,7 +195,7 @@ class Chain:
             return T_last
         part = (stamp_ns - stamps_ns[-1]) / (stamps_ns[-1] - stamps_ns[0])
         step = inverse(T_first) @ T_last
-        turn = Rotation.from_rotvec(part * Rotation.from_matrix(step[:3, :3]).as_rotvec())
+        turn = Rotation.from_rotvec(part * rotation(step[:3, :3]).as_rotvec())
         return T_last @ transform(turn.as_matrix(), part * step[:3, 3])
 
     def _guessed(self, T_chain_camera: NDArray) -> tuple[float, float]:
@@ -211,7 +210,7 @@ class Chain:
         self,
         keys: Sequence[FrameKey],
         T_chain_camera: NDArray,
-        depths: dict[FrameKey, Tensor],
+        depths: dict[FrameKey, NDArray],
         scale: float,
         *,
         doubted: bool = False,
@@ -235,15 +234,9 @@ class Chain:
 
 def _between(T_a: NDArray, T_b: NDArray, part: NDArray) -> NDArray[np.float64]:
     """Poses (N, 4, 4) part (N,) of the way from a to b."""
-    turn = Rotation.from_matrix(np.swapaxes(T_a[:, :3, :3], 1, 2) @ T_b[:, :3, :3]).as_rotvec()
+    turn = rotation(np.swapaxes(T_a[:, :3, :3], 1, 2) @ T_b[:, :3, :3]).as_rotvec()
     R = T_a[:, :3, :3] @ Rotation.from_rotvec(part[:, None] * turn).as_matrix()
     return transform(R, T_a[:, :3, 3] + part[:, None] * (T_b[:, :3, 3] - T_a[:, :3, 3]))
-
-
-def _median(values: Tensor) -> float:
-    """Median without NaN; torch's is the lower one, which would shrink the chain bit by bit."""
-    values = values.flatten()
-    return float(values.nanmedian() - (-values).nanmedian()) / 2
 
 
 def _middle(values: NDArray) -> float:
