@@ -143,8 +143,9 @@ def assemble(
     """
     depth = window.depth[-1] * odometry.scale
     confidence = window.confidence[-1]
-    farthest = limits.max_range or torch.finfo(depth.dtype).max
-    valid = (depth > 0) & (depth <= farthest) & (confidence >= limits.min_confidence)
+    valid = depth > 0
+    valid &= depth <= (limits.max_range or torch.finfo(depth.dtype).max)
+    valid &= confidence >= limits.min_confidence
     return Estimate(
         frame=window.frames[-1],
         camera=window.cameras[-1],
@@ -152,7 +153,7 @@ def assemble(
         transform=window.transform,
         odometry=odometry,
         image=window.images[-1],
-        depth=depth.masked_fill_(~valid, torch.nan),
+        depth=torch.where(valid, depth, torch.nan),
         points=_camera_points(window, odometry.scale),
         confidence=confidence,
         motion=motion,

@@ -15,6 +15,7 @@ from page4d_ros.perception.types import MOVING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
     from page4d_ros.perception.dynamics import Judged
@@ -106,14 +107,18 @@ def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
 def _at_rest(window: WindowEstimate, corners: Corners) -> tuple[NDArray, NDArray[np.bool_]]:
     """Depth (N,) at the newest frame's corners; which of them have one and stand still."""
     at, inside = corners.pixels(window.transform)
-    column, row = (torch.from_numpy(i).to(window.depth.device) for i in at.T)
-    depth = window.depth[-1][row, column].double().cpu().numpy()
+    depth = _looked_up(window.depth[-1], at)
     use = inside & np.isfinite(depth) & (depth > 0)
     if window.dynamic is not None:
         patch = window.transform.height // window.dynamic.shape[1]
-        score = window.dynamic[-1][row // patch, column // patch]
-        use &= (score <= MOVING).cpu().numpy()
+        use &= _looked_up(window.dynamic[-1], at // patch) <= MOVING
     return depth, use
+
+
+def _looked_up(values: Tensor, at: NDArray[np.intp]) -> NDArray[np.float64]:
+    """A map (h, w) at N columns and rows (N, 2)."""
+    index = torch.from_numpy(at[:, 1] * values.shape[1] + at[:, 0])
+    return values.take(index.to(values.device)).cpu().double().numpy()
 
 
 class Adjusted(NamedTuple):
@@ -149,40 +154,50 @@ def adjust(
         camera: intrinsics of all images.
     """
     focal, centre = np.array([[camera.fx, camera.fy], [camera.cx, camera.cy]])
-    rays = np.column_stack([(corners - centre) / focal, np.ones(len(corners))])
+    rays = np.vstack([((corners - centre) / focal).T, np.ones(len(corners))])
     known = np.isfinite(seen).all(2)
-    targets = np.where(known, np.moveaxis((seen - centre) / focal, 2, 0), 0)
-    unit = (focal / PIXEL)[:, None, None]
-    R = R_first = Rotation.from_matrix(T_earlier_newest[:, :3, :3])
+    unit = (focal / PIXEL)[:, None]
+    targets = np.where(known[:, None], ((seen - centre) / focal).swapaxes(1, 2), 0)
+    R = R_first = T_earlier_newest[:, :3, :3]
     t = t_first = T_earlier_newest[:, :3, 3]
     w = inverse_depth
-    prior = np.repeat([TURN**-2, (SHIFT / np.median(inverse_depth)) ** -2], 3)
+    turn_prior, shift_prior = TURN**-2, (SHIFT / np.median(inverse_depth)) ** -2
     count = len(seen)
+    diagonal = np.tile(np.repeat([turn_prior, shift_prior], 3), count)
     each = np.arange(count)
     for limit in LIMITS:
-        uv, J, J_w = _project(R.as_matrix(), t, w, rays)
-        error, J, J_w = unit * (targets - uv), unit[..., None] * J, unit * J_w
-        squared = (error**2).sum(0)
-        weight = known / (1 + squared / limit**2)
-        weighted = weight[..., None] * J
-        held = np.concatenate([(R_first * R.inv()).as_rotvec(), t_first - t], axis=1)
-        rows = weighted.swapaxes(2, 3)
-        A = (rows @ J).sum(0) + np.diag(prior)
-        b = (rows @ error[..., None]).sum(0)[..., 0] + prior * held
+        uv, J, J_w = _project(R, t, w, rays)
+        error = unit * (targets - uv)
+        squared = (error**2).sum(1)
+        root = np.sqrt(known / (1 + squared / limit**2))[:, None]
+        scale = unit * root
+        error, J, J_w = root * error, scale[:, None] * J, scale * J_w
+        C = (J[:, :, 0] * J_w[:, None, 0] + J[:, :, 1] * J_w[:, None, 1]).reshape(6 * count, -1)
+        J = J.reshape(count, 6, -1)
+        b = (J @ error.reshape(count, -1, 1))[..., 0]
+        b[:, :3] += turn_prior * _turns(R_first, R)
+        b[:, 3:] += shift_prior * (t_first - t)
         trust = 1 / ((DEPTH * inverse_depth) ** 2 + (w - inverse_depth) ** 2)
-        D = (weight * J_w**2).sum((0, 1)) + trust
-        d = (weight * J_w * error).sum((0, 1)) + trust * (inverse_depth - w)
-        C = (rows * J_w[:, :, None]).sum(0).reshape(6 * count, -1)
+        D = (J_w**2).sum((0, 1)) + trust
+        d = (J_w * error).sum((0, 1)) + trust * (inverse_depth - w)
         S = -(C / D) @ C.T
-        S.reshape(count, 6, count, 6)[each, :, each] += A
+        S.reshape(count, 6, count, 6)[each, :, each] += J @ J.swapaxes(1, 2)
+        S.ravel()[:: 6 * count + 1] += diagonal
         step = np.linalg.solve(S, b.ravel() - C @ (d / D))
-        w = w + (d - C.T @ step) / D
+        w = w + (d - step @ C) / D
         w = w.clip(inverse_depth / STRETCH, inverse_depth * STRETCH)
-        turn, shift = np.split(step.reshape(count, 6), 2, axis=1)
-        turn = Rotation.from_rotvec(turn)
-        R, t = turn * R, turn.apply(t) + shift
+        step = step.reshape(count, 6)
+        turn = Rotation.from_rotvec(step[:, :3]).as_matrix()
+        R, t = turn @ R, (turn @ t[..., None])[..., 0] + step[:, 3:]
     fits = (known & (squared < FITS**2)).sum(1) >= np.maximum(FEWEST, known.sum(1) / 2)
-    return Adjusted(transform(R.as_matrix(), t), fits)
+    return Adjusted(transform(R, t), fits)
+
+
+def _turns(R_a: NDArray, R_b: NDArray) -> NDArray[np.float64]:
+    """(M, 3) axis times the sine of the angle from rotations b (M, 3, 3) to a."""
+    twice = R_a @ R_b.swapaxes(1, 2)
+    twice = twice - twice.swapaxes(1, 2)
+    return twice[:, [2, 0, 1], [1, 2, 0]] / 2
 
 
 def _project(
@@ -194,19 +209,20 @@ def _project(
         R: (M, 3, 3) from that camera to this one.
         t: (M, 3) likewise.
         w: (N,) inverse depths.
-        rays: (N, 3) with z = 1.
+        rays: (3, N) with z = 1.
 
     Returns:
-        Coordinates (2, M, N); their derivatives by a turn and a shift of this camera, (2, M, N,
-        6), and by w, (2, M, N).
+        Coordinates (M, 2, N); their derivatives by a turn and a shift of this camera, (M, 6, 2,
+        N), and by w, (M, 2, N).
     """
-    points = rays @ R.swapaxes(1, 2) + w[:, None] * t[:, None]
-    z = np.maximum(points[..., 2], NEAREST)
-    x, y = points[..., 0] / z, points[..., 1] / z
-    J = np.zeros((2, *z.shape, 6))
-    J[0, ..., 0], J[0, ..., 1], J[0, ..., 2] = -x * y, 1 + x * x, -y
-    J[1, ..., 0], J[1, ..., 1], J[1, ..., 2] = -1 - y * y, x * y, x
-    J[0, ..., 3] = J[1, ..., 4] = w / z
-    J[0, ..., 5], J[1, ..., 5] = -x * w / z, -y * w / z
-    J_w = np.stack([(t[:, :1] - x * t[:, 2:]) / z, (t[:, 1:2] - y * t[:, 2:]) / z])
-    return np.stack([x, y]), J, J_w
+    t = t[..., None]
+    points = R @ rays + t * w
+    near = 1 / np.maximum(points[:, 2], NEAREST)
+    uv = points[:, :2] * near[:, None]
+    x, y = uv[:, 0], uv[:, 1]
+    J = np.zeros((len(R), 6, *uv.shape[1:]))
+    J[:, 3, 0] = J[:, 4, 1] = w * near
+    J[:, 5] = -uv * J[:, 3, :1]
+    J[:, 0, 0], J[:, 1, 0], J[:, 2, 0] = -x * y, 1 + x * x, -y
+    J[:, 0, 1], J[:, 1, 1], J[:, 2, 1] = -1 - y * y, x * y, x
+    return uv, J, (t[:, :2] - uv * t[:, 2:]) * near[:, None]
