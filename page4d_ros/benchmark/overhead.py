@@ -14,7 +14,8 @@ from page4d_ros.messages.outputs import Outputs
 from page4d_ros.perception.body import BodyFrame
 from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.types import Frame
-from page4d_ros.ros.compat import RosMessages, cloud, serialized
+from page4d_ros.ros.compat import cloud
+from page4d_ros.ros.wire import WireMessages, serialized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ def run_overhead(
         engine.step = watch.timed(NETWORK, engine.step)
         process = watch.timed('fuse', perception.process)
         outputs = {
-            name: Outputs(config, RosMessages(), BodyFrame(config.frames), cloud)
+            name: Outputs(config, WireMessages(), BodyFrame(config.frames), cloud)
             for name in LISTENING
         }
         source = open_source(bag, config, image_topic=image_topic)

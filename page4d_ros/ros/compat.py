@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rclpy.logging import get_logger
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.serialization import serialize_message
 from rclpy.time import Time
 
 from page4d_ros.errors import FrameError
@@ -79,11 +78,6 @@ class RosMessages(MessageFactory):
             return poses.quaternion(T)
         xyzw = np.asarray(library.quaternion_from_matrix(T), np.float64)
         return xyzw if xyzw[3] >= 0 else -xyzw
-
-
-def serialized(message: Any) -> bytes:
-    """What goes over the wire."""
-    return serialize_message(message)
 
 
 def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:

@@ -22,7 +22,6 @@ from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.body import BodyFrame
 from page4d_ros.perception.intake import Intake, Restart
 from page4d_ros.ros.compat import (
-    RosMessages,
     TransformBroadcaster,
     TransformListener,
     cloud,
@@ -31,6 +30,7 @@ from page4d_ros.ros.compat import (
     optional,
 )
 from page4d_ros.ros.diagnostics import Health
+from page4d_ros.ros.wire import WireMessages
 from page4d_ros.ros.worker import Worker
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Session:
         self.perception = perception
         self.health = Health()
         self.processed = 0
-        self.make = RosMessages()
+        self.make = WireMessages()
         self.body = BodyFrame(config.frames)
         self.outputs = Outputs(config, self.make, self.body, cloud)
         self.intake = Intake(config)
