@@ -75,8 +75,9 @@ NODE_NOTES = (
 )
 
 OVERHEAD_NOTES = (
-    'CPU time of one thread; stages: median above, 95th percentile below. publish: messages made '
-    'and serialized, without their transport.'
+    'CPU time of one thread; stages: median above, 95th percentile below. Network here: on the '
+    'same core, between the frames; elsewhere: its answers are replayed, the quickest of some '
+    'rounds, frame by frame. publish: messages made and serialized, without their transport.'
 )
 
 

@@ -44,6 +44,11 @@ class Maps:
         return self.estimate.depth.float().cpu().numpy()
 
     @cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """(h, w), where depth is valid."""
+        return self.depth > 0
+
+    @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """(h, w) in [0, 1)."""
         return self.estimate.confidence.float().cpu().numpy()
@@ -92,9 +97,8 @@ def cloud(maps: Maps, config: PointsConfig, *, dynamic: bool) -> NDArray:
     """
     view = (slice(None, None, config.stride),) * 2
     mask = maps.estimate.mask[view]
-    chosen = (maps.depth[view] > 0) & ((mask > 0) if dynamic else (mask == 0))
-    index = np.flatnonzero(chosen)
+    index = np.flatnonzero(maps.known[view] & ((mask > 0) if dynamic else (mask == 0)))
     if len(index) > config.max_points:
-        index = index[np.linspace(0, len(index) - 1, config.max_points).astype(np.intp)]
+        index = index.take(np.arange(config.max_points) * len(index) // config.max_points)
     rows = maps.points[view].reshape(-1, 1).view(np.float32)  # quicker to take than a structure
     return rows.take(index, axis=0).view(POINT)[:, 0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from page4d_ros.perception.calibration import FEATURES
 from page4d_ros.perception.edges import finite, restored, sharpened, upsampled
-from page4d_ros.perception.residuals import View, look_back, nearest, thinned
+from page4d_ros.perception.residuals import View, look_back, nearest, picture, thinned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,6 +109,7 @@ class Dynamics:
         self.config, self.calibration = config, calibration
         self.features: NDArray | None = None
         self._past: list[_Past] = []
+        self._pictures: dict[FrameKey, NDArray] = {}
 
     @property
     def gram(self) -> bool:
@@ -118,6 +119,7 @@ class Dynamics:
     def forget(self) -> None:
         """Begin anew."""
         self._past.clear()
+        self._pictures.clear()
 
     def update(self, window: WindowEstimate, scale: float = 1.0) -> Judged:
         """Answer for the newest frame.
@@ -128,7 +130,7 @@ class Dynamics:
         """
         depth = window.depth[-1]
         step = -(-depth.shape[1] // MOST_COLUMNS)
-        now = View.of(window, -1, thinned(depth, step), step)
+        now = self._view(window, -1, thinned(depth, step), step)
         evidence = self._evidence(window, now, scale, step)
         self.features = evidence.features
         logit = self._judge(evidence.features)
@@ -137,6 +139,7 @@ class Dynamics:
         past = _Past(window.frames[-1].key, now.depth * scale, logit, called)
         inside = {frame.key for frame in window.frames}
         self._past = [p for p in self._past if p.key in inside] + [past]
+        self._pictures = {key: each for key, each in self._pictures.items() if key in inside}
         return Judged(probability, called, now.depth, depth, self.config)
 
     def _judge(self, features: NDArray) -> NDArray[np.float32]:
@@ -158,7 +161,7 @@ class Dynamics:
             features[GRAM] = upsampled(window.gram.float().cpu().numpy(), shape)
         depths, past = self._earlier(window, scale, step, shape)
         if depths:
-            earlier = [View.of(window, i, depth, step) for i, depth in depths.items()]
+            earlier = [self._view(window, i, depth, step) for i, depth in depths.items()]
             seen = look_back(now, thinned(window.confidence[-1], step), earlier)
             features[DEPTH] = np.log1p(np.maximum(seen.depth.max(0), 0))
             features[COLOUR] = np.log1p(np.maximum(seen.colour.max(0), 0))
@@ -169,6 +172,14 @@ class Dynamics:
                 features[CARRIED] = np.where(same, past.logit.take(at), 0)
                 called = same & past.called.take(at)
         return Evidence(finite(features), called)
+
+    def _view(self, window: WindowEstimate, index: int, depth: NDArray, step: int) -> View:
+        """View of a frame, whose image is thinned only once."""
+        key = window.frames[index].key
+        image = self._pictures.get(key)
+        if image is None or image.shape[:2] != depth.shape:
+            image = self._pictures[key] = picture(window.images[index], step)
+        return View.of(window, index, depth, image)
 
     def _earlier(
         self, window: WindowEstimate, scale: float, step: int, shape: tuple[int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -56,25 +57,32 @@ def upsampled(score: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
     return cv2.resize(score, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def sharpened(score: NDArray, depth: NDArray) -> NDArray[np.float32]:
+def sharpened(score: NDArray[np.float32], depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """Move the edges of a score (h, w) to those of depth (h, w): guided filter (He et al., 2010).
 
-    Depth has the edges of bodies; those of the image are of texture, too.
+    Depth has the edges of bodies; those of the image are of texture, too. What is not finite in
+    the score becomes 0, in place.
     """
-    guide = finite(np.log(np.maximum(depth, 1e-6)).astype(np.float64))
+    guide = finite(np.log(np.maximum(depth, np.float32(1e-6))))
     guide -= guide.mean()
     radius = max(1, round(EDGE_RADIUS * depth.shape[1]))
-    size = box_sums(np.ones_like(guide), radius)
-    score = finite(score.astype(np.float64))
+    size = _inside(*depth.shape, radius)
+    finite(score)
     g, p, gg, gp = (
         box_sums(each, radius) / size for each in (guide, score, guide * guide, guide * score)
     )
     slope = (gp - g * p) / (gg - g * g + EDGE_DEPTH**2)
     slope, offset = (box_sums(each, radius) / size for each in (slope, p - slope * g))
-    return (slope * guide + offset).astype(np.float32)
+    return slope * guide + offset
 
 
-def box_sums(values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
+@lru_cache(maxsize=4)
+def _inside(height: int, width: int, radius: int) -> NDArray[np.float32]:
+    """How many pixels lie within a square around each."""
+    return box_sums(np.ones((height, width), np.float32), radius)
+
+
+def box_sums(values: NDArray[np.floating], radius: int) -> NDArray[np.floating]:
     """Sum (h, w) over the pixels within a square around each, as far as there are any."""
     side = 2 * radius + 1
     border = cv2.BORDER_CONSTANT  # zeros

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.perception.corners import Corners
+from page4d_ros.perception.medians import median
 from page4d_ros.perception.types import MOVING
 
 if TYPE_CHECKING:
@@ -161,10 +162,10 @@ def adjust(
     R = R_first = T_earlier_newest[:, :3, :3]
     t = t_first = T_earlier_newest[:, :3, 3]
     w = inverse_depth
-    turn_prior, shift_prior = TURN**-2, (SHIFT / np.median(inverse_depth)) ** -2
+    turn_prior, shift_prior = TURN**-2, (SHIFT / median(inverse_depth)) ** -2
     count = len(seen)
     diagonal = np.tile(np.repeat([turn_prior, shift_prior], 3), count)
-    each = np.arange(count)
+    blocks = np.arange(count)
     for limit in LIMITS:
         uv, J, J_w = _project(R, t, w, rays)
         error = unit * (targets - uv)
@@ -181,13 +182,13 @@ def adjust(
         D = (J_w**2).sum((0, 1)) + trust
         d = (J_w * error).sum((0, 1)) + trust * (inverse_depth - w)
         S = -(C / D) @ C.T
-        S.reshape(count, 6, count, 6)[each, :, each] += J @ J.swapaxes(1, 2)
+        S.reshape(count, 6, count, 6)[blocks, :, blocks] += J @ J.swapaxes(1, 2)
         S.ravel()[:: 6 * count + 1] += diagonal
         step = np.linalg.solve(S, b.ravel() - C @ (d / D))
         w = w + (d - step @ C) / D
         w = w.clip(inverse_depth / STRETCH, inverse_depth * STRETCH)
         step = step.reshape(count, 6)
-        turn = Rotation.from_rotvec(step[:, :3]).as_matrix()
+        turn = np.stack([cv2.Rodrigues(each)[0] for each in step[:, :3]])
         R, t = turn @ R, (turn @ t[..., None])[..., 0] + step[:, 3:]
     fits = (known & (squared < FITS**2)).sum(1) >= np.maximum(FEWEST, known.sum(1) / 2)
     return Adjusted(transform(R, t), fits)

@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import WindowEstimate
 
 DEPTH_FLOOR = 0.01  # of the logarithm of depth: residuals below say nothing even of a good network
-COLOUR_FLOOR = 0.02
+COLOUR_FLOOR = 0.02 * 255
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 COLUMNS = 48  # of pixels that medians are taken over
-OUTSIDE = -9.0
 AROUND = np.ones((3, 3), np.uint8)
-MEAN = np.full(3, 1 / 3, np.float32)
+MEAN = np.full((1, 3), 1 / 3, np.float32)
 
 
 class View(NamedTuple):
@@ -37,23 +36,26 @@ class View(NamedTuple):
     Attributes:
         T_gauge_camera: (4, 4).
         K: (3, 3) for the size (h, w).
-        image: (h, w, 3) in [0, 1].
+        image: (h, w, 3), RGB.
         depth: (h, w) in the window's unit.
     """
 
     T_gauge_camera: NDArray[np.float64]
     K: NDArray[np.float64]
-    image: NDArray[np.float32]
+    image: NDArray[np.uint8]
     depth: NDArray[np.float32]
 
     @classmethod
     def of(
-        cls, window: WindowEstimate, index: int, depth: NDArray[np.float32], step: int = 1
+        cls,
+        window: WindowEstimate,
+        index: int,
+        depth: NDArray[np.float32],
+        image: NDArray[np.uint8],
     ) -> View:
-        """View of a frame, whose depth (h, w) is thinned already."""
+        """View of a frame, whose depth (h, w) and image are thinned already."""
         K = window.cameras[index].K
-        K[:2] /= step
-        image = cv2.merge(list(thinned(window.images[index], step)))
+        K[:2] /= -(-window.cameras[index].width // depth.shape[1])
         return cls(window.T_gauge_camera[index], K, image, depth)
 
 
@@ -65,7 +67,7 @@ class Seen(NamedTuple):
             negative where it was behind it.
         colour: difference of colour, in deviations; 0 where the place was hidden.
         visible: whether the place was in view and not hidden.
-        u: column of its pixel, `OUTSIDE` where it was not in view.
+        u: column of its pixel; anything where the place was not in view.
         v: row, likewise.
     """
 
@@ -79,6 +81,11 @@ class Seen(NamedTuple):
 def thinned(maps: Tensor, step: int) -> NDArray[np.float32]:
     """Every step-th pixel of maps (..., h, w), on the host."""
     return np.ascontiguousarray(maps[..., ::step, ::step].float().cpu().numpy())
+
+
+def picture(image: Tensor, step: int = 1) -> NDArray[np.uint8]:
+    """Every step-th pixel of an image (3, h, w) in [0, 1], as RGB bytes (h', w', 3)."""
+    return cv2.convertScaleAbs(cv2.merge(list(thinned(image, step))), alpha=255)  # it rounds
 
 
 @np.errstate(divide='ignore', invalid='ignore', over='ignore')
@@ -95,27 +102,25 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     z = place[:, 2]
     u, v = place[:, 0] / z, place[:, 1] / z
     inside = (z > 0) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
-    at = nearest(u, v, inside)
-    pairs = list(zip(earlier, at, strict=True))
-    surface = np.stack([cv2.erode(before.depth, AROUND).take(i) for before, i in pairs])
+    pairs = list(zip(earlier, u, v, strict=True))
+    surface = np.stack([_looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
     known = inside & (surface > 0) & np.isfinite(surface) & np.isfinite(z)
-    through = np.log(surface / z, out=np.full_like(z, np.nan), where=known)
+    through = np.where(known, np.log(surface / z), np.float32(np.nan))
     through = _standard(through, DEPTH_FLOOR) * _trust(confidence)
     visible = known & (through > -1)
-    colour = np.stack([_out_of_range(now.image, before.image, i) for before, i in pairs])
+    colour = np.stack([_out_of_range(now.image, before.image, *at) for before, *at in pairs])
     colour = _standard(np.where(visible, colour, np.nan), COLOUR_FLOOR)
-    return Seen(
-        np.where(known, through, 0),
-        np.where(visible, colour, 0),
-        visible,
-        np.where(inside, u, OUTSIDE),
-        np.where(inside, v, OUTSIDE),
-    )
+    return Seen(np.where(known, through, 0), np.where(visible, colour, 0), visible, u, v)
 
 
 def nearest(u: NDArray, v: NDArray, inside: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Flat index (..., h, w) of the pixel at column u and row v; 0 where it is not inside."""
     return np.where(inside, np.rint(v) * v.shape[-1] + np.rint(u), 0).astype(np.intp)
+
+
+def _looked_up(values: NDArray, u: NDArray, v: NDArray) -> NDArray:
+    """Values (h, w[, 3]) at the nearest pixels; 0 outside."""
+    return cv2.remap(values, u, v, cv2.INTER_NEAREST)
 
 
 def _place(now: View, earlier: Sequence[View]) -> NDArray[np.float32]:
@@ -132,17 +137,17 @@ def _place(now: View, earlier: Sequence[View]) -> NDArray[np.float32]:
     return place
 
 
-def _out_of_range(image: NDArray, before: NDArray, at: NDArray[np.intp]) -> NDArray[np.float32]:
+def _out_of_range(image: NDArray, before: NDArray, u: NDArray, v: NDArray) -> NDArray[np.float32]:
     """How far (h, w) colours (h, w, 3) lie out of the range around their places before."""
     extremes = cv2.erode(before, AROUND), cv2.dilate(before, AROUND)
-    least, most = (extreme.reshape(-1, 3).take(at, axis=0) for extreme in extremes)
-    return np.maximum(np.maximum(least - image, image - most), 0) @ MEAN
+    least, most = (_looked_up(extreme, u, v) for extreme in extremes)
+    out = cv2.add(cv2.subtract(least, image), cv2.subtract(image, most))  # one of them is 0
+    return cv2.transform(out.astype(np.float32), MEAN)
 
 
 def _standard(values: NDArray, floor: float) -> NDArray[np.float32]:
     """Values (n, h, w) less their median, in robust deviations; NaN is unknown."""
-    step = max(1, values.shape[-1] // COLUMNS)
-    few = values[:, ::step, ::step]
+    few = _few(values)
     middle = np.array([median(each) for each in few], values.dtype)[:, None, None]
     deviation = np.array([median(each) for each in np.abs(few - middle)], values.dtype)
     return (values - middle) / np.maximum(MAD * deviation, floor)[:, None, None]
@@ -151,4 +156,10 @@ def _standard(values: NDArray, floor: float) -> NDArray[np.float32]:
 def _trust(confidence: NDArray) -> NDArray[np.float32]:
     """The published c >= 1 over its median: expected error falls with it (VGGT, 3.4)."""
     c = 1 / np.maximum(1 - confidence, np.float32(1e-6))
-    return (c / median(c)).clip(0.1, 3)
+    return (c / median(_few(c))).clip(0.1, 3)
+
+
+def _few(values: NDArray) -> NDArray:
+    """Some of the pixels (..., h, w), enough for a median."""
+    step = -(-values.shape[-1] // COLUMNS)
+    return values[..., ::step, ::step]

@@ -139,10 +139,16 @@ def test_what_the_node_does_beside_the_network(tmp_path, monkeypatch):
     from page4d_ros.benchmark import overhead
 
     monkeypatch.setattr(overhead, 'FRAMES', 2)
+    monkeypatch.setattr(overhead, 'ROUNDS', 2)
     done = page4d('--overhead', '--set', 'model.resolution=56', '--json', tmp_path / 'out.json')
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / 'out.json').read_text())['cases']
-    assert [row['name'] for row in rows] == ['nobody', 'every output']
+    names = [
+        f'network {where}_{who}'
+        for where in ('here', 'elsewhere')
+        for who in ('nobody', 'every output')
+    ]
+    assert [row['name'] for row in rows] == names
     for row in rows:
         assert row['frames'] == 2
         assert list(row['stages_ms']) == ['decode', 'fuse', 'publish']

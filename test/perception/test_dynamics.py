@@ -17,7 +17,7 @@ from page4d_ros.perception.clip import Mined
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.edges import box_sums, restored, sharpened
 from page4d_ros.perception.pipeline import assemble
-from page4d_ros.perception.residuals import View, look_back
+from page4d_ros.perception.residuals import View, look_back, picture
 from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
 
 CAMERA = PinholeCamera(112, 84, 100.0, 100.0, 55.5, 41.5)
@@ -62,7 +62,9 @@ def window(cameras, boxes, depths=None):
 def looked_back(estimate, frames):
     """What earlier frames saw, all of known depth."""
     depth = estimate.depth.numpy()
-    now, *earlier = (View.of(estimate, i, depth[i]) for i in (-1, *frames))
+    now, *earlier = (
+        View.of(estimate, i, depth[i], picture(estimate.images[i])) for i in (-1, *frames)
+    )
     return look_back(now, estimate.confidence[-1].numpy(), earlier)
 
 

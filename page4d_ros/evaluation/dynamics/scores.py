@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.evaluation.masks import Measure, boundary, region
-from page4d_ros.perception.residuals import View, look_back, nearest
+from page4d_ros.perception.residuals import View, look_back, nearest, picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +128,10 @@ def places_at_rest(
     Returns:
         Their columns and rows (h, w), and (h, w) bool.
     """
-    now, last = (View.of(truth, i, truth.depth[i].float().numpy()) for i in (-1, -2))
+    now, last = (
+        View.of(truth, i, truth.depth[i].float().numpy(), picture(truth.images[i]))
+        for i in (-1, -2)
+    )
     seen = look_back(now, truth.confidence[-1].numpy(), [last])
     at, visible = (seen.u[0], seen.v[0]), seen.visible[0]
     still = visible & (np.abs(seen.depth[0]) < SAME) & ~moving
