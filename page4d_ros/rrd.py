@@ -16,7 +16,7 @@ import rerun.blueprint as rrb
 
 from page4d_ros.config import PointsConfig
 from page4d_ros.errors import Page4dError
-from page4d_ros.perception.clouds import Maps, cloud, colours
+from page4d_ros.perception.clouds import cloud, colours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,10 +120,9 @@ class RrdWriter:
         if not odometry.lost:
             self._pose(WORLD, odometry.T_world_camera, BLUE)
         if not estimate.still:
-            maps = Maps(estimate)
-            self._images(maps)
+            self._images(estimate)
             if not odometry.lost and np.isfinite(estimate.camera.K).all():
-                self._clouds(maps)
+                self._clouds(estimate)
         if known is not None:
             self._known(estimate, known)
 
@@ -151,28 +150,27 @@ class RrdWriter:
         self._log(f'{root}/path', rr.LineStrips3D([[before, T[:3, 3]]], colors=[colour]))
         self._last[root] = T[:3, 3]
 
-    def _images(self, maps: Maps) -> None:
-        camera = maps.estimate.camera
+    def _images(self, estimate: Estimate) -> None:
+        camera = estimate.camera
         if np.isfinite(camera.K).all():
             size = camera.width, camera.height
             axes = rr.ViewCoordinates.RDF
             lens = rr.Pinhole(image_from_camera=camera.K, resolution=size, camera_xyz=axes)
             self._log(CAMERA, lens)
-        bgr = maps.rgb[..., ::-1]
+        bgr = estimate.maps.rgb[..., ::-1]
         _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         picture = rr.EncodedImage(contents=jpeg.tobytes(), media_type='image/jpeg')
         self._log(f'{CAMERA}/image', picture)
-        depth = maps.depth.astype(np.float16)
+        depth = estimate.maps.depth.astype(np.float16)
         self._log(f'{CAMERA}/depth', rr.DepthImage(depth, meter=1.0))
-        moving = (maps.estimate.mask > 0) * np.uint8(MOVING)
+        moving = (estimate.mask > 0) * np.uint8(MOVING)
         self._log(f'{CAMERA}/moving', rr.SegmentationImage(moving))
 
-    def _clouds(self, maps: Maps) -> None:
-        estimate = maps.estimate
+    def _clouds(self, estimate: Estimate) -> None:
         T = estimate.odometry.T_world_camera
         for name, most in POINTS.items():
             config = PointsConfig(max_points=most)
-            points = cloud(maps, config, dynamic=name == 'dynamic')
+            points = cloud(estimate, config, dynamic=name == 'dynamic')
             xyz = np.stack([points[axis] for axis in 'xyz'], 1) @ T[:3, :3].T + T[:3, 3]
             self._log(f'{WORLD}/{name}', rr.Points3D(xyz, colors=colours(points)))
         bodies = estimate.bodies

@@ -166,13 +166,8 @@ def point_maps(
 
 def estimated(estimate: Estimate) -> NDArray[np.float64]:
     """Points (h, w, 3) of an estimate in the trajectory's world, NaN where depth is invalid."""
-    depth = estimate.depth.cpu().numpy().astype(np.float64)
-    if estimate.points is None:
-        points = estimate.camera.unproject(depth)
-    else:
-        valid = np.isfinite(depth)[..., None]
-        points = np.where(valid, estimate.points.cpu().numpy().astype(np.float64), np.nan)
-    return _moved(points, estimate.odometry.T_world_camera)
+    points = np.where(estimate.maps.known, estimate.maps.xyz, np.nan)
+    return _moved(np.moveaxis(points.astype(np.float64), 0, -1), estimate.odometry.T_world_camera)
 
 
 def _moved(points: NDArray, T: NDArray) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from page4d_ros.evaluation.cloud import VoxelCloud
 from page4d_ros.evaluation.recording import cloud_of
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, transform
 from page4d_ros.messages.topics import POINT_CLOUD
-from page4d_ros.perception.clouds import Maps, cloud, colours
+from page4d_ros.perception.clouds import cloud, colours
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -110,8 +110,7 @@ class SceneBuilder:
     def add(self, estimate: Estimate) -> None:
         """Take in an estimate whose pose is known."""
         T = T_UPRIGHT_OPTICAL @ estimate.odometry.T_world_camera
-        maps = Maps(estimate)
-        parts = [cloud(maps, POINTS, dynamic=dynamic) for dynamic in (False, True)]
+        parts = [cloud(estimate, POINTS, dynamic=dynamic) for dynamic in (False, True)]
         static, moving = (
             np.column_stack([p['x'], p['y'], p['z'], colours(p) / 255]) for p in parts
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
-from page4d_ros.perception.clouds import Maps, cloud
+from page4d_ros.perception.clouds import cloud
 from page4d_ros.perception.intake import Restart
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Outputs:
         yield from self._trajectory(estimate, wanted)
         if estimate.still:
             return
-        known, maps = bool(np.isfinite(estimate.camera.K).all()), Maps(estimate)
-        yield from self._images(maps, wanted, known=known)
+        known = bool(np.isfinite(estimate.camera.K).all())
+        yield from self._images(estimate, wanted, known=known)
         if self.config.dynamics.clusters and wanted('bodies'):
             head = encode.header(self.make, estimate.frame.stamp_ns, self.config.frames.odom)
             yield (
@@ -87,7 +87,7 @@ class Outputs:
             )
         for name in CLOUDS:
             if known and wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
-                points = cloud(maps, self.config.points, dynamic=name == CLOUDS[1])
+                points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
                 yield name, self._cloud(self.make, self._optical(estimate), points)
 
     def _optical(self, estimate: Estimate) -> Any:
@@ -134,12 +134,12 @@ class Outputs:
         return encode.transform_stamped(self.make, head, child, T_odom_child)
 
     def _images(
-        self, maps: Maps, wanted: Callable[[str], bool], *, known: bool
+        self, estimate: Estimate, wanted: Callable[[str], bool], *, known: bool
     ) -> Iterator[tuple[str, Any]]:
         """Images, each with its calibration if that is known."""
-        estimate = maps.estimate
         make, head = self.make, self._optical(estimate)
         camera = cache(partial(encode.camera_info, make, head, estimate.camera))
+        maps = estimate.maps
         arrays = {
             'depth/image': lambda: depth_array(maps.depth, self.config.depth.encoding),
             'rgb/image': lambda: maps.rgb,

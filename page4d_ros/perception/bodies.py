@@ -101,7 +101,7 @@ def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
     """Points (n, 3) in the world and mean probability of each group, largest first."""
     step = max(1, int(np.ceil(np.sqrt(estimate.mask.size / MOST_PIXELS))))
     view = (slice(None, None, step),) * 2
-    depth = estimate.depth[view].cpu().numpy()
+    depth = estimate.maps.depth[view]
     probability = estimate.probability[view]
     # the mask has a margin, which belongs to what lies behind
     moving = (estimate.mask[view] > 0) & (probability > MARGIN) & np.isfinite(depth)

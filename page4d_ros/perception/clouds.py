@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from page4d_ros.geometry.poses import inverse
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.config import PointsConfig
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.config import DepthConfig, PointsConfig
+    from page4d_ros.perception.types import Estimate, Motion, WindowEstimate
 
+FLOAT = np.finfo(np.float32)
 POINT = np.dtype(
     [
         ('x', np.float32),
@@ -27,21 +30,35 @@ POINT = np.dtype(
 
 
 class Maps:
-    """What an estimate says of every pixel, as arrays of the host.
+    """What is said of every pixel of a window's newest frame, as arrays of the host.
 
-    Each comes from the device once, when it is first asked for.
+    Each map comes from the device, and is made, when it is first asked for.
 
     Args:
-        estimate: the newest frame.
+        window: ends with that frame.
+        scale: from its unit to that of the trajectory's world.
+        motion: what moves in the frame.
+        limits: which depths count.
     """
 
-    def __init__(self, estimate: Estimate) -> None:
-        self.estimate = estimate
+    def __init__(
+        self, window: WindowEstimate, scale: float, motion: Motion, limits: DepthConfig
+    ) -> None:
+        self._scale, self._motion, self._limits = scale, motion, limits
+        self._depth, self._confidence = window.depth[-1], window.confidence[-1]
+        self._image, self._camera = window.images[-1], window.cameras[-1]
+        self._points = None if window.points is None else window.points[-1]
+        self._T_camera_gauge = inverse(window.T_gauge_camera[-1])
 
     @cached_property
     def depth(self) -> NDArray[np.float32]:
-        """(h, w) along z, NaN where invalid."""
-        return self.estimate.depth.float().cpu().numpy()
+        """(h, w) along z, in metres if the odometry is metric; NaN where invalid."""
+        depth = self._depth.float().cpu().numpy() * np.float32(self._scale)
+        farthest = self._limits.max_range or float(FLOAT.max)
+        valid = cv2.inRange(depth, float(FLOAT.tiny), farthest)
+        sure = cv2.compare(self.confidence, self._limits.min_confidence, cv2.CMP_GE)
+        cv2.bitwise_and(valid, sure, valid)
+        return cv2.copyTo(depth, valid, np.full_like(depth, np.nan))
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
@@ -51,12 +68,28 @@ class Maps:
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """(h, w) in [0, 1)."""
-        return self.estimate.confidence.float().cpu().numpy()
+        return self._confidence.float().cpu().numpy()
 
     @cached_property
     def rgb(self) -> NDArray[np.uint8]:
         """The network's image (h, w, 3)."""
         return cv2.merge(self._colours)
+
+    @cached_property
+    def xyz(self) -> tuple[NDArray[np.float32], ...]:
+        """x, y and z (h, w) in the camera's optical frame, in the unit of depth.
+
+        The point head's points where the network gave them, else those of depth and camera, NaN
+        where it is invalid.
+        """
+        if self._points is not None:
+            T = self._T_camera_gauge
+            points = self._points.double().cpu().numpy() @ T[:3, :3].T + T[:3, 3]
+            return tuple(np.moveaxis(self._scale * points, -1, 0).astype(np.float32))
+        z, camera = self.depth, self._camera
+        x = (np.arange(z.shape[1]) - camera.cx) / camera.fx
+        y = (np.arange(z.shape[0]) - camera.cy) / camera.fy
+        return x.astype(np.float32) * z, y.astype(np.float32)[:, None] * z, z
 
     @cached_property
     def points(self) -> NDArray:
@@ -67,21 +100,13 @@ class Maps:
         """
         red, green, blue = self._colours
         packed = cv2.merge([blue, green, red, np.zeros_like(red)]).view(np.float32)
-        facts = packed[..., 0], self.confidence, self.estimate.probability
-        return cv2.merge([*self._xyz(), *facts]).view(POINT)[..., 0]
+        facts = packed[..., 0], self.confidence, self._motion.probability
+        return cv2.merge([*self.xyz, *facts]).view(POINT)[..., 0]
 
     @cached_property
     def _colours(self) -> list[NDArray[np.uint8]]:
-        planes = self.estimate.image.float().cpu().numpy()
+        planes = self._image.float().cpu().numpy()
         return [cv2.convertScaleAbs(plane, alpha=255) for plane in planes]  # it rounds
-
-    def _xyz(self) -> tuple[NDArray[np.float32], ...]:
-        if self.estimate.points is not None:
-            return tuple(np.moveaxis(self.estimate.points.float().cpu().numpy(), -1, 0))
-        z, camera = self.depth, self.estimate.camera
-        x = (np.arange(z.shape[1]) - camera.cx) / camera.fx
-        y = (np.arange(z.shape[0]) - camera.cy) / camera.fy
-        return x.astype(np.float32) * z, y.astype(np.float32)[:, None] * z, z
 
 
 def colours(points: NDArray) -> NDArray[np.uint8]:
@@ -90,13 +115,13 @@ def colours(points: NDArray) -> NDArray[np.uint8]:
     return (packed >> np.array([16, 8, 0], np.uint32)).astype(np.uint8)
 
 
-def cloud(maps: Maps, config: PointsConfig, *, dynamic: bool) -> NDArray:
+def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray:
     """Points (n,) of dtype `POINT` of the static or of the dynamic part.
 
     Invalid depths are left out. More than ``points.max_points`` are thinned evenly over the image.
     """
     view = (slice(None, None, config.stride),) * 2
-    mask = maps.estimate.mask[view]
+    maps, mask = estimate.maps, estimate.mask[view]
     index = np.flatnonzero(maps.known[view] & ((mask > 0) if dynamic else (mask == 0)))
     if len(index) > config.max_points:
         index = index.take(np.arange(config.max_points) * len(index) // config.max_points)

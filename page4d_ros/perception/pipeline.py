@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 
-from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bodies import Bodies
 from page4d_ros.perception.calibration import DEFAULT
+from page4d_ros.perception.clouds import Maps
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.odometry import Odometry
@@ -22,7 +21,6 @@ from page4d_ros.perception.types import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.config import Config, DepthConfig
     from page4d_ros.perception.calibration import Calibration
@@ -141,33 +139,17 @@ def assemble(
         limits: which depths count.
         calibrated: whether the camera comes from camera_info.
     """
-    depth = window.depth[-1] * odometry.scale
-    confidence = window.confidence[-1]
-    valid = depth > 0
-    valid &= depth <= (limits.max_range or torch.finfo(depth.dtype).max)
-    valid &= confidence >= limits.min_confidence
     return Estimate(
         frame=window.frames[-1],
         camera=window.cameras[-1],
         calibrated=calibrated,
         transform=window.transform,
         odometry=odometry,
-        image=window.images[-1],
-        depth=torch.where(valid, depth, torch.nan),
-        points=_camera_points(window, odometry.scale),
-        confidence=confidence,
+        maps=Maps(window, odometry.scale, motion, limits),
         motion=motion,
         window_fill=len(window.frames),
         seconds=dict(window.seconds),
     )
-
-
-def _camera_points(window: WindowEstimate, scale: float) -> Tensor | None:
-    """The point head's points of the newest frame in its optical frame, in world units."""
-    if window.points is None:
-        return None
-    T = torch.from_numpy(inverse(window.T_gauge_camera[-1])).to(window.points)
-    return (window.points[-1] @ T[:3, :3].T + T[:3, 3]) * scale
 
 
 def with_calibration(window: WindowEstimate) -> tuple[WindowEstimate, bool]:

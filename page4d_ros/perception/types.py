@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
     from page4d_ros.perception.bodies import Body
+    from page4d_ros.perception.clouds import Maps
 
 
 MOVING = 0.5  # a patch with a higher score counts as moving where no setting says
@@ -135,12 +136,8 @@ class Estimate:
         calibrated: `camera` comes from camera_info, not from the network.
         transform: how to get back to the camera's own pixels.
         odometry: the pose.
-        image: (3, h, w) in [0, 1], on the device.
-        depth: (h, w) along z, NaN where invalid, on the device.
-        points: (h, w, 3) in the optical frame, on the device, where the network gave points; else
-            they follow from depth and camera.
-        confidence: (h, w) in [0, 1), on the device.
-        motion: what moves; its maps are made when they are first asked for.
+        maps: depth, confidence, image and points; each is made when it is first asked for.
+        motion: what moves; likewise.
         window_fill: frames in the window.
         bodies: what moves in groups, largest first; empty without ``dynamics.clusters``.
         still: nothing has changed but the stamp since the estimate before.
@@ -152,10 +149,7 @@ class Estimate:
     calibrated: bool
     transform: ImageTransform
     odometry: OdometryEstimate
-    image: Tensor
-    depth: Tensor
-    points: Tensor | None
-    confidence: Tensor
+    maps: Maps
     motion: Motion
     window_fill: int
     seconds: dict[str, float]

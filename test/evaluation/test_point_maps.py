@@ -8,12 +8,14 @@ import torch
 from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
+from page4d_ros.config import DepthConfig
 from page4d_ros.evaluation.datasets import ClipFrame
 from page4d_ros.evaluation.point_maps import Cloud, Reconstruction, estimated, normals, point_maps
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
+from page4d_ros.perception.clouds import Maps
 
 GAUGE = Sim3(0.4, Rotation.from_euler('xyz', [0.3, -0.8, 2.0]).as_matrix(), np.array([5, -2, 1]))
 TURN = Rotation.from_euler('xyz', [0.1, 0.5, -0.2]).as_matrix()
@@ -136,11 +138,19 @@ QUARTER = Rotation.from_euler('y', 90, degrees=True).as_matrix()  # z to x, x to
 
 
 def seen(depth, T, *, lost=False):
+    camera = FIT.camera_to_network(CAMERA)
+    window = SimpleNamespace(
+        depth=torch.full((1, FIT.height, FIT.width), depth),
+        confidence=torch.ones(1, FIT.height, FIT.width),
+        images=[torch.zeros(3, FIT.height, FIT.width)],
+        cameras=[camera],
+        points=None,
+        T_gauge_camera=np.eye(4)[None],
+    )
     return SimpleNamespace(
         transform=FIT,
-        depth=torch.full((FIT.height, FIT.width), depth),
-        points=None,
-        camera=FIT.camera_to_network(CAMERA),
+        maps=Maps(window, 1.0, None, DepthConfig()),
+        camera=camera,
         odometry=SimpleNamespace(T_world_camera=T, lost=lost),
     )
 

@@ -1,6 +1,7 @@
 """What moves: geometry, its calibration, memory, and bodies."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -260,8 +261,10 @@ def test_bodies_have_a_place_a_speed_and_a_number():
 
 def test_bodies_at_different_depths_are_two():
     estimate = estimate_at(0.0, 0.0)
-    depth, where = estimate.depth.clone(), np.zeros((84, 112), bool)
+    depth, where = estimate.maps.depth.copy(), np.zeros((84, 112), bool)
     where[20:60, 20:90] = True
     depth[20:60, 20:55], depth[20:60, 55:90] = 1.5, 3.0
-    found = Bodies().update(replace(estimate, depth=depth, motion=moving(where)))
+    found = Bodies().update(
+        replace(estimate, maps=SimpleNamespace(depth=depth), motion=moving(where))
+    )
     assert sorted(round(float(body.centre[2]), 1) for body in found) == [1.5, 3.0]

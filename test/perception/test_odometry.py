@@ -49,7 +49,7 @@ def test_depth_and_trajectory_share_one_unit():
     scale = estimates[0].odometry.scale
     planes = []
     for estimate in estimates:
-        points = estimate.camera.unproject(estimate.depth.numpy())[::6, ::6].reshape(-1, 3)
+        points = estimate.camera.unproject(estimate.maps.depth)[::6, ::6].reshape(-1, 3)
         T = pose_at(0) @ np.eye(4)
         world = points @ estimate.odometry.T_world_camera[:3, :3].T
         world = (world + estimate.odometry.T_world_camera[:3, 3]) @ T[:3, :3].T
@@ -93,7 +93,7 @@ def test_another_image_size_restarts_the_window_and_keeps_the_pose():
     image = np.zeros((96, 96, 3), np.uint8)
     after = perception.process(frame(99 * STEP, image=image, camera=None))
     assert after.window_fill == 1
-    assert after.depth.shape == (56, 56)
+    assert after.maps.depth.shape == (56, 56)
     assert (
         rotation_angle(
             before[-1].odometry.T_world_camera[:3, :3].T @ after.odometry.T_world_camera[:3, :3]
@@ -168,7 +168,7 @@ def test_metric_scale_is_found_and_frozen(mode):
     moved = level(39 * STEP / NS)[:3, 3]
     early = {'depth': 0.02, 'odometry': 0.12, 'camera_height': 0.03}[mode]
     assert abs(np.linalg.norm(step) / np.linalg.norm(moved) - 1) < early
-    assert abs(np.nanmin(last.depth.numpy()) / depth(level(0), last.camera).min() - 1) < 0.03
+    assert abs(np.nanmin(last.maps.depth) / depth(level(0), last.camera).min() - 1) < 0.03
 
 
 def test_measurements_end_with_their_unit():

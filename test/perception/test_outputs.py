@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from fakes import CAMERA, NS, OracleEngine, PlainMessages, frame, picture
 
 from page4d_ros.config import Config, MaskConfig
@@ -13,7 +12,7 @@ from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.perception.bodies import Body
 from page4d_ros.perception.body import FORWARD, BodyFrame
-from page4d_ros.perception.clouds import POINT, Maps, cloud
+from page4d_ros.perception.clouds import POINT, cloud
 from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
@@ -45,7 +44,7 @@ def test_points_project_onto_the_pixels_they_came_from(size):
     assert (estimate.camera.width, estimate.camera.height) == (fit.width, fit.height)
     seen = []
     for dynamic in (False, True):
-        points = cloud(Maps(estimate), config.points, dynamic=dynamic)
+        points = cloud(estimate, config.points, dynamic=dynamic)
         xyz = np.stack([points['x'], points['y'], points['z']], -1).astype(float)
         uv = estimate.camera.project(xyz)
         column, row = np.rint(uv).astype(int).T
@@ -53,7 +52,7 @@ def test_points_project_onto_the_pixels_they_came_from(size):
         assert ((estimate.mask[row, column] > 0) == dynamic).all()
         packed = points['rgb'].view(np.uint32)
         colour = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
-        shown = (estimate.image * 255).round().permute(1, 2, 0).numpy()[row, column]
+        shown = estimate.maps.rgb[row, column]
         np.testing.assert_array_equal(colour, shown)
         # and the same points seen by the camera itself, in its own pixels
         np.testing.assert_allclose(
@@ -65,18 +64,18 @@ def test_points_project_onto_the_pixels_they_came_from(size):
 
 def test_invalid_depth_is_nowhere():
     estimate, config = estimate_of(depth__max_range=6.2)
-    invalid = torch.isnan(estimate.depth)
-    assert 0 < int(invalid.sum()) < invalid.numel()
-    count = sum(len(cloud(Maps(estimate), config.points, dynamic=d)) for d in (False, True))
-    assert count == int((~invalid).sum())
+    invalid = np.isnan(estimate.maps.depth)
+    assert 0 < invalid.sum() < invalid.size
+    count = sum(len(cloud(estimate, config.points, dynamic=d)) for d in (False, True))
+    assert count == (~invalid).sum()
     everything, _ = estimate_of(depth__min_confidence=0.9)
-    assert torch.isnan(everything.depth).all()
+    assert np.isnan(everything.maps.depth).all()
 
 
 def test_clouds_are_thinned_evenly():
     estimate, _ = estimate_of(patch=None)
     config = Config().with_values({'points.max_points': 100, 'points.stride': 2}).points
-    points = cloud(Maps(estimate), config, dynamic=False)
+    points = cloud(estimate, config, dynamic=False)
     assert len(points) == 100
     assert points['y'].min() < 0 < points['y'].max()
 
@@ -125,9 +124,9 @@ def test_sixteen_bit_depth_is_millimetres():
     message = messages(estimate, config)['depth/image']
     assert message.encoding == '16UC1'
     depth = np.frombuffer(message.data, np.uint16).reshape(message.height, message.width)
-    invalid = np.isnan(estimate.depth.numpy())
+    invalid = np.isnan(estimate.maps.depth)
     assert (depth[invalid] == 0).all()
-    np.testing.assert_allclose(depth[~invalid], estimate.depth.numpy()[~invalid] * 1000, atol=0.51)
+    np.testing.assert_allclose(depth[~invalid], estimate.maps.depth[~invalid] * 1000, atol=0.51)
 
 
 def test_camera_info_of_another_size_is_not_used():

@@ -99,7 +99,7 @@ class Measuring:
             self.poses['truth'].append((frame.stamp_ns, frame.T_world_camera))
         if frame.depth is not None:
             self.with_depth.append(at)
-        depth = estimate.depth.cpu().numpy()
+        depth = estimate.maps.depth
         if self.quirks == PAGE4D:  # along the axis of the first camera
             depth = estimated(estimate)[..., 2].astype(np.float32)
         self.gallery.add(self.indices[at], estimate, frame.stamp_ns, depth)

@@ -48,7 +48,7 @@ class Shown:
 
     def add(self, estimate: Estimate, truth: NDArray, masks: dict[str, NDArray]) -> None:
         """Take in a frame's pictures."""
-        self.images.append((estimate.image * 255).byte().permute(1, 2, 0).cpu().numpy())
+        self.images.append(estimate.maps.rgb)
         self.truth.append(truth)
         self.masks.append(masks)
 
@@ -161,7 +161,7 @@ def _accumulate(
     index: int,
 ) -> NDArray:
     """Count what a static cloud would hold without and with the mask: (moving, all) of each."""
-    known = np.isfinite(estimate.depth.cpu().numpy())
+    known = estimate.maps.known
     static = known & (estimate.mask == 0)
     camera = estimate.transform.camera_to_network(footage.camera)
     T = footage.T_world_camera[index]
