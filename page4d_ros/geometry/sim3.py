@@ -17,7 +17,7 @@ from page4d_ros.geometry.poses import transform
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ITERATIONS = 20
+ITERATIONS = 10
 FLOOR = 1e-9
 MIN_POINTS = 3
 

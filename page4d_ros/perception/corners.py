@@ -21,9 +21,9 @@ MOST = 250
 ENOUGH = 175  # with fewer left, new ones are looked for
 QUALITY = 0.01
 APART = 45  # the least distance of two corners is a 45th of the width
-FLOW = {'winSize': (13, 13), 'maxLevel': 3, 'criteria': (3, 10, 0.03)}
-# the way back begins where it should end: half of the time, and 98 % of the same corners
-RETURN = FLOW | {'maxLevel': 0, 'flags': cv2.OPTFLOW_USE_INITIAL_FLOW}
+FLOW = {'winSize': (9, 9), 'maxLevel': 3, 'criteria': (3, 10, 0.03)}
+# the way back begins where it should end, and looks wider
+RETURN = FLOW | {'winSize': (13, 13), 'maxLevel': 0, 'flags': cv2.OPTFLOW_USE_INITIAL_FLOW}
 ROUND_TRIP = 0.7  # pixels that a corner may be off after being followed there and back
 
 

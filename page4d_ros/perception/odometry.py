@@ -114,7 +114,7 @@ def _static_share(window: WindowEstimate) -> float:
     """Share of the newest view that stands still, as far as the network tells."""
     if window.dynamic is None:
         return 1.0
-    return float((window.dynamic[-1] <= MOVING).float().mean())
+    return float((window.dynamic[-1].float().cpu().numpy() <= MOVING).mean())
 
 
 def _overlap(window: WindowEstimate) -> float:
@@ -148,4 +148,4 @@ def _static_log_depth(window: WindowEstimate) -> NDArray[np.float32]:
         # where all that is confident moves, what is doubtful and still has to do
         both = use & static
         use = np.where(both.any((1, 2))[:, None, None], both, static)
-    return np.log(depth, out=np.full_like(depth, np.nan), where=use)
+    return np.log(np.where(use, depth, np.float32(np.nan)))
