@@ -174,5 +174,5 @@ def depth_array(depth: NDArray, encoding: str) -> NDArray:
 
 def overlay_array(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """An image (h, w, 3), red where its mask (h, w) says so: for eyes, not for programs."""
-    tinted = cv2.add(cv2.convertScaleAbs(image, alpha=0.5), MOVING_TINT)
+    tinted = cv2.add(image >> 1, MOVING_TINT)
     return cv2.copyTo(tinted, mask, image.copy())

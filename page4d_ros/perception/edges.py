@@ -18,7 +18,8 @@ EDGE_DEPTH = 0.1  # steps of the logarithm of depth below which the filter smoot
 def restored(thin: NDArray, thin_depth: NDArray, depth: NDArray) -> NDArray:
     """A float32 map (h', w') of every n-th pixel at all pixels (h, w).
 
-    Each pixel takes the neighbour that is nearest in depth, so that edges stay where they are.
+    Each pixel takes the neighbour that is nearest in depth, so that edges stay where they are:
+    those between known columns first, then those between known rows.
 
     Args:
         thin: the map.
@@ -27,23 +28,27 @@ def restored(thin: NDArray, thin_depth: NDArray, depth: NDArray) -> NDArray:
     """
     if thin.shape == depth.shape:
         return thin
+    step = -(-depth.shape[1] // thin.shape[1])
+    rows = np.ascontiguousarray(depth[::step])
+    return _between(_between(thin, thin_depth, rows, (0, step)), rows, depth, (step, 0))
+
+
+def _between(thin: NDArray, thin_depth: NDArray, depth: NDArray, step: tuple[int, int]) -> NDArray:
+    """The same between pixels that are `step` apart along one axis, and 0 along the other."""
     height, width = depth.shape
-    step = -(-width // thin.shape[1])
-    there, value = (_repeated(each, step) for each in (thin_depth, thin))
-    out = value[:height, :width].copy()
-    best = cv2.absdiff(there[:height, :width], depth)
-    for down, right in ((0, step), (step, 0), (step, step)):
-        part = np.s_[down : down + height, right : right + width]
-        away = cv2.absdiff(there[part], depth)
-        cv2.copyTo(value[part], cv2.compare(away, best, cv2.CMP_LT), out)
-        cv2.min(away, best, best)
-    return out
+    down, right = step
+    there, value = (_repeated(each, down, right) for each in (thin_depth, thin))
+    near, far = np.s_[:height, :width], np.s_[down : down + height, right : right + width]
+    away = cv2.absdiff(there[near], depth)
+    closer = cv2.compare(cv2.absdiff(there[far], depth), away, cv2.CMP_LT)
+    return cv2.copyTo(value[far], closer, value[near].copy())
 
 
-def _repeated(thin: NDArray, step: int) -> NDArray:
-    """Each pixel step by step times, and the last row and column once more."""
-    more = cv2.copyMakeBorder(thin, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
-    return cv2.resize(more, None, fx=step, fy=step, interpolation=cv2.INTER_NEAREST)
+def _repeated(thin: NDArray, down: int, right: int) -> NDArray:
+    """Each pixel so many times along one axis, where the last one comes twice."""
+    more = cv2.copyMakeBorder(thin, 0, min(down, 1), 0, min(right, 1), cv2.BORDER_REPLICATE)
+    scale = {'fx': max(right, 1), 'fy': max(down, 1)}
+    return cv2.resize(more, None, **scale, interpolation=cv2.INTER_NEAREST)
 
 
 def finite(values: NDArray) -> NDArray:

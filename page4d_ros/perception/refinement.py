@@ -28,6 +28,7 @@ DEPTH = 0.05  # what depth is off by, relatively, where it is not far off
 TURN = 0.012  # what the network's rotation is off by, in rad
 SHIFT = 0.02  # what its translation is off by, in depths of the scene
 LIMITS = (20.0, 10.0, 5.0, 2.5, 2.5, 2.5)  # of a likely error in PIXEL, by iteration
+STILL = 0.05  # of TURN or SHIFT; smaller steps change nothing
 FITS = 4.0  # PIXEL, within which a corner fits
 NEAREST = 1e-3  # of its depth, may a point lie before a camera
 STRETCH = 5.0  # times, may a depth change
@@ -190,6 +191,8 @@ def adjust(
         step = step.reshape(count, 6)
         turn = np.stack([cv2.Rodrigues(each)[0] for each in step[:, :3]])
         R, t = turn @ R, (turn @ t[..., None])[..., 0] + step[:, 3:]
+        if limit == LIMITS[-1] and (np.abs(step.ravel()) * np.sqrt(diagonal)).max() < STILL:
+            break
     fits = (known & (squared < FITS**2)).sum(1) >= np.maximum(FEWEST, known.sum(1) / 2)
     return Adjusted(transform(R, t), fits)
 
