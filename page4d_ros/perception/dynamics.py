@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,14 +67,15 @@ class Judged:
         depth: Tensor,
         config: MaskConfig,
     ) -> None:
+        self._step = -(-depth.shape[1] // probability.shape[1])
+        called = without_specks(called, config.min_area / self._step**2)
         self._thin = np.where(called, probability, -probability)  # both in one map
         self._thin_depth, self._depth, self._config = thin_depth, depth, config
 
     def near(self, at: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Whether anything moves at, or beside, pixels (N, 2), columns and rows."""
-        step = -(-self._depth.shape[1] // self._thin.shape[1])
         grown = cv2.dilate((self._thin > 0).view(np.uint8), np.ones((3, 3), np.uint8))
-        column, row = at.T // step
+        column, row = at.T // self._step
         return grown[row, column] > 0
 
     @cached_property
@@ -88,7 +90,7 @@ class Judged:
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
         """(h, w), 0 static, 255 dynamic."""
-        return clean(self._signed > 0, self._config)
+        return with_margin(self._signed > 0, self._config.dilate)
 
 
 class Dynamics:
@@ -224,12 +226,22 @@ def threshold(
 
 def clean(moving: NDArray[np.bool_], config: MaskConfig) -> NDArray[np.uint8]:
     """Mask (h, w) of 0 and 255 from moving pixels (h, w): drop specks, dilate."""
+    return with_margin(without_specks(moving, config.min_area), config.dilate)
+
+
+def without_specks(moving: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
+    """Moving pixels (h, w) less the regions of fewer pixels than `area`."""
+    if area <= 1 or not moving.any():
+        return moving
+    mask = moving.astype(np.uint8)
+    cv2.filterSpeckles(mask, 0, math.ceil(area) - 1, 0)
+    return mask.view(bool)
+
+
+def with_margin(moving: NDArray[np.bool_], margin: int) -> NDArray[np.uint8]:
+    """Mask (h, w) of 0 and 255 of moving pixels (h, w), and those as near to them as `margin`."""
     mask = moving.view(np.uint8) * np.uint8(DYNAMIC)
-    if not mask.any():
+    if not margin or not mask.any():
         return mask
-    if config.min_area > 1:
-        cv2.filterSpeckles(mask, 0, config.min_area - 1, 0)
-    if config.dilate:
-        size = 2 * config.dilate + 1
-        mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
-    return mask
+    size = 2 * margin + 1
+    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))

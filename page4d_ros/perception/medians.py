@@ -18,6 +18,7 @@ def median(values: NDArray[np.floating]) -> np.floating:
     known = values[~np.isnan(values)]
     if not len(known):
         return values.dtype.type(np.nan)
-    upper, lower = len(known) // 2, (len(known) - 1) // 2
-    known.partition((lower, upper))
-    return (known[lower] + known[upper]) / 2
+    middle = len(known) // 2
+    known.partition(middle)
+    upper = known[middle]
+    return upper if len(known) % 2 else (known[:middle].max() + upper) / 2
