@@ -139,12 +139,12 @@ def _static_log_depth(window: WindowEstimate) -> NDArray[np.float32]:
     step = max(1, round(window.depth.shape[2] / DEPTH_COLUMNS))
     depth, confidence = thinned(window.depth, step), thinned(window.confidence, step)
     known = (depth > 0) & (depth < np.inf)
-    use = known & np.stack([each >= median(each) for each in confidence])
+    use = known & np.array([each >= median(each) for each in confidence])
     if window.dynamic is not None:
         patch = window.transform.height // window.dynamic.shape[1]
         rows, columns = (np.arange(0, size, step) // patch for size in window.depth.shape[1:])
         score = window.dynamic[-len(depth) :].float().cpu().numpy()[:, rows[:, None], columns]
-        static = known & np.stack([each <= median(each) for each in score])
+        static = known & np.array([each <= median(each) for each in score])
         # where all that is confident moves, what is doubtful and still has to do
         both = use & static
         use = np.where(both.any((1, 2))[:, None, None], both, static)

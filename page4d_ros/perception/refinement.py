@@ -189,7 +189,7 @@ def adjust(
         w = w + (d - step @ C) / D
         w = w.clip(inverse_depth / STRETCH, inverse_depth * STRETCH)
         step = step.reshape(count, 6)
-        turn = np.stack([cv2.Rodrigues(each)[0] for each in step[:, :3]])
+        turn = np.array([cv2.Rodrigues(each)[0] for each in step[:, :3]])
         R, t = turn @ R, (turn @ t[..., None])[..., 0] + step[:, 3:]
         if limit == LIMITS[-1] and (np.abs(step.ravel()) * np.sqrt(diagonal)).max() < STILL:
             break

@@ -103,12 +103,12 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     u, v = place[:, 0] / z, place[:, 1] / z
     inside = (z > 0) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     pairs = list(zip(earlier, u, v, strict=True))
-    surface = np.stack([_looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
+    surface = np.array([_looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
     known = inside & (surface > 0) & np.isfinite(surface) & np.isfinite(z)
     through = np.where(known, np.log(surface / z), np.float32(np.nan))
     through = _standard(through, DEPTH_FLOOR) * _trust(confidence)
     visible = known & (through > -1)
-    colour = np.stack([_out_of_range(now.image, before.image, *at) for before, *at in pairs])
+    colour = np.array([_out_of_range(now.image, before.image, *at) for before, *at in pairs])
     colour = _standard(np.where(visible, colour, np.nan), COLOUR_FLOOR)
     return Seen(np.where(known, through, 0), np.where(visible, colour, 0), visible, u, v)
 
@@ -129,8 +129,8 @@ def _place(now: View, earlier: Sequence[View]) -> NDArray[np.float32]:
     (fx, _, cx), (_, fy, cy), _ = now.K
     x = ((np.arange(width) - cx) / fx).astype(np.float32)
     y = ((np.arange(height)[:, None] - cy) / fy).astype(np.float32)
-    T = np.linalg.solve(np.stack([e.T_gauge_camera for e in earlier]), now.T_gauge_camera)
-    P = (np.stack([e.K for e in earlier]) @ T[:, :3]).astype(np.float32)[..., None, None]
+    T = np.linalg.solve(np.array([e.T_gauge_camera for e in earlier]), now.T_gauge_camera)
+    P = (np.array([e.K for e in earlier]) @ T[:, :3]).astype(np.float32)[..., None, None]
     place = P[:, :, 0] * x + (P[:, :, 1] * y + P[:, :, 2])
     place *= now.depth
     place += P[:, :, 3]
