@@ -46,7 +46,7 @@ class Maps:
         self._scale, self._motion, self._limits = scale, motion, limits
         self._depth, self._confidence = window.depth[-1], window.confidence[-1]
         self._image, self._camera = window.images[-1], window.cameras[-1]
-        self._points = None if window.points is None else window.points[-1]
+        self._head_points = None if window.points is None else window.points[-1]
         self._T_camera_gauge = inverse(window.T_gauge_camera[-1])
 
     @cached_property
@@ -80,9 +80,9 @@ class Maps:
         The point head's points where the network gave them, else those of depth and camera, NaN
         where it is invalid.
         """
-        if self._points is not None:
+        if self._head_points is not None:
             T = self._T_camera_gauge
-            points = self._points.double().cpu().numpy() @ T[:3, :3].T + T[:3, 3]
+            points = self._head_points.double().cpu().numpy() @ T[:3, :3].T + T[:3, 3]
             return tuple(np.moveaxis(self._scale * points, -1, 0).astype(np.float32))
         z, camera = self.depth, self._camera
         x = (np.arange(z.shape[1]) - camera.cx) / camera.fx

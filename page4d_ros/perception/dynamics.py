@@ -11,7 +11,7 @@ import numpy as np
 
 from page4d_ros.perception.calibration import FEATURES
 from page4d_ros.perception.edges import finite, restored, sharpened, upsampled
-from page4d_ros.perception.residuals import View, look_back, nearest, picture, thinned
+from page4d_ros.perception.residuals import View, look_back, looked_up, picture, thinned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,9 +170,9 @@ class Dynamics:
             features[SEEN] = seen.visible.mean(0, dtype=np.float32)
             if past is not None:
                 same = seen.visible[-1] & (np.abs(seen.depth[-1]) < AGREEMENT)
-                at = nearest(seen.u[-1], seen.v[-1], same)
-                features[CARRIED] = np.where(same, past.logit.take(at), 0)
-                called = same & past.called.take(at)
+                at = seen.u[-1], seen.v[-1]
+                features[CARRIED] = np.where(same, looked_up(past.logit, *at), 0)
+                called = same & (looked_up(past.called.view(np.uint8), *at) > 0)
         return Evidence(finite(features), called)
 
     def _view(self, window: WindowEstimate, index: int, depth: NDArray, step: int) -> View:

@@ -103,7 +103,7 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     u, v = place[:, 0] / z, place[:, 1] / z
     inside = (z > 0) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     pairs = list(zip(earlier, u, v, strict=True))
-    surface = np.array([_looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
+    surface = np.array([looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
     known = inside & (surface > 0) & np.isfinite(surface) & np.isfinite(z)
     through = np.where(known, np.log(surface / z), np.float32(np.nan))
     through = _standard(through, DEPTH_FLOOR) * _trust(confidence)
@@ -113,13 +113,8 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     return Seen(np.where(known, through, 0), np.where(visible, colour, 0), visible, u, v)
 
 
-def nearest(u: NDArray, v: NDArray, inside: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Flat index (..., h, w) of the pixel at column u and row v; 0 where it is not inside."""
-    return np.where(inside, np.rint(v) * v.shape[-1] + np.rint(u), 0).astype(np.intp)
-
-
-def _looked_up(values: NDArray, u: NDArray, v: NDArray) -> NDArray:
-    """Values (h, w[, 3]) at the nearest pixels; 0 outside."""
+def looked_up(values: NDArray, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray:
+    """Values (h, w[, 3]) at the pixels nearest to columns u and rows v (h, w); 0 outside."""
     return cv2.remap(values, u, v, cv2.INTER_NEAREST)
 
 
@@ -140,7 +135,7 @@ def _place(now: View, earlier: Sequence[View]) -> NDArray[np.float32]:
 def _out_of_range(image: NDArray, before: NDArray, u: NDArray, v: NDArray) -> NDArray[np.float32]:
     """How far (h, w) colours (h, w, 3) lie out of the range around their places before."""
     extremes = cv2.erode(before, AROUND), cv2.dilate(before, AROUND)
-    least, most = (_looked_up(extreme, u, v) for extreme in extremes)
+    least, most = (looked_up(extreme, u, v) for extreme in extremes)
     out = cv2.add(cv2.subtract(least, image), cv2.subtract(image, most))  # one of them is 0
     return cv2.transform(out.astype(np.float32), MEAN)
 

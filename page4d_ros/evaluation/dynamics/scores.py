@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.evaluation.masks import Measure, boundary, region
-from page4d_ros.perception.residuals import View, look_back, nearest, picture
+from page4d_ros.perception.residuals import View, look_back, looked_up, picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,4 +135,4 @@ def places_at_rest(
     seen = look_back(now, truth.confidence[-1].numpy(), [last])
     at, visible = (seen.u[0], seen.v[0]), seen.visible[0]
     still = visible & (np.abs(seen.depth[0]) < SAME) & ~moving
-    return at, still & ~before.take(nearest(*at, visible))
+    return at, still & (looked_up(before.view(np.uint8), *at) == 0)
