@@ -1,6 +1,7 @@
 """A real ROS 2 graph for the tests: rclpy and DDS on this machine only, in a domain of its own."""
 
 import contextlib
+import gc
 import importlib.util
 import os
 import threading
@@ -100,8 +101,11 @@ class Graph:
                 session.stop()
         rclpy.try_shutdown(context=self.context)
         self._thread.join(5)
-        for node in self.nodes:
-            node.destroy_node()
+        self.executor.shutdown()
+        self.node = node = session = None  # whoever holds a node keeps its part of DDS
+        while self.nodes:
+            self.nodes.pop().destroy_node()
+        gc.collect()  # DDS hangs at times, if it ends while the next test's nodes appear
 
 
 @pytest.fixture
