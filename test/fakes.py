@@ -123,7 +123,7 @@ class OracleEngine:
         poses[:, :3, 3] += gauge.scale * self.noise * self.rng.normal(size=(len(truth), 3))
         depth = depth * gauge.scale * np.exp(self.noise * self.rng.normal(size=depth.shape))
         h, w = fit.height // 14, fit.width // 14
-        dynamic = torch.full((len(frames), h, w), 0.1)
+        dynamic = np.full((len(frames), h, w), 0.1, np.float32)
         if self.dynamic_patch:
             dynamic[:, self.dynamic_patch[0], self.dynamic_patch[1]] = 0.9
         return WindowEstimate(
@@ -132,8 +132,8 @@ class OracleEngine:
             images=images,
             T_gauge_camera=poses,
             cameras=(camera,) * len(frames),
-            depth=torch.from_numpy(depth).float(),
-            confidence=torch.full(depth.shape, 0.8),
+            depth=depth.astype(np.float32),
+            confidence=np.full(depth.shape, 0.8, np.float32),
             dynamic=dynamic,
             seconds={'encode': 0.0, 'forward': self.delay},
         )

@@ -113,7 +113,9 @@ def _read_png(message: Any) -> NDArray:
 def write_mount(writer: BagWriter, stamp_ns: int, T_base_camera: NDArray) -> None:
     """Write where the camera (optical frame) sits on the base, (4, 4), to /tf_static."""
     head = encode.header(writer.make, stamp_ns, BASE)
-    mount = encode.transform_stamped(writer.make, head, CAMERA, T_base_camera)
+    mount = encode.transform_stamped(
+        writer.make, head, CAMERA, encode.pose(writer.make, T_base_camera)
+    )
     writer.write_transform(TF_STATIC, stamp_ns, mount)
 
 

@@ -241,7 +241,8 @@ class _Replay:
             return
         make = self.writer.make
         head = encode.header(make, frame.stamp_ns, self.config.frames.base)
-        mount = encode.transform_stamped(make, head, frame.frame_id, self.body.T_child_camera)
+        at = encode.pose(make, self.body.T_child_camera)
+        mount = encode.transform_stamped(make, head, frame.frame_id, at)
         self.writer.write_transform('/tf_static', frame.stamp_ns, mount)
 
     def _wanted(self, name: str) -> bool:
@@ -254,8 +255,8 @@ class _Replay:
             for estimate in estimate_clip(self._clip, self.perception):
                 self._write(estimate)
         if self._last_ns is not None and 'path' in self.topics:
-            path = self.outputs.path(self._last_ns)
-            self.writer.write(absolute('path'), self._last_ns, path)
+            head = encode.header(self.writer.make, self._last_ns, self.config.frames.odom)
+            self.writer.write(absolute('path'), self._last_ns, self.outputs.path(head))
 
     def take_warnings(self) -> list[str]:
         """Return the new warnings."""

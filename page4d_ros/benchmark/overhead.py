@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -155,12 +155,21 @@ def _measured(
     for number, frame in enumerate(islice(frames, config.window.size + FRAMES)):
         say(f'frame {number + 1} of {config.window.size + FRAMES}')
         estimate = process(replace(frame, decode=watch.timed('decode', frame.decode)))
+        if not number:
+            _fill_path(outputs.values(), estimate)
         shared = watch.take()
         for name, listened in LISTENING.items():
             watch.timed('publish', _publish)(outputs[name], estimate, listened=listened)
             if number >= config.window.size:
                 rows[name].append(shared | watch.take())
     return rows
+
+
+def _fill_path(outputs: Iterable[Outputs], estimate: Estimate) -> None:
+    """Let a long drive lie behind them."""
+    for each in outputs:
+        for _ in range(each.config.path.max_poses):
+            deque(each.messages(estimate, lambda _name: False), maxlen=0)
 
 
 def _publish(outputs: Outputs, estimate: Estimate, *, listened: bool) -> None:

@@ -190,14 +190,15 @@ class Contest:
         newest = slice(-len(window.depth), None)
         T, _ = decode_pose(output.pose_enc[0].double(), window.images[0].shape[-2:])
         pairs = {
-            'pose': (torch.from_numpy(inverse(window.T_gauge_camera)[:, :3]), T.cpu()),
+            'pose': (inverse(window.T_gauge_camera)[:, :3], T),
             'depth': (window.depth, output.depth[0, newest]),
             'confidence': (window.confidence, 1 - 1 / output.depth_conf[0, newest]),
             'mask': (window.dynamic, 0.5 - output.mask_score[0]),
         }
         worst = self.result.differences
-        for name, (ours, theirs) in pairs.items():
-            difference = float((ours - theirs).abs().max() / theirs.abs().max())
+        for name, (ours, published) in pairs.items():
+            theirs = published.cpu().numpy()
+            difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
             worst[name] = max(worst.get(name, 0.0), difference)
 
 

@@ -57,6 +57,15 @@ def rotation_angle(R: NDArray) -> NDArray[np.float64]:
     return flat.reshape(R.shape[:-2])
 
 
+def adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
+    """(6, 6) from the twist of frame b, in its axes, to that of a frame a fixed to it, in a's.
+
+    Twists are linear, then angular velocity.
+    """
+    R, t = T_a_b[:3, :3], T_a_b[:3, 3]
+    return np.block([[R, np.cross(t, R, axisb=0, axisc=0)], [np.zeros((3, 3)), R]])
+
+
 def twist(T_world_a: NDArray, T_world_b: NDArray, seconds: float) -> NDArray[np.float64]:
     """Mean velocity from pose a to pose b, (6,): linear m/s then angular rad/s, in frame b."""
     T = inverse(T_world_a) @ T_world_b

@@ -185,16 +185,18 @@ def odometry(
     )
 
 
-def transform_stamped(make: MessageFactory, head: Any, child: str, T: NDArray) -> Any:
-    """geometry_msgs/TransformStamped: T (4, 4) maps the child's points into the header's frame."""
+def transform_stamped(make: MessageFactory, head: Any, child: str, at: Any) -> Any:
+    """geometry_msgs/TransformStamped of the child's geometry_msgs/Pose in the header's frame."""
     return make(
         'geometry_msgs/msg/TransformStamped',
         header=head,
         child_frame_id=child,
         transform=make(
             'geometry_msgs/msg/Transform',
-            translation=_vector(make, 'Vector3', T[:3, 3]),
-            rotation=_quaternion(make, make.quaternion(T)),
+            translation=make(
+                'geometry_msgs/msg/Vector3', x=at.position.x, y=at.position.y, z=at.position.z
+            ),
+            rotation=at.orientation,
         ),
     )
 

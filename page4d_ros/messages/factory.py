@@ -23,6 +23,10 @@ class MessageFactory(Protocol):
     def fixed(self, values: NDArray[np.float64]) -> Any:
         """Value of a float64 array field of fixed size."""
 
+    def element(self, pose_stamped: Any) -> Any:
+        """What a geometry_msgs/PoseStamped is in the nav_msgs/Path that it stays in."""
+        return pose_stamped
+
     def quaternion(self, T: NDArray) -> NDArray[np.float64]:
         """Unit quaternion xyzw of a transform (4, 4)."""
         return quaternion(T)

@@ -78,7 +78,8 @@ class Outputs:
         if estimate.still:
             return
         known = bool(np.isfinite(estimate.camera.K).all())
-        yield from self._images(estimate, wanted, known=known)
+        optical = encode.header(self.make, estimate.frame.stamp_ns, estimate.frame.frame_id)
+        yield from self._images(estimate, optical, wanted, known=known)
         if self.config.dynamics.clusters and wanted('bodies'):
             head = encode.header(self.make, estimate.frame.stamp_ns, self.config.frames.odom)
             yield (
@@ -88,10 +89,7 @@ class Outputs:
         for name in CLOUDS:
             if known and wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
                 points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
-                yield name, self._cloud(self.make, self._optical(estimate), points)
-
-    def _optical(self, estimate: Estimate) -> Any:
-        return encode.header(self.make, estimate.frame.stamp_ns, estimate.frame.frame_id)
+                yield name, self._cloud(self.make, optical, points)
 
     def _trajectory(
         self, estimate: Estimate, wanted: Callable[[str], bool]
@@ -106,38 +104,40 @@ class Outputs:
                 yield 'odom', encode.odometry(make, head, child, at, np.zeros(6), variances)
             return
         T_odom_child = self.body.pose(odometry.T_world_camera)
+        at = encode.pose(make, T_odom_child)
         if frames.publish_tf and (self._tf_ns is None or stamp_ns > self._tf_ns):
             self._tf_ns = stamp_ns
-            yield '/tf', self._transform(stamp_ns, child, T_odom_child)
+            if frames.invert_tf:
+                yield '/tf', self._inverted(stamp_ns, child, T_odom_child)
+            else:
+                yield '/tf', encode.transform_stamped(make, head, child, at)
         variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
-        at, velocity = encode.pose(make, T_odom_child), self.body.twist(odometry.twist)
+        velocity = self.body.twist(odometry.twist)
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
-        stamped = encode.pose_stamped(make, head, at)
+        stamped = make.element(encode.pose_stamped(make, head, at))
         self._path.append((stamp_ns, odometry.T_world_camera, stamped))
         if wanted('path'):
-            yield 'path', self.path(stamp_ns)
+            yield 'path', self.path(head)
 
-    def path(self, stamp_ns: int) -> Any:
-        """nav_msgs/Path of the trajectory so far."""
-        head = encode.header(self.make, stamp_ns, self.config.frames.odom)
+    def _inverted(self, stamp_ns: int, child: str, T_odom_child: NDArray) -> Any:
+        """The transform for a child that already has another parent."""
+        head = encode.header(self.make, stamp_ns, child)
+        at = encode.pose(self.make, inverse(T_odom_child))
+        return encode.transform_stamped(self.make, head, self.config.frames.odom, at)
+
+    def path(self, head: Any) -> Any:
+        """nav_msgs/Path of the trajectory so far, with this header."""
         return encode.path(self.make, head, [message for _, _, message in list(self._path)])
 
     def trajectory(self) -> list[tuple[int, NDArray]]:
         """(stamp, T_odom_camera) of the newest ``path.max_poses`` poses: the optical frame's."""
         return [(stamp_ns, self.body.T_odom_world @ T) for stamp_ns, T, _ in list(self._path)]
 
-    def _transform(self, stamp_ns: int, child: str, T_odom_child: NDArray) -> Any:
-        parent = self.config.frames.odom
-        if self.config.frames.invert_tf:
-            parent, child, T_odom_child = child, parent, inverse(T_odom_child)
-        head = encode.header(self.make, stamp_ns, parent)
-        return encode.transform_stamped(self.make, head, child, T_odom_child)
-
     def _images(
-        self, estimate: Estimate, wanted: Callable[[str], bool], *, known: bool
+        self, estimate: Estimate, head: Any, wanted: Callable[[str], bool], *, known: bool
     ) -> Iterator[tuple[str, Any]]:
         """Images, each with its calibration if that is known."""
-        make, head = self.make, self._optical(estimate)
+        make = self.make
         camera = cache(partial(encode.camera_info, make, head, estimate.camera))
         maps = estimate.maps
         arrays = {

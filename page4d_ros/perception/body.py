@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, transform
+from page4d_ros.geometry.poses import R_BODY_OPTICAL, adjoint, inverse, transform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class BodyFrame:
         self.egocentric = not config.base
         self.mounted = self.egocentric
         self.T_child_camera = np.eye(4) if self.egocentric else FORWARD
+        self._adjoint = adjoint(self.T_child_camera)
         self.T_odom_world = FORWARD
         self._T_odom_child = np.eye(4)
 
@@ -42,7 +43,7 @@ class BodyFrame:
         Given the present pose of the camera, the body stays where it is and the camera's world
         is placed anew: a mount that becomes known late makes no jump.
         """
-        self.T_child_camera = T_base_camera
+        self.T_child_camera, self._adjoint = T_base_camera, adjoint(T_base_camera)
         world_camera = np.eye(4) if T_world_camera is None else T_world_camera
         self.T_odom_world = self._T_odom_child @ T_base_camera @ inverse(world_camera)
         self.mounted = True
@@ -59,9 +60,7 @@ class BodyFrame:
 
     def twist(self, of_camera: NDArray) -> NDArray[np.float64]:
         """Velocity (6,) of the child in its own axes, from the camera's in optical axes."""
-        R, lever = self.T_child_camera[:3, :3], self.T_child_camera[:3, 3]
-        angular = R @ of_camera[3:]
-        return np.concatenate([R @ of_camera[:3] + np.cross(lever, angular), angular])
+        return self._adjoint @ of_camera
 
     def child(self, optical_frame: str) -> str:
         """Name of the child frame."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.perception.pipeline import Perception
     from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
@@ -101,7 +100,7 @@ class Mined(NamedTuple):
 
 class _Seen(NamedTuple):
     window: WindowEstimate
-    gram: Tensor  # (S, h', w')
+    gram: NDArray[np.float32]  # (S, h', w')
     masks: NDArray[np.bool_] | None  # (S, h, w) of VGGT4D
 
 
@@ -116,13 +115,14 @@ def _look(pictures: Sequence[tuple[Frame, NDArray[np.uint8]]], perception: Perce
     with engine.arithmetic():
         if variant != 'vggt4d':
             output, gram, _ = look(network, images, float(network.config.mask_enabled))
-            return _Seen(window_of(frames, fit, list(images), output), gram, None)
+            window = window_of(frames, fit, list(images), output)
+            return _Seen(window, gram.float().cpu().numpy(), None)
         found = mine(network, images)
     first = window_of(frames, fit, list(images), found.output)
     second = found.output._replace(pose_enc=found.pose_enc[None])
     poses = window_of(frames, fit, list(images), second).T_gauge_camera
     window = replace(first, T_gauge_camera=poses, dynamic=None)
-    return _Seen(window, torch.zeros(len(images), 1, 1, device=device), found.masks)
+    return _Seen(window, np.zeros((len(images), 1, 1), np.float32), found.masks)
 
 
 def _until(seen: _Seen, index: int) -> WindowEstimate:

@@ -38,13 +38,16 @@ class Maps:
         scale: from its unit to that of the trajectory's world.
         motion: what moves in the frame.
         limits: which depths count.
+
+    Attributes:
+        confidence: (h, w) in [0, 1).
     """
 
     def __init__(
         self, window: WindowEstimate, scale: float, motion: Motion, limits: DepthConfig
     ) -> None:
         self._scale, self._motion, self._limits = scale, motion, limits
-        self._depth, self._confidence = window.depth[-1], window.confidence[-1]
+        self._depth, self.confidence = window.depth[-1], window.confidence[-1]
         self._image, self._camera = window.images[-1], window.cameras[-1]
         self._head_points = None if window.points is None else window.points[-1]
         self._T_camera_gauge = inverse(window.T_gauge_camera[-1])
@@ -52,7 +55,7 @@ class Maps:
     @cached_property
     def depth(self) -> NDArray[np.float32]:
         """(h, w) along z, in metres if the odometry is metric; NaN where invalid."""
-        depth = self._depth.float().cpu().numpy() * np.float32(self._scale)
+        depth = self._depth * np.float32(self._scale)
         valid = depth > 0
         valid &= depth <= (self._limits.max_range or np.finfo(np.float32).max)
         valid &= self.confidence >= self._limits.min_confidence
@@ -62,11 +65,6 @@ class Maps:
     def known(self) -> NDArray[np.bool_]:
         """(h, w), where depth is valid."""
         return self.depth > 0
-
-    @cached_property
-    def confidence(self) -> NDArray[np.float32]:
-        """(h, w) in [0, 1)."""
-        return self._confidence.float().cpu().numpy()
 
     @cached_property
     def rgb(self) -> NDArray[np.uint8]:
@@ -82,7 +80,7 @@ class Maps:
         """
         if self._head_points is not None:
             T = self._T_camera_gauge
-            points = self._head_points.double().cpu().numpy() @ T[:3, :3].T + T[:3, 3]
+            points = self._head_points @ T[:3, :3].T + T[:3, 3]
             return tuple(np.moveaxis(self._scale * points, -1, 0).astype(np.float32))
         z, camera = self.depth, self._camera
         x = (np.arange(z.shape[1]) - camera.cx) / camera.fx
@@ -123,6 +121,6 @@ def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray
     index = np.flatnonzero(maps.known[view] & ((mask > 0) if dynamic else (mask == 0)))
     if len(index) > config.max_points:
         step = (len(index) << 16) // config.max_points  # in 65536ths: division would take longer
-        index = index.take(np.arange(config.max_points) * step >> 16)
+        index = index.take(np.arange(0, step * config.max_points, step) >> 16)
     rows = maps.points[view].reshape(-1, 1).view(np.float32)  # quicker to take than a structure
     return rows.take(index, axis=0).view(POINT)[:, 0]

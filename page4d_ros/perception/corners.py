@@ -74,7 +74,7 @@ class Corners:
         last = np.ascontiguousarray(self.seen[-1])
         now, found, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, last, None, **FLOW)
         back, returned, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, now, last.copy(), **RETURN)
-        keep = np.linalg.norm(back - last, axis=1) < ROUND_TRIP
+        keep = ((back - last) ** 2).sum(1) < ROUND_TRIP**2
         keep &= (found.ravel() == 1) & (returned.ravel() == 1)
         self.seen = self.seen[:, keep]
         return now[keep]
@@ -110,7 +110,8 @@ class Corners:
         """
         at = np.rint(fit.to_network(self.fit.to_source(self.seen[-1]))).astype(np.intp)
         most = fit.width - 1, fit.height - 1
-        return at.clip(0, most), ((at >= 0) & (at <= most)).all(1)
+        inside = at.clip(0, most)
+        return inside, (inside == at).all(1)
 
 
 def _fit(width: int, height: int) -> ImageTransform:

@@ -15,7 +15,6 @@ from page4d_ros.perception.residuals import View, look_back, looked_up, picture,
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.config import MaskConfig
     from page4d_ros.perception.calibration import Calibration
@@ -26,6 +25,7 @@ HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
 MOST_COLUMNS = 160  # that evidence is gathered at; wider images are thinned
 LOOKS = 3  # earlier frames that the newest is compared with
 MAX_LOGIT = 6.0
+LEAST_SCORE = 1e-6  # and its distance from 1
 AGREEMENT = 3.0  # deviations within which two frames see the same surface
 
 
@@ -55,7 +55,7 @@ class Judged:
         probability: (h', w') above 0.
         called: (h', w') bool, what is called moving.
         thin_depth: (h', w').
-        depth: (h, w), anywhere.
+        depth: (h, w).
         config: how the mask is cleaned.
     """
 
@@ -64,7 +64,7 @@ class Judged:
         probability: NDArray,
         called: NDArray[np.bool_],
         thin_depth: NDArray,
-        depth: Tensor,
+        depth: NDArray,
         config: MaskConfig,
     ) -> None:
         self._step = -(-depth.shape[1] // probability.shape[1])
@@ -80,7 +80,7 @@ class Judged:
 
     @cached_property
     def _signed(self) -> NDArray[np.float32]:
-        return restored(self._thin, self._thin_depth, self._depth.float().cpu().numpy())
+        return restored(self._thin, self._thin_depth, self._depth)
 
     @cached_property
     def probability(self) -> NDArray[np.float32]:
@@ -157,16 +157,16 @@ class Dynamics:
         features = np.zeros((len(FEATURES), *shape), np.float32)
         called = np.zeros(shape, bool)
         if window.dynamic is not None:
-            score = window.dynamic[-1].float().logit(1e-6).clamp(-MAX_LOGIT, MAX_LOGIT)
-            features[HEAD] = sharpened(upsampled(score.cpu().numpy(), shape), now.depth)
+            score = _logit(window.dynamic[-1])
+            features[HEAD] = sharpened(upsampled(score, shape), now.depth)
         if window.gram is not None:
-            features[GRAM] = upsampled(window.gram.float().cpu().numpy(), shape)
+            features[GRAM] = upsampled(window.gram, shape)
         depths, past = self._earlier(window, scale, step, shape)
         if depths:
             earlier = [self._view(window, i, depth, step) for i, depth in depths.items()]
             seen = look_back(now, thinned(window.confidence[-1], step), earlier)
-            features[DEPTH] = np.log1p(np.maximum(seen.depth.max(0), 0))
-            features[COLOUR] = np.log1p(np.maximum(seen.colour.max(0), 0))
+            features[DEPTH] = np.log(1 + np.maximum(seen.depth.max(0), 0))  # log1p is slow
+            features[COLOUR] = np.log(1 + np.maximum(seen.colour.max(0), 0))
             features[SEEN] = seen.visible.mean(0, dtype=np.float32)
             if past is not None:
                 same = seen.visible[-1] & (np.abs(seen.depth[-1]) < AGREEMENT)
@@ -193,8 +193,8 @@ class Dynamics:
         known = [i for i, key in enumerate(keys[:-1]) if i >= first or key in past]
         if not known:
             return {}, None
-        spread = np.linspace(0, len(known) - 1, LOOKS).round().astype(int)
-        chosen = sorted({known[i] for i in spread})
+        last = len(known) - 1
+        chosen = sorted({known[round(last * i / (LOOKS - 1))] for i in range(LOOKS)})
         depths = {
             i: thinned(window.depth[i - first], step)
             if i >= first
@@ -202,6 +202,12 @@ class Dynamics:
             for i in chosen
         }
         return depths, past.get(keys[chosen[-1]])
+
+
+def _logit(score: NDArray) -> NDArray[np.float32]:
+    """Log-odds of scores in [0, 1], within `MAX_LOGIT`."""
+    score = score.clip(LEAST_SCORE, 1 - LEAST_SCORE)
+    return np.log(score / (1 - score)).clip(-MAX_LOGIT, MAX_LOGIT).astype(np.float32)
 
 
 def threshold(

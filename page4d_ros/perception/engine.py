@@ -218,11 +218,11 @@ class WindowEngine:
         with self.arithmetic(), self._room_for(fit, newest):
             local = torch.cat([self._first_local(grid), *(s.local for s in slots[1:])], dim=1)
             output = run(local, grid, self._mask_alpha, newest, hidden, statistics)
-        mined = None if statistics is None else statistics.dynamic_map(grid)[0]
+        mined = None if statistics is None else _on_host(statistics.dynamic_map(grid)[0])
         window = window_of(tuple(s.frame for s in slots), fit, [s.image for s in slots], output)
         if self._mines:
-            dynamic = torch.cat([hidden[0, :-1].to(mined), mined[None]])
-            window = replace(window, dynamic=dynamic)
+            known = hidden[0, :-1].cpu().numpy().astype(mined.dtype)
+            window = replace(window, dynamic=np.concatenate([known, mined[None]]))
         seconds = {'encode': self._encode_seconds, 'forward': time.perf_counter() - start}
         self._new, self._encode_seconds = 0, 0.0
         return replace(window, gram=mined, seconds=seconds)
@@ -335,11 +335,15 @@ def window_of(
         images=tuple(images),
         T_gauge_camera=inverse(transform(T_camera_gauge[:, :, :3], T_camera_gauge[:, :, 3])),
         cameras=tuple(PinholeCamera.from_matrix(k, fit.width, fit.height) for k in K),
-        depth=output.depth[0],
-        confidence=1.0 - 1.0 / output.depth_conf[0],
-        dynamic=None if score is None else dynamic_probability(_wide(score[0])),
-        points=None if points is None else points[0],
+        depth=_on_host(output.depth[0]),
+        confidence=_on_host(1.0 - 1.0 / output.depth_conf[0]),
+        dynamic=None if score is None else _on_host(dynamic_probability(_wide(score[0]))),
+        points=None if points is None else _on_host(points[0]),
     )
+
+
+def _on_host(x: Tensor) -> NDArray:
+    return _wide(x).cpu().numpy()
 
 
 def _wide(x: Tensor) -> Tensor:

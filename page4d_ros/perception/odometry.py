@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform, twist
 from page4d_ros.perception.medians import median
-from page4d_ros.perception.residuals import thinned
 from page4d_ros.perception.stitching import Chain
 from page4d_ros.perception.types import MOVING, OdometryEstimate
 
@@ -114,36 +114,41 @@ def _static_share(window: WindowEstimate) -> float:
     """Share of the newest view that stands still, as far as the network tells."""
     if window.dynamic is None:
         return 1.0
-    return float((window.dynamic[-1].float().cpu().numpy() <= MOVING).mean())
+    return float((window.dynamic[-1] <= MOVING).mean())
 
 
 def _overlap(window: WindowEstimate) -> float:
     """Share of the newest view, as far as its depth is known, that the first frame sees, too."""
     camera = window.cameras[-1]
-    step = max(1, camera.width // OVERLAP_COLUMNS)
-    v, u = np.mgrid[step // 2 : camera.height : step, step // 2 : camera.width : step]
-    depth = window.depth[-1][step // 2 :: step, step // 2 :: step].cpu().numpy()
-    known = np.isfinite(depth) & (depth > 0)
-    z = depth[known]
-    x, y = (u[known] - camera.cx) / camera.fx * z, (v[known] - camera.cy) / camera.fy * z
+    pixels = _grid(camera.width, camera.height)
+    depth = window.depth[-1][pixels[1], pixels[0]]
+    known = (depth > 0) & (depth < np.inf)
     T = inverse(window.T_gauge_camera[0]) @ window.T_gauge_camera[-1]
-    points = np.stack([x, y, z], axis=1) @ T[:3, :3].T + T[:3, 3]
-    ahead = points[points[:, 2] > 0]
-    u, v = (camera.K @ ahead.T)[:2] / ahead[:, 2]
-    inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
-    return float(inside.sum() / max(len(points), 1))
+    rays = np.linalg.solve(camera.K, pixels * np.where(known, depth, 0))
+    u, v, z = camera.K @ (T[:3, :3] @ rays + T[:3, 3:])
+    inside = known & (z > 0) & (u > -0.5 * z) & (u < (camera.width - 0.5) * z)
+    inside &= (v > -0.5 * z) & (v < (camera.height - 0.5) * z)
+    return float(inside.sum() / max(known.sum(), 1))
+
+
+@lru_cache(maxsize=4)
+def _grid(width: int, height: int) -> NDArray[np.intp]:
+    """(3, n) homogeneous pixels, spread over an image."""
+    step = max(1, width // OVERLAP_COLUMNS)
+    v, u = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    return np.stack([u.ravel(), v.ravel(), np.ones(u.size, np.intp)])
 
 
 def _static_log_depth(window: WindowEstimate) -> NDArray[np.float32]:
     """(M, h', w') logarithm of a grid of depths; NaN where dynamic, doubtful or not positive."""
     step = max(1, round(window.depth.shape[2] / DEPTH_COLUMNS))
-    depth, confidence = thinned(window.depth, step), thinned(window.confidence, step)
+    depth, confidence = (each[:, ::step, ::step] for each in (window.depth, window.confidence))
     known = (depth > 0) & (depth < np.inf)
     use = known & np.array([each >= median(each) for each in confidence])
     if window.dynamic is not None:
         patch = window.transform.height // window.dynamic.shape[1]
         rows, columns = (np.arange(0, size, step) // patch for size in window.depth.shape[1:])
-        score = window.dynamic[-len(depth) :].float().cpu().numpy()[:, rows[:, None], columns]
+        score = window.dynamic[-len(depth) :, rows[:, None], columns]
         static = known & np.array([each <= median(each) for each in score])
         # where all that is confident moves, what is doubtful and still has to do
         both = use & static

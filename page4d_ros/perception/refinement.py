@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.perception.corners import Corners
@@ -16,11 +15,10 @@ from page4d_ros.perception.types import MOVING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
     from page4d_ros.perception.dynamics import Judged
-    from page4d_ros.perception.types import WindowEstimate
+    from page4d_ros.perception.types import FrameKey, WindowEstimate
 
 FEWEST = 25  # corners that a pose is refined by
 PIXEL = 0.2  # what a followed corner is off by, in pixels
@@ -51,14 +49,12 @@ class Refinement:
         """Begin anew."""
         self.corners.forget()
 
-    def update(self, window: WindowEstimate, image: NDArray[np.uint8]) -> WindowEstimate:
-        """The window with better poses; see `refined`.
+    def follow(self, key: FrameKey, image: NDArray[np.uint8]) -> None:
+        """Find the corners in a new frame's image (H, W, 3), RGB, before `update`."""
+        self.corners.follow(key, image)
 
-        Args:
-            window: the network's answer.
-            image: (H, W, 3) RGB of the newest frame.
-        """
-        self.corners.follow(window.frames[-1].key, image)
+    def update(self, window: WindowEstimate) -> WindowEstimate:
+        """The network's answer with better poses; see `refined`."""
         self.corners.keep({frame.key for frame in window.frames})
         return refined(window, self.corners)
 
@@ -109,18 +105,13 @@ def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
 def _at_rest(window: WindowEstimate, corners: Corners) -> tuple[NDArray, NDArray[np.bool_]]:
     """Depth (N,) at the newest frame's corners; which of them have one and stand still."""
     at, inside = corners.pixels(window.transform)
-    depth = _looked_up(window.depth[-1], at)
+    depth = window.depth[-1][at[:, 1], at[:, 0]].astype(np.float64)
     use = inside & np.isfinite(depth) & (depth > 0)
     if window.dynamic is not None:
         patch = window.transform.height // window.dynamic.shape[1]
-        use &= _looked_up(window.dynamic[-1], at // patch) <= MOVING
+        column, row = at.T // patch
+        use &= window.dynamic[-1][row, column] <= MOVING
     return depth, use
-
-
-def _looked_up(values: Tensor, at: NDArray[np.intp]) -> NDArray[np.float64]:
-    """A map (h, w) at N columns and rows (N, 2)."""
-    index = torch.from_numpy(at[:, 1] * values.shape[1] + at[:, 0])
-    return values.take(index.to(values.device)).cpu().double().numpy()
 
 
 class Adjusted(NamedTuple):
@@ -165,7 +156,7 @@ def adjust(
     w = inverse_depth
     turn_prior, shift_prior = TURN**-2, (SHIFT / median(inverse_depth)) ** -2
     count = len(seen)
-    diagonal = np.tile(np.repeat([turn_prior, shift_prior], 3), count)
+    diagonal = np.tile([turn_prior] * 3 + [shift_prior] * 3, count)
     blocks = np.arange(count)
     for limit in LIMITS:
         uv, J, J_w = _project(R, t, w, rays)

@@ -78,14 +78,15 @@ class Seen(NamedTuple):
     v: NDArray[np.float32]
 
 
-def thinned(maps: Tensor, step: int) -> NDArray[np.float32]:
-    """Every step-th pixel of maps (..., h, w), on the host."""
-    return np.ascontiguousarray(maps[..., ::step, ::step].float().cpu().numpy())
+def thinned(values: NDArray, step: int) -> NDArray:
+    """Every step-th pixel of a map (h, w), side by side."""
+    return np.ascontiguousarray(values[::step, ::step])
 
 
 def picture(image: Tensor, step: int = 1) -> NDArray[np.uint8]:
     """Every step-th pixel of an image (3, h, w) in [0, 1], as RGB bytes (h', w', 3)."""
-    return cv2.convertScaleAbs(cv2.merge(list(thinned(image, step))), alpha=255)  # it rounds
+    planes = np.ascontiguousarray(image[:, ::step, ::step].float().cpu().numpy())
+    return cv2.convertScaleAbs(cv2.merge(list(planes)), alpha=255)  # it rounds
 
 
 @np.errstate(divide='ignore', invalid='ignore', over='ignore')
@@ -97,17 +98,16 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
         confidence: (h, w) of its depth, in [0, 1).
         earlier: the others, of the same size.
     """
-    height, width = now.depth.shape
     place = _place(now, earlier)
     z = place[:, 2]
     u, v = place[:, 0] / z, place[:, 1] / z
-    inside = (z > 0) & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
     pairs = list(zip(earlier, u, v, strict=True))
     surface = np.array([looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
-    known = inside & (surface > 0) & np.isfinite(surface) & np.isfinite(z)
-    through = np.where(known, np.log(surface / z), np.float32(np.nan))
+    through = np.log(surface / z)  # of a place behind the camera or out of view, no finite number
+    known = np.isfinite(through)
+    np.copyto(through, np.nan, where=~known)
     through = _standard(through, DEPTH_FLOOR) * _trust(confidence)
-    visible = known & (through > -1)
+    visible = through > -1
     colour = np.array([_out_of_range(now.image, before.image, *at) for before, *at in pairs])
     colour = _standard(np.where(visible, colour, np.nan), COLOUR_FLOOR)
     return Seen(np.where(known, through, 0), np.where(visible, colour, 0), visible, u, v)

@@ -7,10 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from page4d_ros.geometry.poses import R_BODY_OPTICAL
+from page4d_ros.perception.edges import upsampled
 from page4d_ros.perception.types import MOVING
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class MetricScale:
         near = min(list(self._depths), key=lambda item: abs(item[0] - stamp_ns), default=None)
         if near is None or abs(near[0] - stamp_ns) > SENSOR_TOLERANCE_NS:
             return None
-        ours = window.transform.image_to_source(window.depth[-1].cpu().numpy(), np.nan) * unit
+        ours = window.transform.image_to_source(window.depth[-1], np.nan) * unit
         ratio = near[1] / ours[_grid(ours.shape)]
         ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
         return float(np.median(ratio)) if len(ratio) >= 50 else None
@@ -172,10 +171,9 @@ def _static_depth(window: WindowEstimate) -> NDArray:
     """Depth (h, w) of the newest frame in units of the gauge, NaN where something moves."""
     depth = window.depth[-1]
     if window.dynamic is not None:
-        score = window.dynamic[-1][None, None]
-        score = functional.interpolate(score, depth.shape, mode='bilinear')[0, 0]
-        depth = depth.masked_fill(score > MOVING, torch.nan)
-    return depth.cpu().numpy()
+        score = upsampled(window.dynamic[-1], depth.shape)
+        depth = np.where(score > MOVING, np.float32(np.nan), depth)
+    return depth
 
 
 def _remember(readings: deque[tuple[int, NDArray]], stamp_ns: int, value: NDArray) -> None:

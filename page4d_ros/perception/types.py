@@ -62,7 +62,7 @@ class WindowEstimate:
     Attributes:
         frames: the N frames, newest last.
         transform: source image to network image, the same for all.
-        images: N times (3, h, w) in [0, 1], on the engine's device.
+        images: N times (3, h, w) in [0, 1], on the engine's device; all else is on the host.
         T_gauge_camera: (N, 4, 4) optical frame to gauge.
         cameras: N intrinsics for the size (h, w): the network's, or calibrated where known.
         depth: (M, h, w) of the M newest frames, along z, in units of the gauge.
@@ -80,11 +80,11 @@ class WindowEstimate:
     images: tuple[Tensor, ...]
     T_gauge_camera: NDArray[np.float64]
     cameras: tuple[PinholeCamera, ...]
-    depth: Tensor
-    confidence: Tensor
-    dynamic: Tensor | None
-    gram: Tensor | None = None
-    points: Tensor | None = None
+    depth: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    dynamic: NDArray[np.float32] | None
+    gram: NDArray[np.float32] | None = None
+    points: NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 

@@ -1,33 +1,60 @@
-"""Images and clouds, put on the wire without rclpy's copies of their bytes."""
+"""Messages that are long, put on the wire without rclpy's copies of what they consist of."""
 
 from __future__ import annotations
 
 import array
 import struct
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 
 from page4d_ros.ros.compat import RosMessages, message_class
 
 PROBE = bytes(range(0xD0, 0xE0))
+ENCAPSULATION = 4  # bytes before a serialized message
+
+
+class Element(NamedTuple):
+    """A PoseStamped, and how it is serialized where it follows another one."""
+
+    message: Any
+    wire: bytes
 
 
 class WireMessages(RosMessages):
-    """Makes rclpy's messages; those with a field ``data`` of bytes are serialized already.
+    """Makes rclpy's messages; images, clouds and paths are serialized already.
 
-    rclpy copies such bytes into its message, into that of the middleware and into the serialized
-    one. Here the message is serialized without them, and they are put in between. Publishers of
-    rclpy take the bytes as they take a message.
+    rclpy copies the bytes of a field ``data`` into its message, into that of the middleware and
+    into the serialized one, and does the same with every pose of a path, each time. Here such a
+    message is serialized without them, and they are put in between. Publishers of rclpy take the
+    bytes as they take a message.
     """
 
     def __call__(self, kind: str, /, **fields: Any) -> Any:
         """Message ``package/msg/Name`` with every field given, or its CDR serialization."""
-        data = fields.get('data')
-        if not isinstance(data, np.ndarray):
-            return super().__call__(kind, **fields)
+        if isinstance(fields.get('data'), np.ndarray):
+            return self._with_data(kind, fields)
+        if fields.get('poses') and isinstance(fields['poses'][0], Element):
+            return self._with_poses(kind, fields)
+        return super().__call__(kind, **fields)
+
+    def element(self, pose_stamped: Any) -> Any:
+        """A PoseStamped that is serialized already, unless the middleware pads it."""
+        if not _adjoin(pose_stamped.header.frame_id):
+            return pose_stamped
+        return Element(pose_stamped, serialize_message(pose_stamped)[ENCAPSULATION:])
+
+    def _with_poses(self, kind: str, fields: dict[str, Any]) -> bytes:
+        first, *others = fields['poses']
+        empty = serialize_message(super().__call__(kind, **fields | {'poses': []}))
+        one = serialize_message(super().__call__(kind, **fields | {'poses': [first.message]}))
+        count = struct.pack('=I', 1 + len(others))
+        return b''.join((empty[:-4], count, one[len(empty) :], *(e.wire for e in others)))
+
+    def _with_data(self, kind: str, fields: dict[str, Any]) -> Any:
+        data = fields['data']
         after = _after_data(kind)
         if after is None:
             return super().__call__(kind, **fields | {'data': super().sequence(data)})
@@ -49,6 +76,21 @@ def _after_data(kind: str) -> int | None:
         message = message_class(kind)(data=array.array('B', data))
         found.add(len(serialize_message(message).partition(data)[2]))
     return found.pop() if len(found) == 1 else None
+
+
+@cache
+def _adjoin(frame_id: str) -> bool:
+    """Whether a path's poses follow each other as they are serialized alone."""
+    pose = message_class('geometry_msgs/msg/PoseStamped')()
+    pose.header.frame_id = frame_id
+    path = message_class('nav_msgs/msg/Path')
+    one, three = (path(header=pose.header, poses=[pose] * count) for count in (1, 3))
+    whole, others = serialize_message(three), 2 * serialize_message(pose)[ENCAPSULATION:]
+    begin = whole[: -len(others)]
+    if len(begin) != len(serialize_message(one)):
+        return False
+    # not byte by byte, because what is in the gaps is anything
+    return deserialize_message(begin + others, path) == three
 
 
 def serialized(message: Any) -> bytes:

@@ -51,7 +51,7 @@ def camera_info(stamp_ns, camera=CAMERA):
 
 
 def tf(stamp_ns, parent, child, T):
-    item = encode.transform_stamped(MAKE, head(stamp_ns, parent), child, T)
+    item = encode.transform_stamped(MAKE, head(stamp_ns, parent), child, encode.pose(MAKE, T))
     return MAKE(TF, transforms=[item])
 
 

@@ -71,9 +71,9 @@ class TruthEngine:
             images=images,
             T_gauge_camera=poses,
             cameras=(fit.camera_to_network(frames[-1].camera),) * len(frames),
-            depth=torch.from_numpy(depth).float(),
-            confidence=torch.from_numpy(np.where(depth > 2.0, 0.1, 0.8)).float(),
-            dynamic=torch.from_numpy(moving).float(),
+            depth=depth.astype(np.float32),
+            confidence=np.where(depth > 2.0, 0.1, 0.8).astype(np.float32),
+            dynamic=moving.astype(np.float32),
             seconds={'encode': 0.002, 'forward': 0.03 + 0.01 * self.rng.random()},
         )
 

@@ -140,8 +140,8 @@ QUARTER = Rotation.from_euler('y', 90, degrees=True).as_matrix()  # z to x, x to
 def seen(depth, T, *, lost=False):
     camera = FIT.camera_to_network(CAMERA)
     window = SimpleNamespace(
-        depth=torch.full((1, FIT.height, FIT.width), depth),
-        confidence=torch.ones(1, FIT.height, FIT.width),
+        depth=np.full((1, FIT.height, FIT.width), depth, np.float32),
+        confidence=np.ones((1, FIT.height, FIT.width), np.float32),
         images=[torch.zeros(3, FIT.height, FIT.width)],
         cameras=[camera],
         points=None,

@@ -91,7 +91,7 @@ def test_what_moves_is_followed_no_longer(frames):
     left = np.arange(width // 2)[None, :] < width // 4 + np.zeros((height // 2, 1))
     thin = np.ones(left.shape, np.float32)
     depth = window.depth[-1]
-    motion = Judged(thin, left, depth[::2, ::2].numpy(), depth, MaskConfig())
+    motion = Judged(thin, left, depth[::2, ::2], depth, MaskConfig())
     refinement.hide(motion, window.transform)
     assert corners.seen.shape[1] > 0
     assert corners.seen[-1, :, 0].min() > corners.fit.width / 2 - 2

@@ -80,9 +80,9 @@ def write_pose(writer, kind, topic, stamp, T_world_camera):
         # world -> odom -> base_link, both moving
         T_world_odom = transform(np.eye(3), (1.0, 2.0, 3.0))
         odom = encode.header(make, stamp, 'odom')
-        first = encode.transform_stamped(make, head, 'odom', T_world_odom)
+        first = encode.transform_stamped(make, head, 'odom', encode.pose(make, T_world_odom))
         second = encode.transform_stamped(
-            make, odom, 'base_link', inverse(T_world_odom) @ T_world_base
+            make, odom, 'base_link', encode.pose(make, inverse(T_world_odom) @ T_world_base)
         )
         writer.write_transform(topic, stamp, first)
         writer.write_transform(topic, stamp, second)

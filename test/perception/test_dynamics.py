@@ -46,7 +46,7 @@ def window(cameras, boxes, depths=None):
     frames = [see(*at) for at in zip(cameras, boxes, strict=True)]
     poses = np.tile(np.eye(4), (len(frames), 1, 1))
     poses[:, 0, 3] = cameras
-    depth = torch.from_numpy(np.stack([f[0] for f in frames]))[-(depths or len(frames)) :]
+    depth = np.stack([f[0] for f in frames])[-(depths or len(frames)) :]
     estimate = WindowEstimate(
         frames=tuple(Frame(i * NS // 10 + 1, 'camera', None) for i in range(len(frames))),
         transform=FIT,
@@ -54,7 +54,7 @@ def window(cameras, boxes, depths=None):
         T_gauge_camera=poses,
         cameras=(CAMERA,) * len(frames),
         depth=depth,
-        confidence=torch.full(depth.shape, 0.8),
+        confidence=np.full(depth.shape, 0.8, np.float32),
         dynamic=None,
     )
     return estimate, frames[-1][2]
@@ -62,11 +62,11 @@ def window(cameras, boxes, depths=None):
 
 def looked_back(estimate, frames):
     """What earlier frames saw, all of known depth."""
-    depth = estimate.depth.numpy()
+    depth = estimate.depth
     now, *earlier = (
         View.of(estimate, i, depth[i], picture(estimate.images[i])) for i in (-1, *frames)
     )
-    return look_back(now, estimate.confidence[-1].numpy(), earlier)
+    return look_back(now, estimate.confidence[-1], earlier)
 
 
 def masks(cameras, boxes, **values):
@@ -108,7 +108,7 @@ def test_a_camera_that_stands_in_a_world_at_rest_finds_nothing():
 def test_what_was_hidden_says_nothing():
     """The wall that a box uncovers lies behind what was seen there."""
     estimate, box = window([0, 0], [0.0, 0.5])
-    before = estimate.depth[0].numpy() == BOX
+    before = estimate.depth[0] == BOX
     uncovered = before & ~box
     assert uncovered.any()
     seen = looked_back(estimate, [0])
@@ -136,7 +136,7 @@ def test_a_wrong_answer_of_the_network_does_no_harm():
     broken = replace(
         estimate,
         T_gauge_camera=np.full((3, 4, 4), np.nan),
-        depth=torch.full_like(estimate.depth, torch.nan),
+        depth=np.full_like(estimate.depth, np.nan),
     )
     dynamics = Dynamics(replace(MaskConfig(), source='geometry'), DEFAULT)
     motion = dynamics.update(broken)
@@ -148,17 +148,17 @@ def test_one_broken_answer_is_forgotten():
     dynamics = Dynamics(replace(MaskConfig(), source='fused', dilate=0), DEFAULT)
     for end in range(1, 7):
         estimate, _ = window(np.zeros(end), np.zeros(end))
-        estimate = replace(estimate, dynamic=torch.full((end, 6, 8), 0.2))
+        estimate = replace(estimate, dynamic=np.full((end, 6, 8), 0.2, np.float32))
         if end == 3:
             estimate = replace(
                 estimate,
                 T_gauge_camera=np.full((3, 4, 4), np.nan),
-                depth=torch.full_like(estimate.depth, torch.nan),
-                dynamic=torch.full((3, 6, 8), torch.nan),
+                depth=np.full_like(estimate.depth, np.nan),
+                dynamic=np.full((3, 6, 8), np.nan, np.float32),
             )
         if end == 5:
-            depth = estimate.depth.clone()
-            depth[-1, 3, 4] = torch.inf
+            depth = estimate.depth.copy()
+            depth[-1, 3, 4] = np.inf
             estimate = replace(estimate, depth=depth)
         probability = dynamics.update(estimate).probability
         assert np.isfinite(probability).all()
@@ -167,8 +167,8 @@ def test_one_broken_answer_is_forgotten():
 
 def test_sources_can_change_while_it_runs():
     estimate, _ = window(np.zeros(3), np.zeros(3))
-    score = torch.full((3, 6, 8), 0.9)
-    estimate = replace(estimate, dynamic=score, gram=torch.zeros(6, 8))
+    score = np.full((3, 6, 8), 0.9, np.float32)
+    estimate = replace(estimate, dynamic=score, gram=np.zeros((6, 8), np.float32))
     dynamics = Dynamics(MaskConfig(source='head', dilate=0), DEFAULT)
     assert dynamics.update(estimate).mask.all()
     dynamics.config = MaskConfig(source='geometry', dilate=0)

@@ -266,7 +266,7 @@ def test_confident_pixels_that_all_move_leave_the_doubtful_ones():
     class Near(OracleEngine):
         def step(self, anchor=None, **kwargs):
             window = super().step(anchor, **kwargs)
-            confidence = window.confidence.clone()
+            confidence = window.confidence.copy()
             confidence[:, : confidence.shape[1] // 2] = 0.1
             window.dynamic[:, window.dynamic.shape[1] // 2 :] = 0.9
             return replace(window, confidence=confidence)

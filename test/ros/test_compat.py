@@ -88,7 +88,9 @@ def chain(make):
     """map -> odom -> base -> camera and base -> lidar."""
     frames = [('map', 'odom'), ('odom', 'base'), ('base', '/camera'), ('base', 'lidar')]
     return [
-        encode.transform_stamped(make, encode.header(make, NS, parent), child, T)
+        encode.transform_stamped(
+            make, encode.header(make, NS, parent), child, encode.pose(make, T)
+        )
         for (parent, child), T in zip(frames, random_transforms(4), strict=True)
     ]
 
@@ -112,7 +114,8 @@ def test_transform_buffer_survives_a_loop():
     make = PlainMessages()
     loop = [('a', 'b'), ('b', 'a')]
     items = [
-        encode.transform_stamped(make, encode.header(make, NS, p), c, np.eye(4)) for p, c in loop
+        encode.transform_stamped(make, encode.header(make, NS, p), c, encode.pose(make, np.eye(4)))
+        for p, c in loop
     ]
     buffer.store(make('tf2_msgs/msg/TFMessage', transforms=items))
     assert buffer.lookup('a', 'c') is None

@@ -93,7 +93,7 @@ class Robot:
 
     def mount(self):
         head = encode.header(MAKE, 0, 'base_link')
-        item = encode.transform_stamped(MAKE, head, 'camera', MOUNT)
+        item = encode.transform_stamped(MAKE, head, 'camera', encode.pose(MAKE, MOUNT))
         assert isinstance(item, TransformStamped)
         self.static.publish(TFMessage(transforms=[item]))
         listener = self.node.session._listener

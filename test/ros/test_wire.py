@@ -1,16 +1,19 @@
-"""Images and clouds that are put on the wire in one copy are what rclpy would send."""
+"""Images, clouds and paths that are put on the wire in one copy are what rclpy would send."""
 
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
+from scipy.spatial.transform import Rotation
 
+from page4d_ros.geometry.poses import transform
 from page4d_ros.messages import encode
 from page4d_ros.perception.clouds import POINT
 from page4d_ros.ros import wire
 from page4d_ros.ros.compat import RosMessages
-from page4d_ros.ros.wire import WireMessages
+from page4d_ros.ros.wire import WireMessages, serialized
 
 RNG = np.random.default_rng(0)
+TURNS, SHIFTS = Rotation.random(5, random_state=0).as_matrix(), RNG.normal(size=(5, 3))
 PLAIN, WIRE = RosMessages(), WireMessages()
 
 
@@ -45,6 +48,24 @@ def test_bytes_are_what_rclpy_would_send(message):
     assert deserialize_message(sent, type(plain)) == plain
 
 
+def path(count, frame):
+    def build(make):
+        head = encode.header(make, 1_500_000_001, frame)
+        poses = [transform(r, t) for r, t in zip(TURNS, SHIFTS, strict=True)][:count]
+        stamped = [encode.pose_stamped(make, head, encode.pose(make, T)) for T in poses]
+        return encode.path(make, head, [make.element(each) for each in stamped])
+
+    return build
+
+
+@pytest.mark.parametrize('frame', ['', 'odom', 'odom2', 'a', 'map__', 'robot_1/odom'])
+@pytest.mark.parametrize('count', [0, 1, 2, 5])
+def test_a_path_is_what_rclpy_would_send(count, frame):
+    plain, sent = path(count, frame)(PLAIN), serialized(path(count, frame)(WIRE))
+    assert len(sent) == len(serialize_message(plain))
+    assert deserialize_message(sent, type(plain)) == plain
+
+
 def test_other_messages_stay_messages():
     camera = WIRE('std_msgs/msg/Header', stamp=encode.stamp(WIRE, 3), frame_id='a')
     assert camera == PLAIN('std_msgs/msg/Header', stamp=encode.stamp(PLAIN, 3), frame_id='a')
@@ -53,12 +74,15 @@ def test_other_messages_stay_messages():
 def test_a_middleware_that_pads_gets_whole_messages(monkeypatch):
     def padded(message, serialize=wire.serialize_message):
         data = serialize(message)
-        return data + bytes(-len(data) % 4)
+        return data + bytes(-len(data) % 16)
 
-    wire._after_data.cache_clear()
+    probes = wire._after_data, wire._adjoin
+    for probe in probes:
+        probe.cache_clear()
     monkeypatch.setattr(wire, 'serialize_message', padded)
     try:
-        message = image((3, 5), np.uint8)
-        assert message(WIRE) == message(PLAIN)
+        for message in (image((3, 5), np.uint8), path(3, 'odom')):
+            assert message(WIRE) == message(PLAIN)
     finally:
-        wire._after_data.cache_clear()
+        for probe in probes:
+            probe.cache_clear()

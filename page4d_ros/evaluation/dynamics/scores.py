@@ -128,11 +128,8 @@ def places_at_rest(
     Returns:
         Their columns and rows (h, w), and (h, w) bool.
     """
-    now, last = (
-        View.of(truth, i, truth.depth[i].float().numpy(), picture(truth.images[i]))
-        for i in (-1, -2)
-    )
-    seen = look_back(now, truth.confidence[-1].numpy(), [last])
+    now, last = (View.of(truth, i, truth.depth[i], picture(truth.images[i])) for i in (-1, -2))
+    seen = look_back(now, truth.confidence[-1], [last])
     at, visible = (seen.u[0], seen.v[0]), seen.visible[0]
     still = visible & (np.abs(seen.depth[0]) < SAME) & ~moving
     return at, still & (looked_up(before.view(np.uint8), *at) == 0)

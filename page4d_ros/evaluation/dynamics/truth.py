@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
@@ -41,7 +40,7 @@ def true_window(
     """
     first = max(0, index + 1 - size)
     frames = tuple(footage.frames[first : index + 1])
-    known = torch.from_numpy(depth[max(first, index - 1) : index + 1])
+    known = depth[max(first, index - 1) : index + 1]
     return WindowEstimate(
         frames=frames,
         transform=fit,
@@ -49,7 +48,7 @@ def true_window(
         T_gauge_camera=footage.T_world_camera[first : index + 1],
         cameras=(fit.camera_to_network(footage.camera),) * len(frames),
         depth=known,
-        confidence=torch.full(known.shape, CONFIDENCE),
+        confidence=np.full(known.shape, CONFIDENCE, np.float32),
         dynamic=None,
     )
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
@@ -137,8 +136,8 @@ class Oracle:
             images=(),
             T_gauge_camera=poses,
             cameras=(CAMERA,) * len(frames),
-            depth=torch.from_numpy(depth).float(),
-            confidence=torch.full(depth.shape, 0.8),
+            depth=depth.astype(np.float32),
+            confidence=np.full(depth.shape, 0.8, np.float32),
             dynamic=None,
         )
 

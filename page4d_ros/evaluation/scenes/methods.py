@@ -99,13 +99,12 @@ class Network:
             for frame, image in zip(footage.frames, images, strict=True):
                 corners.follow(frame.key, image)
             window = refined(with_calibration(window)[0], corners)
-        patch, motion = PATCH, None
-        if window.dynamic is not None:
-            motion = window.dynamic.cpu().numpy()
+        patch, motion = PATCH, window.dynamic
+        if motion is not None:
             patch = window.transform.height // motion.shape[1]
         return Answer(
             Grid(window.transform, patch),
-            depth=window.depth.cpu().numpy(),
+            depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=motion,
             mask=self.dynamics.update(window).mask > 0,
