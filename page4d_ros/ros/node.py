@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,14 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from page4d_ros.errors import ConfigError, Page4dError
 from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC
-from page4d_ros.ros import parameters
+from page4d_ros.ros import parameters, signals
 from page4d_ros.ros.compat import TransformBroadcaster
 from page4d_ros.ros.diagnostics import OK, diagnostic_array, verdict
 from page4d_ros.ros.session import Session
@@ -210,7 +210,7 @@ class Page4dNode(LifecycleNode):
 
 def run(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code is 0 then, 1 for bad parameters."""
-    rclpy.init(args=args)
+    signals.init(args, _leave_in_time)
     node: Page4dNode | None = None
     try:
         node = Page4dNode()
@@ -219,30 +219,21 @@ def run(args: list[str] | None = None) -> int:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     except (ConfigError, ParameterException) as error:
         print(f'page4d_node: {error}', file=sys.stderr)
-        _shut_down(node)
+        signals.shutdown()
         return 1
     except Exception:
         if rclpy.ok():
-            raise  # otherwise a callback met the end of ROS, which is no error
-    _shut_down(node)
+            raise  # otherwise something met the end of ROS, which is no error
+    signals.shutdown()
+    if node is not None and node.session is not None:
+        node.session.stop()
     return 0
 
 
-def _shut_down(node: Page4dNode | None) -> None:
-    """Close everything of ROS, and do not wait for a forward pass that takes long."""
-    # Ctrl-C under `ros2 launch` arrives twice: from the terminal and from launch.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if node is not None and node.session is not None:
-        node.session.request_stop()
-    rclpy.try_shutdown()
-    if node is None or node.session is None or node.session.stop(SHUTDOWN_TIMEOUT):
-        return
-    # On a CPU the pass can take many seconds and cannot be interrupted, and the interpreter would
-    # wait for it.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+def _leave_in_time(*_: object) -> None:
+    """End soon, whatever the node does: a forward pass on a CPU can take many seconds."""
+    timer = threading.Timer(SHUTDOWN_TIMEOUT, os._exit, [0])
+    timer.daemon = True
+    timer.start()

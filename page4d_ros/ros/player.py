@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.errors import BagError
 from page4d_ros.messages import encode
+from page4d_ros.ros import signals
 from page4d_ros.ros.compat import RosMessages, message_class
 
 if TYPE_CHECKING:
@@ -138,8 +138,6 @@ class Player:
             if left <= 0:
                 return
             self._steady.sleep_for(Duration(seconds=min(left, 1 / CLOCK_HZ)))
-            if not rclpy.ok():
-                raise KeyboardInterrupt
 
     def _drain(self) -> None:
         """Let the last messages arrive before the publishers vanish."""
@@ -172,8 +170,9 @@ def play(
 
     Raises:
         BagError: the recording cannot be played.
+        KeyboardInterrupt: a signal ended ROS.
     """
-    rclpy.init()
+    signals.init()
     node = rclpy.create_node('page4d_player')
     player = None
     try:
@@ -182,9 +181,12 @@ def play(
             player.wait_for_subscriber(wait)
         count = sum(player.play() for _ in range(loops))
         say(f'played {count} messages of {path}')
+    except Exception as error:
+        if rclpy.ok():
+            raise
+        raise KeyboardInterrupt from error  # whatever was published next met the end of ROS
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C under `ros2 launch` comes twice
         if player is not None:
             player.close()
         node.destroy_node()
-        rclpy.try_shutdown()
+        signals.shutdown()

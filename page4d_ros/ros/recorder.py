@@ -11,6 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, OUTPUTS
+from page4d_ros.ros import signals
 from page4d_ros.ros.compat import message_class
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def record(
     Raises:
         BagError: the folder cannot be written.
     """
-    rclpy.init()
+    signals.init()
     override = Parameter('use_sim_time', value=sim_time)
     node = rclpy.create_node('page4d_recorder', parameter_overrides=[override])
     count, latched = 0, []
@@ -83,9 +84,9 @@ def record(
                 if not topics or topic in topics:
                     subscribe(topic, kind)
             rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
+        signals.shutdown()
     say(f'recorded {count} messages in {path}')

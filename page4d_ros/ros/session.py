@@ -119,11 +119,6 @@ class Session:
         self._worker = Worker(self.intake, self.perception, self)
         self._worker.start()
 
-    def request_stop(self) -> None:
-        """Let the worker end after its present frame; what it still says is not reported."""
-        if self._worker is not None:
-            self._worker.request_stop()
-
     def stop(self, timeout: float = 5.0) -> bool:
         """Let the worker end and unsubscribe; False if it is still inside a forward pass."""
         done = self._worker is None or self._worker.stop(timeout)

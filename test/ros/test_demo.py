@@ -1,5 +1,7 @@
 """Player, node and recorder together, as three processes on a real graph."""
 
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,12 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
 
+from rclpy.duration import Duration
+from rosgraph_msgs.msg import Clock
+from tf2_msgs.msg import TFMessage
+
 from page4d_ros.bags.reader import open_bag
+from page4d_ros.cli import INTERRUPTED
 from page4d_ros.commands.show import DEMO_SETTINGS, IMAGE_TOPIC, SAMPLE
 from page4d_ros.messages.decode import stamp_ns
 from page4d_ros.messages.status import WAITING
@@ -22,6 +29,8 @@ TOPICS = {
     '/mask/overlay', '/confidence/image',
     '/points/static', '/points/dynamic', '/page4d/status', '/diagnostics',
 }  # fmt: skip
+STOPS = signal.SIGINT, signal.SIGTERM
+HANGS = 60  # seconds; a limit against hanging, not a measure
 FRAMED = TOPICS - {'/tf', '/tf_static', '/diagnostics'}
 
 
@@ -102,6 +111,51 @@ def test_the_player_refuses_clearly(arguments, complaint, tmp_path):
     assert done.returncode in {1, 2}
     assert complaint in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.fixture
+def run():
+    """Run a command of page4d in the background; it is gone after the test."""
+    running = []
+
+    def run(*arguments):
+        command = [sys.executable, '-m', 'page4d_ros.cli', *map(str, arguments)]
+        running.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize('sent', STOPS)
+def test_the_player_can_be_stopped(sent, graph, run):
+    clock = graph.listen(Clock, '/clock')
+    process = run('play', SAMPLE, '--loops', 1000)
+    graph.until(lambda: clock, HANGS, '/clock')
+    process.send_signal(sent)
+    out, _ = process.communicate(timeout=HANGS)
+    assert process.returncode == INTERRUPTED
+    assert 'Traceback' not in out
+
+
+@pytest.mark.parametrize('sent', STOPS)
+def test_the_recorder_can_be_stopped(sent, graph, run, tmp_path):
+    publisher = graph.node.create_publisher(TFMessage, '/tf', 10)
+    process = run('record', tmp_path / 'recorded', '--topic', '/tf')
+    graph.until(publisher.get_subscription_count, HANGS, 'the recorder')
+    for _ in range(5):
+        publisher.publish(TFMessage())
+    assert publisher.wait_for_all_acked(Duration(seconds=HANGS))
+    process.send_signal(sent)
+    out, _ = process.communicate(timeout=HANGS)
+    assert process.returncode == 0
+    assert re.fullmatch(r'recorded \d messages in .*\n', out)
+    with open_bag(tmp_path / 'recorded') as bag:
+        assert not bag.warnings
 
 
 def test_the_sample_is_small_enough_to_ship():

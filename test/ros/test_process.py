@@ -1,10 +1,12 @@
 """The node as a process of its own: how it starts, refuses and ends."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from page4d_ros.messages import encode
 from page4d_ros.ros.compat import RosMessages
 
 MAKE = RosMessages()
+STOPS = signal.SIGINT, signal.SIGTERM
 HANGS = 60  # seconds; a limit against hanging, not a measure
 
 
@@ -60,7 +63,7 @@ def finish(process, sent):
     return process.returncode, out
 
 
-@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('sent', STOPS)
 def test_a_signal_during_inference_ends_with_zero(graph, start, sent):
     """A forward pass of many seconds on a CPU cannot be interrupted, and need not be awaited."""
     process = start(
@@ -84,11 +87,49 @@ def test_a_signal_during_inference_ends_with_zero(graph, start, sent):
     assert 'untrained' in out
 
 
-@pytest.mark.parametrize('after', [0.6, 1.2, 2.0])
-def test_an_early_signal_ends_with_zero(start, after):
+def answers(process):
+    """Python itself answers SIGINT by an exception, and SIGTERM not at all."""
+    status = Path('/proc', str(process.pid), 'status').read_text()
+    return int(re.search(r'SigCgt:\s*(\w+)', status)[1], 16) >> (signal.SIGTERM - 1) & 1
+
+
+@pytest.mark.parametrize('after', [0.0, 1.0])
+@pytest.mark.parametrize('sent', STOPS)
+def test_an_early_signal_ends_with_zero(graph, start, sent, after):
     process = start('node.autostart:=true', 'model.checkpoint:=untrained')
+    graph.until(lambda: answers(process), HANGS, 'the first line of main')
     time.sleep(after)
-    code, out = finish(process, signal.SIGINT)
+    code, out = finish(process, sent)
+    assert code == 0, out
+
+
+@pytest.mark.parametrize('sent', STOPS)
+def test_a_signal_in_executed_text_ends_with_zero(sent, tmp_path):
+    """As torch's import does; `python -m` remembers KeyboardInterrupt there, although caught."""
+    tmp_path.joinpath('told.py').write_text(f"""
+import functools, sys
+from page4d_ros.errors import Page4dError
+from page4d_ros.ros import main, node
+
+def build(config):
+    exec('import os, time; os.kill(os.getpid(), {int(sent)}); time.sleep(0.2)')
+    raise Page4dError('nobody was told')
+
+node.Page4dNode = functools.partial(node.Page4dNode, build=build)
+sys.exit(main.main(['--ros-args', '-p', 'node.autostart:=true']))
+""")
+    command = [sys.executable, '-m', 'told']
+    done = subprocess.run(command, cwd=tmp_path, timeout=HANGS, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize('sent', STOPS)
+def test_a_signal_that_comes_twice_ends_with_zero(graph, start, sent):
+    process = start('node.autostart:=true', 'model.checkpoint:=untrained')
+    wait_for_state(graph, process, 'active')
+    process.send_signal(sent)
+    time.sleep(0.05)
+    code, out = finish(process, sent)
     assert code == 0, out
 
 
