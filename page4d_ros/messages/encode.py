@@ -5,6 +5,7 @@ Every function takes the `MessageFactory` first and fills each field once.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def camera_info(make: MessageFactory, head: Any, camera: PinholeCamera) -> Any:
     )
 
 
+@lru_cache(maxsize=4)
 def point_fields(make: MessageFactory) -> list[Any]:
     """sensor_msgs/PointField of each field of `POINT`."""
     return [

@@ -52,7 +52,8 @@ class Outputs:
         self.make = make
         self.body = body
         self._cloud = cloud
-        self._path: deque[tuple[int, NDArray, Any]] = deque(maxlen=config.path.max_poses)
+        self._poses: deque[tuple[int, NDArray]] = deque(maxlen=config.path.max_poses)
+        self._path: deque[Any] = deque(maxlen=config.path.max_poses)
         self._cloud_ns: dict[str, int] = {}
         self._tf_ns: int | None = None
 
@@ -63,6 +64,7 @@ class Outputs:
             self._tf_ns = None
         if restart is Restart.POSE:
             self.body.restart()
+            self._poses.clear()
             self._path.clear()
 
     def messages(
@@ -114,8 +116,8 @@ class Outputs:
         variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
         velocity = self.body.twist(odometry.twist)
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
-        stamped = make.element(encode.pose_stamped(make, head, at))
-        self._path.append((stamp_ns, odometry.T_world_camera, stamped))
+        self._poses.append((stamp_ns, odometry.T_world_camera))
+        self._path.append(make.element(encode.pose_stamped(make, head, at)))
         if wanted('path'):
             yield 'path', self.path(head)
 
@@ -127,11 +129,11 @@ class Outputs:
 
     def path(self, head: Any) -> Any:
         """nav_msgs/Path of the trajectory so far, with this header."""
-        return encode.path(self.make, head, [message for _, _, message in list(self._path)])
+        return encode.path(self.make, head, list(self._path))
 
     def trajectory(self) -> list[tuple[int, NDArray]]:
         """(stamp, T_odom_camera) of the newest ``path.max_poses`` poses: the optical frame's."""
-        return [(stamp_ns, self.body.T_odom_world @ T) for stamp_ns, T, _ in list(self._path)]
+        return [(stamp_ns, self.body.T_odom_world @ T) for stamp_ns, T in list(self._poses)]
 
     def _images(
         self, estimate: Estimate, head: Any, wanted: Callable[[str], bool], *, known: bool

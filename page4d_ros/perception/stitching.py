@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -172,7 +173,7 @@ class Chain:
 
     @staticmethod
     def _usual(history: deque[float]) -> float:
-        return float(np.median(history)) if history else 0.0
+        return statistics.median(history) if history else 0.0
 
     def _suspicious(self, found: Alignment, known: list[_Placed]) -> bool:
         """Whether most of the shared cameras are farther off than windows usually are."""

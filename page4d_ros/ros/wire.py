@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import struct
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
@@ -14,17 +14,21 @@ from page4d_ros.ros.compat import RosMessages, message_class
 
 PROBE = bytes(range(0xD0, 0xE0))
 ENCAPSULATION = 4  # bytes before a serialized message
+SEVERAL = 'sensor_msgs/msg/CameraInfo'  # is sent on several topics
 
 
-class Element(NamedTuple):
-    """A PoseStamped, and how it is serialized where it follows another one."""
+class Element(bytes):
+    """A PoseStamped as it is serialized where it follows another one.
+
+    Attributes:
+        message: the PoseStamped.
+    """
 
     message: Any
-    wire: bytes
 
 
 class WireMessages(RosMessages):
-    """Makes rclpy's messages; images, clouds and paths are serialized already.
+    """Makes rclpy's messages; images, their calibration, clouds and paths are serialized already.
 
     rclpy copies the bytes of a field ``data`` into its message, into that of the middleware and
     into the serialized one, and does the same with every pose of a path, each time. Here such a
@@ -38,20 +42,23 @@ class WireMessages(RosMessages):
             return self._with_data(kind, fields)
         if fields.get('poses') and isinstance(fields['poses'][0], Element):
             return self._with_poses(kind, fields)
-        return super().__call__(kind, **fields)
+        message = super().__call__(kind, **fields)
+        return serialize_message(message) if kind == SEVERAL else message
 
     def element(self, pose_stamped: Any) -> Any:
         """A PoseStamped that is serialized already, unless the middleware pads it."""
         if not _adjoin(pose_stamped.header.frame_id):
             return pose_stamped
-        return Element(pose_stamped, serialize_message(pose_stamped)[ENCAPSULATION:])
+        element = Element(serialize_message(pose_stamped)[ENCAPSULATION:])
+        element.message = pose_stamped
+        return element
 
     def _with_poses(self, kind: str, fields: dict[str, Any]) -> bytes:
         first, *others = fields['poses']
         empty = serialize_message(super().__call__(kind, **fields | {'poses': []}))
         one = serialize_message(super().__call__(kind, **fields | {'poses': [first.message]}))
         count = struct.pack('=I', 1 + len(others))
-        return b''.join((empty[:-4], count, one[len(empty) :], *(e.wire for e in others)))
+        return b''.join((empty[:-4], count, one[len(empty) :], *others))
 
     def _with_data(self, kind: str, fields: dict[str, Any]) -> Any:
         data = fields['data']
