@@ -104,13 +104,18 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     pairs = list(zip(earlier, u, v, strict=True))
     surface = np.array([looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
     through = np.log(surface / z)  # of a place behind the camera or out of view, no finite number
-    known = np.isfinite(through)
-    np.copyto(through, np.nan, where=~known)
-    through = _standard(through, DEPTH_FLOOR) * _trust(confidence)
+    unknown = ~np.isfinite(through)
+    np.copyto(through, np.nan, where=unknown)
+    _standardize(through, DEPTH_FLOOR)
+    through *= _trust(confidence)
     visible = through > -1
+    hidden = ~visible
     colour = np.array([_out_of_range(now.image, before.image, *at) for before, *at in pairs])
-    colour = _standard(np.where(visible, colour, np.nan), COLOUR_FLOOR)
-    return Seen(np.where(known, through, 0), np.where(visible, colour, 0), visible, u, v)
+    np.copyto(colour, np.nan, where=hidden)
+    _standardize(colour, COLOUR_FLOOR)
+    np.copyto(through, 0, where=unknown)
+    np.copyto(colour, 0, where=hidden)
+    return Seen(through, colour, visible, u, v)
 
 
 def looked_up(values: NDArray, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray:
@@ -140,12 +145,13 @@ def _out_of_range(image: NDArray, before: NDArray, u: NDArray, v: NDArray) -> ND
     return cv2.transform(out.astype(np.float32), MEAN)
 
 
-def _standard(values: NDArray, floor: float) -> NDArray[np.float32]:
-    """Values (n, h, w) less their median, in robust deviations; NaN is unknown."""
+def _standardize(values: NDArray[np.float32], floor: float) -> None:
+    """Turn values (n, h, w) into robust deviations from their median, in place; NaN is unknown."""
     few = _few(values)
     middle = np.array([median(each) for each in few], values.dtype)[:, None, None]
     deviation = np.array([median(each) for each in np.abs(few - middle)], values.dtype)
-    return (values - middle) / np.maximum(MAD * deviation, floor)[:, None, None]
+    values -= middle
+    values /= np.maximum(MAD * deviation, floor)[:, None, None]
 
 
 def _trust(confidence: NDArray) -> NDArray[np.float32]:
