@@ -8,7 +8,6 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -210,23 +209,18 @@ class Page4dNode(LifecycleNode):
 
 def run(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code is 0 then, 1 for bad parameters."""
-    signals.init(args, _leave_in_time)
     node: Page4dNode | None = None
-    try:
-        node = Page4dNode()
+    with signals.ros(args, _leave_in_time):
+        try:
+            node = Page4dNode()
+        except (ConfigError, ParameterException) as error:
+            print(f'page4d_node: {error}', file=sys.stderr)
+            return 1
         if node.config.node.autostart:
             node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
-    except (ConfigError, ParameterException) as error:
-        print(f'page4d_node: {error}', file=sys.stderr)
-        signals.shutdown()
-        return 1
-    except Exception:
-        if rclpy.ok():
-            raise  # otherwise something met the end of ROS, which is no error
-    signals.shutdown()
     if node is not None and node.session is not None:
         node.session.stop()
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -172,21 +173,12 @@ def play(
         BagError: the recording cannot be played.
         KeyboardInterrupt: a signal ended ROS.
     """
-    signals.init()
-    node = rclpy.create_node('page4d_player')
-    player = None
-    try:
-        player = Player(node, path, rate, topics)
-        if wait:
-            player.wait_for_subscriber(wait)
-        count = sum(player.play() for _ in range(loops))
+    with signals.ros():
+        node = rclpy.create_node('page4d_player')
+        with contextlib.closing(Player(node, path, rate, topics)) as player:
+            if wait:
+                player.wait_for_subscriber(wait)
+            count = sum(player.play() for _ in range(loops))
         say(f'played {count} messages of {path}')
-    except Exception as error:
-        if rclpy.ok():
-            raise
-        raise KeyboardInterrupt from error  # whatever was published next met the end of ROS
-    finally:
-        if player is not None:
-            player.close()
-        node.destroy_node()
-        signals.shutdown()
+        return
+    raise KeyboardInterrupt

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
@@ -56,37 +55,30 @@ def record(
     Raises:
         BagError: the folder cannot be written.
     """
-    signals.init()
-    override = Parameter('use_sim_time', value=sim_time)
-    node = rclpy.create_node('page4d_recorder', parameter_overrides=[override])
     count, latched = 0, []
-    try:
-        with BagWriter(path, force=force) as writer:
+    override = Parameter('use_sim_time', value=sim_time)
+    with signals.ros(), BagWriter(path, force=force) as writer:
+        node = rclpy.create_node('page4d_recorder', parameter_overrides=[override])
 
-            def subscribe(topic: str, kind: str) -> None:
-                def write(data: bytes) -> None:
-                    nonlocal count
-                    now = node.get_clock().now().nanoseconds
-                    if now == 0:  # before the first /clock: only what is sent once is kept
-                        latched.extend([data] if topic == STATIC else [])
-                        return
-                    while latched:
-                        writer.write_serialized(STATIC, TF, now, latched.pop(0))
-                    count += 1
-                    writer.write_serialized(topic, kind, now, data)
+        def subscribe(topic: str, kind: str) -> None:
+            def write(data: bytes) -> None:
+                nonlocal count
+                now = node.get_clock().now().nanoseconds
+                if now == 0:  # before the first /clock: only what is sent once is kept
+                    latched.extend([data] if topic == STATIC else [])
+                    return
+                while latched:
+                    writer.write_serialized(STATIC, TF, now, latched.pop(0))
+                count += 1
+                writer.write_serialized(topic, kind, now, data)
 
-                profile: Any = QoSProfile(depth=DEPTH)
-                if topic == STATIC:
-                    profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
-                node.create_subscription(message_class(kind), topic, write, profile, raw=True)
+            profile: Any = QoSProfile(depth=DEPTH)
+            if topic == STATIC:
+                profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
+            node.create_subscription(message_class(kind), topic, write, profile, raw=True)
 
-            for topic, kind in recorded_topics(node_name):
-                if not topics or topic in topics:
-                    subscribe(topic, kind)
-            rclpy.spin(node)
-    except ExternalShutdownException:
-        pass
-    finally:
-        node.destroy_node()
-        signals.shutdown()
+        for topic, kind in recorded_topics(node_name):
+            if not topics or topic in topics:
+                subscribe(topic, kind)
+        rclpy.spin(node)
     say(f'recorded {count} messages in {path}')

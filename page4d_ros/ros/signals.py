@@ -7,12 +7,15 @@ aborts the process. In code that is executed from text, as dataclasses do when t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING
 
+from page4d_ros.errors import Page4dError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
 
@@ -23,8 +26,11 @@ def leave_at_once() -> None:
         signal.signal(sent, lambda *_: os._exit(0))
 
 
-def init(args: list[str] | None = None, on_signal: Callable[..., None] = lambda *_: None) -> None:
-    """Start ROS; from now on a signal shuts its context down, so that `rclpy.spin` ends.
+@contextlib.contextmanager
+def ros(
+    args: list[str] | None = None, on_signal: Callable[..., None] = lambda *_: None
+) -> Iterator[None]:
+    """ROS, whose context a signal shuts down; what then meets the end of ROS within is no error.
 
     Args:
         args: the process's, None for those of `sys.argv`.
@@ -40,12 +46,15 @@ def init(args: list[str] | None = None, on_signal: Callable[..., None] = lambda 
         rclpy.init(args=args)  # its own handlers call those that they find
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def shutdown() -> None:
-    """End ROS; a second signal, as Ctrl-C under `ros2 launch` sends it, changes nothing."""
-    import rclpy
-
-    for sent in SIGNALS:
-        signal.signal(sent, signal.SIG_IGN)  # the interpreter's end would restore the default
-    rclpy.try_shutdown()
+    try:
+        yield
+    except (Page4dError, OSError):
+        raise
+    except Exception:
+        if rclpy.ok():
+            raise
+    finally:
+        # Ctrl-C under `ros2 launch` comes twice, and the interpreter's end restores the default
+        for sent in SIGNALS:
+            signal.signal(sent, signal.SIG_IGN)
+        rclpy.try_shutdown()

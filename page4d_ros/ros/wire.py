@@ -14,7 +14,7 @@ from page4d_ros.ros.compat import RosMessages, message_class
 
 PROBE = bytes(range(0xD0, 0xE0))
 ENCAPSULATION = 4  # bytes before a serialized message
-SEVERAL = 'sensor_msgs/msg/CameraInfo'  # is sent on several topics
+CALIBRATION = 'sensor_msgs/msg/CameraInfo'
 
 
 class Element(bytes):
@@ -43,7 +43,8 @@ class WireMessages(RosMessages):
         if fields.get('poses') and isinstance(fields['poses'][0], Element):
             return self._with_poses(kind, fields)
         message = super().__call__(kind, **fields)
-        return serialize_message(message) if kind == SEVERAL else message
+        # it is sent on several topics
+        return serialize_message(message) if kind == CALIBRATION else message
 
     def element(self, pose_stamped: Any) -> Any:
         """A PoseStamped that is serialized already, unless the middleware pads it."""

@@ -5,6 +5,7 @@ import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from scipy.spatial.transform import Rotation
 
+from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import transform
 from page4d_ros.messages import encode
 from page4d_ros.perception.clouds import POINT
@@ -28,9 +29,15 @@ def cloud(count):
     return lambda make: encode.cloud(make, encode.header(make, 7, 'a_frame'), points)
 
 
+def camera_info(make):
+    camera = PinholeCamera(518, 392, 400.0, 401.0, 258.5, 195.5)
+    return encode.camera_info(make, encode.header(make, 7, 'camera'), camera)
+
+
 @pytest.mark.parametrize(
     'message',
     [
+        camera_info,
         image((3, 5), np.uint8),
         image((2, 7, 3), np.uint8),
         image((5, 3), np.uint16),
