@@ -46,7 +46,7 @@ def running(
         The process.
 
     Raises:
-        DemoError: it ended on its own, or with another exit code than 0.
+        DemoError: it ended on its own, with another exit code than 0, or not at all.
     """
     with log.open('w') as file:
         process = subprocess.Popen(
@@ -55,16 +55,19 @@ def running(
         try:
             yield process
             if process.poll() is not None:
-                raise DemoError(f'{command[-1]} ended too early, see {log}')
+                raise DemoError(f'the {log.stem} ended too early, see {log}')
         finally:
             process.send_signal(signal.SIGINT)
             try:
                 process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
+            except subprocess.TimeoutExpired as error:
                 process.kill()
                 process.wait()
+                raise DemoError(
+                    f'the {log.stem} did not end within {STOP_TIMEOUT:.0f} s of SIGINT, see {log}'
+                ) from error
         if process.returncode != 0:
-            raise DemoError(f'{command[0]} ended with exit code {process.returncode}, see {log}')
+            raise DemoError(f'the {log.stem} ended with exit code {process.returncode}, see {log}')
 
 
 class Usage(NamedTuple):

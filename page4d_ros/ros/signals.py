@@ -32,20 +32,38 @@ def ros(
 ) -> Iterator[None]:
     """ROS, whose context a signal shuts down; what then meets the end of ROS within is no error.
 
+    rclpy's own handler wakes the executor before it shuts the context down, in a thread: an
+    executor that is back in its wait by then sleeps for ever. So it is done here as well, before
+    the interrupted code goes on.
+
     Args:
         args: the process's, None for those of `sys.argv`.
         on_signal: called as well, as `signal.signal` says.
     """
     import rclpy
 
+    context = rclpy.get_default_context()
+    told = False
+
+    def end(*how: object) -> None:
+        nonlocal told
+        told = True
+        on_signal(*how)
+        if context.handle is not None:
+            with contextlib.suppress(RuntimeError):  # rclpy's thread was first
+                # not of the context, whose lock the interrupted code may hold
+                context.handle.shutdown()
+
     # blocked, a signal waits until there is somebody to answer it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         for sent in SIGNALS:
-            signal.signal(sent, on_signal)
+            signal.signal(sent, end)
         rclpy.init(args=args)  # its own handlers call those that they find
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if told:  # in another thread, before rclpy's handler was there
+        rclpy.try_shutdown()
     try:
         yield
     except (Page4dError, OSError):

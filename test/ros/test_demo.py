@@ -1,5 +1,6 @@
 """Player, node and recorder together, as three processes on a real graph."""
 
+import os
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from page4d_ros.cli import INTERRUPTED
 from page4d_ros.commands.show import DEMO_SETTINGS, IMAGE_TOPIC, SAMPLE
 from page4d_ros.messages.decode import stamp_ns
 from page4d_ros.messages.status import WAITING
+from page4d_ros.ros import demo
 from page4d_ros.ros.demo import DemoError, graph_environment, run_graph
 
 TOPICS = {
@@ -97,6 +99,18 @@ def test_the_node_ended_cleanly(recording):
 def test_a_failing_process_is_named(tmp_path):
     with pytest.raises(DemoError, match=r'player\.log'):
         run_graph(tmp_path / 'nothing', tmp_path, image_topic='/x', parameters=DEMO_SETTINGS)
+
+
+def test_a_process_that_does_not_stop_is_killed_and_named(graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, 'STOP_TIMEOUT', 0.5)
+    deaf = 'trap "" INT; echo up; while true; do sleep 0.1; done'
+    log = tmp_path / 'recorder.log'
+    with (
+        pytest.raises(DemoError, match='the recorder did not end within'),
+        demo.running(['sh', '-c', deaf], log, dict(os.environ)) as process,
+    ):
+        graph.until(log.read_text, HANGS, 'its first line')
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

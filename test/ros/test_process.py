@@ -123,6 +123,43 @@ sys.exit(main.main(['--ros-args', '-p', 'node.autostart:=true']))
     assert done.returncode == 0
 
 
+NOW = 'os.kill(os.getpid(), sent)'
+# in a thread that was there before, and so does not block it as the main thread does
+EARLY = """
+begins = threading.Event()
+other = threading.Thread(target=lambda: (begins.wait(), signal.raise_signal(sent)))
+other.start()
+
+def init(args, init=rclpy.init):
+    begins.set()
+    other.join()
+    init(args=args)
+
+rclpy.init = init
+"""
+
+
+@pytest.mark.parametrize('sent', STOPS)
+@pytest.mark.parametrize(('before', 'within'), [(EARLY, ''), ('', NOW)], ids=['early', 'now'])
+def test_ros_is_down_before_the_interrupted_code_goes_on(sent, before, within, tmp_path):
+    """Otherwise an executor that was woken may wait again, and nobody wakes it any more."""
+    source = f"""
+import os, signal, threading
+import rclpy
+from page4d_ros.ros import signals
+sent = {int(sent)}
+{before}
+with signals.ros([]):
+    {within}
+    print(rclpy.ok())
+"""
+    command = [sys.executable, '-c', source]
+    done = subprocess.run(
+        command, cwd=tmp_path, timeout=HANGS, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, 'False\n'), done.stderr
+
+
 @pytest.mark.parametrize('sent', STOPS)
 def test_a_signal_that_comes_twice_ends_with_zero(graph, start, sent):
     process = start('node.autostart:=true', 'model.checkpoint:=untrained')
