@@ -94,9 +94,9 @@ class Perception:
         pushed = time.perf_counter()
         if self.config.odometry.refine:
             self.refinement.follow(frame.key, image)  # a GPU encodes the frame meanwhile
-        followed = time.perf_counter()
+        following = time.perf_counter() - pushed
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
-        fuse = time.perf_counter() - (followed - pushed)
+        stepped = time.perf_counter()
         window, calibrated = with_calibration(window)
         if self.config.odometry.refine:
             window = self.refinement.update(window)
@@ -109,7 +109,7 @@ class Perception:
         if self.config.dynamics.clusters and not odometry.lost:
             estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))
         estimate.seconds['decode'] = decoded - start
-        estimate.seconds['fuse'] = time.perf_counter() - fuse
+        estimate.seconds['fuse'] = following + time.perf_counter() - stepped
         self._last = estimate
         return estimate
 

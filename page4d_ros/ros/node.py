@@ -226,7 +226,7 @@ def run(args: list[str] | None = None) -> int:
     return 0
 
 
-def _leave_in_time(*_: object) -> None:
+def _leave_in_time() -> None:
     """End soon, whatever the node does: a forward pass on a CPU can take many seconds."""
     timer = threading.Timer(SHUTDOWN_TIMEOUT, os._exit, [0])
     timer.daemon = True

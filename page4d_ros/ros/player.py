@@ -181,4 +181,4 @@ def play(
             count = sum(player.play() for _ in range(loops))
         say(f'played {count} messages of {path}')
         return
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt  # `signals.ros` swallowed what met the end of ROS

@@ -28,7 +28,7 @@ def leave_at_once() -> None:
 
 @contextlib.contextmanager
 def ros(
-    args: list[str] | None = None, on_signal: Callable[..., None] = lambda *_: None
+    args: list[str] | None = None, on_signal: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """ROS, whose context a signal shuts down; what then meets the end of ROS within is no error.
 
@@ -38,17 +38,17 @@ def ros(
 
     Args:
         args: the process's, None for those of `sys.argv`.
-        on_signal: called as well, as `signal.signal` says.
+        on_signal: called first.
     """
     import rclpy
 
     context = rclpy.get_default_context()
     told = False
 
-    def end(*how: object) -> None:
+    def end(*_: object) -> None:
         nonlocal told
         told = True
-        on_signal(*how)
+        on_signal()
         if context.handle is not None:
             with contextlib.suppress(RuntimeError):  # rclpy's thread was first
                 # not of the context, whose lock the interrupted code may hold

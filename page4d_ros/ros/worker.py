@@ -59,14 +59,10 @@ class Worker:
         """Begin."""
         self._thread.start()
 
-    def request_stop(self) -> None:
-        """Ask the thread to end after the present frame."""
-        self.stopping.set()
-        self._intake.wake()
-
     def stop(self, timeout: float) -> bool:
         """Ask the thread to end and wait; False if a forward pass is still running."""
-        self.request_stop()
+        self.stopping.set()
+        self._intake.wake()
         if self._thread.is_alive():
             self._thread.join(timeout)
         return not self._thread.is_alive()

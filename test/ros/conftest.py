@@ -4,6 +4,7 @@ import contextlib
 import gc
 import importlib.util
 import os
+import signal
 import threading
 import time
 
@@ -113,3 +114,9 @@ def graph():
     graph = Graph()
     yield graph
     graph.close()
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def sent(request):
+    """A signal that asks a process to end."""
+    return request.param

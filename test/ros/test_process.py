@@ -21,7 +21,6 @@ from page4d_ros.messages import encode
 from page4d_ros.ros.compat import RosMessages
 
 MAKE = RosMessages()
-STOPS = signal.SIGINT, signal.SIGTERM
 HANGS = 60  # seconds; a limit against hanging, not a measure
 
 
@@ -63,7 +62,6 @@ def finish(process, sent):
     return process.returncode, out
 
 
-@pytest.mark.parametrize('sent', STOPS)
 def test_a_signal_during_inference_ends_with_zero(graph, start, sent):
     """A forward pass of many seconds on a CPU cannot be interrupted, and need not be awaited."""
     process = start(
@@ -94,7 +92,6 @@ def answers(process):
 
 
 @pytest.mark.parametrize('after', [0.0, 1.0])
-@pytest.mark.parametrize('sent', STOPS)
 def test_an_early_signal_ends_with_zero(graph, start, sent, after):
     process = start('node.autostart:=true', 'model.checkpoint:=untrained')
     graph.until(lambda: answers(process), HANGS, 'the first line of main')
@@ -103,7 +100,6 @@ def test_an_early_signal_ends_with_zero(graph, start, sent, after):
     assert code == 0, out
 
 
-@pytest.mark.parametrize('sent', STOPS)
 def test_a_signal_in_executed_text_ends_with_zero(sent, tmp_path):
     """As torch's import does; `python -m` remembers KeyboardInterrupt there, although caught."""
     tmp_path.joinpath('told.py').write_text(f"""
@@ -139,7 +135,6 @@ rclpy.init = init
 """
 
 
-@pytest.mark.parametrize('sent', STOPS)
 @pytest.mark.parametrize(('before', 'within'), [(EARLY, ''), ('', NOW)], ids=['early', 'now'])
 def test_ros_is_down_before_the_interrupted_code_goes_on(sent, before, within, tmp_path):
     """Otherwise an executor that was woken may wait again, and nobody wakes it any more."""
@@ -160,7 +155,6 @@ with signals.ros([]):
     assert (done.returncode, done.stdout) == (0, 'False\n'), done.stderr
 
 
-@pytest.mark.parametrize('sent', STOPS)
 def test_a_signal_that_comes_twice_ends_with_zero(graph, start, sent):
     process = start('node.autostart:=true', 'model.checkpoint:=untrained')
     wait_for_state(graph, process, 'active')
