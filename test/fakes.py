@@ -14,8 +14,8 @@ from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.messages.factory import MessageFactory
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.types import Frame, WindowEstimate
+from page4d_ros.units import NS_PER_S
 
-NS = 1_000_000_000
 CAMERA = PinholeCamera(64, 48, 50.0, 52.0, 31.0, 24.5)
 
 
@@ -116,7 +116,7 @@ class OracleEngine:
         fit = fits[0]
         source = PinholeCamera(fit.source_width, fit.source_height, 50.0, 52.0, 31.0, 24.5)
         camera = fit.camera_to_network(frames[-1].camera or source)
-        truth = [self.pose(f.stamp_ns / NS) for f in frames]
+        truth = [self.pose(f.stamp_ns / NS_PER_S) for f in frames]
         depth = np.stack([self.depth(T, camera) for T in truth])
         gauge = Sim3.identity() if self.keep_gauge else random_gauge(self.rng)
         poses = gauge.apply_to_pose(np.stack(truth))

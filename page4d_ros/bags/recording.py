@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from page4d_ros.bags.ground_truth import DEPTH_FORMAT, NAMESPACE, read_depth
 from page4d_ros.bags.reader import open_bag
-from page4d_ros.bags.stream import NS, WHOLE, DepthSample, Item, PositionSample, Span
+from page4d_ros.bags.stream import WHOLE, DepthSample, Item, PositionSample, Span
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages.decode import ENCODINGS, FrameReader, depth_metres, stamp_ns
 from page4d_ros.messages.transforms import TransformBuffer
 from page4d_ros.perception.types import Frame
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,7 +229,7 @@ class Recording:
         buffer = TransformBuffer()
         for topic, stop in (
             ('/tf_static', None),
-            ('/tf', self.bag.start_time + TF_SECONDS * NS),
+            ('/tf', self.bag.start_time + TF_SECONDS * NS_PER_S),
         ):
             for _, _, message in self.bag.messages([topic], stop=stop):
                 if message is not None:

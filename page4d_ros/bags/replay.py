@@ -17,7 +17,7 @@ from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import status
 from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
 from page4d_ros.messages.trajectory import trajectory_line
-from page4d_ros.perception.body import BodyFrame
+from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.clip import estimate_clip
 from page4d_ros.perception.intake import Intake, Restart
 
@@ -146,7 +146,7 @@ class _Replay:
         self.writer, self.trajectory = writer, trajectory
         self.perception, self.config, self.topics = perception, config, topics
         self.intake = Intake(config)
-        self.body = BodyFrame(config.frames)
+        self.body = BaseFrame(config.frames)
         self.outputs = Outputs(config, writer.make, self.body)
         self.processed = 0
         self._clip: list[tuple[Frame, NDArray]] | None = [] if clip else None

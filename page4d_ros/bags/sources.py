@@ -10,10 +10,11 @@ import cv2
 
 from page4d_ros.bags.reader import is_bag, natural
 from page4d_ros.bags.recording import Recording
-from page4d_ros.bags.stream import NS, WHOLE, Item, Source, Span
+from page4d_ros.bags.stream import WHOLE, Item, Source, Span
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages.decode import DEFAULT_FRAME
 from page4d_ros.perception.types import Frame
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def parse_stamp(text: str) -> int | None:
     None where the text does not look like a time. Exact: no floating point is involved.
     """
     if match := re.fullmatch(r'(\d+)\.(\d{1,9})', text):
-        return int(match[1]) * NS + int(match[2].ljust(9, '0'))
+        return int(match[1]) * NS_PER_S + int(match[2].ljust(9, '0'))
     return int(text) * UNITS[len(text)] if text.isdecimal() and len(text) in UNITS else None
 
 
@@ -68,7 +69,7 @@ class ImageFolder:
             raise BagError(f'{path}: holds neither a recording nor jpg or png files{hint}')
         stamps = [parse_stamp(file.stem) for file in files]
         if rate or None in stamps:
-            period = NS / (rate or DEFAULT_RATE)
+            period = NS_PER_S / (rate or DEFAULT_RATE)
             stamps = [FIRST_STAMP_NS + round(i * period) for i in range(len(files))]
         timed = sorted(zip(stamps, files, strict=True), key=lambda item: item[0])
         begin, end = span.bounds(timed[0][0])
@@ -136,7 +137,7 @@ class Video:
         while self._video.grab():
             stamp_ns = FIRST_STAMP_NS + round(self._video.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
             if self._rate or stamp_ns <= last:  # some containers have no times
-                stamp_ns = FIRST_STAMP_NS + round(index * NS / fps)
+                stamp_ns = FIRST_STAMP_NS + round(index * NS_PER_S / fps)
             last, index = stamp_ns, index + 1
             if stamp_ns >= end:
                 return

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.perception.types import Frame
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
-NS = 1_000_000_000
 
 
 class DepthSample(NamedTuple):
@@ -53,8 +52,8 @@ class Span(NamedTuple):
         """
         if not all(math.isfinite(seconds or 0.0) for seconds in (self.start, self.duration)):
             raise BagError('start and duration must be finite numbers of seconds')
-        begin = first_ns + round(self.start * NS)
-        return begin, 2**62 if self.duration is None else begin + round(self.duration * NS)
+        begin = first_ns + round(self.start * NS_PER_S)
+        return begin, 2**62 if self.duration is None else begin + round(self.duration * NS_PER_S)
 
 
 WHOLE = Span()

@@ -15,7 +15,8 @@ from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages import encode
-from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.base_frame import FORWARD
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from typing import Any
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 DEPTH_UNITS = 5000.0  # per metre
 PNG_FORMAT = 'rgb8; png compressed bgr8'
-NS = 1_000_000_000
 
 # As published with the benchmark, for the colour images; freiburg3 is undistorted already.
 CAMERAS = {
@@ -105,7 +105,11 @@ def import_tum(
     if not there['rgb']:
         raise BagError(f'{folder}: none of the images that rgb.txt names is there')
     first, last = there['rgb'][0].stamp_ns, there['rgb'][-1].stamp_ns
-    poses = [entry for entry in listed['groundtruth'] if first - NS <= entry.stamp_ns <= last + NS]
+    poses = [
+        entry
+        for entry in listed['groundtruth']
+        if first - NS_PER_S <= entry.stamp_ns <= last + NS_PER_S
+    ]
     events = sorted(
         (entry.stamp_ns, kind, entry.words)
         for kind, entries in (*there.items(), ('pose', poses))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.bags.sources import open_source
 from page4d_ros.benchmark.meter import spread, threads
 from page4d_ros.messages.outputs import Outputs
-from page4d_ros.perception.body import BodyFrame
+from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import Frame
@@ -111,7 +111,7 @@ def run_overhead(
         rounds = []
         for number in range(1, ROUNDS + 1):
             elsewhere = Recorded(engine, answers)
-            again = Perception(config, elsewhere, perception.dynamics.calibration)
+            again = Perception(config, elsewhere, perception.dynamics.classifier)
             saying = partial(_say, say, f'round {number} of {ROUNDS}')
             rounds.append(_measured(again, bag, image_topic, saying))
     quickest = {
@@ -144,7 +144,7 @@ def _measured(
     config, engine, watch = perception.config, perception.engine, Watch()
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in LISTENING}
     outputs = {
-        name: Outputs(config, WireMessages(), BodyFrame(config.frames), cloud)
+        name: Outputs(config, WireMessages(), BaseFrame(config.frames), cloud)
         for name in LISTENING
     }
     engine.push = watch.timed(NETWORK, engine.push)

@@ -16,9 +16,9 @@ from page4d_ros.config import MaskConfig, ModelConfig
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.pose_encoding import decode_pose
-from page4d_ros.perception.calibration import DEFAULT
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.engine import WindowEngine, choose_device
+from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame
 
 if TYPE_CHECKING:

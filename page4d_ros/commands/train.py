@@ -166,7 +166,7 @@ def calibrate(
     from rich.progress import Progress
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.build import build_engine, calibration_file, digest
+    from page4d_ros.perception.build import build_engine, classifier_file, digest
     from page4d_ros.perception.engine import UNTRAINED
     from page4d_ros.training.calibrate import ROUNDS
     from page4d_ros.training.calibrate import calibrate as fit
@@ -187,7 +187,7 @@ def calibrate(
     if config.model.checkpoint != UNTRAINED:
         known = {'sha256': digest(config.model.checkpoint)}
         fitted = replace(fitted, facts={**fitted.facts, **known})
-    path = output.expanduser() if output else calibration_file(config.model.checkpoint)
+    path = output.expanduser() if output else classifier_file(config.model.checkpoint)
     fitted.write(path)
     for source, coefficients in fitted.sources.items():
         terms = ', '.join(f'{name} {value:.3g}' for name, value in coefficients.items())

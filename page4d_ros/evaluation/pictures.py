@@ -14,6 +14,7 @@ from page4d_ros.evaluation.depth_rules import SizeError, at_source
 from page4d_ros.evaluation.recording import depth_of, mask_of, rgb_of
 from page4d_ros.evaluation.tables import number
 from page4d_ros.evaluation.worst import worst
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,6 @@ WIDTH = 360  # pixels of a picture in the report
 QUALITY = 82
 COLOUR_MAP = 'turbo'
 RED, OUTLINE = np.array([239, 68, 68]), (255, 255, 255)
-NS = 1_000_000_000
 DECODERS = {'depth': depth_of, 'mask': mask_of, 'rgb': rgb_of}
 
 
@@ -60,14 +60,16 @@ def spread(case: Case) -> dict[int, str]:
     stamps = _stamps(case)
     picks = np.linspace(0, len(stamps) - 1, FRAMES) if stamps else ()
     chosen = sorted({stamps[round(pick)] for pick in picks})
-    return {stamp: f'{(stamp - stamps[0]) / NS:.1f} s' for stamp in chosen}
+    return {stamp: f'{(stamp - stamps[0]) / NS_PER_S:.1f} s' for stamp in chosen}
 
 
 def worst_frames(case: Case, errors: list[tuple[int, float]]) -> dict[int, str]:
     """Stamps of the frames with the largest errors, these first, with captions."""
     first = min(_stamps(case), default=0)
     found = worst(errors)
-    return {stamp: f'{number(error)} at {(stamp - first) / NS:.1f} s' for stamp, error in found}
+    return {
+        stamp: f'{number(error)} at {(stamp - first) / NS_PER_S:.1f} s' for stamp, error in found
+    }
 
 
 def _stamps(case: Case) -> list[int]:

@@ -10,6 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from page4d_ros.units import NS_PER_S
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -45,7 +47,6 @@ STYLE = {
     'ytick.labelcolor': INK,
 }
 SIZE = (5.4, 3.3)
-NS = 1_000_000_000
 MOST_POINTS = 600  # per line
 SMALLEST = 1e-3  # of an axis: rounding errors are no curves
 
@@ -95,7 +96,7 @@ def position_plot(aligned: Aligned) -> str:
 def error_plot(name: str, errors: list[tuple[int, float]], label: str) -> str:
     """One error over time, from zero up; `errors` holds (stamp, error)."""
     stamps, error = (np.array(column) for column in zip(*errors, strict=True))
-    seconds = (stamps - stamps[0]) / NS
+    seconds = (stamps - stamps[0]) / NS_PER_S
     with mpl.rc_context(STYLE):
         figure, axes = _figure()
         axes.fill_between(*_thin(seconds, error), color=THIRD, alpha=0.25, linewidth=0)

@@ -21,6 +21,7 @@ from page4d_ros.messages.decode import (
 from page4d_ros.messages.topics import STATUS
 from page4d_ros.messages.transforms import TransformBuffer
 from page4d_ros.perception.clouds import colours
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 ODOMETRY = 'nav_msgs/msg/Odometry'
 POSE = 'geometry_msgs/msg/PoseStamped'
 TF = 'tf2_msgs/msg/TFMessage'
-NS = 1_000_000_000
 FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 
 
@@ -172,7 +172,7 @@ class Log:
 
 
 def _topic_log(kind: str, times: list[int]) -> TopicLog:
-    gaps = np.diff(np.sort(np.array(times, np.int64))) / NS
+    gaps = np.diff(np.sort(np.array(times, np.int64))) / NS_PER_S
     if not gaps.sum():
         return TopicLog(kind, len(times), None, None)
     return TopicLog(kind, len(times), len(gaps) / float(gaps.sum()), float(gaps.max()))

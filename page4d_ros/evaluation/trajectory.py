@@ -14,13 +14,13 @@ from scipy.spatial.transform import Rotation
 
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.evaluation.recording import Track
 
-NS = 1_000_000_000
 MAX_DIFFERENCE = 0.01  # seconds between a pose and its truth, evo's default
 MIN_POSES = 3
 
@@ -82,7 +82,7 @@ def trajectory_metrics(
             _evo(truth, first), _evo(estimate, first), max_diff=MAX_DIFFERENCE
         )
     except EvoException:
-        seconds = (int(estimate.stamps[0]) - int(truth.stamps[0])) / NS
+        seconds = (int(estimate.stamps[0]) - int(truth.stamps[0])) / NS_PER_S
         return Unknown(
             f'no pose is within {MAX_DIFFERENCE * 1e3:.0f} ms of a true one: the estimate starts '
             f'{seconds:+.3f} s after the truth'
@@ -107,7 +107,7 @@ def trajectory_metrics(
 
 
 def _evo(track: Track, first_ns: int) -> PoseTrajectory3D:
-    seconds = (track.stamps - first_ns) / NS
+    seconds = (track.stamps - first_ns) / NS_PER_S
     return PoseTrajectory3D(poses_se3=list(track.poses), timestamps=seconds)
 
 
@@ -128,7 +128,7 @@ def _errors(
         metric.process_data((real, moved))
     values = {'ate_m': ate.get_statistic(metrics.StatisticsType.rmse)}
     values |= {k: m.get_statistic(metrics.StatisticsType.rmse) for k, m in steps.items()}
-    stamps = first_ns + np.rint(guess.timestamps * NS).astype(np.int64)
+    stamps = first_ns + np.rint(guess.timestamps * NS_PER_S).astype(np.int64)
     seconds = real.timestamps - real.timestamps[0]
     errors = ate.error, {name: metric.error for name, metric in steps.items()}
     places = real.positions_xyz, moved.positions_xyz

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from page4d_ros.evaluation.recording import Log
     from page4d_ros.evaluation.true_poses import TruePoses
-    from page4d_ros.geometry.calibration import Calibration
     from page4d_ros.geometry.camera import PinholeCamera
+    from page4d_ros.geometry.camera_calibration import CameraCalibration
 
 APART_NS = 20_000_000  # depth and mask of another moment are not the picture's
 
@@ -212,7 +212,7 @@ class Truth:
         indices = (np.rint(x).astype(int) for x in (rows, columns))
         return *indices, inside > 0.999
 
-    def _read_calibration(self) -> Calibration | None:
+    def _read_calibration(self) -> CameraCalibration | None:
         bag, topic = self._log.bag, info_topic_of(self.image)
         for _, _, message in bag.messages([topic]):
             if message is None:

@@ -12,13 +12,13 @@ from markupsafe import Markup
 from PIL import Image
 
 from page4d_ros.evaluation.plots import ESTIMATE, MOVING, TRUTH
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.evaluation.scene import Moment, Scene
 
-NS = 1_000_000_000
 COLOURS = 256  # of a cloud, one byte a point
 CAMERA = '#f59e0b'
 FRUSTUM = 0.04  # depth of a drawn camera, of the scene's extent
@@ -113,7 +113,8 @@ def _slider(moments: list[Moment], size: float, traces: tuple[int, int]) -> dict
     """All moments at first, then each by itself."""
     choices = [('all', moments)]
     choices += [
-        (f'{(moment.stamp_ns - moments[0].stamp_ns) / NS:.1f} s', [moment]) for moment in moments
+        (f'{(moment.stamp_ns - moments[0].stamp_ns) / NS_PER_S:.1f} s', [moment])
+        for moment in moments
     ]
     steps = []
     for label, chosen in choices:

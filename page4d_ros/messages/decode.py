@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from page4d_ros.errors import FrameError
-from page4d_ros.geometry.calibration import Calibration
+from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.perception.types import Frame
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera import PinholeCamera
 
-NS = 1_000_000_000
 MAX_SIDE = 16_384
 DEFAULT_FRAME = 'camera_optical_frame'
 DISTORTIONS = (0, 4, 5, 8, 12, 14)  # lengths that OpenCV knows
@@ -77,7 +77,7 @@ ENCODINGS = {
 
 def stamp_ns(header: Any) -> int:
     """Integer nanoseconds of a header's stamp."""
-    return int(header.stamp.sec) * NS + int(header.stamp.nanosec)
+    return int(header.stamp.sec) * NS_PER_S + int(header.stamp.nanosec)
 
 
 def pixels(message: Any, *, channels: int, dtype: type) -> NDArray:
@@ -161,7 +161,7 @@ def depth_metres(message: Any) -> NDArray[np.float32]:
     return np.where(depth > 0, depth, np.nan)
 
 
-def calibration(message: Any) -> Calibration | None:
+def calibration(message: Any) -> CameraCalibration | None:
     """Calibration of a sensor_msgs/CameraInfo; None where it says that there is none (K[0] = 0).
 
     Binning and region of interest are applied, so that it describes the image as sent.
@@ -188,7 +188,7 @@ def calibration(message: Any) -> Calibration | None:
     height = int(roi.height or message.height) // bin_y
     shift = np.array([[1, 0, -roi.x_offset], [0, 1, -roi.y_offset], [0, 0, 1]], np.float64)
     shrink = np.diag([1 / bin_x, 1 / bin_y, 1.0])
-    return Calibration(
+    return CameraCalibration(
         width, height, shrink @ shift @ K, D, R, shrink @ shift @ P, message.distortion_model
     )
 
@@ -208,7 +208,7 @@ class FrameReader:
         frame_id: str = '',
         fallback: Callable[[Any], NDArray] | None = None,
     ) -> None:
-        self.calibration: Calibration | None = None
+        self.calibration: CameraCalibration | None = None
         self.warnings: list[str] = []
         self._rectify = rectify
         self._frame_id = frame_id

@@ -12,6 +12,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import transform
 from page4d_ros.perception.clouds import POINT
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.messages.factory import MessageFactory
-    from page4d_ros.perception.bodies import Body
+    from page4d_ros.perception.moving_bodies import MovingBody
 
-NS = 1_000_000_000
 LOST_VARIANCE = 9999.0
 FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 ENCODING_OF = {
@@ -35,7 +35,7 @@ ENCODING_OF = {
 
 def stamp(make: MessageFactory, stamp_ns: int) -> Any:
     """builtin_interfaces/Time, exact to the nanosecond."""
-    sec, nanosec = divmod(stamp_ns, NS)
+    sec, nanosec = divmod(stamp_ns, NS_PER_S)
     return make('builtin_interfaces/msg/Time', sec=int(sec), nanosec=int(nanosec))
 
 
@@ -203,7 +203,7 @@ def transform_stamped(make: MessageFactory, head: Any, child: str, at: Any) -> A
     )
 
 
-def moving_body(make: MessageFactory, body: Body, T_odom_world: NDArray) -> Any:
+def moving_body(make: MessageFactory, body: MovingBody, T_odom_world: NDArray) -> Any:
     """page4d_ros/MovingBody in the odom frame."""
     centre, size, velocity = _in_odom(body, T_odom_world)
     return make(
@@ -217,7 +217,7 @@ def moving_body(make: MessageFactory, body: Body, T_odom_world: NDArray) -> Any:
 
 
 def detections(
-    make: MessageFactory, head: Any, bodies: Iterable[Body], T_odom_world: NDArray
+    make: MessageFactory, head: Any, bodies: Iterable[MovingBody], T_odom_world: NDArray
 ) -> Any:
     """vision_msgs/Detection3DArray in the odom frame; the class is "moving", the id the number."""
     out = []
@@ -251,7 +251,7 @@ def detections(
     return make('vision_msgs/msg/Detection3DArray', header=head, detections=out)
 
 
-def _in_odom(body: Body, T_odom_world: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+def _in_odom(body: MovingBody, T_odom_world: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Centre, size of the box along the axes, and velocity."""
     R = T_odom_world[:3, :3]
     return R @ body.centre + T_odom_world[:3, 3], np.abs(R) @ body.size, R @ body.velocity

@@ -13,6 +13,7 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
 from page4d_ros.perception.clouds import cloud
 from page4d_ros.perception.intake import Restart
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.messages.factory import MessageFactory
-    from page4d_ros.perception.body import BodyFrame
+    from page4d_ros.perception.base_frame import BaseFrame
     from page4d_ros.perception.types import Estimate
 
-NS = 1_000_000_000
 MILLIMETRES_MAX = 65_535
 MOVING_TINT = 127, 20, 20, 0
 CLOUDS = ('points/static', 'points/dynamic')
@@ -45,7 +45,7 @@ class Outputs:
         self,
         config: Config,
         make: MessageFactory,
-        body: BodyFrame,
+        body: BaseFrame,
         cloud: Callable[[MessageFactory, Any, NDArray], Any] = encode.cloud,
     ) -> None:
         self.config = config
@@ -160,7 +160,7 @@ class Outputs:
     def _cloud_due(self, name: str, stamp_ns: int) -> bool:
         rate, last = self.config.points.rate, self._cloud_ns.get(name)
         # 1 % of slack, so that a camera at exactly the rate keeps all of its frames
-        if rate and last is not None and stamp_ns - last < 0.99 * NS / rate:
+        if rate and last is not None and stamp_ns - last < 0.99 * NS_PER_S / rate:
             return False
         self._cloud_ns[name] = stamp_ns
         return True

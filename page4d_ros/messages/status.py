@@ -9,7 +9,7 @@ from page4d_ros.messages import encode
 if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.messages.factory import MessageFactory
-    from page4d_ros.perception.body import BodyFrame
+    from page4d_ros.perception.base_frame import BaseFrame
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.types import Estimate
 
@@ -22,7 +22,7 @@ def status(
     estimate: Estimate,
     config: Config,
     engine: Engine,
-    body: BodyFrame,
+    body: BaseFrame,
     *,
     received: int,
     processed: int,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from page4d_ros.errors import CheckpointError
 from page4d_ros.model.checkpoint import load_network, untrained_network
 from page4d_ros.model.config import NetworkConfig
-from page4d_ros.perception.calibration import SUFFIX, Calibration
 from page4d_ros.perception.engine import UNTRAINED, WindowEngine, choose_device
+from page4d_ros.perception.motion_classifier import SUFFIX, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def build_perception(config: Config) -> Perception:
         ConfigError: the device cannot.
     """
     engine = build_engine(config)
-    calibration = Calibration.of(calibration_file(config.model.checkpoint))
-    perception = Perception(config, engine, calibration)
+    classifier = MotionClassifier.of(classifier_file(config.model.checkpoint))
+    perception = Perception(config, engine, classifier)
     if config.model.compile or engine.device.type == 'cuda':
         engine.warm_up(gram=perception.dynamics.gram)
     return perception
@@ -70,7 +70,7 @@ def build_engine(config: Config) -> WindowEngine:
     return WindowEngine(build_network(config.model), config.model, config.window.size)
 
 
-def calibration_file(checkpoint: str) -> Path:
+def classifier_file(checkpoint: str) -> Path:
     """Where it is kept what the evidence of motion of ``model.checkpoint`` is worth."""
     path = weight_file(checkpoint)
     return path.with_name(path.stem + SUFFIX)

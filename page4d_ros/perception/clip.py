@@ -13,11 +13,12 @@ from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, twist
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.model.vggt4d import look, mine
-from page4d_ros.perception.bodies import Bodies
 from page4d_ros.perception.dynamics import DYNAMIC, Dynamics
 from page4d_ros.perception.engine import window_of
+from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.pipeline import assemble, with_calibration
 from page4d_ros.perception.types import OdometryEstimate
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from page4d_ros.perception.pipeline import Perception
     from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
-
-NS = 1e-9
 
 
 def estimate_clip(
@@ -41,7 +40,7 @@ def estimate_clip(
 
     Args:
         pictures: frames with their images (H, W, 3), all of one size.
-        perception: whose network, settings and calibration are used.
+        perception: whose network, settings and classifier are used.
 
     Raises:
         FrameError: an image has another size than the first.
@@ -62,14 +61,14 @@ def estimate_clip(
     scale = config.scale.factor if config.scale.mode == 'fixed' else 1.0
     poses = inverse(seen.window.T_gauge_camera[0]) @ seen.window.T_gauge_camera
     poses[:, :3, 3] *= scale
-    dynamics = Dynamics(config.mask, perception.dynamics.calibration)
-    bodies = Bodies()
+    dynamics = Dynamics(config.mask, perception.dynamics.classifier)
+    bodies = MovingBodyTracker()
     stamps = [frame.stamp_ns for frame, _ in pictures]
     for index, pose in enumerate(poses):
         part, calibrated = with_calibration(_until(seen, index))
         velocity = np.zeros(6)
         if index and stamps[index] > stamps[index - 1]:
-            seconds = (stamps[index] - stamps[index - 1]) * NS
+            seconds = (stamps[index] - stamps[index - 1]) / NS_PER_S
             velocity = twist(poses[index - 1], pose, seconds)
         odometry = OdometryEstimate(
             T_world_camera=pose,

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.perception.calibration import FEATURES
 from page4d_ros.perception.edges import finite, restored, sharpened, upsampled
-from page4d_ros.perception.residuals import View, look_back, looked_up, picture, thinned
+from page4d_ros.perception.motion_classifier import FEATURES
+from page4d_ros.perception.residuals import (
+    View,
+    picture,
+    reprojection_residuals,
+    sample_nearest,
+    thinned,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import MaskConfig
-    from page4d_ros.perception.calibration import Calibration
+    from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import FrameKey, WindowEstimate
 
 DYNAMIC = 255
@@ -101,14 +107,14 @@ class Dynamics:
 
     Args:
         config: source, threshold and cleaning.
-        calibration: what the evidence of these weights is worth.
+        classifier: turns evidence of motion into a probability, fitted to these weights.
 
     Attributes:
         features: (len(FEATURES), h', w') that the newest frame was judged by, of every n-th pixel.
     """
 
-    def __init__(self, config: MaskConfig, calibration: Calibration) -> None:
-        self.config, self.calibration = config, calibration
+    def __init__(self, config: MaskConfig, classifier: MotionClassifier) -> None:
+        self.config, self.classifier = config, classifier
         self.features: NDArray | None = None
         self._past: list[_Past] = []
         self._pictures: dict[FrameKey, NDArray] = {}
@@ -116,7 +122,7 @@ class Dynamics:
     @property
     def gram(self) -> bool:
         """Whether the configured source reads Gram statistics."""
-        return bool(self.calibration.sources[self.config.source].get('gram'))
+        return bool(self.classifier.sources[self.config.source].get('gram'))
 
     def forget(self) -> None:
         """Begin anew."""
@@ -146,7 +152,7 @@ class Dynamics:
 
     def _judge(self, features: NDArray) -> NDArray[np.float32]:
         """Log-odds (h, w) of features (len(FEATURES), h, w), by the configured source."""
-        coefficients = self.calibration.sources[self.config.source]
+        coefficients = self.classifier.sources[self.config.source]
         weights = np.array([coefficients.get(name, 0.0) for name in FEATURES], np.float32)
         logit = np.tensordot(weights, features, 1) + np.float32(coefficients['bias'])
         return logit.clip(-MAX_LOGIT, MAX_LOGIT)
@@ -164,15 +170,15 @@ class Dynamics:
         depths, past = self._earlier(window, scale, step, shape)
         if depths:
             earlier = [self._view(window, i, depth, step) for i, depth in depths.items()]
-            seen = look_back(now, thinned(window.confidence[-1], step), earlier)
+            seen = reprojection_residuals(now, thinned(window.confidence[-1], step), earlier)
             features[DEPTH] = np.log(1 + np.maximum(seen.depth.max(0), 0))  # log1p is slow
             features[COLOUR] = np.log(1 + np.maximum(seen.colour.max(0), 0))
             features[SEEN] = seen.visible.mean(0, dtype=np.float32)
             if past is not None:
                 same = seen.visible[-1] & (np.abs(seen.depth[-1]) < AGREEMENT)
                 at = seen.u[-1], seen.v[-1]
-                features[CARRIED] = np.where(same, looked_up(past.logit, *at), 0)
-                called = same & (looked_up(past.called.view(np.uint8), *at) > 0)
+                features[CARRIED] = np.where(same, sample_nearest(past.logit, *at), 0)
+                called = same & (sample_nearest(past.called.view(np.uint8), *at) > 0)
         return Evidence(finite(features), called)
 
     def _view(self, window: WindowEstimate, index: int, depth: NDArray, step: int) -> View:

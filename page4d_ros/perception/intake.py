@@ -7,11 +7,11 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from page4d_ros.units import NS_PER_S
+
 if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.perception.types import Frame
-
-NS = 1_000_000_000
 
 
 class Restart(enum.IntEnum):
@@ -81,7 +81,7 @@ class Intake:
         last = self.last_stamp_ns
         if last is not None:
             step = frame.stamp_ns - last
-            limit = self.config.window.max_gap * NS
+            limit = self.config.window.max_gap * NS_PER_S
             if step == 0:
                 return 'duplicate'
             if step < 0 and not self._is_jump(frame.stamp_ns, -step, limit):
@@ -98,7 +98,7 @@ class Intake:
         """One frame slightly too old is a straggler, two in order are a clock that went back."""
         again = self._suspect_ns is not None and stamp_ns > self._suspect_ns
         self._suspect_ns = stamp_ns
-        return again or back_ns > max(limit, NS)
+        return again or back_ns > max(limit, NS_PER_S)
 
     def _after_jump(self) -> Restart:
         reset = self.config.odometry.reset_on_time_jump

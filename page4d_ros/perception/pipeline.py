@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.perception.bodies import Bodies
-from page4d_ros.perception.calibration import DEFAULT
 from page4d_ros.perception.clouds import Maps
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.motion_classifier import DEFAULT
+from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.refinement import Refinement
 from page4d_ros.perception.scale import MetricScale
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config, DepthConfig
-    from page4d_ros.perception.calibration import Calibration
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Frame, Motion, OdometryEstimate, WindowEstimate
 
 THUMBNAIL = (64, 48)
@@ -36,16 +36,18 @@ class Perception:
     Args:
         config: all settings; `configure` changes the dynamic ones later.
         engine: the network over a window.
-        calibration: what its evidence of motion is worth.
+        classifier: turns evidence of motion into a probability, fitted to these weights.
     """
 
-    def __init__(self, config: Config, engine: Engine, calibration: Calibration = DEFAULT) -> None:
+    def __init__(
+        self, config: Config, engine: Engine, classifier: MotionClassifier = DEFAULT
+    ) -> None:
         self.engine = engine
         self.scale = MetricScale(config.scale)
         self.refinement = Refinement()
         self.odometry = Odometry(config.odometry, self.scale)
-        self.dynamics = Dynamics(config.mask, calibration)
-        self.bodies = Bodies()
+        self.dynamics = Dynamics(config.mask, classifier)
+        self.bodies = MovingBodyTracker()
         self._thumbnail: NDArray | None = None
         self._last: Estimate | None = None
         self.configure(config)

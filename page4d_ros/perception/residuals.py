@@ -59,7 +59,7 @@ class View(NamedTuple):
         return cls(window.T_gauge_camera[index], K, image, depth)
 
 
-class Seen(NamedTuple):
+class ReprojectionResiduals(NamedTuple):
     """The newest frame's pixels as earlier ones saw their places; all (n, h, w).
 
     Attributes:
@@ -90,7 +90,9 @@ def picture(image: Tensor, step: int = 1) -> NDArray[np.uint8]:
 
 
 @np.errstate(divide='ignore', invalid='ignore', over='ignore')
-def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View]) -> Seen:
+def reprojection_residuals(
+    now: View, confidence: NDArray[np.float32], earlier: Sequence[View]
+) -> ReprojectionResiduals:
     """Look a frame's pixels up in n earlier frames.
 
     Args:
@@ -102,7 +104,9 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     z = place[:, 2]
     u, v = place[:, 0] / z, place[:, 1] / z
     pairs = list(zip(earlier, u, v, strict=True))
-    surface = np.array([looked_up(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs])
+    surface = np.array(
+        [sample_nearest(cv2.erode(before.depth, AROUND), *at) for before, *at in pairs]
+    )
     through = np.log(surface / z)  # of a place behind the camera or out of view, no finite number
     unknown = ~np.isfinite(through)
     np.copyto(through, np.nan, where=unknown)
@@ -115,10 +119,10 @@ def look_back(now: View, confidence: NDArray[np.float32], earlier: Sequence[View
     _standardize(colour, COLOUR_FLOOR)
     np.copyto(through, 0, where=unknown)
     np.copyto(colour, 0, where=hidden)
-    return Seen(through, colour, visible, u, v)
+    return ReprojectionResiduals(through, colour, visible, u, v)
 
 
-def looked_up(values: NDArray, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray:
+def sample_nearest(values: NDArray, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray:
     """Values (h, w[, 3]) at the pixels nearest to columns u and rows v (h, w); 0 outside."""
     return cv2.remap(values, u, v, cv2.INTER_NEAREST)
 
@@ -140,7 +144,7 @@ def _place(now: View, earlier: Sequence[View]) -> NDArray[np.float32]:
 def _out_of_range(image: NDArray, before: NDArray, u: NDArray, v: NDArray) -> NDArray[np.float32]:
     """How far (h, w) colours (h, w, 3) lie out of the range around their places before."""
     extremes = cv2.erode(before, AROUND), cv2.dilate(before, AROUND)
-    least, most = (looked_up(extreme, u, v) for extreme in extremes)
+    least, most = (sample_nearest(extreme, u, v) for extreme in extremes)
     out = cv2.add(cv2.subtract(least, image), cv2.subtract(image, most))  # one of them is 0
     return cv2.transform(out.astype(np.float32), MEAN)
 

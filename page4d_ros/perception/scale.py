@@ -11,6 +11,7 @@ import numpy as np
 from page4d_ros.geometry.poses import R_BODY_OPTICAL
 from page4d_ros.perception.edges import upsampled
 from page4d_ros.perception.types import MOVING
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     from page4d_ros.config import ScaleConfig
     from page4d_ros.perception.types import WindowEstimate
 
-NS = 1_000_000_000
 SENSOR_TOLERANCE_NS = 50_000_000
-MEMORY_NS = 10 * NS  # sensor readings wait so long for a slow network
+MEMORY_NS = 10 * NS_PER_S  # sensor readings wait so long for a slow network
 GRID = (60, 80)
 MIN_BASELINE = 0.05  # metres of reference odometry before its length says anything
 GROUND_HYPOTHESES = 64
@@ -57,7 +57,7 @@ class MetricScale:
         if not self.metric:
             return 'waiting'
         late = self._now_ns - self._measured[-1][0] if self._measured else np.inf
-        return 'frozen' if late > self.config.window * NS else 'tracking'
+        return 'frozen' if late > self.config.window * NS_PER_S else 'tracking'
 
     def reset(self) -> None:
         """Forget all measurements."""
@@ -105,7 +105,7 @@ class MetricScale:
         if self._measured and now < self._measured[-1][0]:
             self.forget()
         self._measured.append((now, value))
-        while self._measured[0][0] < now - self.config.window * NS:
+        while self._measured[0][0] < now - self.config.window * NS_PER_S:
             self._measured.popleft()
         self.factor = float(np.median([value for _, value in self._measured]))
         self.metric = True

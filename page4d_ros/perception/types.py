@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
-    from page4d_ros.perception.bodies import Body
     from page4d_ros.perception.clouds import Maps
+    from page4d_ros.perception.moving_bodies import MovingBody
 
 
 MOVING = 0.5  # a patch with a higher score counts as moving where no setting says
@@ -153,7 +153,7 @@ class Estimate:
     motion: Motion
     window_fill: int
     seconds: dict[str, float]
-    bodies: tuple[Body, ...] = ()
+    bodies: tuple[MovingBody, ...] = ()
     still: bool = False
 
     @property

@@ -17,6 +17,7 @@ from page4d_ros.errors import BagError
 from page4d_ros.messages import encode
 from page4d_ros.ros import signals
 from page4d_ros.ros.compat import RosMessages, message_class
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 CLOCK_HZ = 100.0
 GRACE = 1.0
-NS = 1_000_000_000
 
 
 class Player:
@@ -133,9 +133,9 @@ class Player:
     def _sleep_until(self, began: float, first_ns: int, stamp_ns: int) -> None:
         """Wait for a message's turn while /clock runs."""
         while True:
-            now_ns = first_ns + int((time.monotonic() - began) * self.rate * NS)
+            now_ns = first_ns + int((time.monotonic() - began) * self.rate * NS_PER_S)
             self.tick(min(now_ns, stamp_ns))
-            left = (stamp_ns - now_ns) / NS / self.rate
+            left = (stamp_ns - now_ns) / NS_PER_S / self.rate
             if left <= 0:
                 return
             self._steady.sleep_for(Duration(seconds=min(left, 1 / CLOCK_HZ)))

@@ -19,7 +19,7 @@ from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.status import PAUSED, WAITING, idle_status, status
 from page4d_ros.messages.topics import OPTIONAL, OUTPUTS, STATUS_TOPIC
 from page4d_ros.messages.trajectory import trajectory_line
-from page4d_ros.perception.body import BodyFrame
+from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.intake import Intake, Restart
 from page4d_ros.ros.compat import (
     TransformBroadcaster,
@@ -67,7 +67,7 @@ class Session:
         self.health = Health()
         self.processed = 0
         self.make = WireMessages()
-        self.body = BodyFrame(config.frames)
+        self.body = BaseFrame(config.frames)
         self.outputs = Outputs(config, self.make, self.body, cloud)
         self.intake = Intake(config)
         self.reader = FrameReader(

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from page4d_ros.errors import TrainingError
 from page4d_ros.evaluation.dynamics.panel import Panel
 from page4d_ros.geometry.camera import PinholeCamera
-from page4d_ros.perception.calibration import FEATURES, SOURCES, Calibration
+from page4d_ros.perception.motion_classifier import FEATURES, SOURCES, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import Frame
 from page4d_ros.synthetic.render import centred_camera
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.calibration import Coefficients
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.motion_classifier import Coefficients
     from page4d_ros.training.shards import Shard
 
 ROUNDS = 3  # because what is carried depends on the coefficients
@@ -41,7 +41,7 @@ def calibrate(
     *,
     gram: bool = False,
     progress: Callable[[], None] = lambda: None,
-) -> Calibration:
+) -> MotionClassifier:
     """Fit every source's coefficients.
 
     Args:
@@ -67,7 +67,7 @@ def calibrate(
     for _ in range(ROUNDS):
         X: dict[str, list[NDArray]] = {source: [] for source in SOURCES}
         y: list[NDArray] = []
-        panel = Panel(config.mask, Calibration(fitted), ask_all=True)
+        panel = Panel(config.mask, MotionClassifier(fitted), ask_all=True)
         for shard in shards:
             for index, moving in enumerate(_stream(engine, config, panel, shard)):
                 progress()
@@ -93,7 +93,7 @@ def calibrate(
         'pixels': pixels,
         'moving': float(truth.mean()),
     }
-    return Calibration(fitted, facts)
+    return MotionClassifier(fitted, facts)
 
 
 def _stream(
@@ -102,7 +102,7 @@ def _stream(
     """Run a drive through the perception; what truly moves at the network's pixels, (h, w)."""
     engine.clear()
     panel.forget()
-    perception = Perception(config, engine, panel.calibration)
+    perception = Perception(config, engine, panel.classifier)
     perception.dynamics = panel
     drive = shard.read(np.arange(shard.frames))
     height = round(WIDTH * shard.rgb_shape[0] / shard.rgb_shape[1])

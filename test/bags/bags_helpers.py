@@ -16,7 +16,7 @@ from page4d_ros.bags.reader import open_bag
 from page4d_ros.config import Config
 from page4d_ros.geometry.poses import transform
 from page4d_ros.messages import decode, encode
-from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.pipeline import Perception
 
 SHARED = Path(__file__).parents[2].parent / 'shared' / 'data'

@@ -24,7 +24,7 @@ from page4d_ros.bags.writer import BagWriter
 from page4d_ros.config import Config
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages import encode
-from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.types import Frame
 
 

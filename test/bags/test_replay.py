@@ -28,7 +28,7 @@ from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import from_quaternion, inverse, rotation_angle
 from page4d_ros.messages import encode
 from page4d_ros.messages.decode import calibration, pixels, stamp_ns
-from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.clouds import POINT
 

@@ -19,7 +19,7 @@ from page4d_ros.errors import BagError
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.decode import calibration
 from page4d_ros.messages.trajectory import trajectory_line
-from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.base_frame import FORWARD
 
 TUM = SHARED / 'tum_fr1_rpy_excerpt'
 shared = pytest.mark.skipif(not TUM.is_dir(), reason='the shared data are not on this machine')

@@ -12,7 +12,6 @@ from page4d_ros.evaluation.evaluate import evaluate
 from page4d_ros.evaluation.recording import paired
 
 TRUTH = '/ground_truth/'
-NS = 1_000_000_000
 
 
 def copied(bag, path, keep=lambda topic: True, change=None):

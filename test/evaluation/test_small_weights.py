@@ -11,8 +11,8 @@ from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.scenes.plan import Options
 from page4d_ros.evaluation.scenes.run import measure
 from page4d_ros.model.checkpoint import load_network
-from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, calibration_file
-from page4d_ros.perception.calibration import Calibration
+from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, classifier_file
+from page4d_ros.perception.motion_classifier import MotionClassifier
 from page4d_ros.synthetic.scene import import_mujoco
 
 CARD = SMALL_FILE.with_suffix('.md')
@@ -35,9 +35,9 @@ def test_the_file_is_the_one_of_the_card(card):
 
 
 def test_its_evidence_of_motion_is_calibrated(card):
-    path = calibration_file(SMALL)
+    path = classifier_file(SMALL)
     assert path.is_file()
-    assert Calibration.of(path).facts['sha256'] == card['sha256']
+    assert MotionClassifier.of(path).facts['sha256'] == card['sha256']
 
 
 def test_it_is_the_default_and_says_what_it_is_for():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from evo.core import metrics, sync
 from evo.core.trajectory import PoseTrajectory3D
-from fakes import NS, pose_at
+from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.evaluation.recording import Track
@@ -10,12 +10,13 @@ from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
+from page4d_ros.units import NS_PER_S
 
-T0 = 1_700_000_000 * NS
+T0 = 1_700_000_000 * NS_PER_S
 
 
 def track(poses, stamps=None):
-    times = np.arange(len(poses)) * NS // 10 + T0 if stamps is None else stamps
+    times = np.arange(len(poses)) * NS_PER_S // 10 + T0 if stamps is None else stamps
     return Track('world', 'camera', np.asarray(times, np.int64), np.asarray(poses))
 
 
@@ -82,8 +83,8 @@ def test_extent_and_standing_still_by_hand():
 
 
 def test_truth_at_another_rate_is_associated():
-    stamps = np.arange(400) * NS // 100 + T0 + 3_000_000
-    fast = track([pose_at((s - T0) / NS) for s in stamps.tolist()], stamps)
+    stamps = np.arange(400) * NS_PER_S // 100 + T0 + 3_000_000
+    fast = track([pose_at((s - T0) / NS_PER_S) for s in stamps.tolist()], stamps)
     tree, _ = trajectory_metrics(track(TRUE), fast, metric=True)
     assert tree['poses'] == 40
     assert 0 < tree['se3']['ate_m'] < 0.005
@@ -94,7 +95,7 @@ def test_truth_at_another_rate_is_associated():
     [
         (track(TRUE[:0]), 'no valid pose'),
         (track(TRUE[:2]), 'only 2 poses'),
-        (track(TRUE, np.arange(40) * NS), 'no pose is within 10 ms'),
+        (track(TRUE, np.arange(40) * NS_PER_S), 'no pose is within 10 ms'),
     ],
 )
 def test_what_cannot_be_compared_says_why(estimate, reason):

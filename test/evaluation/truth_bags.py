@@ -8,7 +8,7 @@ from page4d_ros.bags.writer import BagWriter
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.messages import encode
-from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.base_frame import FORWARD
 
 START_NS, STEP_NS = 1_600_000_000_999_999_999, 100_000_000
 T_base_camera = transform(FORWARD[:3, :3], (0.2, 0.0, 1.2))

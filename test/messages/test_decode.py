@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from fakes import CAMERA, NS, PlainMessages
+from fakes import CAMERA, PlainMessages
 
 from page4d_ros.errors import FrameError
 from page4d_ros.messages import encode
@@ -13,9 +13,10 @@ from page4d_ros.messages.decode import (
     image_reader,
     stamp_ns,
 )
+from page4d_ros.units import NS_PER_S
 
 MAKE = PlainMessages()
-HEAD = encode.header(MAKE, 5 * NS + 999_999_999, 'camera')
+HEAD = encode.header(MAKE, 5 * NS_PER_S + 999_999_999, 'camera')
 RGB = np.random.default_rng(0).integers(0, 256, (10, 14, 3), dtype=np.uint8)
 
 

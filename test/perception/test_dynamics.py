@@ -6,20 +6,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fakes import NS
 
 from page4d_ros.config import Config, MaskConfig
 from page4d_ros.errors import CheckpointError
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.perception import dynamics as dynamics_module
-from page4d_ros.perception.bodies import Bodies
-from page4d_ros.perception.calibration import DEFAULT, FEATURES, SOURCES, Calibration
 from page4d_ros.perception.clip import Mined
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.edges import box_sums, restored, sharpened
+from page4d_ros.perception.motion_classifier import DEFAULT, FEATURES, SOURCES, MotionClassifier
+from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.pipeline import assemble
-from page4d_ros.perception.residuals import View, look_back, picture
+from page4d_ros.perception.residuals import View, picture, reprojection_residuals
 from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
+from page4d_ros.units import NS_PER_S
 
 CAMERA = PinholeCamera(112, 84, 100.0, 100.0, 55.5, 41.5)
 FIT = ImageTransform(112, 84, 112, 84, 0, 0, 112, 84)
@@ -48,7 +48,7 @@ def window(cameras, boxes, depths=None):
     poses[:, 0, 3] = cameras
     depth = np.stack([f[0] for f in frames])[-(depths or len(frames)) :]
     estimate = WindowEstimate(
-        frames=tuple(Frame(i * NS // 10 + 1, 'camera', None) for i in range(len(frames))),
+        frames=tuple(Frame(i * NS_PER_S // 10 + 1, 'camera', None) for i in range(len(frames))),
         transform=FIT,
         images=tuple(torch.from_numpy(f[1]).permute(2, 0, 1) for f in frames),
         T_gauge_camera=poses,
@@ -66,7 +66,7 @@ def looked_back(estimate, frames):
     now, *earlier = (
         View.of(estimate, i, depth[i], picture(estimate.images[i])) for i in (-1, *frames)
     )
-    return look_back(now, estimate.confidence[-1], earlier)
+    return reprojection_residuals(now, estimate.confidence[-1], earlier)
 
 
 def masks(cameras, boxes, **values):
@@ -76,7 +76,7 @@ def masks(cameras, boxes, **values):
     for end in range(1, len(cameras) + 1):
         estimate, box = window(cameras[:end], boxes[:end], depths=1)
         last = end - 1
-        stamped = [Frame(i * NS // 10 + 1, 'camera', None) for i in range(end)]
+        stamped = [Frame(i * NS_PER_S // 10 + 1, 'camera', None) for i in range(end)]
         motion = dynamics.update(replace(estimate, frames=tuple(stamped)))
         assert last == end - 1
     return motion.probability, motion.mask > 0, box
@@ -215,19 +215,19 @@ def test_sums_over_squares():
 
 def test_calibration_survives_its_file(tmp_path):
     path = tmp_path / 'weights.motion.json'
-    assert Calibration.of(path) is DEFAULT
+    assert MotionClassifier.of(path) is DEFAULT
     given = replace(DEFAULT, facts={'drives': 3})
     given.write(path)
-    assert Calibration.of(path) == given
+    assert MotionClassifier.of(path) == given
     assert set(DEFAULT.sources['fused']) == {*FEATURES, 'bias'}
     path.write_text('{"sources": {"fused": 1}, "facts": {}}')
-    with pytest.raises(CheckpointError, match='no calibration of motion'):
-        Calibration.of(path)
+    with pytest.raises(CheckpointError, match='no motion classifier'):
+        MotionClassifier.of(path)
     for source in SOURCES:
         incomplete = {**DEFAULT.sources, source: {'bias': 1.0}}
-        Calibration(incomplete).write(path)
+        MotionClassifier(incomplete).write(path)
         with pytest.raises(CheckpointError, match=f'{source} needs exactly'):
-            Calibration.of(path)
+            MotionClassifier.of(path)
 
 
 def moving(where):
@@ -238,13 +238,13 @@ def moving(where):
 def estimate_at(seconds, box_x):
     """An estimate with a box that is known to move."""
     found, box = window([0.0], [box_x])
-    found = replace(found, frames=(Frame(round(seconds * NS) + 1, 'camera', None),))
+    found = replace(found, frames=(Frame(round(seconds * NS_PER_S) + 1, 'camera', None),))
     pose = OdometryEstimate(np.eye(4), np.zeros(6), 0.1, 0.1, 1.0, metric=True)
     return assemble(found, pose, moving(box), Config().depth, calibrated=True)
 
 
 def test_bodies_have_a_place_a_speed_and_a_number():
-    bodies = Bodies()
+    bodies = MovingBodyTracker()
     for index in range(6):
         found = bodies.update(estimate_at(index * 0.1, -0.5 + 0.05 * index))
         assert [body.number for body in found] == [1]
@@ -264,7 +264,7 @@ def test_bodies_at_different_depths_are_two():
     depth, where = estimate.maps.depth.copy(), np.zeros((84, 112), bool)
     where[20:60, 20:90] = True
     depth[20:60, 20:55], depth[20:60, 55:90] = 1.5, 3.0
-    found = Bodies().update(
+    found = MovingBodyTracker().update(
         replace(estimate, maps=SimpleNamespace(depth=depth), motion=moving(where))
     )
     assert sorted(round(float(body.centre[2]), 1) for body in found) == [1.5, 3.0]

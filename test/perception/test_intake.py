@@ -1,10 +1,11 @@
 import threading
 
 import pytest
-from fakes import NS, frame
+from fakes import frame
 
 from page4d_ros.config import Config
 from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.units import NS_PER_S
 
 
 def intake(**values):
@@ -15,8 +16,8 @@ def intake(**values):
 def test_the_newest_frame_wins():
     gate = intake()
     for i in range(5):
-        assert gate.offer(frame(i * NS // 10)) is None
-    assert gate.take(0).frame.stamp_ns == 4 * NS // 10
+        assert gate.offer(frame(i * NS_PER_S // 10)) is None
+    assert gate.take(0).frame.stamp_ns == 4 * NS_PER_S // 10
     assert gate.take(0) is None
     assert gate.dropped == {'stale': 4}
     assert gate.received == 5
@@ -50,9 +51,9 @@ def test_two_older_frames_in_order_are_a_jump():
 @pytest.mark.parametrize(('reset', 'restart'), [(False, Restart.WINDOW), (True, Restart.POSE)])
 def test_a_large_step_back_is_a_jump_at_once(reset, restart):
     gate = intake(odometry__reset_on_time_jump=reset)
-    gate.offer(frame(100 * NS))
+    gate.offer(frame(100 * NS_PER_S))
     before = gate.take(0)
-    gate.offer(frame(1 * NS))
+    gate.offer(frame(1 * NS_PER_S))
     taken = gate.take(0)
     assert taken.restart is restart
     assert before.generation != gate.generation == taken.generation
@@ -62,9 +63,9 @@ def test_a_gap_clears_the_window():
     gate = intake(window__max_gap=1.0)
     gate.offer(frame(0))
     gate.take(0)
-    gate.offer(frame(NS))
+    gate.offer(frame(NS_PER_S))
     assert gate.take(0).restart is Restart.NONE
-    gate.offer(frame(3 * NS))
+    gate.offer(frame(3 * NS_PER_S))
     assert gate.take(0).restart is Restart.WINDOW
 
 

@@ -2,14 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import CAMERA, NS, OracleEngine, frame, pose_at, room_depth
+from fakes import CAMERA, OracleEngine, frame, pose_at, room_depth
 
 from page4d_ros.config import Config
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.units import NS_PER_S
 
-STEP = NS // 10
+STEP = NS_PER_S // 10
 CHAIN = Config().with_values({'odometry.refine': False})  # pictures here do not show the motion
 
 
@@ -19,7 +20,7 @@ def drive(engine, count, config=None, start=0):
 
 
 def truth(i, start=0):
-    T_world = [pose_at((start + j * STEP) / NS) for j in (0, i)]
+    T_world = [pose_at((start + j * STEP) / NS_PER_S) for j in (0, i)]
     return inverse(T_world[0]) @ T_world[1]
 
 
@@ -62,7 +63,7 @@ def test_twist_is_the_velocity_in_the_cameras_axes():
     config = Config().with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
     _, estimates = drive(OracleEngine(size=4, seed=None), 20, config)
     i = 12
-    ahead, behind = pose_at(i * STEP / NS), pose_at((i - 1) * STEP / NS)
+    ahead, behind = pose_at(i * STEP / NS_PER_S), pose_at((i - 1) * STEP / NS_PER_S)
     in_camera = ahead[:3, :3].T @ (ahead[:3, 3] - behind[:3, 3]) / 0.1
     np.testing.assert_allclose(estimates[i].odometry.twist[:3], in_camera, atol=1e-3)
     assert estimates[i].odometry.metric
@@ -116,7 +117,7 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
 
         def step(self, anchor=None, **kwargs):
             window = super().step(anchor, **kwargs)
-            if round(window.frames[-1].stamp_ns / NS * 10) in broken:
+            if round(window.frames[-1].stamp_ns / NS_PER_S * 10) in broken:
                 self.slots.pop()
             return window
 
@@ -158,14 +159,14 @@ def test_metric_scale_is_found_and_frozen(mode):
         stamp = i * STEP
         if i < 30:
             perception.scale.feed_depth(stamp, depth(level(0), CAMERA))
-            perception.scale.feed_position(stamp, level(stamp / NS)[:3, 3])
+            perception.scale.feed_position(stamp, level(stamp / NS_PER_S)[:3, 3])
         last = perception.process(frame(stamp))
         states.append(last.odometry.scale_state)
     assert last.odometry.metric
     assert states[20] == 'tracking'
     assert states[-1] == ('tracking' if mode == 'camera_height' else 'frozen')
     step = last.odometry.T_world_camera[:3, 3]
-    moved = level(39 * STEP / NS)[:3, 3]
+    moved = level(39 * STEP / NS_PER_S)[:3, 3]
     early = {'depth': 0.02, 'odometry': 0.12, 'camera_height': 0.03}[mode]
     assert abs(np.linalg.norm(step) / np.linalg.norm(moved) - 1) < early
     assert abs(np.nanmin(last.maps.depth) / depth(level(0), last.camera).min() - 1) < 0.03
@@ -179,7 +180,7 @@ def test_measurements_end_with_their_unit():
     def show(i, unit):
         perception.engine.depth = lambda T, camera: room_depth(T, camera) * unit
         stamp = i * STEP
-        perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS), CAMERA))
+        perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS_PER_S), CAMERA))
         return perception.process(frame(stamp))
 
     before = [show(i, 1.0) for i in range(20)][-1]
@@ -282,7 +283,7 @@ def test_a_silent_source_is_told_while_nothing_is_measured():
     for i in range(20):
         stamp = i * STEP
         if i < 5:
-            perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS), CAMERA))
+            perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS_PER_S), CAMERA))
         else:
             engine.pose = lambda _seconds: np.full((4, 4), np.nan)
         last = perception.process(frame(stamp))

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import CAMERA, NS, OracleEngine, PlainMessages, frame, picture
+from fakes import CAMERA, OracleEngine, PlainMessages, frame, picture
 
 from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
@@ -10,14 +10,15 @@ from page4d_ros.geometry.poses import R_BODY_OPTICAL, from_quaternion, transform
 from page4d_ros.messages import encode
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.messages.topics import OUTPUTS
-from page4d_ros.perception.bodies import Body
-from page4d_ros.perception.body import FORWARD, BodyFrame
+from page4d_ros.perception.base_frame import FORWARD, BaseFrame
 from page4d_ros.perception.clouds import POINT, cloud
 from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.moving_bodies import MovingBody
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.units import NS_PER_S
 
-STAMP = 1_700_000_000 * NS + 999_999_999
+STAMP = 1_700_000_000 * NS_PER_S + 999_999_999
 PLAIN = {'mask.source': 'head', 'mask.min_area': 0, 'mask.dilate': 0, 'depth.max_range': 0.0}
 
 
@@ -30,7 +31,7 @@ def estimate_of(image=None, camera=CAMERA, patch=(1, 2), **values):
 
 
 def messages(estimate, config, wanted=lambda name: True):
-    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
     return dict(outputs.messages(estimate, wanted))
 
 
@@ -137,9 +138,10 @@ def test_camera_info_of_another_size_is_not_used():
 def test_clouds_keep_their_rate():
     config = Config().with_values(PLAIN | {'points.rate': 10.0})
     perception = Perception(config, OracleEngine())
-    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
     count = sum(
-        'points/static' in dict(outputs.messages(perception.process(frame(i * NS // 30)), bool))
+        'points/static'
+        in dict(outputs.messages(perception.process(frame(i * NS_PER_S // 30)), bool))
         for i in range(31)
     )
     assert 10 <= count <= 11
@@ -147,7 +149,7 @@ def test_clouds_keep_their_rate():
 
 def test_a_body_starts_at_identity_and_moves_in_rep103_axes():
     frames = Config().frames
-    body = BodyFrame(frames)
+    body = BaseFrame(frames)
     body.mount(transform(R_BODY_OPTICAL, (0.2, 0.0, 1.2)))
     np.testing.assert_allclose(body.pose(np.eye(4)), np.eye(4), atol=1e-12)
     ahead = transform(np.eye(3), (0, 0, 1.0))  # one metre along the optical axis
@@ -160,7 +162,7 @@ def test_a_body_starts_at_identity_and_moves_in_rep103_axes():
 
 def test_turning_on_the_spot_moves_the_camera_and_not_the_base():
     mount = transform(R_BODY_OPTICAL, (0.3, 0.0, 0.0))
-    body = BodyFrame(Config().frames)
+    body = BaseFrame(Config().frames)
     body.mount(mount)
     rate = np.array([0, 0, 0, 0, 0, 0.5])
     # velocity of the camera that is carried around: v = w x r, in its own axes
@@ -172,7 +174,7 @@ def test_turning_on_the_spot_moves_the_camera_and_not_the_base():
 
 
 def test_a_mount_that_comes_late_makes_no_jump():
-    body = BodyFrame(Config().frames)
+    body = BaseFrame(Config().frames)
     moved = transform(np.eye(3), (0.1, 0.2, 1.0))
     before = body.pose(moved).copy()
     body.mount(transform(R_BODY_OPTICAL, (0.5, 0.1, 1.0)), moved)
@@ -180,7 +182,7 @@ def test_a_mount_that_comes_late_makes_no_jump():
 
 
 def test_egocentric_tracks_the_camera_in_body_axes():
-    body = BodyFrame(Config().with_values({'frames.base': ''}).frames)
+    body = BaseFrame(Config().with_values({'frames.base': ''}).frames)
     np.testing.assert_allclose(body.pose(np.eye(4)), FORWARD)
     ahead = body.pose(transform(np.eye(3), (0, 0, 2.0)))
     np.testing.assert_allclose(ahead[:3, 3], [2, 0, 0], atol=1e-12)
@@ -190,9 +192,9 @@ def test_egocentric_tracks_the_camera_in_body_axes():
 def test_inverted_tf_has_odom_as_the_child():
     config = Config().with_values(PLAIN | {'frames.invert_tf': True})
     perception = Perception(config, OracleEngine())
-    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
     for i in range(5):
-        out = dict(outputs.messages(perception.process(frame(i * NS // 5)), bool))
+        out = dict(outputs.messages(perception.process(frame(i * NS_PER_S // 5)), bool))
     assert out['/tf'].header.frame_id == 'base_link'
     assert out['/tf'].child_frame_id == 'odom'
     assert out['odom'].header.frame_id == 'odom'
@@ -207,7 +209,7 @@ def test_inverted_tf_has_odom_as_the_child():
 def test_tf_never_goes_back_in_time():
     config = Config().with_values(PLAIN)
     perception = Perception(config, OracleEngine())
-    outputs = Outputs(config, PlainMessages(), BodyFrame(config.frames))
+    outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
     sent = [
         '/tf' in dict(outputs.messages(perception.process(frame(s)), bool)) for s in (5, 9, 9, 7)
     ]
@@ -266,7 +268,9 @@ def test_mask_threshold_specks_and_growth():
 
 def test_bodies_are_in_the_odom_frame_and_only_where_asked_for():
     estimate, config = estimate_of()
-    body = Body(3, np.array([0.5, 0, 2]), np.array([0.2, 1, 0.4]), np.array([1.0, 0, 0]), 0.9, 1)
+    body = MovingBody(
+        3, np.array([0.5, 0, 2]), np.array([0.2, 1, 0.4]), np.array([1.0, 0, 0]), 0.9, 1
+    )
     estimate = replace(estimate, bodies=(body,))
     assert 'bodies' not in messages(estimate, config)
     config = config.with_values({'dynamics.clusters': True})
@@ -279,5 +283,5 @@ def test_bodies_are_in_the_odom_frame_and_only_where_asked_for():
     assert (size.x, size.y, size.z) == pytest.approx((0.4, 0.2, 1))
     assert found.id == '3'
     assert found.results[0].hypothesis.score == 0.9
-    own = encode.moving_body(PlainMessages(), body, BodyFrame(config.frames).T_odom_world)
+    own = encode.moving_body(PlainMessages(), body, BaseFrame(config.frames).T_odom_world)
     assert (own.number, own.velocity.y) == (3, pytest.approx(-1))

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import NS, PlainMessages
+from fakes import PlainMessages
 from scipy.spatial.transform import Rotation
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -17,9 +17,10 @@ from page4d_ros.messages.decode import image_reader
 from page4d_ros.messages.transforms import TransformBuffer
 from page4d_ros.perception.clouds import POINT
 from page4d_ros.ros import compat
+from page4d_ros.units import NS_PER_S
 
 MAKE = compat.RosMessages()
-HEAD = encode.header(MAKE, 1_700_000_000 * NS + 999_999_999, 'camera')
+HEAD = encode.header(MAKE, 1_700_000_000 * NS_PER_S + 999_999_999, 'camera')
 
 
 def needs(module):
@@ -89,7 +90,7 @@ def chain(make):
     frames = [('map', 'odom'), ('odom', 'base'), ('base', '/camera'), ('base', 'lidar')]
     return [
         encode.transform_stamped(
-            make, encode.header(make, NS, parent), child, encode.pose(make, T)
+            make, encode.header(make, NS_PER_S, parent), child, encode.pose(make, T)
         )
         for (parent, child), T in zip(frames, random_transforms(4), strict=True)
     ]
@@ -114,7 +115,9 @@ def test_transform_buffer_survives_a_loop():
     make = PlainMessages()
     loop = [('a', 'b'), ('b', 'a')]
     items = [
-        encode.transform_stamped(make, encode.header(make, NS, p), c, encode.pose(make, np.eye(4)))
+        encode.transform_stamped(
+            make, encode.header(make, NS_PER_S, p), c, encode.pose(make, np.eye(4))
+        )
         for p, c in loop
     ]
     buffer.store(make('tf2_msgs/msg/TFMessage', transforms=items))

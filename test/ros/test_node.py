@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import CAMERA, NS, OracleEngine, picture, pose_at
+from fakes import CAMERA, OracleEngine, picture, pose_at
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
@@ -30,11 +30,12 @@ from page4d_ros.msg import PerceptionStatus
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.ros.compat import RosMessages
 from page4d_ros.ros.node import Page4dNode
+from page4d_ros.units import NS_PER_S
 
 MAKE = RosMessages()
 MOUNT = transform(R_BODY_OPTICAL, (0.2, 0.0, 1.2))
-STEP = NS // 10
-START = 1_700_000_000 * NS + 999_999_999
+STEP = NS_PER_S // 10
+START = 1_700_000_000 * NS_PER_S + 999_999_999
 IMAGES = ('depth/image', 'rgb/image', 'mask/image', 'confidence/image')
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 CLOUDS = ('points/static', 'points/dynamic')
@@ -124,7 +125,7 @@ class Robot:
 
 
 def stamp_of(message):
-    return message.header.stamp.sec * NS + message.header.stamp.nanosec
+    return message.header.stamp.sec * NS_PER_S + message.header.stamp.nanosec
 
 
 def listen_to_all(graph):
@@ -185,7 +186,7 @@ def test_odom_is_the_base_in_rep103_axes(graph):
         robot.show(START + i * STEP)
     graph.until(lambda: len(got['odom']) == 6)
     graph.until(lambda: len(got['/tf']) == 6)
-    T = [pose_at((START + i * STEP) / NS) for i in (0, 5)]
+    T = [pose_at((START + i * STEP) / NS_PER_S) for i in (0, 5)]
     expected = MOUNT @ inverse(T[0]) @ T[1] @ inverse(MOUNT)
     for name in ('odom', '/tf'):
         if name == 'odom':
@@ -333,7 +334,7 @@ def test_the_trajectory_is_saved_for_evo(graph, tmp_path):
     assert path.name.startswith('page4d_')
     lines = path.read_text().splitlines()
     stamps = [START + i * STEP for i in range(3)]
-    written = [f'{stamp // NS}.{stamp % NS:09d}' for stamp in stamps]
+    written = [f'{stamp // NS_PER_S}.{stamp % NS_PER_S:09d}' for stamp in stamps]
     assert [line.split()[0] for line in lines] == written
 
 
@@ -534,7 +535,7 @@ def test_scale_from_a_depth_camera(graph):
     robot = Robot(graph, scale__mode='depth')
     publisher = graph.node.create_publisher(Image, 'scale/depth', 10)
     graph.until(lambda: publisher.get_subscription_count() > 0)
-    T = pose_at(START / NS)
+    T = pose_at(START / NS_PER_S)
     depth = 2.0 * robot.engine.depth(T, CAMERA).astype(np.float32)
     publisher.publish(robot.image(START, array=depth))
     graph.until(lambda: robot.node.session.perception.scale._depths, what='depth')
@@ -551,7 +552,7 @@ def test_scale_from_a_wheel_odometry(graph):
     for i in range(6):
         message = Odometry()
         message.header = encode.header(MAKE, START + i * STEP, 'wheel_odom')
-        at = 3.0 * pose_at((START + i * STEP) / NS)[:3, 3]
+        at = 3.0 * pose_at((START + i * STEP) / NS_PER_S)[:3, 3]
         message.pose.pose.position.x, message.pose.pose.position.y = float(at[0]), float(at[1])
         message.pose.pose.position.z = float(at[2])
         publisher.publish(message)

@@ -8,7 +8,7 @@ import training_cases as cases
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
-from page4d_ros.perception.calibration import SOURCES, Calibration
+from page4d_ros.perception.motion_classifier import SOURCES, MotionClassifier
 from page4d_ros.training.calibrate import logistic
 
 
@@ -38,7 +38,7 @@ def test_the_command_writes_beside_the_weights(files, tmp_path):
     result = run(weights, '--shards', files / 'validation', '--set', 'model.resolution=56')
     assert result.exit_code == 0, result.output
     path = tmp_path / 'micro.motion.json'
-    found = Calibration.of(path)
+    found = MotionClassifier.of(path)
     assert set(found.sources) == set(SOURCES)
     assert found.sources['fused']['gram'] == 0  # not asked for
     assert found.sources['gram']['gram'] != 0

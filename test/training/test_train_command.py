@@ -37,12 +37,11 @@ from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.messages import encode
 from page4d_ros.model.checkpoint import load_network
 from page4d_ros.model.pose_encoding import unproject
-from page4d_ros.perception.body import FORWARD
+from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.training.recipe import DataConfig
 from page4d_ros.training.shards import find_shards, make_views
 from page4d_ros.training.trainer import Trainer
-
-NS = 1_000_000_000
+from page4d_ros.units import NS_PER_S
 
 
 def page4d(*words):
@@ -231,7 +230,7 @@ def poses(count, every=1, mount=FORWARD):
     out = []
     for index, stamp in enumerate(stamps(count)):
         if index % every == 0:
-            T = pose_at((stamp - START_NS) / NS) @ inverse(mount)
+            T = pose_at((stamp - START_NS) / NS_PER_S) @ inverse(mount)
             odometry = encode.odometry(
                 MAKE,
                 head(stamp, 'world'),
@@ -247,7 +246,7 @@ def poses(count, every=1, mount=FORWARD):
 def depths(count, late_ns=0, topic=ground_truth.DEPTH):
     out = []
     for stamp in stamps(count):
-        metres = room_depth(pose_at((stamp - START_NS) / NS), CAMERA)
+        metres = room_depth(pose_at((stamp - START_NS) / NS_PER_S), CAMERA)
         message = ground_truth.depth(MAKE, head(stamp + late_ns), metres)
         out.append((topic, stamp + late_ns, message))
     return out
@@ -275,7 +274,7 @@ def test_a_recording_without_masks_and_with_fewer_poses(tmp_path):
     assert not shard.masked
     arrays = shard.read(np.arange(4))
     for index in range(4):
-        wanted = pose_at(index * STEP_NS / NS)
+        wanted = pose_at(index * STEP_NS / NS_PER_S)
         # 0.2 s between poses bend the path by less than 5 mm
         np.testing.assert_allclose(arrays['T_world_camera'][index], wanted, atol=0.006)
         np.testing.assert_allclose(arrays['depth'][index], room_depth(wanted, CAMERA), rtol=2e-3)
@@ -355,13 +354,13 @@ def test_lens_distortion_is_removed_from_all(tmp_path):
 
 
 def test_poses_are_interpolated_only_between_close_ones():
-    stamps_ = np.array([0, NS // 10, NS], np.int64)
-    track = Track('world', 'camera', stamps_, np.stack([pose_at(s / NS) for s in stamps_]))
+    stamps_ = np.array([0, NS_PER_S // 10, NS_PER_S], np.int64)
+    track = Track('world', 'camera', stamps_, np.stack([pose_at(s / NS_PER_S) for s in stamps_]))
     np.testing.assert_array_equal(track_pose(track, 0), pose_at(0))
-    np.testing.assert_array_equal(track_pose(track, NS), pose_at(1))
-    np.testing.assert_allclose(track_pose(track, NS // 20), pose_at(0.05), atol=1e-3)
-    assert track_pose(track, NS // 2) is None
-    assert track_pose(track, -1) is track_pose(track, NS + 1) is None
+    np.testing.assert_array_equal(track_pose(track, NS_PER_S), pose_at(1))
+    np.testing.assert_allclose(track_pose(track, NS_PER_S // 20), pose_at(0.05), atol=1e-3)
+    assert track_pose(track, NS_PER_S // 2) is None
+    assert track_pose(track, -1) is track_pose(track, NS_PER_S + 1) is None
 
 
 def test_own_data_fine_tunes_a_network(sample, watched, tmp_path):

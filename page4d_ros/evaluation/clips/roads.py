@@ -53,7 +53,7 @@ def with_other_mask(network: Network) -> Network:
     twin.config = replace(ours.config, mask_enabled=not ours.config.mask_enabled)
     settings = replace(network.config.model, compile=False)
     engine = WindowEngine(twin, settings, network.config.window.size)
-    return Network(network.label, engine, network.config, network.calibration)
+    return Network(network.label, engine, network.config, network.classifier)
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
     if road.endswith(OTHER_MASK):
         network = with_other_mask(network)
     network.engine.clear()
-    perception = Perception(network.config, network.engine, network.calibration)
+    perception = Perception(network.config, network.engine, network.classifier)
     frames = clip.frames(indices)
     kind = road.removesuffix(OTHER_MASK)
     if kind == WHOLE:  # the pictures of a clip have to be in memory anyway

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import NS, Clip, ClipFrame
+from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame
 from page4d_ros.evaluation.recording import Log
 from page4d_ros.evaluation.truth import Match, Truth
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +79,7 @@ def _span(log: Log, topic: str) -> str:
     stamps = log.stamps.get(topic) or [
         int(stamp) for track in log.links.get(topic, {}).values() for stamp in track.stamps
     ]
-    return f'{topic} is of {min(stamps) / NS:.3f} to {max(stamps) / NS:.3f} s'
+    return f'{topic} is of {min(stamps) / NS_PER_S:.3f} to {max(stamps) / NS_PER_S:.3f} s'
 
 
 def _frames(
@@ -91,7 +92,7 @@ def _frames(
         frame = next(found, None)
         if frame is None or frame.stamp_ns != stamp:
             raise BagError(
-                f'{path}: the picture of {stamp / NS:.3f} s, or its depth or mask, is damaged; '
+                f'{path}: image of {stamp / NS_PER_S:.3f} s, or its depth or mask, is damaged; '
                 'evaluate the frames before it with --frames'
             )
         yield ClipFrame(

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera import PinholeCamera
 
-NS = 1_000_000_000
-
 
 class ClipFrame(NamedTuple):
     """One picture, and what is known of it.

@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import NS, Clip, ClipFrame, read_mask, read_picture
+from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, read_mask, read_picture
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,5 +39,5 @@ def read(folder: Path) -> Clip:
 
 
 def _load(pictures: list[Path], masks: list[Path], index: int) -> ClipFrame:
-    stamp_ns = round((index + 1) * NS / RATE_HZ)
+    stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
     return ClipFrame(stamp_ns, read_picture(pictures[index]), mask=read_mask(masks[index]))

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import NS, Clip, ClipFrame, listed, read_picture
+from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, listed, read_picture
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def _load(folder: Path, pictures: list[Path], index: int) -> ClipFrame:
     if depth.ndim == 2 and depth.shape != rgb.shape[:2]:
         depth = cv2.resize(depth, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     depth[depth <= 0] = np.nan
-    stamp_ns = round((index + 1) * NS / RATE_HZ)
+    stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
     return ClipFrame(stamp_ns, rgb, camera, T_world_camera, depth)
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, nearest, read_picture, rows
-from page4d_ros.geometry.calibration import Calibration
+from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.geometry.poses import from_quaternion
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _stamps(path: Path) -> NDArray[np.int64]:
         raise BagError(f'{path}: expected a time in nanoseconds on each line ({error})') from error
 
 
-def _sensor(path: Path) -> tuple[Calibration, NDArray[np.float64]]:
+def _sensor(path: Path) -> tuple[CameraCalibration, NDArray[np.float64]]:
     """Calibration and T_body_camera of ``sensor.yaml``."""
     if not path.is_file():
         raise BagError(f'{path}: is missing; give the folder that holds mav0')
@@ -73,11 +73,11 @@ def _sensor(path: Path) -> tuple[Calibration, NDArray[np.float64]]:
     except (YAMLError, KeyError, TypeError, ValueError) as error:
         raise BagError(f'{path}: is no sensor.yaml of a camera ({error!r})') from error
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    return Calibration(width, height, K, distortion), T
+    return CameraCalibration(width, height, K, distortion), T
 
 
 def _load(
-    matched: list[tuple[int, Path, NDArray]], calibration: Calibration, index: int
+    matched: list[tuple[int, Path, NDArray]], calibration: CameraCalibration, index: int
 ) -> ClipFrame:
     stamp_ns, picture, pose = matched[index]
     rgb = calibration.rectify(read_picture(picture))

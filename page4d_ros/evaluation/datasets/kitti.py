@@ -9,7 +9,6 @@ import numpy as np
 
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.datasets.clip import (
-    NS,
     Clip,
     ClipFrame,
     listed,
@@ -19,6 +18,7 @@ from page4d_ros.evaluation.datasets.clip import (
 )
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import transform
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def _load(
     height, width = rgb.shape[:2]
     depth = depths / pictures[index].name
     return ClipFrame(
-        round((1 + times[index]) * NS),
+        round((1 + times[index]) * NS_PER_S),
         rgb,
         PinholeCamera.from_matrix(K, width, height),
         T_world_camera[index],

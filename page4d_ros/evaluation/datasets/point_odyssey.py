@@ -10,7 +10,6 @@ import numpy as np
 
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.datasets.clip import (
-    NS,
     Clip,
     ClipFrame,
     listed,
@@ -19,6 +18,7 @@ from page4d_ros.evaluation.datasets.clip import (
 )
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def _load(
     rgb = read_picture(pictures[index])
     height, width = rgb.shape[:2]
     return ClipFrame(
-        round((index + 1) * NS / RATE_HZ),
+        round((index + 1) * NS_PER_S / RATE_HZ),
         rgb,
         PinholeCamera.from_matrix(K[index], width, height),
         T_world_camera[index],

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.datasets.clip import (
-    NS,
     Clip,
     ClipFrame,
     listed,
@@ -16,6 +15,7 @@ from page4d_ros.evaluation.datasets.clip import (
     rows,
 )
 from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,5 +51,5 @@ def _load(pictures: list[Path], index: int) -> ClipFrame:
     if pose.shape != (4, 4):
         raise BagError(f'{_beside(picture, "pose.txt")}: expected 4 lines of 4 numbers')
     depth = read_depth_png(_beside(picture, 'depth.png'), UNITS, invalid=INVALID)
-    stamp_ns = round((index + 1) * NS / RATE_HZ)
+    stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
     return ClipFrame(stamp_ns, read_picture(picture), CAMERA, pose, depth)

@@ -9,7 +9,6 @@ import numpy as np
 
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.datasets.clip import (
-    NS,
     Clip,
     ClipFrame,
     listed,
@@ -18,6 +17,7 @@ from page4d_ros.evaluation.datasets.clip import (
 )
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def _load(
     height, width = rgb.shape[:2]
     mask = next((m for m in masks if m.stem == pictures[index].stem), None)
     return ClipFrame(
-        round((index + 1) * NS / RATE_HZ),
+        round((index + 1) * NS_PER_S / RATE_HZ),
         rgb,
         PinholeCamera.from_matrix(K, width, height),
         inverse(T_camera_world),

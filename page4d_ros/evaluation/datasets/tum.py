@@ -17,8 +17,8 @@ from page4d_ros.evaluation.datasets.clip import (
     read_depth_png,
     read_picture,
 )
-from page4d_ros.geometry.calibration import Calibration
 from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.geometry.poses import from_quaternion
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ APART_NS = 20_000_000
 BONN = PinholeCamera(640, 480, 542.822841, 542.57687, 315.593520, 237.756098)
 
 
-def calibration_of(name: str) -> Calibration | None:
+def calibration_of(name: str) -> CameraCalibration | None:
     """Of a sequence by its name; None where that says nothing."""
     if 'bonn' in name:
-        return Calibration(BONN.width, BONN.height, BONN.K)
+        return CameraCalibration(BONN.width, BONN.height, BONN.K)
     for key, (camera, distortion) in CAMERAS.items():
         if key in name or f'fr{key[-1]}' in name:
-            return Calibration(camera.width, camera.height, camera.K, np.array(distortion))
+            return CameraCalibration(camera.width, camera.height, camera.K, np.array(distortion))
     return None
 
 
@@ -78,7 +78,7 @@ def read(folder: Path) -> Clip:
 def _load(
     folder: Path,
     matched: list[tuple[Entry, Path, Entry]],
-    calibration: Calibration | None,
+    calibration: CameraCalibration | None,
     index: int,
 ) -> ClipFrame:
     entry, depth_file, pose = matched[index]
@@ -92,7 +92,7 @@ def _load(
     return ClipFrame(entry.stamp_ns, rgb, camera, from_quaternion(values[3:7], values[:3]), depth)
 
 
-def _rectified(depth: NDArray, calibration: Calibration) -> NDArray[np.float32]:
+def _rectified(depth: NDArray, calibration: CameraCalibration) -> NDArray[np.float32]:
     """Depth as the pinhole sees it; edges are not smeared."""
     maps = cv2.initUndistortRectifyMap(
         calibration.K, calibration.D, np.eye(3), calibration.pinhole.K, depth.shape[::-1],

@@ -16,8 +16,8 @@ from page4d_ros.evaluation.dynamics.truth import speeds, true_window, whole
 from page4d_ros.evaluation.scenes.answers import Grid, Truth
 from page4d_ros.evaluation.scenes.footage import film
 from page4d_ros.evaluation.scenes.methods import PATCH
-from page4d_ros.perception.calibration import DEFAULT, SOURCES
 from page4d_ros.perception.dynamics import Dynamics, clean, threshold
+from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ def measure_drives(network: Network, options: Options, progress: Callable[[str],
     """Render drives, and ask every source what moves in them.
 
     Args:
-        network: weights with settings and calibration.
+        network: weights with settings and motion classifier.
         options: how much.
         progress: called with the kind of drive, after each frame.
 
@@ -125,7 +125,7 @@ def _drive(
     ghosts, before, truth = np.zeros((2, 2)), {}, None
     first = min(config.window.size, len(footage.stamps)) - 1  # the window is full
     picks = set(np.linspace(first, len(footage.stamps) - 1, PICTURES).round().astype(int))
-    stream = follow(footage.frames, config, network.engine, network.calibration)
+    stream = follow(footage.frames, config, network.engine, network.classifier)
     for index, (estimate, answers) in enumerate(stream):
         if truth is None:
             truth = Truth.of(footage, Grid(estimate.transform, PATCH))

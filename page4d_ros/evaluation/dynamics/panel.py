@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from page4d_ros.perception.calibration import SOURCES
 from page4d_ros.perception.dynamics import Dynamics
+from page4d_ros.perception.motion_classifier import SOURCES
 from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config, MaskConfig
-    from page4d_ros.perception.calibration import Calibration
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Estimate, Frame, Motion, WindowEstimate
 
 
@@ -30,16 +30,16 @@ class Panel:
 
     Args:
         config: of the mask.
-        calibration: of the sources.
+        classifier: turns evidence of motion into a probability, fitted to these weights.
         ask_all: read Gram statistics even where no source counts them.
     """
 
     def __init__(
-        self, config: MaskConfig, calibration: Calibration, *, ask_all: bool = False
+        self, config: MaskConfig, classifier: MotionClassifier, *, ask_all: bool = False
     ) -> None:
-        self.config, self.calibration, self.ask_all = config, calibration, ask_all
+        self.config, self.classifier, self.ask_all = config, classifier, ask_all
         self.each = {
-            source: Dynamics(replace(config, source=source), calibration) for source in SOURCES
+            source: Dynamics(replace(config, source=source), classifier) for source in SOURCES
         }
         self.answers: dict[str, Motion] = {}
         self.features: dict[str, NDArray] = {}
@@ -64,11 +64,11 @@ class Panel:
 
 
 def follow(
-    frames: Iterable[Frame], config: Config, engine: Engine, calibration: Calibration
+    frames: Iterable[Frame], config: Config, engine: Engine, classifier: MotionClassifier
 ) -> Iterator[tuple[Estimate, dict[str, Motion]]]:
     """Estimate and all sources' answers, frame by frame, on the product's own road."""
     engine.clear()
-    perception = Perception(config, engine, calibration)
-    perception.dynamics = panel = Panel(config.mask, calibration)
+    perception = Perception(config, engine, classifier)
+    perception.dynamics = panel = Panel(config.mask, classifier)
     for frame in frames:
         yield perception.process(frame), panel.answers

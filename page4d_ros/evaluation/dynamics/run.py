@@ -26,7 +26,7 @@ from page4d_ros.evaluation.pictures import Picture, jpeg, overlay
 from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.scenes.footage import spare_cores
 from page4d_ros.evaluation.tables import Cell, Table, number
-from page4d_ros.perception.calibration import SOURCES
+from page4d_ros.perception.motion_classifier import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,7 +163,7 @@ def _clip(network: Network, clip: Clip, progress: Callable[[], None]) -> tuple[d
             yield shot.frame
 
     picks = set(np.linspace(0, clip.count - 1, PICTURES).round().astype(int))
-    stream = follow(frames(), config, network.engine, network.calibration)
+    stream = follow(frames(), config, network.engine, network.classifier)
     for index, (estimate, answers) in enumerate(stream):
         truth = at_network(truths.pop(), estimate.transform)
         masks = {s: called(a.probability, config.mask) for s, a in answers.items()}

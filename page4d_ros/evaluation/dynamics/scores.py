@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.evaluation.masks import Measure, boundary, region
-from page4d_ros.perception.residuals import View, look_back, looked_up, picture
+from page4d_ros.perception.residuals import View, picture, reprojection_residuals, sample_nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +129,7 @@ def places_at_rest(
         Their columns and rows (h, w), and (h, w) bool.
     """
     now, last = (View.of(truth, i, truth.depth[i], picture(truth.images[i])) for i in (-1, -2))
-    seen = look_back(now, truth.confidence[-1], [last])
+    seen = reprojection_residuals(now, truth.confidence[-1], [last])
     at, visible = (seen.u[0], seen.v[0]), seen.visible[0]
     still = visible & (np.abs(seen.depth[0]) < SAME) & ~moving
-    return at, still & (looked_up(before.view(np.uint8), *at) == 0)
+    return at, still & (sample_nearest(before.view(np.uint8), *at) == 0)

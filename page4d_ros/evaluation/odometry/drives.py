@@ -61,7 +61,7 @@ def measure_drive(
     Args:
         recording: rosbag2 with images, calibration, depth and poses.
         config: all settings.
-        built: of these settings; lends its engine and its calibration.
+        built: of these settings; lends its engine and its motion classifier.
         image_topic: "" takes the only one.
         progress: called after each frame of each method.
 
@@ -107,7 +107,7 @@ def _ours(truth: Truth, config: Config, built: Perception, progress: Callable[[]
             yield Frame(seen.stamp_ns, 'camera', lambda seen=seen: seen.rgb, truth.camera)
             progress()
 
-    path = follow_camera(frames(), config, built.engine, built.dynamics.calibration)
+    path = follow_camera(frames(), config, built.engine, built.dynamics.classifier)
     return Track('odom', 'camera', *path)
 
 

@@ -12,6 +12,7 @@ from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, transform
 from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.perception.types import Frame, WindowEstimate
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from page4d_ros.perception.types import FrameKey
 
-NS = 1_000_000_000
 HALF = np.array([5.0, 4.0, 1.5])  # of the room, metres
 CAMERA = PinholeCamera(64, 48, 55.0, 55.0, 31.5, 23.5)
 FIT = ImageTransform(64, 48, 64, 48, 0, 0, 64, 48)
@@ -104,7 +104,7 @@ class Oracle:
     def push(self, *, keep_first: bool = False) -> NDArray[np.float64]:
         """Take the next frame into the window, and return its T_world_camera."""
         seconds = self.count / self.rate
-        frame, T = Frame(round(seconds * NS), 'camera', _no_image), self.pose(seconds)
+        frame, T = Frame(round(seconds * NS_PER_S), 'camera', _no_image), self.pose(seconds)
         if len(self._slots) == self.size:
             del self._slots[int(keep_first and self.size > 2)]
         self._slots.append((frame, T))
@@ -119,7 +119,7 @@ class Oracle:
         noise, rng = self.noise, self._rng
         seen = np.stack(truth)
         if rng.random() < noise.fooled and self.count > HONEST:
-            seen = self._followed(seen, np.array([frame.stamp_ns for frame in frames]) / NS)
+            seen = self._followed(seen, np.array([frame.stamp_ns for frame in frames]) / NS_PER_S)
         low, high = np.log(SCALES)
         turn, shift = Rotation.random(random_state=rng).as_matrix(), rng.normal(size=3)
         self.unit = float(np.exp(rng.uniform(low, high)))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from page4d_ros.config import Config
 from page4d_ros.evaluation.scenes.methods import Network
 from page4d_ros.evaluation.scenes.plan import WINDOW
-from page4d_ros.perception.build import build_network, calibration_file, digest
-from page4d_ros.perception.calibration import Calibration
+from page4d_ros.perception.build import build_network, classifier_file, digest
 from page4d_ros.perception.engine import WindowEngine
+from page4d_ros.perception.motion_classifier import MotionClassifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,8 @@ def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
             'width': engine.resolution,
         }
         out.append(
-            Loaded(Network(label, engine, config, Calibration.of(calibration_file(name))), facts)
+            Loaded(
+                Network(label, engine, config, MotionClassifier.of(classifier_file(name))), facts
+            )
         )
     return out

@@ -10,9 +10,9 @@ from page4d_ros.evaluation.scenes.answers import Answer, Grid, Truth
 from page4d_ros.evaluation.windows import relative_poses
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.calibration import DEFAULT
 from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Dynamics
+from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.pipeline import Perception, with_calibration
 from page4d_ros.perception.refinement import refined
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.evaluation.scenes.footage import Footage
-    from page4d_ros.perception.calibration import Calibration
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Frame
 
 PATCH = 14
@@ -71,20 +71,20 @@ class Network:
         label: name in the tables.
         engine: holds the network, and the window.
         config: all settings of the perception.
-        calibration: what its evidence of motion is worth.
+        classifier: turns evidence of motion into a probability, fitted to these weights.
     """
 
     def __init__(
-        self, label: str, engine: Engine, config: Config, calibration: Calibration = DEFAULT
+        self, label: str, engine: Engine, config: Config, classifier: MotionClassifier = DEFAULT
     ) -> None:
         self.label, self.engine, self.config = label, engine, config
-        self.calibration = calibration
-        self.dynamics = Dynamics(config.mask, calibration)
+        self.classifier = classifier
+        self.dynamics = Dynamics(config.mask, classifier)
 
     def alone(self) -> Network:
         """The same, with poses as the network says them."""
         config = self.config.with_values({'odometry.refine': False})
-        return Network(f'{self.label}, unrefined', self.engine, config, self.calibration)
+        return Network(f'{self.label}, unrefined', self.engine, config, self.classifier)
 
     def answer(self, footage: Footage) -> Answer:
         """Answer for a window."""
@@ -112,15 +112,15 @@ class Network:
 
     def track(self, footage: Footage) -> Path:
         """Poses of the camera along the stream, without frames at which it was lost."""
-        return follow_camera(footage.frames, self.config, self.engine, self.calibration)
+        return follow_camera(footage.frames, self.config, self.engine, self.classifier)
 
 
 def follow_camera(
-    frames: Iterable[Frame], config: Config, engine: Engine, calibration: Calibration
+    frames: Iterable[Frame], config: Config, engine: Engine, classifier: MotionClassifier
 ) -> Path:
     """Poses of the product's own road, without frames at which it was lost."""
     engine.clear()
-    perception = Perception(config, engine, calibration)
+    perception = Perception(config, engine, classifier)
     known = [
         (frame.stamp_ns, odometry.T_world_camera)
         for frame in frames

@@ -24,7 +24,7 @@ Coefficients = dict[str, float]  # of the features, and 'bias'
 
 
 @dataclass(frozen=True)
-class Calibration:
+class MotionClassifier:
     """Log-odds that a pixel moves = bias + sum of coefficient * feature, for each source.
 
     Attributes:
@@ -36,7 +36,7 @@ class Calibration:
     facts: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, path: Path) -> Calibration:
+    def of(cls, path: Path) -> MotionClassifier:
         """What a file says, or the default where there is none.
 
         Raises:
@@ -45,7 +45,7 @@ class Calibration:
         return cls.read(path) if path.is_file() else DEFAULT
 
     @classmethod
-    def read(cls, path: Path) -> Calibration:
+    def read(cls, path: Path) -> MotionClassifier:
         """Read what `write` wrote.
 
         Raises:
@@ -60,7 +60,7 @@ class Calibration:
             facts = dict(tree['facts'])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f'{path}: is no calibration of motion ({error!r}); make it anew with page4d '
+                f'{path}: is no motion classifier ({error!r}); make it anew with page4d '
                 'calibrate, or take the file away'
             ) from error
         for source, coefficients in given.items():
@@ -85,7 +85,7 @@ class Calibration:
             raise CheckpointError(f'{path}: cannot be written: {error.strerror}') from error
 
 
-DEFAULT = Calibration(
+DEFAULT = MotionClassifier(
     {
         'fused': {
             'bias': -3.0,

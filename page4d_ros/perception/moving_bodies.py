@@ -9,12 +9,13 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from page4d_ros.units import NS_PER_S
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.perception.types import Estimate
 
-NS = 1e-9
 MOST_PIXELS = 20_000  # that are grouped; larger images are thinned
 DEPTH_STEP = 0.08  # of depth, from one pixel to its neighbour on the same body
 LEAST_SHARE = 0.002  # of the image that a body covers
@@ -27,7 +28,7 @@ SMOOTHING = 0.5  # weight of the newest velocity
 
 
 @dataclass(frozen=True, eq=False)
-class Body:
+class MovingBody:
     """Something that moves, in the trajectory's world; metres if the odometry is metric.
 
     Attributes:
@@ -47,19 +48,19 @@ class Body:
     stamp_ns: int
 
 
-class Bodies:
+class MovingBodyTracker:
     """Groups what moves and gives the groups numbers."""
 
     def __init__(self) -> None:
-        self._known: dict[int, Body] = {}
+        self._known: dict[int, MovingBody] = {}
         self._next = 1
 
     def forget(self) -> None:
         """Begin anew, with new numbers."""
         self._known.clear()
 
-    def update(self, estimate: Estimate) -> list[Body]:
-        """Bodies in the newest frame, largest first."""
+    def update(self, estimate: Estimate) -> list[MovingBody]:
+        """Moving bodies in the newest frame, largest first."""
         stamp_ns = estimate.frame.stamp_ns
         known = {
             number: body
@@ -70,16 +71,16 @@ class Bodies:
         for points, probability in _groups(estimate):
             centre = np.median(points, axis=0)
             low, high = np.percentile(points, BOX, axis=0)
-            found = Body(0, centre, high - low, np.zeros(3), probability, stamp_ns)
+            found = MovingBody(0, centre, high - low, np.zeros(3), probability, stamp_ns)
             out.append(self._followed(found, known))
         self._known = known | {body.number: body for body in out}
         return out
 
-    def _followed(self, body: Body, known: dict[int, Body]) -> Body:
+    def _followed(self, body: MovingBody, known: dict[int, MovingBody]) -> MovingBody:
         """The body with number and velocity; what it was is taken from the known ones."""
         nearest, least = None, REACH
         for number, before in known.items():
-            seconds = (body.stamp_ns - before.stamp_ns) * NS
+            seconds = (body.stamp_ns - before.stamp_ns) / NS_PER_S
             expected = before.centre + seconds * before.velocity
             size = max(np.linalg.norm(before.size), np.linalg.norm(body.size), 1e-9)
             away = np.linalg.norm(body.centre - expected) / size
@@ -91,10 +92,14 @@ class Bodies:
         else:
             before = known.pop(nearest)
             number = before.number
-            velocity = (body.centre - before.centre) / ((body.stamp_ns - before.stamp_ns) * NS)
+            velocity = (body.centre - before.centre) / (
+                (body.stamp_ns - before.stamp_ns) / NS_PER_S
+            )
             if before.velocity.any():
                 velocity = SMOOTHING * velocity + (1 - SMOOTHING) * before.velocity
-        return Body(number, body.centre, body.size, velocity, body.probability, body.stamp_ns)
+        return MovingBody(
+            number, body.centre, body.size, velocity, body.probability, body.stamp_ns
+        )
 
 
 def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORWARD = transform(R_BODY_OPTICAL, np.zeros(3))
 
 
-class BodyFrame:
+class BaseFrame:
     """Places the camera's world in `odom` so that the body starts at identity.
 
     Without a base frame (egocentric) the child is the optical frame itself, and only the axes of

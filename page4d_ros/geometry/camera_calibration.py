@@ -20,7 +20,7 @@ FISHEYE = ('equidistant', 'fisheye')
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class CameraCalibration:
     """Intrinsics and distortion of the images of one camera (sensor_msgs/CameraInfo, REP 104).
 
     Attributes:
@@ -40,7 +40,7 @@ class Calibration:
     P: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
     model: str = 'plumb_bob'
 
-    def same_as(self, other: Calibration | None) -> bool:
+    def same_as(self, other: CameraCalibration | None) -> bool:
         """Whether the numbers are equal, so that what was computed from them still holds."""
         if other is None or (self.width, self.height, self.model) != (
             other.width,
