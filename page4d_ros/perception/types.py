@@ -7,6 +7,7 @@ of a window are flat over its N = views * times frames, newest last.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -53,6 +54,37 @@ class Frame:
     def key(self) -> FrameKey:
         """Stamp and view."""
         return FrameKey(self.stamp_ns, self.view)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSet:
+    """Frames of one time, at most one per camera; a single camera's frame is a set of one.
+
+    Attributes:
+        stamp_ns: reference time of the set in integer nanoseconds.
+        frames: one per camera that delivered, by increasing `Frame.view`; never empty.
+
+    Raises:
+        ValueError: there is no frame, or views are not increasing.
+    """
+
+    stamp_ns: int
+    frames: tuple[Frame, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what is no set."""
+        if not self.frames or any(a >= b for a, b in pairwise(self.views)):
+            raise ValueError(f'a frame set needs frames of increasing views, got {self.views}')
+
+    @classmethod
+    def of(cls, frame: Frame) -> FrameSet:
+        """Set of one camera's frame."""
+        return cls(frame.stamp_ns, (frame,))
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Cameras that delivered a frame."""
+        return tuple(frame.view for frame in self.frames)
 
 
 @dataclass(frozen=True, eq=False)
