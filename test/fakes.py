@@ -13,7 +13,7 @@ from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.messages.factory import MessageFactory
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.types import Frame, WindowEstimate
+from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
 from page4d_ros.units import NS_PER_S
 
 CAMERA = PinholeCamera(64, 48, 50.0, 52.0, 31.0, 24.5)
@@ -41,6 +41,11 @@ def picture(stamp_ns, width=64, height=48):
 def frame(stamp_ns, camera=CAMERA, frame_id='camera', image=None):
     taken = picture(stamp_ns) if image is None else image
     return Frame(int(stamp_ns), frame_id, lambda: taken, camera)
+
+
+def frame_set(stamp_ns, **values):
+    """One camera's frame as a set."""
+    return FrameSet.of(frame(stamp_ns, **values))
 
 
 def pose_at(seconds):
@@ -127,8 +132,8 @@ class OracleEngine:
         if self.dynamic_patch:
             dynamic[:, self.dynamic_patch[0], self.dynamic_patch[1]] = 0.9
         return WindowEstimate(
-            frames=frames,
-            transform=fit,
+            sets=tuple(map(FrameSet.of, frames)),
+            transforms=(fit,) * len(frames),
             images=images,
             T_gauge_camera=poses,
             cameras=(camera,) * len(frames),

@@ -20,6 +20,7 @@ from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.clip import estimate_clip
 from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +176,7 @@ class _Replay:
         elif isinstance(item, FrameError):
             self.intake.received += 1
             self._malformed(item)
-        elif self.intake.offer(item) is None:
+        elif self.intake.offer(FrameSet.of(item)) is None:
             self._process(self.intake.take())
 
     def _process(self, taken: Taken) -> None:
@@ -188,9 +189,10 @@ class _Replay:
                         'a clip has no gaps, and time never goes back; choose a stretch with '
                         '--start and --duration, or leave out --clip'
                     )
-                self._clip.append((taken.frame, taken.frame.decode()))
+                frame = taken.frames.frames[0]
+                self._clip.append((frame, frame.decode()))
                 return
-            estimate = self.perception.process(taken.frame)
+            estimate = self.perception.process(taken.frames)
         except FrameError as error:
             self._malformed(error)
             return

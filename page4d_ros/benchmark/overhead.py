@@ -15,7 +15,7 @@ from page4d_ros.messages.outputs import Outputs
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.ros.compat import cloud
 from page4d_ros.ros.wire import WireMessages, serialized
 
@@ -154,7 +154,7 @@ def _measured(
     frames = (item for item in source.items() if isinstance(item, Frame))
     for number, frame in enumerate(islice(frames, config.window.size + FRAMES)):
         say(f'frame {number + 1} of {config.window.size + FRAMES}')
-        estimate = process(replace(frame, decode=watch.timed('decode', frame.decode)))
+        estimate = process(FrameSet.of(replace(frame, decode=watch.timed('decode', frame.decode))))
         if not number:
             _fill_path(outputs.values(), estimate)
         shared = watch.take()

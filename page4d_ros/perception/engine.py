@@ -21,7 +21,7 @@ from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.model.runtime import compiled, keep_memory
 from page4d_ros.perception.memory import MIB, what_fits, window_bytes
-from page4d_ros.perception.types import Frame, WindowEstimate
+from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -226,7 +226,7 @@ class WindowEngine:
             window = replace(window, dynamic=np.concatenate([known, mined[None]]))
         seconds = {'encode': self._encode_seconds, 'forward': time.perf_counter() - start}
         self._new, self._encode_seconds = 0, 0.0
-        return replace(window, gram=mined, seconds=seconds)
+        return replace(window, gram=None if mined is None else mined[None], seconds=seconds)
 
     def _statistics(self, count: int) -> GramStatistics:
         config = self.network.config
@@ -331,8 +331,8 @@ def window_of(
     T_camera_gauge, K = T_camera_gauge.cpu().numpy(), K.cpu().numpy()
     score, points = output.mask_score, output.world_points
     return WindowEstimate(
-        frames=frames,
-        transform=fit,
+        sets=tuple(map(FrameSet.of, frames)),
+        transforms=(fit,) * len(frames),
         images=tuple(images),
         T_gauge_camera=inverse(transform(T_camera_gauge[:, :, :3], T_camera_gauge[:, :, 3])),
         cameras=tuple(PinholeCamera.from_matrix(k, fit.width, fit.height) for k in K),

@@ -21,6 +21,7 @@ from page4d_ros.messages.topics import OPTIONAL, OUTPUTS, STATUS_TOPIC
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.perception.types import FrameSet
 from page4d_ros.ros.compat import (
     TransformBroadcaster,
     TransformListener,
@@ -176,18 +177,16 @@ class Session:
         try:
             frame = (self.reader.compressed if compressed else self.reader.image)(message)
         except FrameError as error:
-            self.intake.received += 1
-            self.intake.drop('malformed')
+            self.intake.refuse('malformed')
             self.failed(str(error))
             return
         limit = self.config.input.max_latency
         if limit and self._age(frame.stamp_ns) > limit:
-            self.intake.received += 1
-            self.intake.drop('latency')
+            self.intake.refuse('latency')
             return
         for warning in self.reader.take_warnings():
             self.node.get_logger().warning(warning)
-        reason = self.intake.offer(frame)
+        reason = self.intake.offer(FrameSet.of(frame))
         if reason in {'duplicate', 'late'}:
             self.node.get_logger().warning(
                 f'image with {"the same" if reason == "duplicate" else "an older"} stamp as the '

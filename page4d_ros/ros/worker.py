@@ -78,7 +78,7 @@ class Worker:
         try:
             self._perception.restart(taken.restart)
             self._listener.before(taken)
-            estimate = self._perception.process(taken.frame)
+            estimate = self._perception.process(taken.frames)
             self._listener.ready(estimate)
             with self._listener.publishing:
                 if self.stopping.is_set() or taken.generation != self._intake.generation:

@@ -15,6 +15,7 @@ from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.pipeline import Perception, with_calibration
 from page4d_ros.perception.refinement import refined
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,9 +102,9 @@ class Network:
             window = refined(with_calibration(window)[0], corners)
         patch, motion = PATCH, window.dynamic
         if motion is not None:
-            patch = window.transform.height // motion.shape[1]
+            patch = window.transforms[-1].height // motion.shape[1]
         return Answer(
-            Grid(window.transform, patch),
+            Grid(window.transforms[-1], patch),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=motion,
@@ -124,7 +125,7 @@ def follow_camera(
     known = [
         (frame.stamp_ns, odometry.T_world_camera)
         for frame in frames
-        if not (odometry := perception.process(frame).odometry).lost
+        if not (odometry := perception.process(FrameSet.of(frame)).odometry).lost
     ]
     return Path(
         np.array([stamp for stamp, _ in known], np.int64),
