@@ -294,7 +294,7 @@ class _Replay:
             self._perception.scale.feed_position(item.stamp_ns, np.array(item.position))
         elif isinstance(item, FrameError):
             self._runner.refuse(item)
-        elif self._runner.intake.offer(item) is None:
+        elif self._runner.offer(item) is None:
             self._runner.step()
 
     def _hold(self, taken: Taken) -> None:

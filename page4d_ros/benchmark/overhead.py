@@ -204,7 +204,7 @@ def _measured(
         frames = (item for item in source.items() if isinstance(item, Frame))
         for number, frame in enumerate(islice(frames, config.window.size + FRAMES), 1):
             say(f'frame {number} of {config.window.size + FRAMES}')
-            runner.intake.offer(replace(frame, decode=watch.timed('decode', frame.decode)))
+            runner.offer(replace(frame, decode=watch.timed('decode', frame.decode)))
             runner.step()
     return {name: rows[config.window.size :] for name, rows in audience.rows.items()}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.base_frame import BaseFrame
     from page4d_ros.perception.intake import Taken
     from page4d_ros.perception.pipeline import Perception
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.perception.types import Estimate, Frame
 
 
 class Counts(NamedTuple):
@@ -60,8 +60,8 @@ class Sink(Protocol):
 class FrameRunner:
     """Drives intake, perception, base frame, sink and counters.
 
-    `offer`, `refuse`, `configure` and `stop` may be called by any thread; all else belongs to the
-    thread that calls `step`.
+    `offer`, `refuse`, `configure` and `stop` may be called by any thread, and so may `feed_depth`
+    and `feed_position` of the perception's scale; all else belongs to the thread of `step`.
 
     Args:
         config: all settings; the perception's.
@@ -111,6 +111,10 @@ class FrameRunner:
         """Set the camera's pose on the base, see `BaseFrame.mount`."""
         self.base_frame.mount(T_base_camera, T_world_camera)
         self.perception.scale.up = self.base_frame.up
+
+    def offer(self, frame: Frame) -> str | None:
+        """Offer a frame that came; returns the reason if it is refused, see `Intake.offer`."""
+        return self.intake.offer(frame)
 
     def refuse(self, error: FrameError) -> None:
         """Count a frame that came and cannot be read."""

@@ -47,7 +47,9 @@ class GuardedNode(LifecycleNode):
             self._guard_service(service)
 
     def caught(self, error: Exception, where: str) -> None:
-        """Log and count an exception."""
+        """Log and count an exception; one that meets the end of ROS is no error."""
+        if not self.context.ok():
+            return
         self.callback_errors += 1
         self.get_logger().error(
             f'error in {where}: {type(error).__name__}: {error}\n{traceback.format_exc()}',

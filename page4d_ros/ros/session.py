@@ -170,7 +170,7 @@ class Session:
             return
         for warning in self.reader.take_warnings():
             self.node.get_logger().warning(warning)
-        reason = self.intake.offer(frame)
+        reason = self.runner.offer(frame)
         if reason in {'duplicate', 'late'}:
             self.node.get_logger().warning(
                 f'image with {"the same" if reason == "duplicate" else "an older"} stamp as the '
