@@ -31,6 +31,16 @@ ALLOWED = {
         'synthetic',
     },
     'ros': {'errors', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
+    'datasets': {
+        'errors',
+        'units',
+        'config',
+        'geometry',
+        'perception',
+        'messages',
+        'bags',
+        'synthetic',
+    },
     'evaluation': {
         'errors',
         'units',
@@ -41,6 +51,7 @@ ALLOWED = {
         'messages',
         'synthetic',
         'bags',
+        'datasets',
     },
     'training': {
         'errors',
@@ -50,6 +61,7 @@ ALLOWED = {
         'model',
         'perception',
         'synthetic',
+        'datasets',
         'evaluation',
     },
     'benchmark': {
@@ -71,6 +83,7 @@ ALLOWED = {
         'perception',
         'synthetic',
         'bags',
+        'datasets',
         'ros',
         'evaluation',
         'training',

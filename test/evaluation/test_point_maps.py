@@ -9,7 +9,7 @@ from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.config import DepthConfig
-from page4d_ros.evaluation.datasets import ClipFrame
+from page4d_ros.datasets.registry import ClipFrame
 from page4d_ros.evaluation.point_maps import Cloud, Reconstruction, estimated, normals, point_maps
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
