@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import MaskConfig
+    from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import FrameKey, WindowEstimate
 
@@ -97,6 +98,28 @@ class Judged:
     def mask(self) -> NDArray[np.uint8]:
         """(h, w), 0 static, 255 dynamic."""
         return with_margin(self._signed > 0, self._config.dilate)
+
+
+class MotionEstimator(Protocol):
+    """Finds the moving pixels of the newest frames of each window; `Dynamics` is the one we ship.
+
+    Attributes:
+        config: source, threshold and cleaning; may be replaced between windows.
+        classifier: turns evidence of motion into a probability, fitted to these weights.
+    """
+
+    config: MaskConfig
+    classifier: MotionClassifier
+
+    @property
+    def gram(self) -> bool:
+        """True if windows should carry Gram statistics."""
+
+    def forget(self) -> None:
+        """Begin anew."""
+
+    def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Motion:
+        """Motion of a frame of the newest set; see `Dynamics.update`."""
 
 
 class Dynamics:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config, DepthConfig
+    from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.maps import Motion
-    from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import FrameSet, OdometryEstimate, WindowEstimate
 
 THUMBNAIL = (64, 48)
@@ -40,17 +40,17 @@ class Perception:
     Args:
         config: all settings; `configure` changes the dynamic ones later.
         engine: the network over a window.
-        classifier: turns evidence of motion into a probability, fitted to these weights.
+        dynamics: finds what moves; None for `Dynamics` with the default classifier.
     """
 
     def __init__(
-        self, config: Config, engine: Engine, classifier: MotionClassifier = DEFAULT
+        self, config: Config, engine: Engine, dynamics: MotionEstimator | None = None
     ) -> None:
         self.engine = engine
         self.scale = MetricScale(config.scale)
         self.refinement = Refinement()
         self.odometry = Odometry(config.odometry, self.scale)
-        self.dynamics = Dynamics(config.mask, classifier)
+        self.dynamics = dynamics or Dynamics(config.mask, DEFAULT)
         self.bodies = MovingBodyTracker()
         self._thumbnails: dict[int, NDArray] = {}  # by view, of the last set in the window
         self._last: Estimate | None = None
@@ -93,8 +93,7 @@ class Perception:
         if self._still(frames, images) and self._last is not None:
             return self._at_rest(self._last, frames, decoded - start)
         keep_first = self.odometry.keeps_first(self.config.window.keyframe_overlap)
-        for frame, image in zip(frames.frames, images, strict=True):
-            self.engine.push(frame, image, keep_first=keep_first)
+        self.engine.push(frames, images, keep_first=keep_first)
         pushed = time.perf_counter()
         if self.config.odometry.refine:
             for frame, image in zip(frames.frames, images, strict=True):
@@ -108,7 +107,7 @@ class Perception:
         odometry = self.odometry.update(window)
         unit = odometry.scale / self.scale.factor
         motions = [self.dynamics.update(window, unit, index) for index in window.newest]
-        self.engine.hide(motions[0])
+        self.engine.hide(motions)
         if self.config.odometry.refine:
             for index, motion in zip(window.newest, motions, strict=True):
                 view, fit = window.frames[index].view, window.transforms[index]

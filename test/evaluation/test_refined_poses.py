@@ -59,7 +59,7 @@ def window_of(frames, *, count=4, image=None):
     for frame in frames[:count]:
         picture = frame.rgb if image is None else image
         taken = Frame(frame.stamp_ns, 'camera', lambda seen=picture: seen, frame.camera)
-        engine.push(taken, picture)
+        engine.push(FrameSet.of(taken), [picture])
         corners.follow(taken.key, picture)
     return engine.step(), corners
 
