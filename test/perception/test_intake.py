@@ -1,10 +1,11 @@
 import threading
 
 import pytest
-from fakes import frame_set
+from fakes import frame, frame_set
 
 from page4d_ros.config import Config
 from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.perception.types import FrameSet
 from page4d_ros.units import NS_PER_S
 
 
@@ -98,3 +99,40 @@ def test_a_waiting_worker_is_woken():
     gate.offer(frame_set(1))
     thread.join(10)
     assert results[0].frames.stamp_ns == 1
+
+
+def test_equal_stamps_of_two_cameras_are_two_frames():
+    gate = intake()
+    assert gate.offer(frame_set(10, (0,))) is None
+    assert gate.offer(frame_set(10, (1,))) is None
+    assert gate.take(0).frames.views == (1,)
+    for views in ((0,), (1,), (1, 2)):  # each has a frame that came before
+        assert gate.offer(frame_set(10, views)) == 'duplicate'
+    assert gate.offer(frame_set(20, (0, 1))) is None
+    assert gate.generation == 0
+    assert gate.dropped == {'stale': 1, 'duplicate': 3}
+
+
+def test_the_reference_stamp_of_a_set_orders_it():
+    """Cameras may be read out one after the other: frames have stamps of their own."""
+    gate = intake(window__max_gap=1.0)
+    early, late = frame(8, view=0), frame(12, view=1)
+    assert gate.offer(FrameSet(10, (early, late))) is None
+    assert gate.offer(FrameSet(20, (frame(11, view=0),))) is None
+    assert gate.offer(FrameSet(15, (frame(40, view=0),))) == 'late'
+    assert gate.offer(FrameSet(20 + 2 * NS_PER_S, (frame(30, view=0),))) is None
+    assert gate.take(0).restart is Restart.WINDOW
+
+
+def test_the_stride_counts_times_and_not_cameras():
+    gate = intake(window__stride=2)
+    taken = [
+        gate.offer(frame_set(stamp, (view,))) is None for stamp in (1, 2, 3) for view in (0, 1)
+    ]
+    assert taken == [True, True, False, False, True, True]
+
+
+def test_what_is_refused_is_counted_as_received():
+    gate = intake()
+    gate.refuse('malformed')
+    assert (gate.received, gate.dropped) == (1, {'malformed': 1})
