@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.page4d import Page4D, Page4DOutput
-    from page4d_ros.perception.types import FrameKey, Motion
+    from page4d_ros.perception.maps import Motion
+    from page4d_ros.perception.types import FrameKey
 
 UNTRAINED = 'untrained'
 SHORTEST_KEEPING = 2

@@ -14,8 +14,8 @@ from page4d_ros.perception.base_frame import FORWARD, BaseFrame
 from page4d_ros.perception.clouds import POINT, cloud
 from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.intake import Restart
-from page4d_ros.perception.moving_bodies import MovingBody
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.types import MovingBody
 from page4d_ros.units import NS_PER_S
 
 STAMP = 1_700_000_000 * NS_PER_S + 999_999_999
