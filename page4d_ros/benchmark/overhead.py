@@ -15,6 +15,7 @@ from page4d_ros.benchmark.meter import spread, threads
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.build import build_perception
+from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.runner import FrameRunner
 from page4d_ros.perception.types import Frame
@@ -115,7 +116,8 @@ def run_overhead(
         rounds = []
         for number in range(1, ROUNDS + 1):
             elsewhere = Recorded(engine, recorded)
-            again = Perception(config, elsewhere, perception.dynamics.classifier)
+            dynamics = Dynamics(config.mask, perception.dynamics.classifier)
+            again = Perception(config, elsewhere, dynamics)
             saying = partial(_say, say, f'round {number} of {ROUNDS}')
             rounds.append(_measured(again, bag, image_topic, saying))
     quickest = {

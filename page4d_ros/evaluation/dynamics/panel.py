@@ -69,7 +69,7 @@ def follow(
 ) -> Iterator[tuple[Estimate, dict[str, Motion]]]:
     """Estimate and all sources' answers, frame by frame, on the product's own road."""
     engine.clear()
-    perception = Perception(config, engine, classifier)
-    perception.dynamics = panel = Panel(config.mask, classifier)
+    panel = Panel(config.mask, classifier)
+    perception = Perception(config, engine, panel)
     for frame in frames:
         yield perception.process(frame), panel.answers
