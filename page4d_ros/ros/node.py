@@ -8,7 +8,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -226,21 +225,12 @@ def run(args: list[str] | None = None) -> int:
             node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok():
-            _spin(executor, node)
-    if node.session is not None and not node.session.stop(PATIENCE):
+        executor.spin()
+    session = node and node.session  # no node if the signal came while it was made
+    if session is not None and not session.stop(PATIENCE):
         print('page4d_node: ended by a signal during a forward pass', file=sys.stderr)
         _exit()  # the interpreter's own end would pull torch from under that thread
     return 0
-
-
-def _spin(executor: SingleThreadedExecutor, node: Page4dNode) -> None:
-    """Serve callbacks; an error in taking a message does not end the node either."""
-    try:
-        executor.spin()
-    except Exception as error:
-        if rclpy.ok():
-            node.caught(error, 'the executor')
 
 
 def _leave_in_time(loading: Callable[[], bool]) -> None:
