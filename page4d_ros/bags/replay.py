@@ -139,11 +139,13 @@ def replay(
         raise BagError(
             f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(ALL_TOPICS))}'
         )
+    is_path = isinstance(recording, str | Path)
+    if is_path:
+        _check_apart(recording, output)
     check_output(output, force=force)
     with contextlib.ExitStack() as stack:
         source = recording
-        if isinstance(recording, str | Path):
-            _check_apart(recording, output)
+        if is_path:
             source = stack.enter_context(
                 contextlib.closing(open_source(recording, config, **opening))
             )

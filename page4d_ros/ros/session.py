@@ -198,7 +198,7 @@ class Session:
             f'frame dropped: {self.health.error}\n{trace}', throttle_duration_sec=THROTTLE
         )
 
-    # -- questions from outside --------------------------------------------------------------
+    # -- services and parameters -------------------------------------------------------------
 
     def configure(self, config: Config) -> None:
         """Use changed settings from the next frame on."""
