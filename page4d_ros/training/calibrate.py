@@ -102,8 +102,7 @@ def _stream(
     """Run a drive through the perception; what truly moves at the network's pixels, (h, w)."""
     engine.clear()
     panel.forget()
-    perception = Perception(config, engine, panel.classifier)
-    perception.dynamics = panel
+    perception = Perception(config, engine, panel)
     drive = shard.read(np.arange(shard.frames))
     height = round(WIDTH * shard.rgb_shape[0] / shard.rgb_shape[1])
     K = centred_camera(WIDTH, height, FOV_X_DEG).K

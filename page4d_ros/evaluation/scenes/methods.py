@@ -15,6 +15,7 @@ from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.pipeline import Perception, with_calibration
 from page4d_ros.perception.refinement import refined
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Frame
-
-PATCH = 14
 
 
 class Path(NamedTuple):
@@ -92,21 +91,18 @@ class Network:
         self.dynamics.forget()
         known = list(footage.frames())
         for seen in known:
-            self.engine.push(seen.frame, seen.rgb)
+            self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)
         if self.config.odometry.refine:
             corners = Corners()
             for seen in known:
                 corners.follow(seen.frame.key, seen.rgb)
             window = refined(with_calibration(window)[0], corners)
-        patch, motion = PATCH, window.dynamic
-        if motion is not None:
-            patch = window.transform.height // motion.shape[1]
         return Answer(
-            Grid(window.transform, patch),
+            Grid(window.transform, self.engine.patch_size),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
-            motion=motion,
+            motion=window.dynamic,
             mask=self.dynamics.update(window).mask > 0,
         )
 
@@ -121,7 +117,7 @@ def follow_camera(
 ) -> Path:
     """Poses of the product's own road, without frames at which it was lost."""
     engine.clear()
-    perception = Perception(config, engine, classifier)
+    perception = Perception(config, engine, Dynamics(config.mask, classifier))
     known = [
         (frame.stamp_ns, odometry.T_world_camera)
         for frame in frames
@@ -195,6 +191,5 @@ class MeanDepth:
 
 def network_grid(engine: Engine, size: tuple[int, int]) -> Grid:
     """Pixels and patches of an engine's network for a camera of (width, height) pixels."""
-    network = getattr(engine, 'network', None)
-    patch = PATCH if network is None else network.config.patch_size
+    patch = engine.patch_size
     return Grid(ImageTransform.crop(*size, engine.resolution, patch), patch)
