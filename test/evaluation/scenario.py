@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from page4d_ros.bags.clip import write_clip
+from page4d_ros.bags.rendered import write_rendered
 from page4d_ros.bags.replay import replay
 from page4d_ros.bags.sources import open_source
 from page4d_ros.config import Config
@@ -99,7 +99,7 @@ def rendered(count=16, width=160, height=120, rate_hz=10.0):
 
 
 def write_source(frames, path):
-    write_clip(frames, path, T_base_camera)
+    write_rendered(frames, path, T_base_camera)
     return path
 
 
