@@ -13,8 +13,8 @@ setup(
     package_data={
         package_name: [
             'data/**/*',
-            *(f'evaluation/*.{e}' for e in ('html', 'css', 'js')),
-            'evaluation/clips/*.json',
+            *(f'evaluation/report/*.{e}' for e in ('html', 'css', 'js')),
+            'evaluation/plans/*.json',
         ]
     },
     data_files=[

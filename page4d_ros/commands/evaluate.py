@@ -20,7 +20,7 @@ from page4d_ros.errors import Page4dError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from page4d_ros.evaluation.tables import Table
+    from page4d_ros.evaluation.report.tables import Table
     from page4d_ros.perception.engine import Engine
     from page4d_ros.rrd import RrdWriter
 
@@ -48,7 +48,7 @@ def evaluate(
     if compare is None:
         return
     need_report()
-    from page4d_ros.evaluation.clips.compare import difference_tables
+    from page4d_ros.evaluation.plans.compare import difference_tables
 
     for table in difference_tables(compare):
         _show(table)
@@ -84,8 +84,8 @@ def scenes(
     """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
     need_report()
     from page4d_ros.datasets.rendered_plan import Options
-    from page4d_ros.evaluation.scenes import tables
-    from page4d_ros.evaluation.scenes.run import METRICS_FILE, TABLES_FILE, evaluate_scenes
+    from page4d_ros.evaluation.plans import scenes_tables as tables
+    from page4d_ros.evaluation.plans.scenes import METRICS_FILE, TABLES_FILE, evaluate_scenes
 
     given = {'unseen': unseen, 'seeds': seeds, 'drives': drives}
     values = (QUICK if quick else {}) | {k: v for k, v in given.items() if v is not None}
@@ -120,8 +120,8 @@ def odometry(
 ) -> None:
     """Measure how windows become a trajectory: without a network, and on recordings."""
     need_report()
-    from page4d_ros.evaluation.odometry.run import evaluate_odometry, tables
-    from page4d_ros.evaluation.page import REPORT_FILE
+    from page4d_ros.evaluation.plans.odometry import evaluate_odometry, tables
+    from page4d_ros.evaluation.report.page import REPORT_FILE
 
     values = (file_values(params) if params else {}) | {'window.stride': 1}
     values |= dict(parse_assignment(text) for text in set_ or [])
@@ -166,9 +166,9 @@ def dynamics(
 ) -> None:
     """Measure the motion mask: each source of evidence, on rendered drives and on clips."""
     need_report()
-    from page4d_ros.evaluation.dynamics.plan import Options
-    from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
-    from page4d_ros.evaluation.page import REPORT_FILE
+    from page4d_ros.evaluation.plans.dynamics import evaluate_dynamics, tables
+    from page4d_ros.evaluation.plans.dynamics_plan import Options
+    from page4d_ros.evaluation.report.page import REPORT_FILE
 
     options = Options(
         rooms=_numbers(rooms),
@@ -242,10 +242,10 @@ def data(
     from dataclasses import replace
 
     from page4d_ros.datasets.registry import Topics
-    from page4d_ros.evaluation.clips.protocol import CUSTOM, PROTOCOLS
-    from page4d_ros.evaluation.clips.run import evaluate_clips
-    from page4d_ros.evaluation.clips.tables import tables
-    from page4d_ros.evaluation.page import REPORT_FILE
+    from page4d_ros.evaluation.plans.data import evaluate_clips
+    from page4d_ros.evaluation.plans.data_tables import tables
+    from page4d_ros.evaluation.plans.protocol import CUSTOM, PROTOCOLS
+    from page4d_ros.evaluation.report.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:
         raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')

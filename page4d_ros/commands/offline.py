@@ -108,7 +108,7 @@ def replay(
     if not summary.estimates:
         raise BagError(f'{source}: none of its {summary.frames} frames gave an estimate')
     if report:
-        from page4d_ros.evaluation.evaluate import evaluate
+        from page4d_ros.evaluation.plans.recording import evaluate
 
         metrics = evaluate(output, source, output, checkpoint=config.model.checkpoint)
         if not as_json:

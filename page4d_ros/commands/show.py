@@ -42,7 +42,7 @@ def report(
 ) -> None:
     """Measure a recording against its source: report.html and metrics.json."""
     need_report()
-    from page4d_ros.evaluation.evaluate import evaluate
+    from page4d_ros.evaluation.plans.recording import evaluate
 
     print_verdict(evaluate(recording, source, output), output)
 
@@ -57,7 +57,7 @@ def demo(
 
     need_ros()
     need_report()
-    from page4d_ros.evaluation.evaluate import evaluate
+    from page4d_ros.evaluation.plans.recording import evaluate
     from page4d_ros.ros.demo import run_graph
 
     print(f'playing {SAMPLE.name} through the node, weights: {checkpoint}')

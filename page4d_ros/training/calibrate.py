@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from page4d_ros.errors import TrainingError
-from page4d_ros.evaluation.dynamics.panel import Panel
+from page4d_ros.evaluation.methods.motion_sources import Panel
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.perception.motion_classifier import FEATURES, SOURCES, MotionClassifier
 from page4d_ros.perception.pipeline import Perception

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from page4d_ros.errors import TrainingError
-from page4d_ros.evaluation.windows import WindowScores, score_window
+from page4d_ros.evaluation.metrics.windows import WindowScores, score_window
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.pose_encoding import decode_pose

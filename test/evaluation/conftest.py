@@ -22,7 +22,7 @@ def drive(tmp_path_factory):
 @pytest.fixture(scope='session')
 def good(drive, tmp_path_factory):
     """(metrics, folder) of the report about the recording of the truth."""
-    from page4d_ros.evaluation.evaluate import evaluate
+    from page4d_ros.evaluation.plans.recording import evaluate
 
     _, source, true, _ = drive
     output = tmp_path_factory.mktemp('good')
@@ -43,7 +43,7 @@ def walks(tmp_path_factory):
     roads = {'off': 'streaming,whole,streaming-other-mask'}
     roads['on'] = 'streaming,streaming-other-mask,whole-other-mask'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('page4d_ros.evaluation.point_maps.MOST', 2000)
+        patch.setattr('page4d_ros.evaluation.metrics.point_maps.MOST', 2000)
         for mask, names in roads.items():
             words = ['data', 'tum', folder / 'tum', '-o', folder / mask, '--frames', 3]
             words += ['--checkpoint', 'untrained', '--roads', names]

@@ -18,27 +18,27 @@ from page4d_ros.datasets.bag_index import Track
 from page4d_ros.datasets.registry import DATASETS
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import ConfigError
-from page4d_ros.evaluation import clips
-from page4d_ros.evaluation.clips.blocks import figure
-from page4d_ros.evaluation.clips.protocol import PROTOCOLS, Protocol
-from page4d_ros.evaluation.clips.quoted import quotes
-from page4d_ros.evaluation.clips.roads import squashed
-from page4d_ros.evaluation.clips.tables import COLUMNS, tables, value
-from page4d_ros.evaluation.depth_rules import PUBLISHED, optimal_scale, scale_and_shift
-from page4d_ros.evaluation.pixels import DepthError, depth_metrics
-from page4d_ros.evaluation.trajectory import trajectory_metrics
+from page4d_ros.evaluation import plans
+from page4d_ros.evaluation.methods.modes import squashed
+from page4d_ros.evaluation.metrics.blocks import figure
+from page4d_ros.evaluation.metrics.depth import DepthError, depth_metrics
+from page4d_ros.evaluation.metrics.depth_alignment import PUBLISHED, optimal_scale, scale_and_shift
+from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
+from page4d_ros.evaluation.plans.data_tables import COLUMNS, tables, value
+from page4d_ros.evaluation.plans.protocol import PROTOCOLS, Protocol
+from page4d_ros.evaluation.plans.quoted import quotes
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.truth import GroundTruthFrame
 
 UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'
-SCHEMA = Path(clips.__file__).with_name('metrics.schema.json')
-QUOTED = Path(clips.__file__).with_name('quoted.json')
+SCHEMA = Path(plans.__file__).with_name('metrics.schema.json')
+QUOTED = Path(plans.__file__).with_name('quoted.json')
 
 
 @pytest.fixture(autouse=True)
 def few_points(monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.point_maps.MOST', 2000)
+    monkeypatch.setattr('page4d_ros.evaluation.metrics.point_maps.MOST', 2000)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def dog(tmp_path_factory):
     folder = tmp_path_factory.mktemp('dog')
     layouts.write_davis(folder / 'davis')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('page4d_ros.evaluation.clips.run.WHOLE_MOST', 3)
+        patch.setattr('page4d_ros.evaluation.plans.data.WHOLE_MOST', 3)
         words = 'davis', folder / 'davis', '-o', folder / 'out', *UNTRAINED
         result = evaluate(*words, '--roads', 'streaming,whole')
     assert result.exit_code == 0, result.output

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from page4d_ros.cli import app
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.clips.blocks import Shares, figure
-from page4d_ros.evaluation.clips.compare import compare, read_metrics
+from page4d_ros.evaluation.metrics.blocks import Shares, figure
+from page4d_ros.evaluation.plans.compare import compare, read_metrics
 
 
 def result(errors, **changes):

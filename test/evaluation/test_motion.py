@@ -10,10 +10,10 @@ from layouts import write_davis
 from page4d_ros.datasets.rendered_plan import MAX_BLOCKS, block_plans
 from page4d_ros.datasets.rendered_plan import Options as SceneOptions
 from page4d_ros.errors import SceneError
-from page4d_ros.evaluation.dynamics.plan import KINDS, Options, shots
-from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
-from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
-from page4d_ros.evaluation.masks import Measure, boundary, region
+from page4d_ros.evaluation.metrics.masks import Measure, boundary, region
+from page4d_ros.evaluation.metrics.motion import Sequence, pooled
+from page4d_ros.evaluation.plans.dynamics import evaluate_dynamics, tables
+from page4d_ros.evaluation.plans.dynamics_plan import KINDS, Options, shots
 
 
 def test_measures_are_those_of_davis():

@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 from scenario import shrink
 
-from page4d_ros.evaluation.depth_rules import OURS, PUBLISHED, SizeError, at_source, optimal_scale
-from page4d_ros.evaluation.pixels import depth_metrics, mask_metrics
-from page4d_ros.evaluation.samples import Samples
-from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.evaluation.metrics.depth import depth_metrics, mask_metrics
+from page4d_ros.evaluation.metrics.depth_alignment import (
+    OURS,
+    PUBLISHED,
+    SizeError,
+    at_source,
+    optimal_scale,
+)
+from page4d_ros.evaluation.metrics.samples import Samples
+from page4d_ros.evaluation.result import Unknown
 from page4d_ros.geometry.camera import ImageTransform
 
 SHAPE = (48, 56)  # what a source of 56x48 becomes is 56x42

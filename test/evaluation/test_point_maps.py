@@ -9,8 +9,14 @@ from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.config import DepthConfig
-from page4d_ros.evaluation.point_maps import Cloud, Reconstruction, estimated, normals, point_maps
-from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.evaluation.metrics.point_maps import (
+    Cloud,
+    Reconstruction,
+    estimated,
+    normals,
+    point_maps,
+)
+from page4d_ros.evaluation.result import Unknown
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
@@ -94,7 +100,7 @@ def test_two_walls_moved_apart_by_a_known_step():
 
 
 def test_frames_keep_their_points_and_share_the_room(monkeypatch):
-    monkeypatch.setattr('page4d_ros.evaluation.point_maps.MOST', 300)
+    monkeypatch.setattr('page4d_ros.evaluation.metrics.point_maps.MOST', 300)
     known = Reconstruction(3)
     for index in range(3):
         known.add(index, room(), room())

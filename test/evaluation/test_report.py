@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from page4d_ros.evaluation.evaluate import evaluate
-from page4d_ros.evaluation.verdict import UNTRAINED
+from page4d_ros.evaluation.plans.recording import evaluate
+from page4d_ros.evaluation.report.verdict import UNTRAINED
 
 VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
 SECTIONS = ('frames', 'map', 'accuracy', 'timing', 'topics', 'run')

@@ -9,7 +9,7 @@ from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.datasets.bag_index import paired
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.evaluate import evaluate
+from page4d_ros.evaluation.plans.recording import evaluate
 
 TRUTH = '/ground_truth/'
 

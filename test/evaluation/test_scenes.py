@@ -21,16 +21,16 @@ from page4d_ros.datasets.rendered_plan import (
     prior_plans,
 )
 from page4d_ros.errors import SceneError
-from page4d_ros.evaluation.scenes import tables
-from page4d_ros.evaluation.scenes.answers import Score, Truth
-from page4d_ros.evaluation.scenes.checkpoints import SETTINGS
-from page4d_ros.evaluation.scenes.classical import Klt
-from page4d_ros.evaluation.scenes.figures import METRICS, difference, figure
-from page4d_ros.evaluation.scenes.methods import MeanDepth, Network, Still, network_grid
-from page4d_ros.evaluation.scenes.results import MEASURED, Results
-from page4d_ros.evaluation.scenes.run import baselines, score
-from page4d_ros.evaluation.unknown import settle
-from page4d_ros.evaluation.windows import average_precision
+from page4d_ros.evaluation.methods.checkpoints import SETTINGS
+from page4d_ros.evaluation.methods.classical import Klt
+from page4d_ros.evaluation.methods.network import MeanDepth, Network, Still, network_grid
+from page4d_ros.evaluation.metrics.figures import METRICS, difference, figure
+from page4d_ros.evaluation.metrics.prediction import Score, Truth
+from page4d_ros.evaluation.metrics.windows import average_precision
+from page4d_ros.evaluation.plans import scenes_tables as tables
+from page4d_ros.evaluation.plans.scenes import baselines, score
+from page4d_ros.evaluation.plans.scenes_result import MEASURED, Results
+from page4d_ros.evaluation.result import settle
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.render import centred_camera

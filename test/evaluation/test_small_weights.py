@@ -8,8 +8,8 @@ from ruamel.yaml import YAML
 from page4d_ros.config import ModelConfig
 from page4d_ros.datasets.rendered_plan import Options
 from page4d_ros.errors import SceneError
-from page4d_ros.evaluation.scenes.checkpoints import load
-from page4d_ros.evaluation.scenes.run import measure
+from page4d_ros.evaluation.methods.checkpoints import load
+from page4d_ros.evaluation.plans.scenes import measure
 from page4d_ros.model.checkpoint import load_network
 from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, classifier_file
 from page4d_ros.perception.motion_classifier import MotionClassifier

@@ -6,8 +6,8 @@ from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.datasets.bag_index import Track
-from page4d_ros.evaluation.trajectory import trajectory_metrics
-from page4d_ros.evaluation.unknown import Unknown
+from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
+from page4d_ros.evaluation.result import Unknown
 from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.units import NS_PER_S

@@ -1,0 +1,1 @@
+"""Networks in their modes, and simple answers beside them."""

@@ -1,1 +1,0 @@
-"""How well windows are put together, without a network and with one."""

@@ -1,0 +1,1 @@
+"""Evaluations: which sequences, methods, metrics and columns."""

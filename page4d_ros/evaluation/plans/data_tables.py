@@ -1,0 +1,156 @@
+"""The figures of data sets as tables: sequences and methods in rows, and what papers print."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from page4d_ros.evaluation.metrics.blocks import figure
+from page4d_ros.evaluation.report.tables import Cell, Table, number
+
+KLT = 'KLT + essential matrix, told the lengths'
+# section, label, and where the answers lie in the section of any method
+SIMPLE = {
+    'pose': {
+        'standing still': {'sim3': 'standing_still'},
+        'constant velocity, told the mean': {'sim3': 'constant_velocity'},
+    },
+    'depth': {
+        'flat wall': {'per_frame': 'per_frame_flat_wall', 'per_sequence': 'per_sequence_flat_wall'}
+    },
+}
+MEAN = 'mean'
+
+
+class Column(NamedTuple):
+    """A figure: key path below its section, head, and whether less is better."""
+
+    key: str
+    head: str
+    less: bool
+
+
+COLUMNS = {
+    'pose': (
+        Column('ate_m', 'ATE [m]', True),
+        Column('rpe_translation_m', 'RPE [m]', True),
+        Column('rpe_rotation_deg', 'RPE [°]', True),
+    ),
+    'depth': (
+        Column('per_frame.abs_rel', 'AbsRel, scale per frame', True),
+        Column('per_frame.delta_1_25', 'δ < 1.25, scale per frame', False),
+        Column('per_frame_scale_shift.abs_rel', 'AbsRel, scale and shift per frame', True),
+        Column('per_sequence.abs_rel', 'AbsRel, one scale', True),
+        Column('per_sequence.delta_1_25', 'δ < 1.25, one scale', False),
+        Column('per_sequence_scale_shift.abs_rel', 'AbsRel, one scale and shift', True),
+        Column('unscaled.abs_rel', 'AbsRel, as it is', True),
+    ),
+    'points': (
+        Column('mean.accuracy_m', 'Acc [m]', True),
+        Column('median.accuracy_m', 'Acc median [m]', True),
+        Column('mean.completeness_m', 'Comp [m]', True),
+        Column('median.completeness_m', 'Comp median [m]', True),
+        Column('mean.overall_m', 'Overall [m]', True),
+        Column('median.overall_m', 'Overall median [m]', True),
+        Column('mean.normal_consistency', 'NC', False),
+    ),
+    'mask': (
+        Column('JM', 'JM', False),
+        Column('JR', 'JR', False),
+        Column('FM', 'FM', False),
+        Column('FR', 'FR', False),
+        Column('precision', 'precision', False),
+        Column('recall', 'recall', False),
+    ),
+}
+TITLES = {
+    'pose': 'Pose, after Sim(3) alignment',
+    'depth': 'Depth',
+    'points': 'Point maps, after Sim(3) alignment',
+    'mask': 'What moves',
+}
+
+
+def tables(metrics: dict[str, Any]) -> list[Table]:
+    """For pose, depth, points and mask a table: sequences and methods, their mean, quoted rows."""
+    return [table for section in COLUMNS if (table := _table(metrics, section))]
+
+
+def _table(metrics: dict[str, Any], section: str) -> Table | None:
+    columns, rows = COLUMNS[section], _rows(metrics, section)
+    if not rows:
+        return None
+    values = {row: [value(section, tree, c.key) for c in columns] for row, tree in rows.items()}
+    if len(metrics['sequences']) > 1:
+        for method in dict.fromkeys(method for _, method in rows):
+            values[MEAN, method] = [_mean(metrics, section, method, c.key) for c in columns]
+    body = [
+        (': '.join(row), [_cell(values, row, i, less=c.less) for i, c in enumerate(columns)])
+        for row in values
+    ]
+    for quote in metrics['quoted']:
+        if found := quote['figures'].get(section):
+            cells = [Cell(number(found.get(column.key))) for column in columns]
+            body.append((f'quoted ({quote["source"]}): {quote["method"]}', cells))
+    state = 'on' if metrics['mask_in_attention'] else 'off, which is how VGGT runs'
+    notes = [f'Weights: {metrics["checkpoint"]["label"]}.', metrics['caution']]
+    notes.append(f'The mask in attention is {state}, where a row does not say otherwise.')
+    notes += sorted({q['note'] for q in metrics['quoted'] if section in q['figures']})
+    notes += metrics['remarks']
+    heads = [column.head for column in columns]
+    text = ' '.join(f'{note.rstrip(".")}.' for note in notes if note)
+    return Table(TITLES[section], heads, body, text)
+
+
+def _rows(metrics: dict[str, Any], section: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Trees by sequence and method; what simple answers give stands below the first network."""
+    out = {}
+    for name, sequence in metrics['sequences'].items():
+        simple: dict[str, Any] = {}
+        for method, tree in sequence['methods'].items():
+            if not tree or not tree.get(section):
+                continue
+            out[name, method] = tree[section]
+            simple = simple or {
+                label: {key: tree[section][source] for key, source in where.items()}
+                for label, where in SIMPLE.get(section, {}).items()
+            }
+        out |= {(name, label): tree for label, tree in simple.items()}
+    return out
+
+
+def value(section: str, tree: dict[str, Any], key: str) -> float | None:
+    """A figure of a method's section; None where it is not known."""
+    found: Any = tree.get('sim3') if section == 'pose' else tree
+    for part in key.split('.'):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _mean(metrics: dict[str, Any], section: str, method: str, key: str) -> float | None:
+    """Over sequences; as PAGE-4D's code has it each pixel of their depths counts the same."""
+    trees = [s['methods'].get(method) or {} for s in metrics['sequences'].values()]
+    name = f'{section}.{key}'
+    if section == 'depth' and metrics['protocol']['as_published']:
+        blocks = [t['blocks'][name] for t in trees if name in t.get('blocks', {})]
+        total, weight = (sum(sum(b[part]) for b in blocks) for part in ('sum', 'weight'))
+        return figure(name, total, weight) if weight else None
+    rows = _rows(metrics, section)
+    known = [value(section, tree, key) for (_, other), tree in rows.items() if other == method]
+    known = [x for x in known if x is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _cell(
+    values: dict[tuple[str, str], list[float | None]],
+    row: tuple[str, str],
+    column: int,
+    *,
+    less: bool,
+) -> Cell:
+    rivals = [v[column] for other, v in values.items() if other[0] == row[0]]
+    known = [rival for rival in rivals if rival is not None]
+    mine = values[row][column]
+    best = mine is not None and mine == (min if less else max)(known)
+    return Cell(number(mine), best=best and len(known) > 1)

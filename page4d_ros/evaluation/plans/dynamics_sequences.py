@@ -1,0 +1,188 @@
+"""Sources of evidence on rendered drives, and geometry alone with true depth and poses."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from page4d_ros.datasets.rendered import render_sequences
+from page4d_ros.evaluation.methods.motion_sources import follow
+from page4d_ros.evaluation.metrics.motion import Sequence, places_at_rest, pooled
+from page4d_ros.evaluation.metrics.prediction import Grid, Truth
+from page4d_ros.evaluation.metrics.true_windows import speeds, true_window, whole
+from page4d_ros.evaluation.plans.dynamics_plan import KINDS, WALKING, shots
+from page4d_ros.perception.dynamics import Dynamics, clean, threshold
+from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config, MaskConfig
+    from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.evaluation.methods.network import Network
+    from page4d_ros.evaluation.plans.dynamics_plan import Options
+    from page4d_ros.perception.types import Estimate
+
+FAST = 2.0  # pixels per frame
+TRUTH_WINDOW = 8
+ORACLE = 'geometry, true depth and poses'
+PICTURES = 4  # of the frames of one drive
+
+
+@dataclass
+class Shown:
+    """What pictures need of a drive: images, true masks, every source's masks, points."""
+
+    title: str
+    images: list[NDArray] = field(default_factory=list)
+    truth: list[NDArray] = field(default_factory=list)
+    masks: list[dict[str, NDArray]] = field(default_factory=list)
+    points: list[NDArray] = field(default_factory=list)  # x, y of the world, moving, called
+
+    def add(self, estimate: Estimate, truth: NDArray, masks: dict[str, NDArray]) -> None:
+        """Take in a frame's pictures."""
+        self.images.append(estimate.maps.rgb)
+        self.truth.append(truth)
+        self.masks.append(masks)
+
+
+@dataclass
+class Found:
+    """All figures.
+
+    Attributes:
+        kinds: figures by kind of drive and source.
+        every: by source, over all kinds in known rooms.
+        ghosts: points of the static cloud that lie on moving bodies, of all, by kind of cloud.
+        shown: a drive for the pictures.
+    """
+
+    kinds: dict[str, dict[str, Any]]
+    every: dict[str, Any]
+    ghosts: dict[str, float]
+    shown: Shown | None
+
+
+def measure_drives(network: Network, options: Options, progress: Callable[[str], None]) -> Found:
+    """Render drives, and ask every source what moves in them.
+
+    Args:
+        network: weights with settings and motion classifier.
+        options: how much.
+        progress: called with the kind of drive, after each frame.
+
+    Raises:
+        SceneError: nothing can be rendered here.
+    """
+    kinds: dict[str, dict[str, list[Sequence]]] = defaultdict(lambda: defaultdict(list))
+    ghosts, shown = np.zeros((2, 2)), None
+    planned = shots(options)
+    with closing(render_sequences([shot for _, shot in planned], options.processes)) as reel:
+        for (kind, _), footage in zip(planned, reel, strict=True):
+            if footage is None:
+                continue
+            sequences, accumulated, seen = _drive(network, footage, lambda k=kind: progress(k))
+            for source, sequence in sequences.items():
+                kinds[kind][source].append(sequence)
+            kinds[kind][ORACLE].append(_oracle(footage, network.config.mask))
+            if kind == WALKING:
+                ghosts += accumulated
+                if shown is None or _share(seen) > _share(shown):
+                    shown = seen
+    every = {
+        source: pooled([s for kind in KINDS for s in kinds[kind][source]])
+        for source in (*SOURCES, ORACLE)
+    }
+    return Found(
+        {kind: {source: pooled(s) for source, s in by.items()} for kind, by in kinds.items()},
+        every,
+        dict(zip(('without mask', 'with mask'), _ghosts(ghosts), strict=True)),
+        shown,
+    )
+
+
+def _share(shown: Shown) -> float:
+    return float(np.mean(shown.truth)) if shown.truth else 0.0
+
+
+def _ghosts(counts: NDArray) -> list[float]:
+    return [float(moving / total) if total else np.nan for moving, total in counts]
+
+
+def _drive(
+    network: Network, footage: RenderedSequence, progress: Callable[[], None]
+) -> tuple[dict[str, Sequence], NDArray, Shown]:
+    config: Config = network.config
+    out = {source: Sequence() for source in SOURCES}
+    shown = Shown(f'room {footage.room}, drive {footage.seed}')
+    ghosts, before, truth = np.zeros((2, 2)), {}, None
+    first = min(config.window.size, len(footage.stamps)) - 1  # the window is full
+    picks = set(np.linspace(first, len(footage.stamps) - 1, PICTURES).round().astype(int))
+    stream = follow(
+        (known.frame for known in footage.frames()), config, network.engine, network.classifier
+    )
+    for index, (estimate, answers) in enumerate(stream):
+        if truth is None:
+            truth = Truth.of(footage, Grid(estimate.transform, network.engine.patch_size))
+        moving = truth.mask[index]
+        if index >= first:
+            for source, answer in answers.items():
+                mask = called(answer.probability, config.mask)
+                out[source].add(answer.probability, mask, moving)
+            window = true_window(footage, estimate.transform, truth.depth, index, 2)
+            at, still = places_at_rest(window, moving, truth.mask[index - 1])
+            for source, answer in answers.items():
+                out[source].compare(answer.probability, before[source], at, still)
+            ghosts += _accumulate(shown, estimate, moving, truth.depth[index], footage, index)
+        if index in picks:
+            masks = {name: called(a.probability, config.mask) for name, a in answers.items()}
+            shown.add(estimate, moving, masks)
+        before = {source: answer.probability for source, answer in answers.items()}
+        progress()
+    return out, ghosts, shown
+
+
+def called(probability: NDArray, config: MaskConfig) -> NDArray[np.bool_]:
+    """The mask without its margin, as papers compare masks."""
+    return clean(threshold(probability, config), replace(config, dilate=0)) > 0
+
+
+def _accumulate(
+    shown: Shown,
+    estimate: Estimate,
+    moving: NDArray,
+    depth: NDArray,
+    footage: RenderedSequence,
+    index: int,
+) -> NDArray:
+    """Count what a static cloud would hold without and with the mask: (moving, all) of each."""
+    known = estimate.maps.known
+    static = known & (estimate.mask == 0)
+    camera = estimate.transform.camera_to_network(footage.camera)
+    T = footage.T_world_camera[index]
+    points = camera.unproject(depth)[known] @ T[:3, :3].T + T[:3, 3]
+    facts = np.column_stack([points[:, :2], moving[known], ~static[known]])
+    shown.points.append(facts.astype(np.float32))
+    return np.array([[(moving & use).sum(), use.sum()] for use in (known, static)], float)
+
+
+def _oracle(footage: RenderedSequence, config: MaskConfig) -> Sequence:
+    """Geometry alone, with true windows, on bodies that move fast enough."""
+    settings = replace(config, source='geometry', dilate=0)
+    dynamics, out = Dynamics(settings, DEFAULT), Sequence()
+    fit = whole(footage)
+    for index in range(len(footage.stamps)):
+        window = true_window(footage, fit, footage.depth, index, TRUTH_WINDOW)
+        motion = dynamics.update(window)
+        if index < min(TRUTH_WINDOW, len(footage.stamps)) - 1:
+            continue
+        moving = footage.mask[index]
+        fast = moving & (speeds(footage, index)[footage.bodies[index]] > FAST)
+        out.add(motion.probability, motion.mask > 0, fast, ~moving | fast)
+    return out

@@ -1,0 +1,128 @@
+"""The trajectory of recordings with ground truth: ours, and what is possible without learning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from page4d_ros.datasets.bag import Topics, read
+from page4d_ros.datasets.bag_index import Track
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.methods.classical import chain
+from page4d_ros.evaluation.methods.network import follow_camera
+from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.config import Config
+    from page4d_ros.datasets.sequence import FileSequence
+    from page4d_ros.evaluation.metrics.trajectory import Aligned
+    from page4d_ros.perception.pipeline import Perception
+    from page4d_ros.perception.types import Frame
+    from page4d_ros.truth import GroundTruthFrame
+
+OURS = 'page4d'
+KLT = 'KLT + essential matrix, told the lengths'
+OTHERS = {
+    'page4d, unrefined': {'odometry.refine': False},
+    'page4d, always sliding': {'window.keyframe_overlap': 0.0},
+    'page4d, keyframes': {'window.keyframe_overlap': 0.7},
+}
+LEAST = 3  # frames
+
+
+class Drive(NamedTuple):
+    """What came of one recording.
+
+    Attributes:
+        tree: of ``metrics.json``.
+        paths: aligned trajectories by method.
+    """
+
+    tree: dict[str, Any]
+    paths: dict[str, Aligned]
+
+
+def measure_drive(
+    recording: Path,
+    config: Config,
+    built: Perception,
+    *,
+    image_topic: str = '',
+    progress: Callable[[], None] = lambda: None,
+) -> Drive:
+    """Follow the camera of a recording, every ``window.stride``-th frame, and compare.
+
+    Args:
+        recording: rosbag2 with images, calibration, depth and poses.
+        config: all settings.
+        built: of these settings; lends its engine and its motion classifier.
+        image_topic: "" takes the only one.
+        progress: called after each frame of each method.
+
+    Raises:
+        BagError: the recording cannot be read or lacks something; says what.
+    """
+    sequence = read(
+        recording, Topics(image=image_topic), complete=True, stride=config.window.stride
+    )
+    stamps, true = _true_path(sequence)
+    if len(stamps) < LEAST:
+        raise BagError(f'{recording}: only {len(stamps)} frames have depth and pose')
+    tracks = {OURS: _ours(sequence, config, built, progress)}
+    for name, values in OTHERS.items():
+        tracks[name] = _ours(sequence, config.with_values(values), built, progress)
+    tracks[KLT] = _klt(sequence, stamps, progress)
+    methods, paths, tree = {}, {}, {}
+    for name, track in tracks.items():
+        found, aligned = trajectory_metrics(
+            track, Track('world', 'camera', stamps, true), metric=False
+        )
+        if isinstance(found, str):  # says why not
+            methods[name] = found
+            continue
+        methods[name] = found['sim3']
+        tree |= {key: found[key] for key in ('truth', 'standing_still')}
+        if aligned is not None:
+            paths[name] = aligned
+    if not tree:
+        reasons = '; '.join(f'{name}: {why}' for name, why in methods.items())
+        raise BagError(f'{recording}: no trajectory can be compared ({reasons})')
+    return Drive({'frames': len(stamps), 'methods': methods, **tree}, paths)
+
+
+def _undamaged(sequence: FileSequence) -> Iterator[GroundTruthFrame]:
+    return sequence.frames(skip=lambda _error: None)
+
+
+def _true_path(sequence: FileSequence) -> tuple[NDArray, NDArray]:
+    known = [(frame.stamp_ns, frame.T_world_camera) for frame in _undamaged(sequence)]
+    stamps = np.array([stamp for stamp, _ in known], np.int64)
+    return stamps, np.array([T for _, T in known]).reshape(-1, 4, 4)
+
+
+def _ours(
+    sequence: FileSequence, config: Config, built: Perception, progress: Callable[[], None]
+) -> Track:
+    def frames() -> Iterator[Frame]:
+        for known in _undamaged(sequence):
+            yield known.frame
+            progress()
+
+    path = follow_camera(frames(), config, built.engine, built.dynamics.classifier)
+    return Track('odom', 'camera', *path)
+
+
+def _klt(sequence: FileSequence, stamps: NDArray, progress: Callable[[], None]) -> Track:
+    def frames() -> Iterator[tuple[NDArray, NDArray]]:
+        for known in _undamaged(sequence):
+            yield cv2.cvtColor(known.rgb, cv2.COLOR_RGB2GRAY), known.T_world_camera
+            progress()
+
+    return Track('odom', 'camera', stamps, np.stack(list(chain(frames(), sequence.camera.K))))

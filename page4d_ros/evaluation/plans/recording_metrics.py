@@ -1,0 +1,193 @@
+"""All metrics of one recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from page4d_ros.bags import ground_truth
+from page4d_ros.bags.recording import choose_image
+from page4d_ros.datasets.bag_index import ODOMETRY, depth_of, mask_of, paired
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.metrics import running
+from page4d_ros.evaluation.metrics.depth import depth_metrics, mask_metrics
+from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
+from page4d_ros.evaluation.report.worst import DEPTH_ERROR, MASK_ERROR, POSITION_ERROR
+from page4d_ros.evaluation.result import Unknown
+from page4d_ros.messages.topics import IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.datasets.bag_index import BagIndex, Track
+    from page4d_ros.evaluation.metrics.trajectory import Aligned
+
+FORMAT = 1
+TRUTH_TYPES = {ODOMETRY, IMAGE, 'sensor_msgs/msg/CompressedImage'}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A recording beside the source that it was made from.
+
+    Attributes:
+        recording: what the node published.
+        source: what it was given; None where that is no recording (a video, a folder of images).
+        image: the source's image topic; "" where that is not clear.
+    """
+
+    recording: BagIndex
+    source: BagIndex | None
+    image: str = ''
+
+    @classmethod
+    def of(cls, recording: BagIndex, source: BagIndex | None) -> Case:
+        """Find the images of the source."""
+        try:
+            image = choose_image(source.bag, '').name if source else ''
+        except BagError:
+            image = ''
+        return cls(recording, source, image)
+
+    def output(self, name: str, kind: str = IMAGE) -> str | None:
+        """Topic on which the node published this output."""
+        return self.recording.find(name, kind)
+
+    def truth(self, name: str) -> str | None:
+        """Topic of the source with this ground truth, plain or compressed."""
+        topics = self.source.topics if self.source else {}
+        names = (name, name.removesuffix('/compressed'))
+        return next((n for n in names if n in topics and topics[n].type in TRUTH_TYPES), None)
+
+    def pairs(
+        self, output: str, truth: str, decode: Callable[[Any], NDArray]
+    ) -> Iterator[tuple[int, NDArray, NDArray]]:
+        """(stamp, published, true) pictures of equal stamps, one at a time."""
+        return paired(self.recording.decoded(output, decode), self.source.decoded(truth, decode))
+
+    @property
+    def track(self) -> Track | None:
+        """Estimated poses of the odometry's child, None where there are none."""
+        topic = self.output('odom', ODOMETRY)
+        track = self.recording.tracks.get(topic) if topic else None
+        return track if track else None
+
+    @property
+    def camera_frame(self) -> str | None:
+        """The optical frame, as the outputs name it."""
+        names = self.recording.frame_ids
+        found = [self.output('depth/image'), self.output('rgb/image'), self.output('mask/image')]
+        stamped = next((names[topic] for topic in found if topic in names), None)
+        status = self.recording.status
+        return stamped or (status[-1].header.frame_id.lstrip('/') if status else None)
+
+    def mount(self, child: str) -> NDArray | None:
+        """T_child_camera (4, 4), by the transforms of the recording, then of the source."""
+        camera = self.camera_frame
+        if camera in {None, child}:
+            return None if camera is None else np.eye(4)
+        for log in (self.recording, self.source):
+            T = log.transforms.lookup(child, camera) if log else None
+            if T is not None:
+                return T
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Metrics with the curves that belong to them.
+
+    Attributes:
+        tree: metrics; `Unknown` where there are none.
+        aligned: trajectory laid over the truth.
+        errors: (stamp, error) of each frame, by the name of the error; absent without truth.
+    """
+
+    tree: dict[str, Any]
+    aligned: Aligned | None = None
+    errors: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def measure(case: Case) -> Measured:
+    """Compute everything that can be computed."""
+    recording, source = case.recording, case.source
+    images: int | Unknown = Unknown('it is not clear which of its topics the images are')
+    if source is None:
+        images = Unknown('the source is no recording')
+    elif case.image:
+        images = source.topics[case.image].count
+    run = running.run_metrics(recording, images)
+    metric = run['metric'] is True
+    trajectory, aligned = _trajectory(case, metric=metric)
+    depth, depth_errors = _depth(case, metric=metric)
+    mask, mask_errors = _mask(case)
+    errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: mask_errors}
+    if aligned is not None:
+        errors[POSITION_ERROR] = list(zip(aligned.stamps.tolist(), aligned.error, strict=True))
+    tree = {
+        'format': FORMAT,
+        'run': run,
+        'timing': running.timing_metrics(recording),
+        'trajectory': trajectory,
+        'depth': depth,
+        'mask': mask,
+        'topics': running.topic_metrics(recording),
+        'versions': running.versions(),
+    }
+    return Measured(tree, aligned, {name: known for name, known in errors.items() if known})
+
+
+def _absent(case: Case, output: str | None, truth: str, name: str) -> Unknown | None:
+    """Say why two topics cannot be compared, if they cannot."""
+    if case.source is None:
+        return Unknown('the source is no recording, so there is no ground truth')
+    if case.truth(truth) is None:
+        return Unknown(f'the source has no ground truth ({truth})')
+    return Unknown(f'the recording has no {name}') if output is None else None
+
+
+def _trajectory(case: Case, *, metric: bool) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
+    track = case.track
+    absent = _absent(case, track and 'odom', ground_truth.ODOMETRY, 'valid pose on odom')
+    if absent:
+        return absent, None
+    truth = case.source.tracks.get(ground_truth.ODOMETRY)
+    if not truth:
+        return Unknown(f'the source has no valid pose on {ground_truth.ODOMETRY}'), None
+    # A monocular scale stretches the camera's path but not the lever to the base, so that only
+    # the camera's trajectory is a similarity of the true one.
+    mounts = [case.mount(t.child) for t in (track, truth)]
+    if all(T is not None for T in mounts):
+        camera = case.camera_frame
+        track, truth = (t.moved_to(camera, T) for t, T in zip((track, truth), mounts, strict=True))
+    elif track.child != truth.child:
+        return Unknown(
+            f'odom is of {track.child!r} and the truth of {truth.child!r}, and no transform '
+            'ties them together'
+        ), None
+    return trajectory_metrics(track, truth, metric=metric)
+
+
+def _depth(
+    case: Case, *, metric: bool
+) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
+    output = case.output('depth/image')
+    absent = _absent(case, output, ground_truth.DEPTH, 'depth/image')
+    if absent:
+        return absent, []
+    pairs = partial(case.pairs, output, case.truth(ground_truth.DEPTH), depth_of)
+    found = depth_metrics(pairs, metric=metric)
+    return found.tree, found.over_time
+
+
+def _mask(case: Case) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
+    output = case.output('mask/image')
+    absent = _absent(case, output, ground_truth.MASK, 'mask/image')
+    if absent:
+        return absent, []
+    return mask_metrics(partial(case.pairs, output, case.truth(ground_truth.MASK), mask_of))

@@ -1,1 +1,0 @@
-"""How well weights answer on held-out rendered drives, beside trivial and classical answers."""
