@@ -22,8 +22,9 @@ from page4d_ros.datasets.rendered_plan import (
 )
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.methods.checkpoints import SETTINGS
-from page4d_ros.evaluation.methods.classical import Klt
-from page4d_ros.evaluation.methods.network import MeanDepth, Network, Still, network_grid
+from page4d_ros.evaluation.methods.klt import Klt
+from page4d_ros.evaluation.methods.network import Network
+from page4d_ros.evaluation.methods.simple import MeanDepth, Still, network_grid
 from page4d_ros.evaluation.metrics.figures import METRICS, difference, figure
 from page4d_ros.evaluation.metrics.prediction import Score, Truth
 from page4d_ros.evaluation.metrics.windows import average_precision
@@ -89,7 +90,7 @@ def network(truth, name='oracle', **spoil):
 
 
 def figures(method, window, names=tuple(PERFECT)):
-    answer = method.answer(window)
+    answer = method.predict(window)
     found = Score.of(answer, Truth.of(window, answer.grid), window.rig)
     return {name: METRICS[name].statistic([found]) for name in names}
 
@@ -155,7 +156,7 @@ def test_average_precision_is_that_of_scikit_learn(levels):
 def test_poses_that_are_no_numbers_count_as_failures():
     window = footage()
     broken = network(window, T_gauge_camera=lambda w: w.T_gauge_camera * np.nan)
-    answer = broken.answer(window)
+    answer = broken.predict(window)
     found = Score.of(answer, Truth.of(window, answer.grid), window.rig)
     assert found.failures == 6
     assert figures(broken, window)['translation'] == 1
@@ -177,8 +178,8 @@ def test_mean_depth_knows_the_rooms_it_has_seen():
     grid = network_grid(Oracle(seen[0]), SIZE)
     by_room = MeanDepth(grid, seen, by_room=True)
     assert figures(by_room, seen[2])['abs_rel'] < figures(by_room, seen[0])['abs_rel']
-    assert by_room.answer(footage(room=101)).depth is None
-    assert MeanDepth(grid, seen, by_room=False).answer(footage(room=101)).depth is not None
+    assert by_room.predict(footage(room=101)).depth is None
+    assert MeanDepth(grid, seen, by_room=False).predict(footage(room=101)).depth is not None
 
 
 def test_a_true_stream_has_no_error_and_a_still_one_is_said_to_be():

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from page4d_ros.evaluation.metrics.prediction import Answer, Grid, Truth
+from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
 from page4d_ros.evaluation.metrics.windows import relative_poses
-from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Dynamics
@@ -18,7 +17,7 @@ from page4d_ros.perception.refinement import refined
 from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -50,8 +49,8 @@ class Method(Protocol):
 
     label: str
 
-    def answer(self, footage: RenderedSequence) -> Answer:
-        """Answer for a window."""
+    def predict(self, footage: RenderedSequence) -> Prediction:
+        """Predict for a window."""
 
 
 class Tracker(Protocol):
@@ -85,8 +84,8 @@ class Network:
         config = self.config.with_values({'odometry.refine': False})
         return Network(f'{self.label}, unrefined', self.engine, config, self.classifier)
 
-    def answer(self, footage: RenderedSequence) -> Answer:
-        """Answer for a window."""
+    def predict(self, footage: RenderedSequence) -> Prediction:
+        """Predict for a window."""
         self.engine.clear()
         self.dynamics.forget()
         known = list(footage.frames())
@@ -98,7 +97,7 @@ class Network:
             for seen in known:
                 corners.follow(seen.frame.key, seen.rgb)
             window = refined(with_calibration(window)[0], corners)
-        return Answer(
+        return Prediction(
             Grid(window.transforms[-1], self.engine.patch_size),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
@@ -127,69 +126,3 @@ def follow_camera(
         np.array([stamp for stamp, _ in known], np.int64),
         np.array([pose for _, pose in known]).reshape(-1, 4, 4),
     )
-
-
-class Still:
-    """The camera stands still."""
-
-    label = 'identity pose'
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-
-    def answer(self, footage: RenderedSequence) -> Answer:
-        """Answer for a window."""
-        pairs = len(footage.rgb) * (len(footage.rgb) - 1) // 2
-        return Answer(self.grid, relative=np.tile(np.eye(4)[:3], (pairs, 1, 1)))
-
-    def track(self, footage: RenderedSequence) -> Path:
-        """Poses of the camera along the stream."""
-        return Path(footage.stamps, np.tile(np.eye(4), (len(footage.stamps), 1, 1)))
-
-
-class AllMoving:
-    """Everything moves; its average precision is that of any random order."""
-
-    label = 'everything moves'
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-
-    def answer(self, footage: RenderedSequence) -> Answer:
-        """Answer for a window."""
-        fit, patch = self.grid
-        shape = len(footage.rgb), fit.height // patch, fit.width // patch
-        mask = np.ones((fit.height, fit.width), bool)
-        return Answer(self.grid, motion=np.ones(shape), mask=mask)
-
-
-class MeanDepth:
-    """The mean depth of every pixel over the training's drives, of all rooms or of this one.
-
-    Args:
-        grid: whose pixels.
-        prior: windows of the training.
-        by_room: answer with the mean of the very room, and not at all elsewhere.
-    """
-
-    def __init__(self, grid: Grid, prior: Sequence[RenderedSequence], *, by_room: bool) -> None:
-        self.grid, self.by_room = grid, by_room
-        self.label = 'mean depth, this room' if by_room else 'mean depth, known rooms'
-        depths: dict[int | None, list[NDArray]] = {}
-        for footage in prior:
-            key = footage.room if by_room else None
-            depths.setdefault(key, []).append(Truth.of(footage, grid).depth)
-        self.means = {key: np.concatenate(maps).mean(0) for key, maps in depths.items()}
-
-    def answer(self, footage: RenderedSequence) -> Answer:
-        """Answer for a window."""
-        mean = self.means.get(footage.room if self.by_room else None)
-        if mean is None:
-            return Answer(self.grid)
-        return Answer(self.grid, depth=np.repeat(mean[None], len(footage.rgb), 0))
-
-
-def network_grid(engine: Engine, size: tuple[int, int]) -> Grid:
-    """Pixels and patches of an engine's network for a camera of (width, height) pixels."""
-    patch = engine.patch_size
-    return Grid(ImageTransform.crop(*size, engine.resolution, patch), patch)

@@ -34,7 +34,7 @@ class Grid(NamedTuple):
     patch: int
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What a method says; None for what it does not answer.
 
     Attributes:
@@ -120,7 +120,7 @@ class Score(NamedTuple):
     failures: int
 
     @classmethod
-    def of(cls, answer: Answer, truth: Truth, rig: Rig) -> Score:
+    def of(cls, answer: Prediction, truth: Truth, rig: Rig) -> Score:
         """Compare."""
         abs_rel, delta, ratio = np.nan, np.nan, 1.0
         if answer.depth is not None:

@@ -112,7 +112,7 @@ class Oracle:
         return T
 
     def step(self, anchor: FrameKey | None = None) -> WindowEstimate:
-        """Answer for the window; depth for its newest frame, and from the anchor on."""
+        """Prediction for the window; depth for its newest frame, and from the anchor on."""
         frames, truth = zip(*self._slots, strict=True)
         keys = [frame.key for frame in frames]
         newest = len(keys) - keys.index(anchor) if anchor in keys else 1

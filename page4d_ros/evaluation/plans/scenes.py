@@ -21,14 +21,10 @@ from page4d_ros.datasets.rendered_plan import (
 )
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.methods.checkpoints import SETTINGS, load
-from page4d_ros.evaluation.methods.classical import Differencing, Klt
-from page4d_ros.evaluation.methods.network import (
-    AllMoving,
-    MeanDepth,
-    Network,
-    Still,
-    network_grid,
-)
+from page4d_ros.evaluation.methods.differencing import Differencing
+from page4d_ros.evaluation.methods.klt import Klt
+from page4d_ros.evaluation.methods.network import Network
+from page4d_ros.evaluation.methods.simple import AllMoving, MeanDepth, Still, network_grid
 from page4d_ros.evaluation.metrics.figures import METRICS
 from page4d_ros.evaluation.metrics.prediction import Score, Truth
 from page4d_ros.evaluation.metrics.running import command_line, versions
@@ -184,7 +180,7 @@ def score(methods: Sequence[Method], footage: RenderedSequence) -> dict[str, Sco
     for method in methods:
         if footage.group is Group.STATIC and not isinstance(method, MASKERS):
             continue
-        answer = method.answer(footage)
+        answer = method.predict(footage)
         if answer.grid not in truths:
             truths[answer.grid] = Truth.of(footage, answer.grid)
         out[method.label] = Score.of(answer, truths[answer.grid], footage.rig)

@@ -1,21 +1,18 @@
-"""What is possible without learning: tracked corners for poses, differences for motion."""
+"""Poses without learning: tracked corners (KLT) and the essential matrix."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from page4d_ros.config import MaskConfig
 from page4d_ros.evaluation.methods.network import Path
-from page4d_ros.evaluation.metrics.prediction import Answer, Grid, Truth, overlap
-from page4d_ros.evaluation.metrics.windows import MOVING
+from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.dynamics import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +27,6 @@ FLOW = {'winSize': (11, 11), 'maxLevel': 3}
 TOLERANCE = 0.2  # pixels between an inlier and its epipolar line
 ROUND_TRIP = 1.0  # pixels that a corner may be off after being tracked there and back
 FEWEST = 8  # tracks that a pose needs
-LEVELS = 60  # thresholds that differencing may choose from
 
 
 def grey_images(footage: RenderedSequence, fit: ImageTransform) -> list[NDArray[np.uint8]]:
@@ -42,7 +38,7 @@ def grey_images(footage: RenderedSequence, fit: ImageTransform) -> list[NDArray[
     return out
 
 
-def follow(images: Sequence[NDArray]) -> list[tuple[NDArray, NDArray]]:
+def follow_corners(images: Sequence[NDArray]) -> list[tuple[NDArray, NDArray]]:
     """Track corners of the first image (KLT, pyramidal) through all others.
 
     Returns:
@@ -101,17 +97,17 @@ class Klt:
         """On the camera's own (width, height) pixels."""
         return cls(ImageTransform(*size, *size, 0, 0, *size), grid)
 
-    def answer(self, footage: RenderedSequence) -> Answer:
-        """Answer for a window."""
+    def predict(self, footage: RenderedSequence) -> Prediction:
+        """Predict for a window."""
         images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
         E = inverse(footage.T_world_camera)
         relative, failures = [], 0
         for i in range(len(images) - 1):
-            for j, (a, b) in enumerate(follow(images[i:]), i + 1):
+            for j, (a, b) in enumerate(follow_corners(images[i:]), i + 1):
                 pose = two_view_pose(a, b, K)
                 failures += pose is None
                 relative.append(_with_length(pose, (E[j] @ footage.T_world_camera[i])[:3, 3]))
-        return Answer(self.grid, relative=np.stack(relative), failures=failures)
+        return Prediction(self.grid, relative=np.stack(relative), failures=failures)
 
     def track(self, footage: RenderedSequence) -> Path:
         """Chain the poses from each frame to the next."""
@@ -131,7 +127,7 @@ def chain(frames: Iterable[tuple[NDArray, NDArray]], K: NDArray) -> Iterator[NDA
     for image, T_world_camera in frames:
         if last is not None:
             before, T_world_before = last
-            pose = two_view_pose(*follow([before, image])[0], K)
+            pose = two_view_pose(*follow_corners([before, image])[0], K)
             step = _with_length(pose, (inverse(T_world_camera) @ T_world_before)[:3, 3])
             T = T @ inverse(transform(step[:, :3], step[:, 3]))
         last = image, T_world_camera
@@ -143,72 +139,3 @@ def _with_length(pose: NDArray | None, true: NDArray) -> NDArray[np.float64]:
     if pose is None:
         return np.eye(4)[:3]
     return np.column_stack([pose[:, :3], np.linalg.norm(true) * pose[:, 3]])
-
-
-class _Levels(NamedTuple):
-    patches: float
-    pixels: float
-
-
-class Differencing:
-    """Grey difference of a frame and the one before (of the first, the one after).
-
-    Its thresholds are those with the best IoU on the training's drives; its mask is cleaned up as
-    the product cleans its own.
-
-    Args:
-        grid: pixels and patches of the network.
-        prior: windows of the training.
-        compensate: undo the camera's motion first, by the homography that most KLT tracks obey.
-    """
-
-    def __init__(self, grid: Grid, prior: Sequence[RenderedSequence], *, compensate: bool) -> None:
-        self.grid, self.compensate = grid, compensate
-        self.label = f'frame difference{", stabilised" if compensate else ""}'
-        self.levels = self._learn(prior)
-
-    def answer(self, footage: RenderedSequence) -> Answer:
-        """Answer for a window."""
-        pixels, patches = self._difference(footage)
-        return Answer(
-            self.grid,
-            motion=patches,
-            threshold=self.levels.patches,
-            mask=self._mask(pixels[-1], self.levels.pixels),
-        )
-
-    def _mask(self, difference: NDArray, level: float) -> NDArray[np.bool_]:
-        return clean(difference > level, MaskConfig()) > 0
-
-    def _difference(self, footage: RenderedSequence) -> tuple[NDArray, NDArray]:
-        """Differences of pixels (S, h, w) and their means over patches (S, h', w'), 0 to 1."""
-        fit, patch = self.grid
-        images = grey_images(footage, fit)
-        pixels = [self._against(images[1], images[0])]
-        pixels += [self._against(a, b) for a, b in pairwise(images)]
-        pixels = np.stack(pixels)
-        blocks = pixels.reshape(len(pixels), fit.height // patch, patch, fit.width // patch, patch)
-        return pixels, blocks.mean((2, 4))
-
-    def _against(self, other: NDArray, image: NDArray) -> NDArray[np.float32]:
-        H = None
-        if self.compensate:
-            a, b = follow([other, image])[0]
-            cv2.setRNGSeed(0)
-            H = cv2.findHomography(a, b, cv2.RANSAC, 1.0)[0] if len(a) >= FEWEST else None
-        H = np.eye(3) if H is None else H
-        size = image.shape[::-1]
-        moved = cv2.warpPerspective(other, H, size)
-        seen = cv2.warpPerspective(np.full_like(other, 255), H, size) == 255
-        return np.where(seen, cv2.absdiff(moved, image), 0).astype(np.float32) / 255
-
-    def _learn(self, prior: Sequence[RenderedSequence]) -> _Levels:
-        levels = np.geomspace(0.005, 0.8, LEVELS)
-        counts = np.zeros((2, LEVELS, 2))
-        for footage in prior:
-            truth, (pixels, patches) = Truth.of(footage, self.grid), self._difference(footage)
-            for index, level in enumerate(levels):
-                counts[0, index] += overlap(patches > level, truth.motion > MOVING)
-                counts[1, index] += overlap(self._mask(pixels[-1], level), truth.mask[-1])
-        best = (counts[..., 0] / np.maximum(counts[..., 1], 1)).argmax(1)
-        return _Levels(*(float(levels[i]) for i in best))

@@ -1,0 +1,85 @@
+"""Simple methods that cost nothing, to compare networks with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from page4d_ros.evaluation.methods.network import Path
+from page4d_ros.evaluation.metrics.prediction import Grid, Prediction, Truth
+from page4d_ros.geometry.camera import ImageTransform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.perception.engine import Engine
+
+
+class Still:
+    """The camera stands still."""
+
+    label = 'identity pose'
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def predict(self, footage: RenderedSequence) -> Prediction:
+        """Predict for a window."""
+        pairs = len(footage.rgb) * (len(footage.rgb) - 1) // 2
+        return Prediction(self.grid, relative=np.tile(np.eye(4)[:3], (pairs, 1, 1)))
+
+    def track(self, footage: RenderedSequence) -> Path:
+        """Poses of the camera along the stream."""
+        return Path(footage.stamps, np.tile(np.eye(4), (len(footage.stamps), 1, 1)))
+
+
+class AllMoving:
+    """Everything moves; its average precision is that of any random order."""
+
+    label = 'everything moves'
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def predict(self, footage: RenderedSequence) -> Prediction:
+        """Predict for a window."""
+        fit, patch = self.grid
+        shape = len(footage.rgb), fit.height // patch, fit.width // patch
+        mask = np.ones((fit.height, fit.width), bool)
+        return Prediction(self.grid, motion=np.ones(shape), mask=mask)
+
+
+class MeanDepth:
+    """The mean depth of every pixel over the training's drives, of all rooms or of this one.
+
+    Args:
+        grid: whose pixels.
+        prior: windows of the training.
+        by_room: answer with the mean of the very room, and not at all elsewhere.
+    """
+
+    def __init__(self, grid: Grid, prior: Sequence[RenderedSequence], *, by_room: bool) -> None:
+        self.grid, self.by_room = grid, by_room
+        self.label = 'mean depth, this room' if by_room else 'mean depth, known rooms'
+        depths: dict[int | None, list[NDArray]] = {}
+        for footage in prior:
+            key = footage.room if by_room else None
+            depths.setdefault(key, []).append(Truth.of(footage, grid).depth)
+        self.means = {key: np.concatenate(maps).mean(0) for key, maps in depths.items()}
+
+    def predict(self, footage: RenderedSequence) -> Prediction:
+        """Predict for a window."""
+        mean = self.means.get(footage.room if self.by_room else None)
+        if mean is None:
+            return Prediction(self.grid)
+        return Prediction(self.grid, depth=np.repeat(mean[None], len(footage.rgb), 0))
+
+
+def network_grid(engine: Engine, size: tuple[int, int]) -> Grid:
+    """Pixels and patches of an engine's network for a camera of (width, height) pixels."""
+    patch = engine.patch_size
+    return Grid(ImageTransform.crop(*size, engine.resolution, patch), patch)
