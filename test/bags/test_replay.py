@@ -139,6 +139,34 @@ def test_status(tmp_path, config):
     assert not summary.caution
 
 
+def test_a_program_gives_a_path_and_gets_everything(tmp_path):
+    """As the example of `replay`: it opens the recording and loads page4d-small itself."""
+    path = write_bag(tmp_path / 'in', 'mcap', camera_messages(3))
+    started, positions = [], []
+    summary = replay(
+        path,
+        tmp_path / 'out',
+        image_topic='/camera/image',
+        started=lambda source, perception: started.append((source.total, perception.engine.name)),
+        seen=lambda estimate: positions.append(estimate.odometry.T_world_camera[:3, 3]),
+    )
+    assert (summary.frames, summary.estimates, len(positions)) == (3, 3, 3)
+    assert started == [(3, 'page4d-small')]
+    assert 'rendered rooms' in summary.caution
+    assert len(everything(tmp_path / 'out')['/depth/image']) == 3
+
+
+def test_what_cannot_be_replayed_is_said_before_anything_is_written(tmp_path, config):
+    path = write_bag(tmp_path / 'in', 'mcap', camera_messages())
+    with pytest.raises(BagError, match='no output lidar; there are confidence/image'):
+        replay(path, tmp_path / 'out', config, topics={'lidar', 'odom'})
+    with pytest.raises(BagError, match='is, or holds, the source'):
+        replay(path, tmp_path, config, force=True)
+    with pytest.raises(BagError, match='no such file'):
+        replay(tmp_path / 'nothing', tmp_path / 'out', config)
+    assert not (tmp_path / 'out').exists()
+
+
 def test_only_the_topics_that_are_asked_for(tmp_path, config):
     path = write_bag(tmp_path / 'in', 'mcap', camera_messages())
     with Recording(path, config) as source:

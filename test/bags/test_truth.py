@@ -11,9 +11,9 @@ from data_folders import DATA
 from fakes import CAMERA, picture, pose_at, room_depth
 
 from page4d_ros.bags import ground_truth
-from page4d_ros.bags.clip import write_clip
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.recording import Recording
+from page4d_ros.bags.rendered import write_rendered
 from page4d_ros.bags.replay import replay
 from page4d_ros.bags.tum import CAMERAS, import_tum, read_list
 from page4d_ros.errors import BagError
@@ -65,7 +65,7 @@ def pose_of(odometry):
 def test_a_rendered_clip_keeps_its_truth(tmp_path, config, compressed):
     frames = [Rendered(ns) for ns in stamps(5)]
     path = tmp_path / 'clip'
-    assert write_clip(frames, path, T_base_camera, compressed=compressed) == 5
+    assert write_rendered(frames, path, T_base_camera, compressed=compressed) == 5
     out = read(path)
     for index, frame in enumerate(frames):
         log_ns, depth = out[ground_truth.DEPTH][index]

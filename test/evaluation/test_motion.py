@@ -7,7 +7,7 @@ import pytest
 from data_folders import parity_file
 from layouts import write_davis
 
-from page4d_ros.datasets.rendered_plan import MAX_BLOCKS, block_shots
+from page4d_ros.datasets.rendered_plan import MAX_BLOCKS, block_plans
 from page4d_ros.datasets.rendered_plan import Options as SceneOptions
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.dynamics.plan import KINDS, Options, shots
@@ -95,7 +95,7 @@ def test_drives_are_of_no_other_evaluation():
     theirs = {
         seed
         for block in range(MAX_BLOCKS)
-        for shot in block_shots(SceneOptions(), block)
+        for shot in block_plans(SceneOptions(), block)
         for seed in shot.seeds
     }
     assert not ours & theirs
