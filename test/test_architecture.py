@@ -17,7 +17,8 @@ ALLOWED = {
     'model': {'errors', 'units', 'geometry'},
     'perception': {'errors', 'units', 'config', 'geometry', 'model'},
     'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
-    'synthetic': {'errors', 'units', 'geometry'},
+    'truth': {'geometry', 'perception'},
+    'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
     'bags': {
@@ -29,6 +30,7 @@ ALLOWED = {
         'perception',
         'messages',
         'synthetic',
+        'truth',
     },
     'ros': {'errors', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'datasets': {
@@ -40,6 +42,7 @@ ALLOWED = {
         'messages',
         'bags',
         'synthetic',
+        'truth',
     },
     'evaluation': {
         'errors',
@@ -52,6 +55,7 @@ ALLOWED = {
         'synthetic',
         'bags',
         'datasets',
+        'truth',
     },
     'training': {
         'errors',
@@ -63,6 +67,7 @@ ALLOWED = {
         'synthetic',
         'datasets',
         'evaluation',
+        'truth',
     },
     'benchmark': {
         'errors',
@@ -89,6 +94,7 @@ ALLOWED = {
         'training',
         'benchmark',
         'rrd',
+        'truth',
     },
     'cli': {'errors', 'units', 'commands'},
 }

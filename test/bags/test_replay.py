@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from bags_helpers import (
     MAKE,
-    SHARED,
     START_NS,
     STEP_NS,
     T_base_camera,
@@ -15,6 +14,7 @@ from bags_helpers import (
     stamps,
     write_bag,
 )
+from data_folders import SHARED, needs_shared
 from fakes import pose_at
 
 from page4d_ros.bags.reader import open_bag
@@ -293,7 +293,7 @@ def test_points_project_onto_the_pixels_they_came_from(tmp_path, config, width, 
 # -- real data --------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason='the shared data are not on this machine')
+@needs_shared('data/robologs_bags')
 @pytest.mark.parametrize(
     ('name', 'topic', 'frames', 'frame_id'),
     [
@@ -302,7 +302,7 @@ def test_points_project_onto_the_pixels_they_came_from(tmp_path, config, width, 
     ],
 )
 def test_real_ros1_recordings(tmp_path, config, name, topic, frames, frame_id):
-    source = open_source(SHARED / 'robologs_bags' / name, config, image_topic=topic)
+    source = open_source(SHARED / 'data/robologs_bags' / name, config, image_topic=topic)
     summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     source.close()
     assert (summary.frames, summary.estimates) == (frames, frames)
