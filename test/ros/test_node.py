@@ -2,7 +2,9 @@
 
 import itertools
 import pathlib
+import sys
 import time
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
 from page4d_ros.msg import PerceptionStatus
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.ros.compat import optional
 from page4d_ros.ros.node import Page4dNode
 from page4d_ros.units import NS_PER_S
 
@@ -512,3 +515,22 @@ def test_diagnostics_name_the_state(graph):
     last = next(m.status[0] for m in got if 'untrained' in m.status[0].message)
     assert last.level == DiagnosticStatus.WARN
     assert {'checkpoint', 'device', 'scale', 'metric'} <= {v.key for v in last.values}
+
+
+def test_clouds_are_sent_as_bytes_also_where_sensor_msgs_py_is_installed(graph, monkeypatch):
+    """Its create_cloud makes a message of rclpy, whose copies `ros.wire` avoids."""
+    library = ModuleType('sensor_msgs_py.point_cloud2')
+    library.create_cloud = lambda *_: pytest.fail('the slow way was taken')
+    monkeypatch.setitem(sys.modules, 'sensor_msgs_py', ModuleType('sensor_msgs_py'))
+    monkeypatch.setitem(sys.modules, library.__name__, library)
+    optional.cache_clear()
+    got, sent = listen_to_all(graph), []
+    robot = Robot(graph)
+    publisher = robot.node.session.sink.publishers['points/static']
+    publish = publisher.publish
+    monkeypatch.setattr(publisher, 'publish', lambda m: sent.append(m) or publish(m))
+    robot.calibrate()
+    robot.show(START)
+    graph.until(lambda: got['points/static'], what='the cloud')
+    assert [type(message) for message in sent] == [bytes]
+    optional.cache_clear()
