@@ -20,13 +20,16 @@ MAX_ASPECT = 64
 
 
 def check_shape(width: int, height: int) -> None:
-    """Refuse a strip of pixels, which resizing would blow up beyond all memory.
+    """Refuse images so narrow that resizing them would exhaust the memory.
 
     Raises:
         FrameError: one side is over `MAX_ASPECT` times the other.
     """
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise FrameError(f'image of {width}x{height} pixels is no picture: far too narrow')
+        raise FrameError(
+            f'image of {width}x{height} pixels is far too narrow: one side may be at most '
+            f'{MAX_ASPECT} times the other'
+        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class PinholeCamera:
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Resize, then crop: how a source image became the network's input.
+    """Resizing and cropping of a source image into the network's input.
 
     A negative ``crop_x`` or ``crop_y`` is padding on the left or the top.
 

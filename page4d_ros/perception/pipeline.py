@@ -122,7 +122,7 @@ class Perception:
 
     def _at_rest(self, last: Estimate, frames: FrameSet, decoding: float) -> Estimate:
         """Last estimate at the stamps of frames that show nothing new."""
-        self.scale.seen(frames.frames[0].stamp_ns)
+        self.scale.advance(frames.frames[0].stamp_ns)
         views = tuple(
             replace(view, frame=frame)
             for view, frame in zip(last.views, frames.frames, strict=True)
