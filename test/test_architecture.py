@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / 'page4d_ros'
 ALLOWED = {
     'errors': set(),
     'units': set(),
+    'process': set(),
     'config': {'errors'},
     'geometry': {'errors'},
     'model': {'errors', 'units', 'geometry'},
@@ -30,7 +31,17 @@ ALLOWED = {
         'messages',
         'synthetic',
     },
-    'ros': {'errors', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
+    'ros': {'errors', 'process', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
+    'datasets': {
+        'errors',
+        'units',
+        'config',
+        'geometry',
+        'perception',
+        'messages',
+        'bags',
+        'synthetic',
+    },
     'evaluation': {
         'errors',
         'units',
@@ -41,6 +52,7 @@ ALLOWED = {
         'messages',
         'synthetic',
         'bags',
+        'datasets',
     },
     'training': {
         'errors',
@@ -50,6 +62,7 @@ ALLOWED = {
         'model',
         'perception',
         'synthetic',
+        'datasets',
         'evaluation',
     },
     'benchmark': {
@@ -71,13 +84,14 @@ ALLOWED = {
         'perception',
         'synthetic',
         'bags',
+        'datasets',
         'ros',
         'evaluation',
         'training',
         'benchmark',
         'rrd',
     },
-    'cli': {'errors', 'units', 'commands'},
+    'cli': {'errors', 'process', 'units', 'commands'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'diagnostic_msgs'}
 
@@ -110,6 +124,44 @@ def test_rooms_import_only_what_lies_below_them(room):
                 and parts[1] not in {room, '__version__'}
             ):
                 assert parts[1] in ALLOWED[room], f'{room}/{path.name} imports {name}'
+
+
+def modules():
+    """Dotted name of every module of the package -> its file."""
+    names = {}
+    for path in PACKAGE.rglob('*.py'):
+        parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
+        names['.'.join(parts[:-1] if parts[-1] == '__init__' else parts)] = path
+    return names
+
+
+def cycles(imports):
+    """Groups of modules (name -> names that it imports) that reach each other."""
+    reached = {name: set(direct) for name, direct in imports.items()}
+    for middle in imports:  # transitive closure (Warshall, 1962)
+        for name in imports:
+            if middle in reached[name]:
+                reached[name] |= reached[middle]
+    circular = [name for name in imports if name in reached[name]]
+    return sorted({tuple(n for n in sorted(reached[m]) if m in reached[n]) for m in circular})
+
+
+def test_cycles_are_found():
+    circle = {'a': {'b'}, 'b': {'c'}, 'c': {'a'}, 'd': {'a'}, 'e': set()}
+    assert cycles(circle) == [('a', 'b', 'c')]
+    assert cycles({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports for annotations (under TYPE_CHECKING) and those inside functions count, too."""
+    known = modules()
+    imports = {}
+    for name, path in known.items():
+        found = set(imports_of(path)) & set(known) - {name}
+        # `from package import module` needs the module, not the package
+        inner = {n for n in found if any(m.startswith(f'{n}.') for m in found)}
+        imports[name] = found - inner
+    assert cycles(imports) == []
 
 
 def test_every_room_has_its_rule():

@@ -83,8 +83,8 @@ def scenes(
 ) -> None:
     """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
     need_report()
+    from page4d_ros.datasets.rendered_plan import Options
     from page4d_ros.evaluation.scenes import tables
-    from page4d_ros.evaluation.scenes.plan import Options
     from page4d_ros.evaluation.scenes.run import METRICS_FILE, TABLES_FILE, evaluate_scenes
 
     given = {'unseen': unseen, 'seeds': seeds, 'drives': drives}
@@ -241,10 +241,10 @@ def data(
     need_report()
     from dataclasses import replace
 
+    from page4d_ros.datasets.registry import Topics
     from page4d_ros.evaluation.clips.protocol import CUSTOM, PROTOCOLS
     from page4d_ros.evaluation.clips.run import evaluate_clips
     from page4d_ros.evaluation.clips.tables import tables
-    from page4d_ros.evaluation.datasets import Topics
     from page4d_ros.evaluation.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:

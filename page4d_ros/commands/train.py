@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from page4d_ros.evaluation.truth import TrueFrame, Truth
+    from page4d_ros.datasets.truth import TrueFrame, Truth
     from page4d_ros.training.log import Log
     from page4d_ros.training.trainer import Trainer
 
@@ -107,8 +107,8 @@ def shards_from(
 ) -> None:
     """Make shards to train on of a recording with ground truth, or with depth and odometry."""
     from page4d_ros.bags.reader import open_bag
-    from page4d_ros.evaluation.recording import Log
-    from page4d_ros.evaluation.truth import Truth
+    from page4d_ros.datasets.bag_index import BagIndex
+    from page4d_ros.datasets.truth import Truth
 
     name, output = recording.expanduser().resolve().stem, output.expanduser()
     pattern = re.compile(re.escape(name) + r'_\d{4,}\.safetensors')
@@ -117,7 +117,7 @@ def shards_from(
         raise BagError(f'{output}: has shards of {name}; add --force to replace them')
     with open_bag(recording) as bag:
         truth = Truth(
-            Log(bag),
+            BagIndex(bag),
             image_topic=image_topic,
             depth_topic=depth_topic,
             odom_topic=odom_topic,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from page4d_ros.bags.reader import is_bag, open_bag
+from page4d_ros.datasets.bag_index import BagIndex
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.metrics import Case, measure
-from page4d_ros.evaluation.recording import Log
 from page4d_ros.evaluation.report import write_report
 from page4d_ros.evaluation.running import command_line
 from page4d_ros.evaluation.unknown import Unknown, settle
@@ -47,13 +47,13 @@ def evaluate(
         BagError: a recording cannot be read, or the output cannot be written.
     """
     with ExitStack() as stack:
-        recorded = Log(stack.enter_context(open_bag(recording)))
+        recorded = BagIndex(stack.enter_context(open_bag(recording)))
         given = None
         source = Path(source).expanduser()
         if not source.exists():
             raise BagError(f'{source}: no such file or folder')
         if is_bag(source):
-            given = Log(stack.enter_context(open_bag(source)))
+            given = BagIndex(stack.enter_context(open_bag(source)))
         case = Case.of(recorded, given)
         measured = measure(case)
         measured.tree['run']['sha256'] = (
@@ -81,7 +81,7 @@ def evaluate(
     return metrics
 
 
-def _damage(log: Log) -> list[str]:
+def _damage(log: BagIndex) -> list[str]:
     """What could not be read of a recording."""
     return [f'{warning}.' for warning in log.bag.warnings] + [
         f'{log.bag.path.name}: {len(times)} messages of {topic} are malformed and left out.'

@@ -10,10 +10,10 @@ import numpy as np
 
 from page4d_ros.bags import ground_truth
 from page4d_ros.bags.recording import choose_image
+from page4d_ros.datasets.bag_index import ODOMETRY, depth_of, mask_of, paired
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation import running
 from page4d_ros.evaluation.pixels import depth_metrics, mask_metrics
-from page4d_ros.evaluation.recording import ODOMETRY, depth_of, mask_of, paired
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.evaluation.worst import DEPTH_ERROR, MASK_ERROR, POSITION_ERROR
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.recording import Log, Track
+    from page4d_ros.datasets.bag_index import BagIndex, Track
     from page4d_ros.evaluation.trajectory import Aligned
 
 FORMAT = 1
@@ -41,12 +41,12 @@ class Case:
         image: the source's image topic; "" where that is not clear.
     """
 
-    recording: Log
-    source: Log | None
+    recording: BagIndex
+    source: BagIndex | None
     image: str = ''
 
     @classmethod
-    def of(cls, recording: Log, source: Log | None) -> Case:
+    def of(cls, recording: BagIndex, source: BagIndex | None) -> Case:
         """Find the images of the source."""
         try:
             image = choose_image(source.bag, '').name if source else ''

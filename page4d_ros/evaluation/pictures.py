@@ -10,8 +10,8 @@ import matplotlib as mpl
 import numpy as np
 
 from page4d_ros.bags import ground_truth
+from page4d_ros.datasets.bag_index import depth_of, mask_of, rgb_of
 from page4d_ros.evaluation.depth_rules import SizeError, at_source
-from page4d_ros.evaluation.recording import depth_of, mask_of, rgb_of
 from page4d_ros.evaluation.tables import number
 from page4d_ros.evaluation.worst import worst
 from page4d_ros.units import NS_PER_S
@@ -19,8 +19,8 @@ from page4d_ros.units import NS_PER_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from page4d_ros.datasets.bag_index import BagIndex
     from page4d_ros.evaluation.metrics import Case
-    from page4d_ros.evaluation.recording import Log
 
 FRAMES = 6
 WIDTH = 360  # pixels of a picture in the report
@@ -112,7 +112,7 @@ def strip(case: Case, scale: float, chosen: dict[int, str]) -> Strip:
 
 
 def _chosen(
-    log: Log | None, topics: dict[str, str | None], chosen: set[int]
+    log: BagIndex | None, topics: dict[str, str | None], chosen: set[int]
 ) -> dict[str, dict[int, NDArray]]:
     """Arrays of the chosen stamps, by kind of picture."""
     return {

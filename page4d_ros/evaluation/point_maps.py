@@ -18,7 +18,7 @@ from page4d_ros.geometry.sim3 import Sim3
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.datasets import ClipFrame
+    from page4d_ros.datasets.registry import ClipFrame
     from page4d_ros.perception.types import Estimate
 
 MOST = 50_000  # points of a sequence; with four times as many, distances fall by 3 %

@@ -20,7 +20,7 @@ from page4d_ros.messages.topics import OUTPUTS, STATUS, STATUS_TOPIC
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.recording import Log
+    from page4d_ros.datasets.bag_index import BagIndex
 
 FRAME_AGE = 'frame_age_s'
 OFFLINE = Unknown('the frames were replayed without ROS, where nobody waits for them')
@@ -28,7 +28,7 @@ NO_STATUS = Unknown('the recording has no status messages')
 LIBRARIES = ('torch', 'numpy', 'opencv-python-headless', 'rosbags', 'evo')
 
 
-def run_metrics(recording: Log, images: int | Unknown) -> dict[str, Any]:
+def run_metrics(recording: BagIndex, images: int | Unknown) -> dict[str, Any]:
     """What the node says about itself, and how many images became estimates.
 
     Args:
@@ -62,13 +62,13 @@ def run_metrics(recording: Log, images: int | Unknown) -> dict[str, Any]:
     }
 
 
-def _estimates(recording: Log) -> int:
+def _estimates(recording: BagIndex) -> int:
     names = [(topic.name, topic.type) for topic in OUTPUTS if not topic.name.startswith('~')]
     found = {recording.find(name, kind) for name, kind in names} - {None}
     return max((recording.topics[topic].count for topic in found), default=0)
 
 
-def timing_metrics(recording: Log) -> dict[str, Any] | Unknown:
+def timing_metrics(recording: BagIndex) -> dict[str, Any] | Unknown:
     """Median and 95th percentile of each stage in milliseconds, and of the frames' age."""
     if not recording.status:
         return NO_STATUS
@@ -81,7 +81,7 @@ def timing_metrics(recording: Log) -> dict[str, Any] | Unknown:
     return out
 
 
-def timing_series(recording: Log) -> dict[str, tuple[NDArray, NDArray]]:
+def timing_series(recording: BagIndex) -> dict[str, tuple[NDArray, NDArray]]:
     """(seconds since the first estimate, values) of ``<stage>_ms`` and ``frame_age_s``."""
     stamps = np.array([stamp_ns(message.header) for message in recording.status], np.int64)
     seconds = (stamps - stamps[0]) * 1e-9
@@ -92,7 +92,7 @@ def timing_series(recording: Log) -> dict[str, tuple[NDArray, NDArray]]:
     }
 
 
-def topic_metrics(recording: Log) -> dict[str, dict[str, Any]]:
+def topic_metrics(recording: BagIndex) -> dict[str, dict[str, Any]]:
     """Count, rate and longest gap of every recorded topic, and of outputs that are missing."""
     silent = Unknown('the topic was not recorded')
     missing = {

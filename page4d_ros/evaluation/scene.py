@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.config import PointsConfig
+from page4d_ros.datasets.bag_index import cloud_of
 from page4d_ros.evaluation.cloud import VoxelCloud
-from page4d_ros.evaluation.recording import cloud_of
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, transform
 from page4d_ros.messages.topics import POINT_CLOUD
 from page4d_ros.perception.clouds import cloud, colours

@@ -19,7 +19,7 @@ from page4d_ros.units import NS_PER_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.recording import Track
+    from page4d_ros.datasets.bag_index import Track
 
 MAX_DIFFERENCE = 0.01  # seconds between a pose and its truth, evo's default
 MIN_POSES = 3

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import MaskConfig
+    from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import FrameKey, Motion, WindowEstimate
+    from page4d_ros.perception.types import FrameKey, WindowEstimate
 
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))

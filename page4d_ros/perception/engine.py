@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.network import Network, NetworkOutput
     from page4d_ros.model.variants import Variant
-    from page4d_ros.perception.types import FrameKey, Motion
+    from page4d_ros.perception.maps import Motion
+    from page4d_ros.perception.types import FrameKey
 
 SHORTEST_KEEPING = 2
 

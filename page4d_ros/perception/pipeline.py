@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.perception.clouds import Maps
+from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.maps import Maps
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.odometry import Odometry
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config, DepthConfig
     from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
-    from page4d_ros.perception.types import Frame, Motion, OdometryEstimate, WindowEstimate
+    from page4d_ros.perception.maps import Motion
+    from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
 
 THUMBNAIL = (64, 48)
 
@@ -151,7 +153,17 @@ def assemble(
         calibrated=calibrated,
         transform=window.transform,
         odometry=odometry,
-        maps=Maps(window, odometry.scale, motion, limits),
+        maps=Maps(
+            raw_depth=window.depth[-1],
+            confidence=window.confidence[-1],
+            image=window.images[-1],
+            camera=window.cameras[-1],
+            motion=motion,
+            limits=limits,
+            scale=odometry.scale,
+            head_points=None if window.points is None else window.points[-1],
+            T_camera_gauge=inverse(window.T_gauge_camera[-1]),
+        ),
         motion=motion,
         window_fill=len(window.frames),
         seconds=dict(window.seconds),

@@ -114,7 +114,7 @@ def record(source, output, frames=None, **values):
         perception = Perception(config, TruthEngine(frames))
     opened = open_source(source, config)
     try:
-        replay(opened, output, perception, config)
+        replay(opened, output, config, perception=perception)
     finally:
         opened.close()
     return output

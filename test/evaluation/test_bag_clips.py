@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from page4d_ros.bags import ground_truth
 from page4d_ros.cli import app
+from page4d_ros.datasets.bag_index import depth_of
+from page4d_ros.datasets.registry import Topics, open_clips
 from page4d_ros.errors import BagError, FrameError
-from page4d_ros.evaluation.datasets import Topics, open_clips
-from page4d_ros.evaluation.recording import depth_of
 from page4d_ros.messages import encode
 
 UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'

@@ -13,6 +13,8 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
+from page4d_ros.datasets.bag_index import Track
+from page4d_ros.datasets.registry import DATASETS, Clip, ClipFrame
 from page4d_ros.errors import ConfigError
 from page4d_ros.evaluation import clips
 from page4d_ros.evaluation.clips.blocks import figure
@@ -20,10 +22,8 @@ from page4d_ros.evaluation.clips.protocol import PROTOCOLS, Protocol
 from page4d_ros.evaluation.clips.quoted import quotes
 from page4d_ros.evaluation.clips.roads import squashed
 from page4d_ros.evaluation.clips.tables import COLUMNS, tables, value
-from page4d_ros.evaluation.datasets import DATASETS, Clip, ClipFrame
 from page4d_ros.evaluation.depth_rules import PUBLISHED, optimal_scale, scale_and_shift
 from page4d_ros.evaluation.pixels import DepthError, depth_metrics
-from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.trajectory import trajectory_line

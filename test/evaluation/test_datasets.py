@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import truth_bags
 
+from page4d_ros.datasets.registry import DATASETS, open_clips
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets import DATASETS, open_clips
 
 WRITERS = {
     'tum': layouts.write_tum,

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from layouts import write_davis
 
+from page4d_ros.datasets.rendered_plan import MAX_BLOCKS, block_shots
+from page4d_ros.datasets.rendered_plan import Options as SceneOptions
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.dynamics.plan import KINDS, Options, shots
 from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
 from page4d_ros.evaluation.masks import Measure, boundary, region
-from page4d_ros.evaluation.scenes.plan import MAX_BLOCKS, block_shots
-from page4d_ros.evaluation.scenes.plan import Options as SceneOptions
 
 PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'vggt4d'
 

@@ -7,9 +7,9 @@ from test_report import assert_every_gap_has_a_reason, checked
 
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.writer import BagWriter
+from page4d_ros.datasets.bag_index import paired
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.evaluate import evaluate
-from page4d_ros.evaluation.recording import paired
 
 TRUTH = '/ground_truth/'
 

@@ -12,21 +12,21 @@ from typer.testing import CliRunner
 from page4d_ros.cli import app
 from page4d_ros.commands import evaluate
 from page4d_ros.config import Config
-from page4d_ros.errors import SceneError
-from page4d_ros.evaluation.scenes import tables
-from page4d_ros.evaluation.scenes.answers import Score, Truth
-from page4d_ros.evaluation.scenes.checkpoints import SETTINGS
-from page4d_ros.evaluation.scenes.classical import Klt
-from page4d_ros.evaluation.scenes.figures import METRICS, difference, figure
-from page4d_ros.evaluation.scenes.footage import SIZE, Footage, film
-from page4d_ros.evaluation.scenes.methods import MeanDepth, Network, Still, network_grid
-from page4d_ros.evaluation.scenes.plan import (
+from page4d_ros.datasets.rendered import SIZE, Footage, film
+from page4d_ros.datasets.rendered_plan import (
     Group,
     Options,
     Shot,
     block_shots,
     prior_shots,
 )
+from page4d_ros.errors import SceneError
+from page4d_ros.evaluation.scenes import tables
+from page4d_ros.evaluation.scenes.answers import Score, Truth
+from page4d_ros.evaluation.scenes.checkpoints import SETTINGS
+from page4d_ros.evaluation.scenes.classical import Klt
+from page4d_ros.evaluation.scenes.figures import METRICS, difference, figure
+from page4d_ros.evaluation.scenes.methods import MeanDepth, Network, Still, network_grid
 from page4d_ros.evaluation.scenes.results import MEASURED, Results
 from page4d_ros.evaluation.scenes.run import baselines, score
 from page4d_ros.evaluation.unknown import settle

@@ -6,9 +6,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from page4d_ros.config import ModelConfig
+from page4d_ros.datasets.rendered_plan import Options
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.scenes.checkpoints import load
-from page4d_ros.evaluation.scenes.plan import Options
 from page4d_ros.evaluation.scenes.run import measure
 from page4d_ros.model.checkpoint import load_network
 from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, classifier_file

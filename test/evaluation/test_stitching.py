@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from page4d_ros.cli import app
 from page4d_ros.commands import evaluate
 from page4d_ros.config import Config
+from page4d_ros.datasets.bag_index import Track
 from page4d_ros.evaluation.odometry import run as whole
 from page4d_ros.evaluation.odometry.oracle import Noise, Oracle, room_depth, stand, walk
 from page4d_ros.evaluation.odometry.trials import FOOLED, NOISY, Trial, figures, run
-from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale

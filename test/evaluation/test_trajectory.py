@@ -5,7 +5,7 @@ from evo.core.trajectory import PoseTrajectory3D
 from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.evaluation.recording import Track
+from page4d_ros.datasets.bag_index import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.poses import transform

@@ -30,9 +30,9 @@ from page4d_ros.bags.reader import open_bag
 from page4d_ros.cli import app
 from page4d_ros.commands.show import SAMPLE
 from page4d_ros.commands.train import _recipe_file
-from page4d_ros.evaluation.recording import Log, Track, depth_of, mask_of
-from page4d_ros.evaluation.true_poses import pose_at as track_pose
-from page4d_ros.evaluation.truth import Truth
+from page4d_ros.datasets.bag_index import BagIndex, Track, depth_of, mask_of
+from page4d_ros.datasets.pose_interpolation import pose_at as track_pose
+from page4d_ros.datasets.truth import Truth
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.messages import encode
 from page4d_ros.model.checkpoint import load_network
@@ -176,7 +176,7 @@ def sample(tmp_path_factory):
 
 def test_shards_hold_what_the_recording_holds(sample):
     with open_bag(SAMPLE) as bag:
-        log = Log(bag)
+        log = BagIndex(bag)
         depths = dict(log.decoded(ground_truth.DEPTH, depth_of))
         masks = dict(log.decoded(ground_truth.MASK, mask_of))
         track = log.tracks[ground_truth.ODOMETRY]
@@ -340,10 +340,10 @@ def test_lens_distortion_is_removed_from_all(tmp_path):
         *poses(3, mount=MOUNTED),
     )
     with open_bag(bag) as opened:
-        truth = Truth(Log(opened))
+        truth = Truth(BagIndex(opened))
         frame = next(truth.frames())
         known = truth._calibration
-        depth = dict(Log(opened).decoded(ground_truth.DEPTH, depth_of))[frame.stamp_ns]
+        depth = dict(BagIndex(opened).decoded(ground_truth.DEPTH, depth_of))[frame.stamp_ns]
     smooth = known.rectify(
         np.nan_to_num(depth)
     )  # the plane's depth is smooth, so blending is fair

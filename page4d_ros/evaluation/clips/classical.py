@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.datasets import Clip
+    from page4d_ros.datasets.registry import Clip
 
 
 def classical(

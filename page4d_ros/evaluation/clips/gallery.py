@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.datasets import Clip, ClipFrame
+    from page4d_ros.datasets.registry import Clip, ClipFrame
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from page4d_ros.datasets.bag_index import Track
 from page4d_ros.evaluation.clips.blocks import Shares
 from page4d_ros.evaluation.clips.gallery import Gallery
 from page4d_ros.evaluation.clips.protocol import PAGE4D, SINGLE, VGGT4D
@@ -16,7 +17,6 @@ from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
 from page4d_ros.evaluation.masks import RECALLED, at_network
 from page4d_ros.evaluation.pixels import MAX_DEPTH, DepthError, depth_metrics
 from page4d_ros.evaluation.point_maps import Reconstruction, estimated, point_maps
-from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.evaluation.worst import DEPTH_ERROR, MASK_ERROR, POSITION_ERROR
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from page4d_ros.datasets.registry import Clip, ClipFrame
     from page4d_ros.evaluation.clips.gallery import Shown
-    from page4d_ros.evaluation.datasets import Clip, ClipFrame
     from page4d_ros.evaluation.point_maps import Comparison
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate

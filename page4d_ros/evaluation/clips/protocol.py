@@ -12,7 +12,7 @@ from page4d_ros.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from page4d_ros.evaluation.datasets import Clip
+    from page4d_ros.datasets.registry import Clip
 
 PAGE4D, VGGT4D = 'page4d', 'vggt4d'
 CUSTOM = 'custom'

@@ -19,7 +19,7 @@ from page4d_ros.perception.pipeline import Perception
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from page4d_ros.evaluation.datasets import Clip, ClipFrame
+    from page4d_ros.datasets.registry import Clip, ClipFrame
     from page4d_ros.perception.types import Estimate
 
 LABELS = {STREAM: 'streaming', WHOLE: 'whole clip', SINGLE: 'each picture alone'}

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from page4d_ros.datasets.registry import FOUND, Topics, open_clips
 from page4d_ros.errors import BagError, ConfigError, DeviceMemoryError
 from page4d_ros.evaluation.clips.classical import classical
 from page4d_ros.evaluation.clips.measure import measure
@@ -15,7 +16,6 @@ from page4d_ros.evaluation.clips.quoted import quotes
 from page4d_ros.evaluation.clips.roads import label, run, seen
 from page4d_ros.evaluation.clips.tables import KLT, tables
 from page4d_ros.evaluation.clips.watch import watched
-from page4d_ros.evaluation.datasets import FOUND, Topics, open_clips
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.scenes.checkpoints import load
 from page4d_ros.evaluation.unknown import Unknown, settle
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from page4d_ros.config import Config
+    from page4d_ros.datasets.registry import Clip
     from page4d_ros.evaluation.clips.measure import Result
     from page4d_ros.evaluation.clips.protocol import Protocol
     from page4d_ros.evaluation.clips.watch import Watcher
-    from page4d_ros.evaluation.datasets import Clip
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.perception.engine import Engine
 

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from page4d_ros.datasets.registry import ClipFrame
     from page4d_ros.evaluation.clips.measure import Result
-    from page4d_ros.evaluation.datasets import ClipFrame
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from page4d_ros.datasets.rendered import film
 from page4d_ros.evaluation.dynamics.panel import follow
 from page4d_ros.evaluation.dynamics.plan import KINDS, WALKING, shots
 from page4d_ros.evaluation.dynamics.scores import Sequence, places_at_rest, pooled
 from page4d_ros.evaluation.dynamics.truth import speeds, true_window, whole
 from page4d_ros.evaluation.scenes.answers import Grid, Truth
-from page4d_ros.evaluation.scenes.footage import film
 from page4d_ros.perception.dynamics import Dynamics, clean, threshold
 from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config, MaskConfig
+    from page4d_ros.datasets.rendered import Footage
     from page4d_ros.evaluation.dynamics.plan import Options
-    from page4d_ros.evaluation.scenes.footage import Footage
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.perception.types import Estimate
 

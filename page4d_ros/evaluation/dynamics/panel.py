@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config, MaskConfig
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import Estimate, Frame, Motion, WindowEstimate
+    from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
 
 
 class Panel:

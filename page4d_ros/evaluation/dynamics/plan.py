@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from page4d_ros.errors import SceneError
-from page4d_ros.evaluation.scenes.plan import (
+from page4d_ros.datasets.rendered_plan import (
     BLOCK,
     FIRST_UNSEEN,
     MAX_BLOCKS,
@@ -14,6 +13,7 @@ from page4d_ros.evaluation.scenes.plan import (
     Group,
     Shot,
 )
+from page4d_ros.errors import SceneError
 from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.shards import SPLITS
 

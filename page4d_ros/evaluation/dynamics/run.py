@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from page4d_ros.config import Config
-from page4d_ros.evaluation.datasets import open_clips
+from page4d_ros.datasets.registry import open_clips
+from page4d_ros.datasets.rendered import spare_cores
 from page4d_ros.evaluation.dynamics.drives import (
     ORACLE,
     PICTURES,
@@ -24,7 +25,6 @@ from page4d_ros.evaluation.masks import at_network
 from page4d_ros.evaluation.page import write_results
 from page4d_ros.evaluation.pictures import Picture, jpeg, overlay
 from page4d_ros.evaluation.scenes.checkpoints import load
-from page4d_ros.evaluation.scenes.footage import spare_cores
 from page4d_ros.evaluation.tables import Cell, Table, number
 from page4d_ros.perception.motion_classifier import SOURCES
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.datasets import Clip
+    from page4d_ros.datasets.registry import Clip
     from page4d_ros.evaluation.dynamics.plan import Options
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.perception.types import Frame

@@ -14,7 +14,7 @@ from page4d_ros.perception.types import WindowEstimate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.datasets.rendered import Footage
 
 CONFIDENCE = 0.8
 SPEED_STEP = 4  # pixels between those whose motion is taken

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from page4d_ros.bags.reader import open_bag
+from page4d_ros.datasets.bag_index import BagIndex, Track
+from page4d_ros.datasets.truth import Truth
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.recording import Log, Track
 from page4d_ros.evaluation.scenes.classical import chain
 from page4d_ros.evaluation.scenes.methods import follow_camera
 from page4d_ros.evaluation.trajectory import trajectory_metrics
-from page4d_ros.evaluation.truth import Truth
 from page4d_ros.perception.types import Frame
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def measure_drive(
         BagError: the recording cannot be read or lacks something; says what.
     """
     with open_bag(recording) as bag:
-        truth = Truth(Log(bag), image_topic=image_topic)
+        truth = Truth(BagIndex(bag), image_topic=image_topic)
         stamps, true = _true_path(truth, config)
         if len(stamps) < LEAST:
             raise BagError(f'{recording}: only {len(stamps)} frames have depth and pose')

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from page4d_ros.config import Config, WindowConfig
+from page4d_ros.datasets.bag_index import Track
 from page4d_ros.evaluation.odometry.oracle import Noise, Oracle, room_depth, stand, walk
-from page4d_ros.evaluation.recording import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale

@@ -20,7 +20,7 @@ from page4d_ros.synthetic.options import Rig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.datasets.rendered import Footage
     from page4d_ros.geometry.camera import ImageTransform
 
 EMPTY = np.zeros(0)

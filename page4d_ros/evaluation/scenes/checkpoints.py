@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from page4d_ros.config import Config
+from page4d_ros.datasets.rendered_plan import WINDOW
 from page4d_ros.evaluation.scenes.methods import Network
-from page4d_ros.evaluation.scenes.plan import WINDOW
 from page4d_ros.perception.build import build_engine, classifier_file, digest
 from page4d_ros.perception.motion_classifier import MotionClassifier
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.datasets.rendered import Footage
 
 # chosen on drives of the training, for the smallest errors of poses
 CORNERS = 800

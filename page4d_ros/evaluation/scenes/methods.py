@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
-    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.datasets.rendered import Footage
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Frame

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from page4d_ros.datasets.rendered_plan import Group
 from page4d_ros.evaluation.scenes.figures import METRICS, difference, figure
-from page4d_ros.evaluation.scenes.plan import Group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from page4d_ros.datasets.rendered import Footage
     from page4d_ros.evaluation.scenes.answers import Score
     from page4d_ros.evaluation.scenes.figures import Figure
-    from page4d_ros.evaluation.scenes.footage import Footage
     from page4d_ros.evaluation.scenes.streams import StreamScore
 
     AnyScore = Score | StreamScore

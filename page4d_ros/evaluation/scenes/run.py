@@ -11,13 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from page4d_ros.datasets.rendered import SIZE, film, spare_cores
+from page4d_ros.datasets.rendered_plan import Group, Options, Shot, block_shots, prior_shots
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.running import command_line, versions
 from page4d_ros.evaluation.scenes.answers import Score, Truth
 from page4d_ros.evaluation.scenes.checkpoints import SETTINGS, load
 from page4d_ros.evaluation.scenes.classical import Differencing, Klt
 from page4d_ros.evaluation.scenes.figures import METRICS
-from page4d_ros.evaluation.scenes.footage import SIZE, film, spare_cores
 from page4d_ros.evaluation.scenes.methods import (
     AllMoving,
     MeanDepth,
@@ -25,7 +26,6 @@ from page4d_ros.evaluation.scenes.methods import (
     Still,
     network_grid,
 )
-from page4d_ros.evaluation.scenes.plan import Group, Options, Shot, block_shots, prior_shots
 from page4d_ros.evaluation.scenes.results import Results
 from page4d_ros.evaluation.scenes.streams import StreamScore
 from page4d_ros.evaluation.scenes.tables import document
@@ -34,7 +34,7 @@ from page4d_ros.evaluation.unknown import settle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.datasets.rendered import Footage
     from page4d_ros.evaluation.scenes.methods import Method
 
 FORMAT = 1

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from page4d_ros.evaluation.recording import Track
+from page4d_ros.datasets.bag_index import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 
 if TYPE_CHECKING:
-    from page4d_ros.evaluation.scenes.footage import Footage
+    from page4d_ros.datasets.rendered import Footage
     from page4d_ros.evaluation.scenes.methods import Path
 
 

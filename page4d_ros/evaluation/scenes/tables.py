@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from page4d_ros.datasets.rendered_plan import Group
 from page4d_ros.evaluation.scenes.figures import METRICS
-from page4d_ros.evaluation.scenes.plan import Group
 from page4d_ros.evaluation.scenes.results import MEASURED
 from page4d_ros.evaluation.tables import UNKNOWN, Cell, Table, markdown, number
 

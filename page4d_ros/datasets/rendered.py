@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import torch
 
+from page4d_ros.datasets.rendered_plan import RATE_HZ, Group
 from page4d_ros.errors import FullRoomError
-from page4d_ros.evaluation.scenes.plan import RATE_HZ, Group
 from page4d_ros.perception.types import Frame
 from page4d_ros.synthetic.drive import Drive
 from page4d_ros.synthetic.options import Rig, Traffic
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.scenes.plan import Shot
+    from page4d_ros.datasets.rendered_plan import Shot
     from page4d_ros.geometry.camera import PinholeCamera
 
 SIZE = 320, 240

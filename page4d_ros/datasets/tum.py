@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 
 from page4d_ros.bags.tum import CAMERAS, read_list
-from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import (
+from page4d_ros.datasets.sequence import (
     Clip,
     ClipFrame,
     nearest,
     read_depth_png,
     read_picture,
 )
+from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.geometry.poses import from_quaternion

@@ -14,7 +14,7 @@ from page4d_ros.geometry.poses import transform
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.recording import Log, Track
+    from page4d_ros.datasets.bag_index import BagIndex, Track
 
 POSE_GAP_NS = 200_000_000  # poses further apart are not interpolated
 STATIC = '/tf_static'
@@ -38,7 +38,7 @@ class TruePoses:
         return None if any(T is None for T in found) else reduce(np.matmul, found)
 
 
-def true_poses(log: Log, topic: str, camera: str) -> TruePoses:
+def true_poses(log: BagIndex, topic: str, camera: str) -> TruePoses:
     """Poses of the camera's optical frame.
 
     Args:
@@ -66,7 +66,7 @@ def true_poses(log: Log, topic: str, camera: str) -> TruePoses:
     return TruePoses([track, T_child_camera])
 
 
-def _branch(log: Log, topic: str, camera: str) -> list[NDArray | Track]:
+def _branch(log: BagIndex, topic: str, camera: str) -> list[NDArray | Track]:
     """Links of the tree of tf from its root to the camera."""
     static = log.links.get(STATIC, {})
     tracks = {child: track for child, track in (static | log.links[topic]).items() if track}

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.bags.reader import is_bag
-from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets import (
+from page4d_ros.datasets import (
     bag,
     davis,
     dycheck,
@@ -21,8 +20,9 @@ from page4d_ros.evaluation.datasets import (
     sintel,
     tum,
 )
-from page4d_ros.evaluation.datasets.bag import FOUND, Topics
-from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, sequences
+from page4d_ros.datasets.bag import FOUND, Topics
+from page4d_ros.datasets.sequence import Clip, ClipFrame, sequences
+from page4d_ros.errors import BagError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

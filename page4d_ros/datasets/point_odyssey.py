@@ -8,14 +8,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import (
+from page4d_ros.datasets.sequence import (
     Clip,
     ClipFrame,
     listed,
     read_depth_png,
     read_picture,
 )
+from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.units import NS_PER_S

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import (
+from page4d_ros.datasets.sequence import (
     Clip,
     ClipFrame,
     listed,
@@ -16,6 +15,7 @@ from page4d_ros.evaluation.datasets.clip import (
     read_picture,
     rows,
 )
+from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import transform
 from page4d_ros.units import NS_PER_S

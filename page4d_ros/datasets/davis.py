@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from page4d_ros.datasets.sequence import Clip, ClipFrame, read_mask, read_picture
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, read_mask, read_picture
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 
 from page4d_ros.bags import ground_truth
 from page4d_ros.bags.recording import choose_image, info_topic_of
+from page4d_ros.datasets.bag_index import depth_of, mask_of, rgb_of
+from page4d_ros.datasets.pose_interpolation import true_poses
 from page4d_ros.errors import BagError, FrameError
-from page4d_ros.evaluation.recording import depth_of, mask_of, rgb_of
-from page4d_ros.evaluation.true_poses import true_poses
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.messages.decode import calibration
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.recording import Log
-    from page4d_ros.evaluation.true_poses import TruePoses
+    from page4d_ros.datasets.bag_index import BagIndex
+    from page4d_ros.datasets.pose_interpolation import TruePoses
     from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.geometry.camera_calibration import CameraCalibration
 
@@ -85,7 +85,7 @@ class Truth:
 
     def __init__(
         self,
-        log: Log,
+        log: BagIndex,
         *,
         image_topic: str = '',
         depth_topic: str = '',

@@ -9,8 +9,8 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from page4d_ros.datasets.sequence import Clip, ClipFrame, nearest, read_picture, rows
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, nearest, read_picture, rows
 from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.geometry.poses import from_quaternion
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from page4d_ros.datasets.sequence import Clip, ClipFrame, listed, read_picture
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame, listed, read_picture
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.units import NS_PER_S

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import (
+from page4d_ros.datasets.sequence import (
     Clip,
     ClipFrame,
     listed,
@@ -14,6 +13,7 @@ from page4d_ros.evaluation.datasets.clip import (
     read_picture,
     rows,
 )
+from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.units import NS_PER_S
 

@@ -76,7 +76,7 @@ class Track:
         return Track(self.parent, child, self.stamps, self.poses @ T_old_new, self.invalid)
 
 
-class Log:
+class BagIndex:
     """A recording, read once from end to end; its pictures stay in the file.
 
     Attributes:

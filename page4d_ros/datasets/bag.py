@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from page4d_ros.bags.reader import open_bag
+from page4d_ros.datasets.bag_index import BagIndex
+from page4d_ros.datasets.sequence import Clip, ClipFrame
+from page4d_ros.datasets.truth import Match, Truth
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.datasets.clip import Clip, ClipFrame
-from page4d_ros.evaluation.recording import Log
-from page4d_ros.evaluation.truth import Match, Truth
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def read(path: Path, topics: Topics = FOUND) -> Clip:
             its stamps are never those of the pictures.
     """
     bag = open_bag(path)  # stays open as long as the clip lives
-    log = Log(bag)
+    log = BagIndex(bag)
     truth = Truth(
         log,
         image_topic=topics.image,
@@ -75,7 +75,7 @@ def read(path: Path, topics: Topics = FOUND) -> Clip:
     )
 
 
-def _span(log: Log, topic: str) -> str:
+def _span(log: BagIndex, topic: str) -> str:
     stamps = log.stamps.get(topic) or [
         int(stamp) for track in log.links.get(topic, {}).values() for stamp in track.stamps
     ]

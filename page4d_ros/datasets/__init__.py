@@ -1,0 +1,1 @@
+"""Sequences with ground truth: published data sets, recordings and rendered drives."""
