@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / 'page4d_ros'
 ALLOWED = {
     'errors': set(),
     'units': set(),
+    'process': set(),
     'config': {'errors'},
     'geometry': {'errors'},
     'model': {'errors', 'units', 'geometry'},
@@ -32,7 +33,7 @@ ALLOWED = {
         'synthetic',
         'truth',
     },
-    'ros': {'errors', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
+    'ros': {'errors', 'process', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'datasets': {
         'errors',
         'units',
@@ -96,7 +97,7 @@ ALLOWED = {
         'rrd',
         'truth',
     },
-    'cli': {'errors', 'units', 'commands'},
+    'cli': {'errors', 'process', 'units', 'commands'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'diagnostic_msgs'}
 

@@ -71,8 +71,6 @@ class PinholeCamera:
 class ImageTransform:
     """Resizing and cropping of a source image into the network's input.
 
-    A negative ``crop_x`` or ``crop_y`` is padding on the left or the top.
-
     Attributes:
         source_width: width of the camera's image in pixels; source_height likewise.
         resized_width: width after resizing, before the crop; resized_height likewise.
@@ -105,33 +103,6 @@ class ImageTransform:
         height = max(patch, round(source_height * (size / source_width) / patch) * patch)
         kept = min(height, size)
         return cls(source_width, source_height, size, height, 0, (height - kept) // 2, size, kept)
-
-    @classmethod
-    def pad(
-        cls, source_width: int, source_height: int, size: int = 518, patch: int = 14
-    ) -> ImageTransform:
-        """Fit the long side to `size` and pad to a square: the published mode "pad".
-
-        Raises:
-            FrameError: the image is far too narrow.
-        """
-        check_shape(source_width, source_height)
-        if source_width >= source_height:
-            width = size
-            height = max(patch, round(source_height * (size / source_width) / patch) * patch)
-        else:
-            height = size
-            width = max(patch, round(source_width * (size / source_height) / patch) * patch)
-        return cls(
-            source_width,
-            source_height,
-            width,
-            height,
-            -((size - width) // 2),
-            -((size - height) // 2),
-            size,
-            size,
-        )
 
     @property
     def scale_x(self) -> float:
