@@ -13,10 +13,10 @@ from page4d_ros.perception.edges import finite, restored, sharpened, upsampled
 from page4d_ros.perception.motion_classifier import FEATURES
 from page4d_ros.perception.residuals import (
     View,
-    picture,
     reprojection_residuals,
     sample_nearest,
     thinned,
+    thinned_rgb,
 )
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Dynamics:
         key = window.frames[index].key
         image = self._images.get(key)
         if image is None or image.shape[:2] != depth.shape:
-            image = self._images[key] = picture(window.images[index], step)
+            image = self._images[key] = thinned_rgb(window.images[index], step)
         return View.of(window, index, depth, image)
 
     def _earlier(
@@ -222,7 +222,7 @@ class Dynamics:
     ) -> tuple[dict[int, NDArray], _Past | None]:
         """Depths of some earlier frames of a frame's view, in the window's unit, by their index.
 
-        Also what was kept of the latest of them.
+        Also the memory of the latest of them, if there is any.
         """
         keys = [frame.key for frame in window.frames]
         past = {p.key: p for p in self._past if p.depth.shape == shape}

@@ -66,7 +66,7 @@ class Odometry:
         self.scale.advance(stamp_ns)
         log_depth = _static_log_depth(window)
         if not np.isfinite(window.T_gauge_camera).all() or np.isnan(log_depth[reference]).all():
-            # what the last good window shares with the next one still ties them
+            # frames that the last good window shares with the next one still tie them
             scale = self.chain.scale * self.scale.factor
             self._overlap = 0.0
             return replace(

@@ -40,7 +40,7 @@ class Perception:
     Args:
         config: all settings; `configure` changes the dynamic ones later.
         engine: the network over a window.
-        dynamics: finds what moves; None for `Dynamics` with the default classifier.
+        dynamics: finds moving pixels; None for `Dynamics` with the default classifier.
     """
 
     def __init__(

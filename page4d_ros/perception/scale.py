@@ -31,7 +31,7 @@ GROUND_BAND = 0.03
 
 
 class MetricScale:
-    """Median of what the configured source measured during ``scale.window`` seconds.
+    """Median of the measurements of the configured source during ``scale.window`` seconds.
 
     Without a new measurement the factor stays: it is frozen, never guessed. Any thread may feed
     readings; all else belongs to the thread of the perception.
