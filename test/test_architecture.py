@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / 'page4d_ros'
 ALLOWED = {
     'errors': set(),
     'units': set(),
+    'process': set(),
     'config': {'errors'},
     'geometry': {'errors'},
     'model': {'errors', 'units', 'geometry'},
@@ -32,7 +33,7 @@ ALLOWED = {
         'synthetic',
         'truth',
     },
-    'ros': {'errors', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
+    'ros': {'errors', 'process', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'datasets': {
         'errors',
         'units',
@@ -96,8 +97,9 @@ ALLOWED = {
         'rrd',
         'truth',
     },
-    'cli': {'errors', 'units', 'commands'},
+    'cli': {'errors', 'process', 'units', 'commands'},
 }
+MOST_LINES = 450
 ROS = {'rclpy', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'diagnostic_msgs'}
 
 
@@ -167,6 +169,13 @@ def test_no_modules_import_each_other_in_a_circle():
         inner = {n for n in found if any(m.startswith(f'{n}.') for m in found)}
         imports[name] = found - inner
     assert cycles(imports) == []
+
+
+def test_no_file_is_long():
+    root = PACKAGE.parent
+    files = [path for folder in (PACKAGE, root / 'test') for path in folder.rglob('*.py')]
+    lengths = {str(path.relative_to(root)): path.read_text().count('\n') for path in files}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
 def test_every_room_has_its_rule():
