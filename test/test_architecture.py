@@ -18,7 +18,8 @@ ALLOWED = {
     'model': {'errors', 'units', 'geometry'},
     'perception': {'errors', 'units', 'config', 'geometry', 'model'},
     'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
-    'synthetic': {'errors', 'units', 'geometry'},
+    'truth': {'geometry', 'perception'},
+    'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
     'bags': {
@@ -30,6 +31,7 @@ ALLOWED = {
         'perception',
         'messages',
         'synthetic',
+        'truth',
     },
     'ros': {'errors', 'process', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'datasets': {
@@ -41,6 +43,7 @@ ALLOWED = {
         'messages',
         'bags',
         'synthetic',
+        'truth',
     },
     'evaluation': {
         'errors',
@@ -53,6 +56,7 @@ ALLOWED = {
         'synthetic',
         'bags',
         'datasets',
+        'truth',
     },
     'training': {
         'errors',
@@ -64,6 +68,7 @@ ALLOWED = {
         'synthetic',
         'datasets',
         'evaluation',
+        'truth',
     },
     'benchmark': {
         'errors',
@@ -90,6 +95,7 @@ ALLOWED = {
         'training',
         'benchmark',
         'rrd',
+        'truth',
     },
     'cli': {'errors', 'process', 'units', 'commands'},
 }

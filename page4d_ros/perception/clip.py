@@ -71,7 +71,7 @@ def estimate_clip(
         else:  # refined and grown already
             moving = seen.masks[index]
             motion = Mined(moving.astype(np.float32), moving.view(np.uint8) * np.uint8(DYNAMIC))
-        estimate = assemble(part, odometry, motion, config.depth, calibrated=calibrated)
+        estimate = assemble(part, odometry, [motion], config.depth, calibrated=calibrated)
         if config.dynamics.clusters:
             estimate = replace(estimate, bodies=tuple(bodies.update(estimate)))
         yield estimate
@@ -89,13 +89,14 @@ def _until(seen: SequenceEstimate, index: int) -> WindowEstimate:
     window, end = seen.window, index + 1
     return replace(
         window,
-        frames=window.frames[:end],
+        sets=window.sets[:end],
+        transforms=window.transforms[:end],
         images=window.images[:end],
         T_gauge_camera=window.T_gauge_camera[:end],
         cameras=window.cameras[:end],
         depth=window.depth[:end],
         confidence=window.confidence[:end],
         dynamic=None if window.dynamic is None else window.dynamic[:end],
-        gram=None if seen.gram is None else seen.gram[index],
+        gram=None if seen.gram is None else seen.gram[index, None],
         points=None if window.points is None else window.points[:end],
     )

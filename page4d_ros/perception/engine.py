@@ -87,11 +87,11 @@ class Engine(Protocol):
         """Estimate for the frames in the window, newest last.
 
         Depth is for the frames since the last step, and for those back to the anchor if the
-        window still holds it; Gram statistics are for the newest frame, where asked for.
+        window still holds it; Gram statistics are for the newest set, where asked for.
         """
 
-    def hide(self, motion: Motion) -> None:
-        """Take in the motion of the newest frame, for the windows to come."""
+    def hide(self, motions: Sequence[Motion]) -> None:
+        """Take in the motion of each frame of the newest set, for the windows to come."""
 
     def sequence(
         self, frames: Sequence[Frame], images: Sequence[NDArray[np.uint8]]
@@ -113,6 +113,11 @@ class _Slot:
     encoded: Tensor  # patch tokens, (1, 1, h' * w', C)
     tokens: Tensor | None  # window tokens, unless the window begins with this frame
     moving: Tensor | None = None  # patches (h', w') that show anything that moves, once known
+
+
+class _Set(NamedTuple):
+    frames: FrameSet
+    slots: tuple[_Slot, ...]  # one per frame
 
 
 class WindowEngine:
@@ -162,7 +167,7 @@ class WindowEngine:
         self._config, self._size, self._variant = config, size, variant
         self._kernels = []  # of attention, the best first; none: torch chooses
         self._compiled = compiled(network.step, self.device) if config.compile else None
-        self._sets: list[tuple[_Slot, ...]] = []
+        self._sets: list[_Set] = []
         self.clear()
 
     def clear(self) -> None:
@@ -208,7 +213,7 @@ class WindowEngine:
     @property
     def _slots(self) -> list[_Slot]:
         """All frames of the window, oldest first."""
-        return [slot for slots in self._sets for slot in slots]
+        return [slot for each in self._sets for slot in each.slots]
 
     @torch.inference_mode()
     def push(
@@ -230,7 +235,7 @@ class WindowEngine:
         """
         start = time.perf_counter()
         fit = self._fit(images)
-        if self._sets and self._sets[-1][0].fit != fit:
+        if self._sets and self._sets[-1].slots[0].fit != fit:
             self.clear()
         pixels = [image_to_network(image, fit, self.device) for image in images]
         grid = patch_grid(self.network, pixels[0])
@@ -242,7 +247,8 @@ class WindowEngine:
         if len(self._sets) == self._size:
             del self._sets[int(keep_first and self._size > SHORTEST_KEEPING)]
         parts = zip(frames.frames, pixels, encoded, tokens, strict=True)
-        self._sets.append(tuple(_Slot(frame, fit, *rest) for frame, *rest in parts))
+        slots = tuple(_Slot(frame, fit, *rest) for frame, *rest in parts)
+        self._sets.append(_Set(frames, slots))
         self._new = min(self._new + 1, self._size)
         self._encode_seconds += time.perf_counter() - start
 
@@ -262,7 +268,7 @@ class WindowEngine:
 
         Args:
             anchor: a frame whose depth is wanted too, if the window still holds it.
-            gram: True if the dynamic map of the newest frame is wanted.
+            gram: True if the dynamic maps of the newest set are wanted.
 
         Returns:
             Poses and motion of all frames; depth of those since the last step and, where there is
@@ -272,50 +278,59 @@ class WindowEngine:
             DeviceMemoryError: the GPU has no room; the window keeps its frames.
         """
         start = time.perf_counter()
-        slots, fit = self._slots, self._sets[-1][0].fit
-        newest = sum(len(frames) for frames in self._sets[-max(self._new, 1) :])
+        slots, fit = self._slots, self._sets[-1].slots[0].fit
+        newest = sum(len(each.slots) for each in self._sets[-max(self._new, 1) :])
         keys = [slot.frame.key for slot in slots]
         if anchor in keys:
             newest = max(newest, len(slots) - keys.index(anchor))
         mines, grid = self._variant.mines_motion, patch_grid(self.network, slots[0].image)
-        references = (len(slots) - 1,) if gram or mines else ()
+        views = len(self._sets[-1].slots)
+        references = tuple(range(len(slots) - views, len(slots))) if gram or mines else ()
         hidden = self._hidden(grid) if mines else None
         with self._arithmetic(), self._room_for(fit, newest):
             tokens = torch.cat([self._first_tokens(grid), *(s.tokens for s in slots[1:])], dim=1)
             output = self._run(tokens, StepPlan(grid, newest, references), hidden)
-        frames, images = tuple(s.frame for s in slots), [s.image for s in slots]
-        window = window_of(frames, fit, images, output)
+        sets = tuple(each.frames for each in self._sets)
+        window = window_of(sets, fit, [slot.image for slot in slots], output)
         if mines:
-            known = on_host(hidden[0, :-1]).astype(window.gram.dtype)
-            window = replace(window, dynamic=np.concatenate([known, window.gram[None]]))
+            known = on_host(hidden[0, :-views]).astype(window.gram.dtype)
+            window = replace(window, dynamic=np.concatenate([known, window.gram]))
         seconds = {'encode': self._encode_seconds, 'forward': time.perf_counter() - start}
         self._new, self._encode_seconds = 0, 0.0
         return replace(window, seconds=seconds)
 
     def _run(self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None) -> NetworkOutput:
         """Run a step, compiled for the few shapes that come again and again."""
-        views = len(self._sets[-1])
+        views = len(self._sets[-1].slots)
         full = len(self._sets) == self._size and tokens.shape[1] == views * self._size
         again = full and plan.newest in {views, 2 * views}
         run = self._compiled if again and self._compiled is not None else self.network.step
         return run(tokens, plan, hidden)
 
     @torch.inference_mode()
-    def hide(self, motion: Motion) -> None:
-        """Keep what moves in the newest frame from the first layers, in a variant that does so."""
+    def hide(self, motions: Sequence[Motion]) -> None:
+        """Hide moving pixels of the newest set from the first layers, in a variant that does so.
+
+        Args:
+            motions: one per frame of the set.
+        """
         if not self._variant.mines_motion:
             return
-        *others, slot = self._sets[-1]
+        frames, slots = self._sets[-1]
+        hidden = (self._hide(slot, each) for slot, each in zip(slots, motions, strict=True))
+        self._sets[-1] = _Set(frames, tuple(hidden))
+
+    def _hide(self, slot: _Slot, motion: Motion) -> _Slot:
         mask = torch.from_numpy(motion.mask).to(self.device) > 0
         slot = replace(slot, moving=token_mask(mask, self.patch_size))
         if slot.tokens is not None:
             grid = patch_grid(self.network, slot.image)
             with self._arithmetic():
                 slot = replace(slot, tokens=self._enter(slot, grid, first=False))
-        self._sets[-1] = *others, slot
+        return slot
 
     def _hidden(self, grid: tuple[int, int]) -> Tensor:
-        """(1, S, h', w') patches that are known to move; nothing is, of the newest frame."""
+        """(1, S, h', w') patches that are known to move; none in the newest set."""
         nothing = torch.zeros(grid, dtype=torch.bool, device=self.device)
         moving = [nothing if slot.moving is None else slot.moving for slot in self._slots]
         return torch.stack(moving)[None]
@@ -326,7 +341,7 @@ class WindowEngine:
 
     def _first_tokens(self, grid: tuple[int, int]) -> Tensor:
         """Tokens of the window's first frame, whose special tokens are others."""
-        slot = self._sets[0][0]
+        slot = self._sets[0].slots[0]
         if self._first is None or self._first[0] is not slot:
             self._first = slot, self._enter(slot, grid, first=True)
         return self._first[1]
@@ -357,7 +372,7 @@ class WindowEngine:
                 'model.resolution lower'
             ) from error
         gram = None if output.gram is None else on_host(output.gram)
-        window = window_of(tuple(frames), fit, list(pixels), output)
+        window = window_of(tuple(map(FrameSet.of, frames)), fit, list(pixels), output)
         return SequenceEstimate(window, gram, masks)
 
     def warm_up(self, *, gram: bool = False) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import parity
 import pytest
 import torch
+from data_folders import parity_params
 from PIL import Image
 
 from page4d_ros.errors import FrameError
@@ -39,7 +40,7 @@ def scene(height, width, seed=0):
     return image.clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize('path', parity.params('preprocess_*.npz', 'train_eval/preprocess_*.npz'))
+@pytest.mark.parametrize('path', parity_params('preprocess_*.npz', 'train_eval/preprocess_*.npz'))
 def test_published_preprocessing(path):
     data = parity.read(path)
     image = on_white(data['input_uint8'].numpy())

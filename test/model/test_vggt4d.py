@@ -3,6 +3,7 @@
 import parity
 import pytest
 import torch
+from data_folders import parity_file
 from parity import assert_close
 
 from page4d_ros.model.blocks import Attention
@@ -32,10 +33,7 @@ PARTS = {
 @pytest.fixture
 def fixture():
     def load(name):
-        path = parity.FOLDER / 'vggt4d' / f'{name}.npz'
-        if not path.is_file():
-            pytest.skip(f'no parity fixture at {path}: set PAGE4D_PARITY_DIR')
-        return parity.read(path)
+        return parity.read(parity_file(f'vggt4d/{name}.npz'))
 
     return load
 

@@ -31,8 +31,8 @@ from page4d_ros.cli import app
 from page4d_ros.commands.show import SAMPLE
 from page4d_ros.commands.train import _recipe_file
 from page4d_ros.datasets.bag_index import BagIndex, Track, depth_of, mask_of
+from page4d_ros.datasets.bag_truth import BagTruth
 from page4d_ros.datasets.pose_interpolation import pose_at as track_pose
-from page4d_ros.datasets.truth import Truth
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.messages import encode
 from page4d_ros.model.checkpoint import load_network
@@ -214,7 +214,7 @@ def test_shards_can_be_small_and_thinned_out(tmp_path):
     words = ('shards-from', SAMPLE, '-o', tmp_path, '--width', 160, '--frames', 8, '--stride', 3)
     done = page4d(*words)
     assert done.stdout == f'{tmp_path}: 2 shards of 8 frames, 160x120 pixels\n'
-    assert 'the last 4 pictures: fewer than 8' in done.stderr
+    assert 'the last 4 images: fewer than 8' in done.stderr
     shard = find_shards(tmp_path)[0]
     assert shard.path.name == 'sample_room_0000.safetensors'
     assert shard.rgb_shape == (120, 160)
@@ -284,11 +284,11 @@ def test_a_recording_without_masks_and_with_fewer_poses(tmp_path):
 def test_pictures_without_truth_are_left_out(tmp_path):
     bag = bag_of(tmp_path, *camera_messages(8), *depths(6), *poses(5, mount=MOUNTED))
     done = page4d('shards-from', bag, '-o', tmp_path / 'out', '--frames', 3)
-    assert '3 pictures: no pose' in done.stderr
+    assert '3 images: no pose' in done.stderr
     assert done.stdout.startswith(f'{tmp_path / "out"}: 1 shards of 3 frames')
     few = page4d('shards-from', bag, '-o', tmp_path / 'few')
     assert few.exit_code == 1
-    assert 'not enough pictures with depth and pose for one shard' in few.stderr
+    assert 'not enough images with depth and pose for one shard' in few.stderr
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_pictures_without_truth_are_left_out(tmp_path):
         (
             [*camera_messages(3, width=32, height=24), *depths(3), *poses(3)],
             ['--frames', '2'],
-            'pictures of 32x24 pixels, camera_info of 64x48',
+            'images of 32x24 pixels, camera_info of 64x48',
         ),
     ],
 )
@@ -340,8 +340,8 @@ def test_lens_distortion_is_removed_from_all(tmp_path):
         *poses(3, mount=MOUNTED),
     )
     with open_bag(bag) as opened:
-        truth = Truth(BagIndex(opened))
-        frame = next(truth.frames())
+        truth = BagTruth(BagIndex(opened), complete=True)
+        frame = next(truth.read(truth.matches()))
         known = truth._calibration
         depth = dict(BagIndex(opened).decoded(ground_truth.DEPTH, depth_of))[frame.stamp_ns]
     smooth = known.rectify(
