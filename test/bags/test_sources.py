@@ -4,8 +4,9 @@ import pytest
 from bags_helpers import SHARED, camera_messages, write_bag
 from fakes import picture
 
+from page4d_ros.bags.images import parse_stamp
 from page4d_ros.bags.recording import Recording
-from page4d_ros.bags.sources import open_source, parse_stamp
+from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.stream import Span
 from page4d_ros.config import Config
 from page4d_ros.errors import BagError, FrameError
