@@ -157,8 +157,7 @@ def calibrate(
     from rich.progress import Progress
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.build import build_engine, classifier_file, digest
-    from page4d_ros.perception.engine import UNTRAINED
+    from page4d_ros.perception.build import UNTRAINED, build_engine, classifier_file, digest
     from page4d_ros.training.calibrate import ROUNDS
     from page4d_ros.training.calibrate import calibrate as fit
     from page4d_ros.training.shards import find_shards

@@ -12,7 +12,7 @@ from page4d_ros.evaluation.dynamics.panel import Panel
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.perception.motion_classifier import FEATURES, SOURCES, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.synthetic.render import centred_camera
 from page4d_ros.training.shards import turned
 
@@ -119,7 +119,7 @@ def _stream(
         )
         stamp = round((index + 1) * 1e9 / RATE_HZ)
         frame = Frame(stamp, 'camera', lambda picture=image: picture, camera)
-        fit = perception.process(frame).transform
+        fit = perception.process(FrameSet.of(frame)).transform
         v, u = np.mgrid[: fit.height, : fit.width]
         at = np.rint(fit.to_source(np.stack([u, v], -1))).astype(int)
         column = at[..., 0].clip(0, WIDTH - 1)

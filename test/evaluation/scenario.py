@@ -15,7 +15,7 @@ from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import WindowEstimate
+from page4d_ros.perception.types import FrameSet, WindowEstimate
 from page4d_ros.synthetic.render import T_base_camera, render_clip
 
 PLAIN = {
@@ -52,7 +52,7 @@ class TruthEngine:
     def clear(self):
         self.slots.clear()
 
-    def hide(self, motion):
+    def hide(self, motions):
         pass
 
     def push(self, frames, images, *, keep_first=False):
@@ -68,8 +68,8 @@ class TruthEngine:
         depth = depth * np.exp(self.noise * self.rng.normal(size=depth.shape))
         moving = np.stack([patches(t.mask, fit) for t in truth])
         return WindowEstimate(
-            frames=frames,
-            transform=fit,
+            sets=tuple(map(FrameSet.of, frames)),
+            transforms=(fit,) * len(frames),
             images=images,
             T_gauge_camera=poses,
             cameras=(fit.camera_to_network(frames[-1].camera),) * len(frames),

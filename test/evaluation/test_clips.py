@@ -9,6 +9,7 @@ import jsonschema
 import layouts
 import numpy as np
 import pytest
+from data_folders import parity_file
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
@@ -33,7 +34,6 @@ from page4d_ros.truth import GroundTruthFrame
 UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'
 SCHEMA = Path(clips.__file__).with_name('metrics.schema.json')
 QUOTED = Path(clips.__file__).with_name('quoted.json')
-PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'train_eval'
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +44,7 @@ def few_points(monkeypatch):
 @pytest.fixture
 def fixture():
     def load(name):
-        path = PARITY / f'{name}.npz'
-        if not path.is_file():
-            pytest.skip(f'no parity fixture at {path}')
-        return np.load(path)
+        return np.load(parity_file(f'train_eval/{name}.npz'))
 
     return load
 

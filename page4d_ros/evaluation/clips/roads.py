@@ -15,6 +15,7 @@ from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.perception.clip import estimate_clip
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ def run(
         return
     for frame in frames:
         if kind == STREAM:
-            yield perception.process(frame.frame), frame
+            yield perception.process(FrameSet.of(frame.frame)), frame
         else:
             yield next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame
 

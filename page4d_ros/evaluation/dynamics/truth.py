@@ -9,7 +9,7 @@ import numpy as np
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.types import WindowEstimate
+from page4d_ros.perception.types import FrameSet, WindowEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,8 +42,8 @@ def true_window(
     frames = tuple(known.frame for known in footage.frames(range(first, index + 1)))
     known = depth[max(first, index - 1) : index + 1]
     return WindowEstimate(
-        frames=frames,
-        transform=fit,
+        sets=tuple(map(FrameSet.of, frames)),
+        transforms=(fit,) * len(frames),
         images=tuple(image_to_network(frame.decode(), fit, 'cpu') for frame in frames),
         T_gauge_camera=footage.T_world_camera[first : index + 1],
         cameras=(fit.camera_to_network(footage.camera),) * len(frames),

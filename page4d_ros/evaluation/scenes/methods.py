@@ -99,7 +99,7 @@ class Network:
                 corners.follow(seen.frame.key, seen.rgb)
             window = refined(with_calibration(window)[0], corners)
         return Answer(
-            Grid(window.transform, self.engine.patch_size),
+            Grid(window.transforms[-1], self.engine.patch_size),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=window.dynamic,
@@ -121,7 +121,7 @@ def follow_camera(
     known = [
         (frame.stamp_ns, odometry.T_world_camera)
         for frame in frames
-        if not (odometry := perception.process(frame).odometry).lost
+        if not (odometry := perception.process(FrameSet.of(frame)).odometry).lost
     ]
     return Path(
         np.array([stamp for stamp, _ in known], np.int64),
