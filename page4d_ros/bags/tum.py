@@ -40,7 +40,7 @@ CAMERAS = {
 
 
 class Imported(NamedTuple):
-    """What an import wrote, and how many files the lists name that are not there."""
+    """Numbers of messages written, and of listed files that are missing."""
 
     images: int
     depths: int
