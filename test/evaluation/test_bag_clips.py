@@ -206,7 +206,7 @@ def test_topics_are_for_recordings_and_sources_have_to_be_there(tmp_path):
         (('bag', tmp_path / 'nowhere'), 'no such folder; expected a rosbag1'),
         (('bag', tmp_path / 'text.bag'), 'is no recording that is known here'),
         (('bag', tmp_path / 'none.mcap'), 'is empty'),
-        (('bag', tmp_path / 'davis'), 'holds no sequence of bag'),
+        (('bag', tmp_path / 'davis'), 'holds no sequence; expected a rosbag1'),
     ):
         done = evaluate(*words, '-o', tmp_path / 'out')
         assert done.exit_code == 1
