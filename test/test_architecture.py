@@ -12,12 +12,14 @@ PACKAGE = Path(__file__).parents[1] / 'page4d_ros'
 ALLOWED = {
     'errors': set(),
     'units': set(),
-    'config': {'errors'},
+    'settings': {'errors'},
+    'config': {'errors', 'settings'},
     'geometry': {'errors'},
     'model': {'errors', 'units', 'geometry'},
     'perception': {'errors', 'units', 'config', 'geometry', 'model'},
     'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
     'synthetic': {'errors', 'units', 'geometry'},
+    'window_scores': {'geometry'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
     'bags': {
@@ -30,7 +32,7 @@ ALLOWED = {
         'messages',
         'synthetic',
     },
-    'ros': {'errors', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
+    'ros': {'errors', 'units', 'settings', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'datasets': {
         'errors',
         'units',
@@ -45,6 +47,7 @@ ALLOWED = {
         'errors',
         'units',
         'config',
+        'window_scores',
         'geometry',
         'model',
         'perception',
@@ -56,13 +59,13 @@ ALLOWED = {
     'training': {
         'errors',
         'units',
+        'settings',
         'config',
+        'window_scores',
         'geometry',
         'model',
         'perception',
         'synthetic',
-        'datasets',
-        'evaluation',
     },
     'benchmark': {
         'errors',
@@ -78,6 +81,7 @@ ALLOWED = {
     'commands': {
         'errors',
         'units',
+        'settings',
         'config',
         'share',
         'perception',

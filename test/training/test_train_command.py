@@ -39,8 +39,8 @@ from page4d_ros.model.checkpoint import load_network
 from page4d_ros.model.pose_encoding import unproject
 from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.training.recipe import DataConfig
-from page4d_ros.training.shards import find_shards, make_views
 from page4d_ros.training.trainer import Trainer
+from page4d_ros.training.window_sampling import find_shards, make_views
 from page4d_ros.units import NS_PER_S
 
 
@@ -119,9 +119,9 @@ def test_without_tensorboard_it_says_so_once(recipe, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['missing.yaml'], 'missing.yaml: no such recipe'),
+        (['missing.yaml'], 'missing.yaml: no such file'),
         (['huge'], "no recipe 'huge'; there are finetune, tiny, tiny_poses"),
-        (['tiny', '--set', 'loss.rain=1'], 'no setting rain'),
+        (['tiny', '--set', 'loss.rain=1'], "unknown setting 'loss.rain'"),
         (['tiny', '--set', 'steps'], 'expected NAME=VALUE'),
         (['tiny', '--device', 'toaster'], '--device toaster: take auto'),
         (['tiny', '--device', 'cuda:99'], 'there is no such GPU'),
@@ -214,7 +214,7 @@ def test_shards_can_be_small_and_thinned_out(tmp_path):
     words = ('shards-from', SAMPLE, '-o', tmp_path, '--width', 160, '--frames', 8, '--stride', 3)
     done = page4d(*words)
     assert done.stdout == f'{tmp_path}: 2 shards of 8 frames, 160x120 pixels\n'
-    assert 'the last 4 pictures: fewer than 8' in done.stderr
+    assert 'the last 4 images: fewer than 8' in done.stderr
     shard = find_shards(tmp_path)[0]
     assert shard.path.name == 'sample_room_0000.safetensors'
     assert shard.rgb_shape == (120, 160)
@@ -284,11 +284,11 @@ def test_a_recording_without_masks_and_with_fewer_poses(tmp_path):
 def test_pictures_without_truth_are_left_out(tmp_path):
     bag = bag_of(tmp_path, *camera_messages(8), *depths(6), *poses(5, mount=MOUNTED))
     done = page4d('shards-from', bag, '-o', tmp_path / 'out', '--frames', 3)
-    assert '3 pictures: no pose' in done.stderr
+    assert '3 images: no pose' in done.stderr
     assert done.stdout.startswith(f'{tmp_path / "out"}: 1 shards of 3 frames')
     few = page4d('shards-from', bag, '-o', tmp_path / 'few')
     assert few.exit_code == 1
-    assert 'not enough pictures with depth and pose for one shard' in few.stderr
+    assert 'not enough images with depth and pose for one shard' in few.stderr
 
 
 @pytest.mark.parametrize(
