@@ -79,6 +79,7 @@ class OracleEngine:
     trained = True
     purpose = ''
     caution = ''
+    patch_size = 14
 
     def __init__(
         self, size=4, pose=pose_at, depth=room_depth, noise=0.0, delay=0.0, seed=0, resolution=56
@@ -100,7 +101,8 @@ class OracleEngine:
     def free(self):
         self.clear()
 
-    def push(self, frame, image, *, keep_first=False):
+    def push(self, frames, images, *, keep_first=False):
+        (frame,), (image,) = frames.frames, images
         height, width = image.shape[:2]
         fit = ImageTransform.crop(width, height, self.resolution)
         if self.slots and self.slots[-1][1] != fit:

@@ -129,6 +129,44 @@ def test_rooms_import_only_what_lies_below_them(room):
                 assert parts[1] in ALLOWED[room], f'{room}/{path.name} imports {name}'
 
 
+def modules():
+    """Dotted name of every module of the package -> its file."""
+    names = {}
+    for path in PACKAGE.rglob('*.py'):
+        parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
+        names['.'.join(parts[:-1] if parts[-1] == '__init__' else parts)] = path
+    return names
+
+
+def cycles(imports):
+    """Groups of modules (name -> names that it imports) that reach each other."""
+    reached = {name: set(direct) for name, direct in imports.items()}
+    for middle in imports:  # transitive closure (Warshall, 1962)
+        for name in imports:
+            if middle in reached[name]:
+                reached[name] |= reached[middle]
+    circular = [name for name in imports if name in reached[name]]
+    return sorted({tuple(n for n in sorted(reached[m]) if m in reached[n]) for m in circular})
+
+
+def test_cycles_are_found():
+    circle = {'a': {'b'}, 'b': {'c'}, 'c': {'a'}, 'd': {'a'}, 'e': set()}
+    assert cycles(circle) == [('a', 'b', 'c')]
+    assert cycles({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports for annotations (under TYPE_CHECKING) and those inside functions count, too."""
+    known = modules()
+    imports = {}
+    for name, path in known.items():
+        found = set(imports_of(path)) & set(known) - {name}
+        # `from package import module` needs the module, not the package
+        inner = {n for n in found if any(m.startswith(f'{n}.') for m in found)}
+        imports[name] = found - inner
+    assert cycles(imports) == []
+
+
 def test_every_room_has_its_rule():
     rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == '.py'}
     rooms |= {path.name for path in PACKAGE.iterdir() if (path / '__init__.py').exists()}

@@ -1,56 +1,62 @@
-"""A source through the perception into a recording: every frame, in order, without ROS."""
+"""Replay of a recording: every frame, in order, through the perception into a new recording."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.stream import DepthSample, PositionSample
-from page4d_ros.bags.writer import BagWriter
-from page4d_ros.errors import BagError, FrameError
+from page4d_ros.bags.writer import BagWriter, check_output
+from page4d_ros.config import Config
+from page4d_ros.errors import BagError, DeviceMemoryError, FrameError
 from page4d_ros.messages import encode
-from page4d_ros.messages.outputs import Outputs
-from page4d_ros.messages.status import status
-from page4d_ros.messages.topics import OUTPUTS, STATUS_TOPIC
+from page4d_ros.messages.sink import MessageSink
+from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.messages.trajectory import trajectory_line
+from page4d_ros.perception import build
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.clip import estimate_clip
-from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.runner import FrameRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import TextIO
 
     from numpy.typing import NDArray
 
     from page4d_ros.bags.stream import Item, Source
-    from page4d_ros.config import Config
     from page4d_ros.perception.intake import Taken
     from page4d_ros.perception.pipeline import Perception
+    from page4d_ros.perception.runner import Counts
     from page4d_ros.perception.types import Estimate, Frame
 
 NODE = '/page4d'
 TRAJECTORY = 'trajectory.tum'
 ALL_TOPICS = frozenset(topic.name for topic in OUTPUTS)
+# settings that differ from the node's: every frame counts, and the path is written once
+OFFLINE = {'window.stride': 1, 'path.max_poses': 100_000}
 
 
 @dataclass
 class Summary:
-    """What a replay did.
+    """Result of a replay.
 
     Attributes:
         source: what was read; output: the folder that was written.
         frames: images that came; estimates: how many of them gave one.
         dropped: the others, by reason; those that the stride skips are not counted.
         seconds: wall time.
-        metric: whether lengths are metres in the end.
+        metric: True if lengths are metres in the end.
         caution: what to know about the weights; "" for nothing.
         warnings: what the user should know.
-        interrupted: whether the replay was stopped before its end.
+        interrupted: True if the replay was stopped before its end.
     """
 
     source: str
@@ -66,202 +72,258 @@ class Summary:
 
 
 def replay(
-    source: Source,
+    recording: Path | str | Source,
     output: Path | str,
-    perception: Perception,
-    config: Config,
+    config: Config | None = None,
     *,
-    topics: frozenset[str] = ALL_TOPICS,
+    perception: Perception | None = None,
+    topics: Collection[str] = (),
     clip: bool = False,
     force: bool = False,
+    started: Callable[[Source, Perception], None] = lambda _source, _perception: None,
     seen: Callable[[Estimate], None] = lambda _estimate: None,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[], None] = lambda: None,
     warn: Callable[[str], None] = lambda _text: None,
+    **opening: Any,
 ) -> Summary:
-    """Take every frame of a source through the perception, and write all outputs.
+    """Estimate every frame of a recording, and write all outputs of the node.
 
-    The folder receives the recording and ``trajectory.tum``: the pose of the camera's optical
-    frame in ``frames.odom``, a line for each frame whose pose is known.
+    The folder receives a recording (rosbag2, MCAP) and ``trajectory.tum``: the pose of the
+    camera's optical frame in ``frames.odom``, a line for each frame whose pose is known.
 
     Args:
-        source: gives the frames.
+        recording: rosbag1, rosbag2, .mcap, .db3, folder of images or video; or an open source,
+            which stays open.
         output: folder to make.
-        perception: does the work.
-        config: all settings; the perception's.
-        topics: which outputs to write, by their names in `OUTPUTS`; /tf always is.
-        clip: all frames in one window, see `estimate_clip`.
+        config: all settings; every frame with ``page4d-small`` where not given.
+        perception: used in place of a new one with ``model.checkpoint``.
+        topics: outputs to write, by their names in `OUTPUTS`; all where empty. /tf always is.
+        clip: estimate all frames in one window, see `estimate_clip`.
         force: replace a recording that is there.
+        started: called once before the first frame, with what is read and what estimates it.
         seen: called with each estimate.
         stopped: asked before each frame; True ends the replay in good order.
         progress: called after each image.
         warn: receives each warning at once; the summary has them, too.
+        **opening: options of `open_source`, such as ``image_topic`` and ``span``.
+
+    Returns:
+        Counters, warnings and wall time.
 
     Raises:
-        BagError: the output cannot be written.
+        BagError: the recording cannot be read, or the output cannot be written.
+        CheckpointError: the weights cannot be used.
+        ConfigError: the settings cannot.
+        DeviceMemoryError: the GPU has too little memory.
+
+    Example:
+        >>> from page4d_ros.bags.replay import OFFLINE, replay
+        >>> from page4d_ros.config import Config
+        >>> config = Config().with_values(OFFLINE | {'model.checkpoint': 'weights.pt'})
+        >>> positions = []
+        >>> summary = replay(
+        ...     'drive.mcap',
+        ...     'out',
+        ...     config,
+        ...     seen=lambda estimate: positions.append(estimate.odometry.T_world_camera[:3, 3]),
+        ... )
+        >>> print(summary.estimates, 'poses, metric:', summary.metric)
     """
-    start = time.perf_counter()
-    summary = Summary(source.name, str(output), caution=perception.engine.caution)
-    with (
-        BagWriter(output, force=force) as writer,
-        (writer.path / TRAJECTORY).open('w', encoding='utf-8') as trajectory,
-    ):
-        run = _Replay(writer, trajectory, perception, config, topics, clip=clip, seen=seen)
-        run.mount(source)
-        for item in source.items():
-            if stopped():
-                summary.interrupted = True
-                break
-            run.take(item)
-            for text in source.take_warnings() + run.take_warnings():
-                summary.warnings.append(text)
-                warn(text)
-            progress()
-        run.finish(interrupted=summary.interrupted)
-    for text in source.take_warnings():
-        summary.warnings.append(text)
-        warn(text)
-    summary.frames, summary.estimates = run.intake.received, run.processed
-    summary.dropped = dict(sorted(run.intake.dropped.items()))
-    summary.metric = perception.scale.metric
-    summary.seconds = time.perf_counter() - start
-    return summary
+    import torch
+
+    config = Config().with_values(OFFLINE) if config is None else config
+    topics = frozenset(topics) or ALL_TOPICS
+    if unknown := topics - ALL_TOPICS:
+        raise BagError(
+            f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(ALL_TOPICS))}'
+        )
+    check_output(output, force=force)
+    with contextlib.ExitStack() as stack:
+        source = recording
+        if isinstance(recording, str | Path):
+            _check_apart(recording, output)
+            source = stack.enter_context(
+                contextlib.closing(open_source(recording, config, **opening))
+            )
+        perception = perception or build.build_perception(config)
+        started(source, perception)
+        writer = stack.enter_context(BagWriter(output, force=force))
+        trajectory = stack.enter_context((writer.path / TRAJECTORY).open('w', encoding='utf-8'))
+        sink = BagSink(writer, trajectory, config, perception, topics, seen)
+        run = _Replay(source, sink, config, perception, clip=clip, warn=warn)
+        try:
+            return run.all(stopped, progress)
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(
+                'the GPU has too little memory; set window.size or model.resolution lower'
+            ) from error
 
 
-class _Replay:
-    """What a running replay needs."""
+def _check_apart(source: Path | str, output: Path | str) -> None:
+    source, output = (Path(path).expanduser().resolve() for path in (source, output))
+    if output == source or output in source.parents:
+        raise BagError(f'{output}: is, or holds, the source; choose another folder for the output')
+
+
+class BagSink(MessageSink):
+    """Writes estimates into a recording, and their poses into a trajectory file."""
 
     def __init__(
         self,
         writer: BagWriter,
         trajectory: TextIO,
-        perception: Perception,
         config: Config,
+        perception: Perception,
         topics: frozenset[str],
-        *,
-        clip: bool,
         seen: Callable[[Estimate], None],
     ) -> None:
-        self.seen = seen
-        self.writer, self.trajectory = writer, trajectory
-        self.perception, self.config, self.topics = perception, config, topics
-        self.intake = Intake(config)
-        self.body = BaseFrame(config.frames)
-        self.outputs = Outputs(config, writer.make, self.body)
-        self.processed = 0
-        self._clip: list[tuple[Frame, NDArray]] | None = [] if clip else None
+        super().__init__(config, writer.make, BaseFrame(config.frames), perception.engine)
+        self.writer = writer
+        self.topics = topics
+        self.warnings: list[str] = []
+        self._trajectory = trajectory
+        self._seen = seen
+        self._malformed = False
         self._last_ns: int | None = None
-        self._warnings: list[str] = []
 
-    def mount(self, source: Source) -> None:
-        """Place the camera on the base as the source says, or looking forward."""
-        if self.body.egocentric:
-            return
-        if source.T_base_camera is None:
-            self._warnings.append(
-                f'{source.name} does not tell where the camera sits on '
-                f'{self.config.frames.base!r}: assuming that it looks forward from its origin'
-            )
-            return
-        self.body.mount(source.T_base_camera)
-        self.perception.scale.up = self.body.up
-
-    def take(self, item: Item) -> None:
-        """Use a measurement, or process a frame; a broken one is counted."""
-        if isinstance(item, DepthSample):
-            self.perception.scale.feed_depth(*item)
-        elif isinstance(item, PositionSample):
-            self.perception.scale.feed_position(item.stamp_ns, np.array(item.position))
-        elif isinstance(item, FrameError):
-            self.intake.received += 1
-            self._malformed(item)
-        elif self.intake.offer(item) is None:
-            self._process(self.intake.take())
-
-    def _process(self, taken: Taken) -> None:
-        self.perception.restart(taken.restart)
-        self.outputs.restart(taken.restart)
-        try:
-            if self._clip is not None:
-                if self._clip and taken.restart is not Restart.NONE:
-                    raise BagError(
-                        'a clip has no gaps, and time never goes back; choose a stretch with '
-                        '--start and --duration, or leave out --clip'
-                    )
-                self._clip.append((taken.frame, taken.frame.decode()))
-                return
-            estimate = self.perception.process(taken.frame)
-        except FrameError as error:
-            self._malformed(error)
-            return
-        self._write(estimate)
-
-    def _malformed(self, error: FrameError) -> None:
-        if not self.intake.dropped['malformed']:
-            self._warnings.append(f'image dropped: {error}')
-        self.intake.drop('malformed')
-
-    def _write(self, estimate: Estimate) -> None:
-        start = time.perf_counter()
-        stamp_ns = estimate.frame.stamp_ns
-        if self._last_ns is None:
-            self._write_mount(estimate.frame)
-        for name, message in self.outputs.messages(estimate, self._wanted):
-            if name == '/tf':
-                self.writer.write_transform(name, stamp_ns, message)
-            elif name in self.topics:
-                self.writer.write(absolute(name), stamp_ns, message)
-        if not estimate.odometry.lost:
-            T_odom_child = self.body.pose(estimate.odometry.T_world_camera)
-            line = trajectory_line(stamp_ns, T_odom_child @ self.body.T_child_camera)
-            self.trajectory.write(line)
-        estimate.seconds['publish'] = time.perf_counter() - start
-        self.processed += 1
-        self._last_ns = stamp_ns
-        if STATUS_TOPIC in self.topics:
-            self._write_status(estimate)
-        self.seen(estimate)
-
-    def _write_status(self, estimate: Estimate) -> None:
-        message = status(
-            self.writer.make,
-            estimate,
-            self.config,
-            self.perception.engine,
-            self.body,
-            received=self.intake.received,
-            processed=self.processed,
-            dropped=sum(self.intake.dropped.values()),
-            frame_age=0.0,  # nobody waits for an offline frame
-        )
-        self.writer.write(absolute(STATUS_TOPIC), estimate.frame.stamp_ns, message)
-
-    def _write_mount(self, frame: Frame) -> None:
-        if self.body.egocentric:
-            return
-        make = self.writer.make
-        head = encode.header(make, frame.stamp_ns, self.config.frames.base)
-        at = encode.pose(make, self.body.T_child_camera)
-        mount = encode.transform_stamped(make, head, frame.frame_id, at)
-        self.writer.write_transform('/tf_static', frame.stamp_ns, mount)
-
-    def _wanted(self, name: str) -> bool:
-        # each nav_msgs/Path holds all poses: one at the end instead of one per frame
+    def wanted(self, name: str) -> bool:
+        """True for the chosen topics; the path, which holds all poses, is written at the end."""
         return name in self.topics and name != 'path'
 
-    def finish(self, *, interrupted: bool) -> None:
-        """Write what waits for the end: a clip, and the whole path."""
-        if self._clip and not interrupted:
-            for estimate in estimate_clip(self._clip, self.perception):
-                self._write(estimate)
+    def send(self, name: str, stamp_ns: int, message: Any) -> None:
+        """Write a message under the stamp of its image."""
+        if name == '/tf':
+            self.writer.write_transform(name, stamp_ns, message)
+        elif name in self.topics:
+            self.writer.write(absolute(name), stamp_ns, message)
+
+    def publish(self, estimate: Estimate) -> None:
+        """Write the messages of an estimate and its line of the trajectory."""
+        stamp_ns, base_frame = estimate.frame.stamp_ns, self.base_frame
+        if self._last_ns is None and not base_frame.egocentric:
+            self._write_mount(estimate.frame)
+        super().publish(estimate)
+        if not estimate.odometry.lost:
+            T_odom_child = base_frame.pose(estimate.odometry.T_world_camera)
+            line = trajectory_line(stamp_ns, T_odom_child @ base_frame.T_child_camera)
+            self._trajectory.write(line)
+        self._last_ns = stamp_ns
+
+    def report(self, estimate: Estimate, counts: Counts) -> None:
+        """Write the status, and show the estimate to whoever wants to see it."""
+        super().report(estimate, counts)
+        self._seen(estimate)
+
+    def refused(self, error: FrameError, _counts: Counts) -> None:
+        """Warn of the first malformed frame; the summary counts all."""
+        if not self._malformed:
+            self.warnings.append(f'image dropped: {error}')
+        self._malformed = True
+
+    def _write_mount(self, frame: Frame) -> None:
+        head = encode.header(self.make, frame.stamp_ns, self.config.frames.base)
+        at = encode.pose(self.make, self.base_frame.T_child_camera)
+        mount = encode.transform_stamped(self.make, head, frame.frame_id, at)
+        self.writer.write_transform('/tf_static', frame.stamp_ns, mount)
+
+    def write_path(self) -> None:
+        """Write the whole path under the last stamp."""
         if self._last_ns is not None and 'path' in self.topics:
-            head = encode.header(self.writer.make, self._last_ns, self.config.frames.odom)
+            head = encode.header(self.make, self._last_ns, self.config.frames.odom)
             self.writer.write(absolute('path'), self._last_ns, self.outputs.path(head))
 
-    def take_warnings(self) -> list[str]:
-        """Return the new warnings."""
-        taken, self._warnings = self._warnings, []
-        return taken
+
+class _Replay:
+    """Feeds the frames and measurements of a source to a runner."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink: BagSink,
+        config: Config,
+        perception: Perception,
+        *,
+        clip: bool,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._source, self._sink, self._perception = source, sink, perception
+        self._held: list[tuple[Frame, NDArray]] = []
+        process = self._hold if clip else None
+        self._runner = FrameRunner(config, perception, sink.base_frame, sink, process)
+        self._warn = warn
+        self._summary = Summary(
+            source.name, str(sink.writer.path), caution=perception.engine.caution
+        )
+
+    def all(self, stopped: Callable[[], bool], progress: Callable[[], None]) -> Summary:
+        """Run to the end, or until `stopped`."""
+        start = time.perf_counter()
+        self._mount()
+        for item in self._source.items():
+            if stopped():
+                self._summary.interrupted = True
+                break
+            self._take(item)
+            self._pass_warnings_on()
+            progress()
+        if not self._summary.interrupted:
+            self._deliver_held()
+        self._sink.write_path()
+        self._pass_warnings_on()
+        return self._summed_up(time.perf_counter() - start)
+
+    def _mount(self) -> None:
+        """Place the camera on the base as the source says, or looking forward."""
+        source, base_frame = self._source, self._sink.base_frame
+        if base_frame.egocentric:
+            return
+        if source.T_base_camera is not None:
+            self._runner.mount(source.T_base_camera)
+            return
+        self._sink.warnings.append(
+            f'{source.name} does not tell where the camera sits on '
+            f'{base_frame.config.base!r}: assuming that it looks forward from its origin'
+        )
+
+    def _take(self, item: Item) -> None:
+        """Use a measurement, or process a frame; a broken one is counted."""
+        if isinstance(item, DepthSample):
+            self._perception.scale.feed_depth(*item)
+        elif isinstance(item, PositionSample):
+            self._perception.scale.feed_position(item.stamp_ns, np.array(item.position))
+        elif isinstance(item, FrameError):
+            self._runner.refuse(item)
+        elif self._runner.offer(item) is None:
+            self._runner.step()
+
+    def _hold(self, taken: Taken) -> None:
+        """Keep a frame of a clip until the last one is there."""
+        if self._held and taken.restart is not Restart.NONE:
+            raise BagError(
+                'a clip has no gaps, and time never goes back; choose a stretch with '
+                '--start and --duration, or leave out --clip'
+            )
+        self._held.append((taken.frame, taken.frame.decode()))
+
+    def _deliver_held(self) -> None:
+        if self._held:
+            for estimate in estimate_clip(self._held, self._perception):
+                self._runner.deliver(estimate)
+
+    def _pass_warnings_on(self) -> None:
+        found, self._sink.warnings = self._source.take_warnings() + self._sink.warnings, []
+        for text in found:
+            self._summary.warnings.append(text)
+            self._warn(text)
+
+    def _summed_up(self, seconds: float) -> Summary:
+        intake, summary = self._runner.intake, self._summary
+        summary.frames, summary.estimates = intake.received, self._runner.processed
+        summary.dropped = dict(sorted(intake.dropped.items()))
+        summary.metric = self._perception.scale.metric
+        summary.seconds = seconds
+        return summary
 
 
 def absolute(name: str) -> str:

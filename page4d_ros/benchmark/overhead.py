@@ -1,9 +1,10 @@
-"""What a frame costs beside the network: decoded, fused, and made into messages."""
+"""Cost of a frame beside the network: decoding, fusing, making messages."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -14,9 +15,10 @@ from page4d_ros.benchmark.meter import spread, threads
 from page4d_ros.messages.outputs import Outputs
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.build import build_perception
+from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.runner import FrameRunner
 from page4d_ros.perception.types import Frame
-from page4d_ros.ros.compat import cloud
 from page4d_ros.ros.wire import WireMessages, serialized
 
 if TYPE_CHECKING:
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from page4d_ros.config import Config
+    from page4d_ros.errors import FrameError
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.intake import Restart
+    from page4d_ros.perception.runner import Counts
     from page4d_ros.perception.types import Estimate, WindowEstimate
 
 FRAMES = 20  # that are measured, after the window is full
@@ -43,7 +48,7 @@ class Watch:
         self._since = time.thread_time()
 
     def timed(self, stage: str, call: Callable) -> Callable:
-        """The same function, whose time goes to a stage."""
+        """Wrap a function so that its time goes to a stage."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             self._turn()
@@ -57,7 +62,7 @@ class Watch:
         return run
 
     def take(self) -> dict[str, float]:
-        """What was spent, to begin anew."""
+        """Return the times so far, and begin anew."""
         spent, self.spent = self.spent, defaultdict(float)
         return spent
 
@@ -68,50 +73,51 @@ class Watch:
 
 
 class Recorded:
-    """An `Engine` that gives the answers that another one gave.
+    """`Engine` that replays the estimates of another one.
 
     Args:
         engine: the other.
-        answers: what it answered, step by step.
+        estimates: its own, step by step.
     """
 
-    def __init__(self, engine: Engine, answers: Iterable[WindowEstimate]) -> None:
-        self._engine, self._answers = engine, iter(answers)
+    def __init__(self, engine: Engine, estimates: Iterable[WindowEstimate]) -> None:
+        self._engine, self._estimates = engine, iter(estimates)
 
     def __getattr__(self, name: str) -> Any:
-        """Everything but answers, from the other engine."""
+        """Everything but estimates, from the other engine."""
         return getattr(self._engine, name)
 
     def push(self, *_: Any, **__: Any) -> None:
         """Nothing has to be done."""
 
     def step(self, *_: Any, **__: Any) -> WindowEstimate:
-        """The next answer."""
-        return next(self._answers)
+        """Return the next estimate."""
+        return next(self._estimates)
 
 
 def run_overhead(
     bag: Path, config: Config, *, image_topic: str, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Take a recording through the perception in one thread, and make the messages.
+    """Run the perception over a recording in one thread, and make the messages.
 
-    Once with the network between the frames, on the same core. Then some rounds with the answers
-    that it gave, as if it ran elsewhere; of these the quickest counts, frame by frame, because
-    what disturbs a shared machine only ever adds.
+    Once with the network between the frames, on the same core. Then some rounds with its recorded
+    estimates, as if it ran elsewhere; of these the quickest counts, frame by frame, because
+    other jobs of a shared machine only ever add time.
 
     Returns:
         For both, for no listener and for listeners to every output: milliseconds of the thread
         per frame by stage (median, and 95th percentile), and their sum.
     """
     perception = build_perception(config)
-    engine, answers = perception.engine, []
-    engine.step = _kept(engine.step, answers)
+    engine, recorded = perception.engine, []
+    engine.step = _kept(engine.step, recorded)
     with threads(1):
         here = _measured(perception, bag, image_topic, partial(_say, say, 'with the network'))
         rounds = []
         for number in range(1, ROUNDS + 1):
-            elsewhere = Recorded(engine, answers)
-            again = Perception(config, elsewhere, perception.dynamics.classifier)
+            elsewhere = Recorded(engine, recorded)
+            dynamics = Dynamics(config.mask, perception.dynamics.classifier)
+            again = Perception(config, elsewhere, dynamics)
             saying = partial(_say, say, f'round {number} of {ROUNDS}')
             rounds.append(_measured(again, bag, image_topic, saying))
     quickest = {
@@ -125,10 +131,10 @@ def run_overhead(
     ]
 
 
-def _kept(step: Callable[..., WindowEstimate], answers: list[WindowEstimate]) -> Callable:
+def _kept(step: Callable[..., WindowEstimate], recorded: list[WindowEstimate]) -> Callable:
     def keep(*args: Any, **kwargs: Any) -> WindowEstimate:
-        answers.append(step(*args, **kwargs))
-        return answers[-1]
+        recorded.append(step(*args, **kwargs))
+        return recorded[-1]
 
     return keep
 
@@ -137,43 +143,81 @@ def _say(say: Callable[[str], None], what: str, text: str) -> None:
     say(f'{what}, {text}')
 
 
+class Audience:
+    """`Sink` that publishes each estimate for nobody, then for listeners of all, and times it.
+
+    Args:
+        config: all settings.
+        watch: has timed what came before the publishing.
+
+    Attributes:
+        rows: milliseconds by stage, frame by frame, by who listens.
+    """
+
+    def __init__(self, config: Config, watch: Watch) -> None:
+        self.base_frame = BaseFrame(config.frames)
+        self.rows: dict[str, list[dict[str, float]]] = {name: [] for name in LISTENING}
+        self._watch = watch
+        self._outputs = {
+            name: Outputs(config, WireMessages(), self.base_frame) for name in LISTENING
+        }
+
+    def begin(self, restart: Restart, config: Config) -> None:
+        """Nothing changes in between."""
+
+    def find_mount(self, *_: Any) -> None:
+        """There is no tf: the camera looks forward."""
+
+    def publish(self, estimate: Estimate) -> None:
+        """Make and serialize the messages: all but their transport."""
+        shared = self._watch.take()
+        for name, listened in LISTENING.items():
+            if not self.rows[name]:
+                _fill_path(self._outputs[name], estimate)
+                self._watch.take()
+            self._watch.timed('publish', _serialize)(
+                self._outputs[name], estimate, listened=listened
+            )
+            self.rows[name].append(shared | self._watch.take())
+
+    def report(self, estimate: Estimate, counts: Counts) -> None:
+        """The status is not timed."""
+
+    def refused(self, error: FrameError, _counts: Counts) -> None:
+        """Stop: a frame is missing.
+
+        Raises:
+            FrameError: always.
+        """
+        raise error
+
+
 def _measured(
     perception: Perception, bag: Path, image_topic: str, say: Callable[[str], None]
 ) -> dict[str, list[dict[str, float]]]:
-    """Milliseconds by stage, frame by frame, by who listens."""
+    """Milliseconds by stage of the frames after the first window, by who listens."""
     config, engine, watch = perception.config, perception.engine, Watch()
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in LISTENING}
-    outputs = {
-        name: Outputs(config, WireMessages(), BaseFrame(config.frames), cloud)
-        for name in LISTENING
-    }
     engine.push = watch.timed(NETWORK, engine.push)
     engine.step = watch.timed(NETWORK, engine.step)
-    process = watch.timed('fuse', perception.process)
-    source = open_source(bag, config, image_topic=image_topic)
-    frames = (item for item in source.items() if isinstance(item, Frame))
-    for number, frame in enumerate(islice(frames, config.window.size + FRAMES)):
-        say(f'frame {number + 1} of {config.window.size + FRAMES}')
-        estimate = process(replace(frame, decode=watch.timed('decode', frame.decode)))
-        if not number:
-            _fill_path(outputs.values(), estimate)
-        shared = watch.take()
-        for name, listened in LISTENING.items():
-            watch.timed('publish', _publish)(outputs[name], estimate, listened=listened)
-            if number >= config.window.size:
-                rows[name].append(shared | watch.take())
-    return rows
+    perception.process = watch.timed('fuse', perception.process)
+    audience = Audience(config, watch)
+    runner = FrameRunner(config, perception, audience.base_frame, audience)
+    with closing(open_source(bag, config, image_topic=image_topic)) as source:
+        frames = (item for item in source.items() if isinstance(item, Frame))
+        for number, frame in enumerate(islice(frames, config.window.size + FRAMES), 1):
+            say(f'frame {number} of {config.window.size + FRAMES}')
+            runner.offer(replace(frame, decode=watch.timed('decode', frame.decode)))
+            runner.step()
+    return {name: rows[config.window.size :] for name, rows in audience.rows.items()}
 
 
-def _fill_path(outputs: Iterable[Outputs], estimate: Estimate) -> None:
-    """Let a long drive lie behind them."""
-    for each in outputs:
-        for _ in range(each.config.path.max_poses):
-            deque(each.messages(estimate, lambda _name: False), maxlen=0)
+def _fill_path(outputs: Outputs, estimate: Estimate) -> None:
+    """Let a long drive lie behind the outputs: the path is full."""
+    for _ in range(outputs.config.path.max_poses):
+        deque(outputs.messages(estimate, lambda _name: False), maxlen=0)
 
 
-def _publish(outputs: Outputs, estimate: Estimate, *, listened: bool) -> None:
-    """All but the transport."""
+def _serialize(outputs: Outputs, estimate: Estimate, *, listened: bool) -> None:
     for _, message in outputs.messages(estimate, lambda _name: listened):
         serialized(message)
 

@@ -19,7 +19,7 @@ from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.engine import WindowEngine, choose_device
 from page4d_ros.perception.motion_classifier import DEFAULT
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.types import Frame, FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,11 +219,11 @@ def _weight_bytes(network: Page4D) -> int:
     return sum(p.numel() * p.element_size() for p in network.parameters())
 
 
-def _noise(size: tuple[int, int]) -> Iterator[tuple[Frame, NDArray[np.uint8]]]:
+def _noise(size: tuple[int, int]) -> Iterator[tuple[FrameSet, list[NDArray[np.uint8]]]]:
     """A camera that sees another noise in every frame."""
     for index in count():
         image = np.random.default_rng(index).integers(0, 256, (*size, 3), np.uint8)
-        yield Frame(index, 'camera', lambda: None), image
+        yield FrameSet.of(Frame(index, 'camera', lambda: None)), [image]
 
 
 def _stages(network: Page4D, point_head: nn.Module | None) -> list[tuple[str, nn.Module]]:

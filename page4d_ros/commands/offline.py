@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,17 +16,18 @@ from typer import Argument, Option
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
 from page4d_ros.commands.show import need_report, print_verdict
 from page4d_ros.config import Config, file_values
-from page4d_ros.errors import BagError, ConfigError, Page4dError
+from page4d_ros.errors import BagError, ConfigError
 from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from page4d_ros.bags.replay import Summary
+    from page4d_ros.bags.stream import Source
+    from page4d_ros.perception.pipeline import Perception
+    from page4d_ros.perception.types import Estimate
 
 INTERRUPTED = 130
-# every frame counts offline, and the path is written once
-OFFLINE = {'window.stride': 1, 'path.max_poses': 100_000}
 
 
 def replay(
@@ -68,6 +68,8 @@ def replay(
     as_json: Annotated[bool, Option('--json', help='Print one JSON object.')] = False,
 ) -> None:
     """Run the perception over a recording, and write everything it publishes."""
+    from page4d_ros.bags.replay import OFFLINE
+
     values = OFFLINE | (
         {k: v for k, v in file_values(params).items() if k not in OFFLINE} if params else {}
     )
@@ -82,45 +84,24 @@ def replay(
     if rrd is not None and rrd.exists() and not force:
         raise BagError(f'{rrd}: exists already; choose another name, or --force to replace it')
 
-    from page4d_ros.bags.replay import ALL_TOPICS
     from page4d_ros.bags.replay import replay as run
-    from page4d_ros.bags.sources import open_source
     from page4d_ros.bags.stream import Span
-    from page4d_ros.bags.writer import check_output
-    from page4d_ros.perception.build import build_perception
 
-    topics = frozenset(topic or ALL_TOPICS)
-    if topics - ALL_TOPICS:
-        unknown = ', '.join(sorted(topics - ALL_TOPICS))
-        raise Page4dError(f'no output {unknown}; there are {", ".join(sorted(ALL_TOPICS))}')
-    _check_apart(source, output)
-    check_output(output, force=force)
-    frames = open_source(
-        source,
-        config,
-        image_topic=image_topic,
-        depth_topic=depth_topic,
-        odom_topic=odom_topic,
-        rate=rate,
-        span=Span(start, duration),
-    )
-    with contextlib.closing(frames):
-        perception = build_perception(config)
-        with written(rrd, frames.name, perception.engine) as seen:
-            summary = _run(
-                partial(
-                    run,
-                    frames,
-                    output,
-                    perception,
-                    config,
-                    topics=topics,
-                    clip=clip,
-                    force=force,
-                    seen=seen,
-                ),
-                frames.total,
-            )
+    with _watched(rrd) as hooks:
+        summary = run(
+            source,
+            output,
+            config,
+            topics=topic or (),
+            clip=clip,
+            force=force,
+            image_topic=image_topic,
+            depth_topic=depth_topic,
+            odom_topic=odom_topic,
+            rate=rate,
+            span=Span(start, duration),
+            **hooks,
+        )
     print(json.dumps(asdict(summary)) if as_json else _text(summary))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -134,28 +115,36 @@ def replay(
             print_verdict(metrics, output)
 
 
-def _run(replayed: Callable[..., Summary], frames: int | None) -> Summary:
-    """Replay with a bar of progress, so that Ctrl-C closes everything."""
-    import torch
+@contextlib.contextmanager
+def _watched(rrd: Path | None) -> Iterator[dict[str, Callable]]:
+    """Callbacks of a replay: progress bar, warnings, Rerun recording, and Ctrl-C."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with (
+        contextlib.ExitStack() as stack,
         interruptible() as stopped,
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        task = bar.add_task('replay', total=frames)
-        try:
-            return replayed(
-                stopped=stopped,
-                progress=lambda: bar.advance(task),
-                warn=lambda text: print(f'page4d: {text}', file=sys.stderr),
-            )
-        except torch.cuda.OutOfMemoryError as error:
-            raise Page4dError(
-                'the GPU has too little memory; set window.size or model.resolution lower'
-            ) from error
+        task = bar.add_task('replay', total=None)
+        viewers: list[Callable[[Estimate], None]] = []
+
+        def started(frames: Source, perception: Perception) -> None:
+            bar.update(task, total=frames.total)
+            viewers.append(stack.enter_context(written(rrd, frames.name, perception.engine)))
+
+        def seen(estimate: Estimate) -> None:
+            for view in viewers:
+                view(estimate)
+
+        yield {
+            'started': started,
+            'seen': seen,
+            'stopped': stopped,
+            'progress': lambda: bar.advance(task),
+            'warn': lambda text: print(f'page4d: {text}', file=sys.stderr),
+        }
 
 
 @contextlib.contextmanager
@@ -173,12 +162,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _check_apart(source: Path, output: Path) -> None:
-    source, output = source.expanduser().resolve(), output.expanduser().resolve()
-    if output == source or output in source.parents:
-        raise BagError(f'{output}: is, or holds, the source; choose another --output')
 
 
 def _check_scale(mode: str, depth_topic: str, odom_topic: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from page4d_ros.geometry.camera import ImageTransform
+from page4d_ros.model.config import NetworkConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-PATCH = 14
+PATCH = NetworkConfig.published().patch_size
 LAD_STEPS, LAD_FLOOR = 50, 1e-6
 LEAST_DEPTH = 1e-5  # metres, of a prediction that a shift has moved behind the camera
 WEISZFELD_STEPS, WEISZFELD_FLOOR, LEAST_SCALE = 10, 1e-8, 1e-3

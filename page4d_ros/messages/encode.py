@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.messages.factory import MessageFactory
-    from page4d_ros.perception.moving_bodies import MovingBody
+    from page4d_ros.perception.types import MovingBody
 
 LOST_VARIANCE = 9999.0
 FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32

@@ -1,4 +1,4 @@
-"""All messages of one estimate, in the order in which somebody waits for them."""
+"""Messages of one estimate, pose first, because controllers wait for it, and clouds last."""
 
 from __future__ import annotations
 
@@ -32,38 +32,29 @@ INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 
 
 class Outputs:
-    """Turns estimates into messages, and computes only what is wanted.
+    """Turns estimates into messages, and computes only those that are wanted.
 
     Args:
         config: all settings.
         make: factory of the message classes.
-        body: places the camera's trajectory in the odom frame.
-        cloud: makes a PointCloud2, as `encode.cloud`.
+        base_frame: pose of the base, from that of the camera.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        make: MessageFactory,
-        body: BaseFrame,
-        cloud: Callable[[MessageFactory, Any, NDArray], Any] = encode.cloud,
-    ) -> None:
+    def __init__(self, config: Config, make: MessageFactory, base_frame: BaseFrame) -> None:
         self.config = config
         self.make = make
-        self.body = body
-        self._cloud = cloud
+        self.base_frame = base_frame
         self._poses: deque[tuple[int, NDArray]] = deque(maxlen=config.path.max_poses)
         self._path: deque[Any] = deque(maxlen=config.path.max_poses)
         self._cloud_ns: dict[str, int] = {}
         self._tf_ns: int | None = None
 
     def restart(self, restart: Restart) -> None:
-        """Let stamps begin again, and the trajectory if the pose does."""
+        """Accept older stamps from now on; forget the trajectory if the pose restarts."""
         if restart is not Restart.NONE:
             self._cloud_ns.clear()
             self._tf_ns = None
         if restart is Restart.POSE:
-            self.body.restart()
             self._poses.clear()
             self._path.clear()
 
@@ -74,7 +65,7 @@ class Outputs:
 
         Args:
             estimate: the newest frame.
-            wanted: whether anybody listens to a topic.
+            wanted: True if anybody listens to a topic.
         """
         yield from self._trajectory(estimate, wanted)
         if estimate.still:
@@ -86,26 +77,26 @@ class Outputs:
             head = encode.header(self.make, estimate.frame.stamp_ns, self.config.frames.odom)
             yield (
                 'bodies',
-                encode.detections(self.make, head, estimate.bodies, self.body.T_odom_world),
+                encode.detections(self.make, head, estimate.bodies, self.base_frame.T_odom_world),
             )
         for name in CLOUDS:
             if known and wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
                 points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
-                yield name, self._cloud(self.make, optical, points)
+                yield name, encode.cloud(self.make, optical, points)
 
     def _trajectory(
         self, estimate: Estimate, wanted: Callable[[str], bool]
     ) -> Iterator[tuple[str, Any]]:
         make, frames, odometry = self.make, self.config.frames, estimate.odometry
         stamp_ns = estimate.frame.stamp_ns
-        child = self.body.child(estimate.frame.frame_id)
+        child = self.base_frame.child(estimate.frame.frame_id)
         head = encode.header(make, stamp_ns, frames.odom)
         if odometry.lost:
             if self.config.odometry.publish_when_lost:
                 at, variances = encode.null_pose(make), np.full(6, encode.LOST_VARIANCE)
                 yield 'odom', encode.odometry(make, head, child, at, np.zeros(6), variances)
             return
-        T_odom_child = self.body.pose(odometry.T_world_camera)
+        T_odom_child = self.base_frame.pose(odometry.T_world_camera)
         at = encode.pose(make, T_odom_child)
         if frames.publish_tf and (self._tf_ns is None or stamp_ns > self._tf_ns):
             self._tf_ns = stamp_ns
@@ -114,7 +105,7 @@ class Outputs:
             else:
                 yield '/tf', encode.transform_stamped(make, head, child, at)
         variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
-        velocity = self.body.twist(odometry.twist)
+        velocity = self.base_frame.twist(odometry.twist)
         yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
         self._poses.append((stamp_ns, odometry.T_world_camera))
         self._path.append(make.element(encode.pose_stamped(make, head, at)))
@@ -122,7 +113,7 @@ class Outputs:
             yield 'path', self.path(head)
 
     def _inverted(self, stamp_ns: int, child: str, T_odom_child: NDArray) -> Any:
-        """The transform for a child that already has another parent."""
+        """Transform from child to odom, for a child that already has another parent."""
         head = encode.header(self.make, stamp_ns, child)
         at = encode.pose(self.make, inverse(T_odom_child))
         return encode.transform_stamped(self.make, head, self.config.frames.odom, at)
@@ -132,13 +123,13 @@ class Outputs:
         return encode.path(self.make, head, list(self._path))
 
     def trajectory(self) -> list[tuple[int, NDArray]]:
-        """(stamp, T_odom_camera) of the newest ``path.max_poses`` poses: the optical frame's."""
-        return [(stamp_ns, self.body.T_odom_world @ T) for stamp_ns, T in list(self._poses)]
+        """(stamp, T_odom_camera) of the newest ``path.max_poses`` poses of the optical frame."""
+        return [(stamp_ns, self.base_frame.T_odom_world @ T) for stamp_ns, T in list(self._poses)]
 
     def _images(
         self, estimate: Estimate, head: Any, wanted: Callable[[str], bool], *, known: bool
     ) -> Iterator[tuple[str, Any]]:
-        """Images, each with its calibration if that is known."""
+        """Images, each with its camera_info if the intrinsics are known."""
         make = self.make
         camera = cache(partial(encode.camera_info, make, head, estimate.camera))
         maps = estimate.maps
@@ -175,6 +166,6 @@ def depth_array(depth: NDArray, encoding: str) -> NDArray:
 
 
 def overlay_array(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image (h, w, 3), red where its mask (h, w) says so: for eyes, not for programs."""
+    """Image (h, w, 3) tinted red where its mask (h, w) is dynamic; for display only."""
     tinted = cv2.add(image >> 1, MOVING_TINT)
     return cv2.copyTo(tinted, mask, image.copy())

@@ -1,4 +1,4 @@
-"""page4d_ros/PerceptionStatus of one estimate."""
+"""page4d_ros/PerceptionStatus: state, stage times and counters, with every estimate."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from page4d_ros.messages.factory import MessageFactory
     from page4d_ros.perception.base_frame import BaseFrame
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.runner import Counts
     from page4d_ros.perception.types import Estimate
 
+KIND = 'page4d_ros/msg/PerceptionStatus'
 STAGES = ('decode', 'encode', 'forward', 'fuse', 'publish')
 WAITING, FILLING, TRACKING, LOST, PAUSED = range(5)  # constants of msg/PerceptionStatus.msg
 
@@ -22,71 +24,54 @@ def status(
     estimate: Estimate,
     config: Config,
     engine: Engine,
-    body: BaseFrame,
+    base_frame: BaseFrame,
+    counts: Counts,
     *,
-    received: int,
-    processed: int,
-    dropped: int,
     frame_age: float,
 ) -> Any:
-    """page4d_ros/PerceptionStatus of an estimate; `frame_age` is in seconds."""
-    size = config.window.size
-    full = TRACKING if estimate.window_fill >= size else FILLING
+    """Status of an estimate; `frame_age` is in seconds."""
+    full = TRACKING if estimate.window_fill >= config.window.size else FILLING
     milliseconds = {f'{name}_ms': 1e3 * estimate.seconds.get(name, 0.0) for name in STAGES}
     return make(
-        'page4d_ros/msg/PerceptionStatus',
+        KIND,
         header=encode.header(make, estimate.frame.stamp_ns, estimate.frame.frame_id),
         state=LOST if estimate.odometry.lost else full,
         window_fill=estimate.window_fill,
-        window_size=size,
         **milliseconds,
         frame_age=float(frame_age),
-        received=received,
-        processed=processed,
-        dropped=dropped,
         scale=float(estimate.odometry.scale),
         metric=bool(estimate.odometry.metric),
         scale_state=estimate.odometry.scale_state,
         calibrated=bool(estimate.calibrated),
-        bodies=[encode.moving_body(make, b, body.T_odom_world) for b in estimate.bodies],
-        **_weights(engine),
+        bodies=[encode.moving_body(make, b, base_frame.T_odom_world) for b in estimate.bodies],
+        **_common(config, engine, counts),
     )
 
 
 def idle_status(
-    make: MessageFactory,
-    stamp_ns: int,
-    state: int,
-    config: Config,
-    engine: Engine,
-    *,
-    received: int,
-    processed: int,
-    dropped: int,
+    make: MessageFactory, stamp_ns: int, state: int, config: Config, engine: Engine, counts: Counts
 ) -> Any:
-    """page4d_ros/PerceptionStatus while no estimate comes: WAITING or PAUSED."""
+    """Status without an estimate; `state` is WAITING or PAUSED."""
     return make(
-        'page4d_ros/msg/PerceptionStatus',
+        KIND,
         header=encode.header(make, stamp_ns, ''),
         state=state,
         window_fill=0,
-        window_size=config.window.size,
         **dict.fromkeys([f'{name}_ms' for name in STAGES], 0.0),
         frame_age=0.0,
-        received=received,
-        processed=processed,
-        dropped=dropped,
         scale=0.0,
         metric=False,
         scale_state='',
         calibrated=False,
         bodies=[],
-        **_weights(engine),
+        **_common(config, engine, counts),
     )
 
 
-def _weights(engine: Engine) -> dict[str, Any]:
+def _common(config: Config, engine: Engine, counts: Counts) -> dict[str, Any]:
     return {
+        'window_size': config.window.size,
+        **counts._asdict(),
         'checkpoint': engine.name,
         'trained': bool(engine.trained),
         'purpose': engine.purpose,

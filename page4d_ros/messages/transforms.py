@@ -11,6 +11,8 @@ from page4d_ros.geometry import poses
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SHORTEST = 1e-6  # length of a quaternion that still has a direction
+
 
 class TransformBuffer:
     """The latest transform between any two frames of one tree."""
@@ -18,15 +20,28 @@ class TransformBuffer:
     def __init__(self) -> None:
         self._parents: dict[str, tuple[str, NDArray]] = {}
 
-    def store(self, message: Any) -> None:
-        """Take over a tf2_msgs/TFMessage without null rotations; frames lose a leading slash."""
+    def store(self, message: Any) -> list[str]:
+        """Take over a tf2_msgs/TFMessage; frames lose a leading slash.
+
+        Returns:
+            What was refused because it is no rigid transform, a text each: a coordinate that is
+            not finite, or a quaternion that is (almost) zero.
+        """
+        refused = []
         for item in message.transforms:
             q, p = item.transform.rotation, item.transform.translation
-            if not any((q.x, q.y, q.z, q.w)):
+            rotation, translation = np.array((q.x, q.y, q.z, q.w)), (p.x, p.y, p.z)
+            parent, child = item.header.frame_id.lstrip('/'), item.child_frame_id.lstrip('/')
+            length = np.linalg.norm(rotation)
+            if not (SHORTEST < length < np.inf and np.isfinite(translation).all()):
+                refused.append(
+                    f'{parent!r} to {child!r} with rotation {rotation.tolist()} and translation '
+                    f'{list(translation)}'
+                )
                 continue
-            T = poses.from_quaternion((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
-            child = item.child_frame_id.lstrip('/')
-            self._parents[child] = item.header.frame_id.lstrip('/'), T
+            T = poses.from_quaternion(rotation / length, translation)
+            self._parents[child] = parent, T
+        return refused
 
     def lookup(self, target: str, source: str) -> NDArray | None:
         """T_target_source (4, 4), or None while the frames are not connected."""

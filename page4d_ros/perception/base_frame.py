@@ -1,4 +1,4 @@
-"""From the camera's trajectory to the robot's: REP 103 axes, REP 105 frames."""
+"""Trajectory of the robot's base from that of its camera: REP 103 axes, REP 105 frames."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ FORWARD = transform(R_BODY_OPTICAL, np.zeros(3))
 
 
 class BaseFrame:
-    """Places the camera's world in `odom` so that the body starts at identity.
+    """Pose of the robot's base in `odom`, which starts at identity, from that of its camera.
 
-    Without a base frame (egocentric) the child is the optical frame itself, and only the axes of
-    `odom` are a body's: those of the first camera pose.
+    Without a base frame (egocentric) the child frame is the camera's optical frame itself, and
+    `odom` is the first camera pose in body axes (x forward).
 
     Attributes:
-        mounted: T_base_camera is known, not assumed.
-        T_child_camera: (4, 4) where the camera sits on the child frame.
-        T_odom_world: (4, 4) the trajectory's world, the first camera's, in the odom frame.
+        egocentric: True without a base frame.
+        mounted: True if T_base_camera is known, False while it is assumed.
+        T_child_camera: (4, 4) pose of the camera on the child frame.
+        T_odom_world: (4, 4) pose of the trajectory's world, the first camera, in odom.
     """
 
     def __init__(self, config: FramesConfig) -> None:
@@ -38,10 +39,10 @@ class BaseFrame:
         self._T_odom_child = np.eye(4)
 
     def mount(self, T_base_camera: NDArray, T_world_camera: NDArray | None = None) -> None:
-        """Set where the camera sits on the base, (4, 4).
+        """Set the camera's pose on the base, (4, 4).
 
-        Given the present pose of the camera, the body stays where it is and the camera's world
-        is placed anew: a mount that becomes known late makes no jump.
+        With the camera's present pose given, the base stays where `advance` left it and the
+        camera's world moves instead: a mount that becomes known late makes no jump.
         """
         self.T_child_camera, self._adjoint = T_base_camera, adjoint(T_base_camera)
         world_camera = np.eye(4) if T_world_camera is None else T_world_camera
@@ -53,10 +54,13 @@ class BaseFrame:
         self._T_odom_child = np.eye(4)
         self.T_odom_world = FORWARD if self.egocentric else self.T_child_camera
 
+    def advance(self, T_world_camera: NDArray) -> None:
+        """Move the base to where the camera (4, 4) has gone: a late mount will keep it there."""
+        self._T_odom_child = self.pose(T_world_camera)
+
     def pose(self, T_world_camera: NDArray) -> NDArray[np.float64]:
-        """T_odom_child, (4, 4)."""
-        self._T_odom_child = self.T_odom_world @ T_world_camera @ inverse(self.T_child_camera)
-        return self._T_odom_child
+        """T_odom_child, (4, 4), of a camera pose (4, 4); changes nothing."""
+        return self.T_odom_world @ T_world_camera @ inverse(self.T_child_camera)
 
     def twist(self, of_camera: NDArray) -> NDArray[np.float64]:
         """Velocity (6,) of the child in its own axes, from the camera's in optical axes."""
@@ -68,6 +72,6 @@ class BaseFrame:
 
     @property
     def up(self) -> NDArray[np.float64]:
-        """The body's up direction in the optical frame, (3,)."""
+        """The base's up direction in the optical frame, unit vector (3,)."""
         R = FORWARD[:3, :3] if self.egocentric else self.T_child_camera[:3, :3]
         return R.T @ (0.0, 0.0, 1.0)

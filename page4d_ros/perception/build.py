@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from page4d_ros.errors import CheckpointError
 from page4d_ros.model.checkpoint import load_network, untrained_network
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.engine import UNTRAINED, WindowEngine, choose_device
 from page4d_ros.perception.motion_classifier import SUFFIX, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
@@ -54,7 +55,7 @@ def build_perception(config: Config) -> Perception:
     """
     engine = build_engine(config)
     classifier = MotionClassifier.of(classifier_file(config.model.checkpoint))
-    perception = Perception(config, engine, classifier)
+    perception = Perception(config, engine, Dynamics(config.mask, classifier))
     if config.model.compile or engine.device.type == 'cuda':
         engine.warm_up(gram=perception.dynamics.gram)
     return perception

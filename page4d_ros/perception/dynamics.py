@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import MaskConfig
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import FrameKey, WindowEstimate
+    from page4d_ros.perception.types import FrameKey, Motion, WindowEstimate
 
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
@@ -97,6 +97,28 @@ class Judged:
     def mask(self) -> NDArray[np.uint8]:
         """(h, w), 0 static, 255 dynamic."""
         return with_margin(self._signed > 0, self._config.dilate)
+
+
+class MotionEstimator(Protocol):
+    """Finds the moving pixels of the newest frame of each window; `Dynamics` is the one we ship.
+
+    Attributes:
+        config: source, threshold and cleaning; may be replaced between windows.
+        classifier: turns evidence of motion into a probability, fitted to these weights.
+    """
+
+    config: MaskConfig
+    classifier: MotionClassifier
+
+    @property
+    def gram(self) -> bool:
+        """True if windows should carry Gram statistics."""
+
+    def forget(self) -> None:
+        """Begin anew."""
+
+    def update(self, window: WindowEstimate, scale: float = 1.0) -> Motion:
+        """Motion of the newest frame; see `Dynamics.update`."""
 
 
 class Dynamics:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import time
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
-from page4d_ros.errors import ConfigError, DeviceMemoryError
+from page4d_ros.errors import ConfigError, DeviceMemoryError, FrameError
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.attention import preferring, quickest
@@ -21,7 +22,7 @@ from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.model.runtime import compiled, keep_memory
 from page4d_ros.perception.memory import MIB, what_fits, window_bytes
-from page4d_ros.perception.types import Frame, WindowEstimate
+from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.page4d import Page4D, Page4DOutput
-    from page4d_ros.perception.types import FrameKey, Motion
+    from page4d_ros.perception.maps import Motion
+    from page4d_ros.perception.types import FrameKey
 
 UNTRAINED = 'untrained'
 SHORTEST_KEEPING = 2
@@ -47,6 +49,8 @@ class Engine(Protocol):
         caution: what whoever reads the estimates must know about them; "" for nothing.
         trained: false for random weights.
         device: where the network runs.
+        resolution: width of the network's input in pixels.
+        patch_size: side of the network's patches in pixels.
     """
 
     name: str
@@ -54,11 +58,15 @@ class Engine(Protocol):
     caution: str
     trained: bool
     device: torch.device
+    resolution: int
+    patch_size: int
 
-    def push(self, frame: Frame, image: NDArray[np.uint8], *, keep_first: bool = False) -> None:
-        """Put a frame into the window; an image of another size clears the window first.
+    def push(
+        self, frames: FrameSet, images: Sequence[NDArray[np.uint8]], *, keep_first: bool = False
+    ) -> None:
+        """Put a frame set into the window; images of another size clear the window first.
 
-        The oldest frame leaves a full window, or the next to it if the first is to be kept.
+        The oldest set leaves a full window, or the next to it if the first is to be kept.
         """
 
     def step(self, anchor: FrameKey | None = None, *, gram: bool = False) -> WindowEstimate:
@@ -122,6 +130,8 @@ class WindowEngine:
         elif self.purpose:
             self.caution = f'weights {self.name} are for {self.purpose}'
         self.resolution = config.resolution or network.config.img_size
+        self.patch_size = network.config.patch_size
+        self._config = config
         self.autocast = choose_precision(config.precision, self.device)
         if self.autocast is not None:
             network.aggregator.halve(self.autocast)
@@ -134,12 +144,12 @@ class WindowEngine:
         self._compiled = compiled(network.estimate, self.device) if config.compile else None
         self._size = size
         self._shapes = {(size, 1), (size, 2)}  # few, because each is compiled
-        self._slots: list[_Slot] = []
+        self._sets: list[tuple[_Slot, ...]] = []
         self.clear()
 
     def clear(self) -> None:
         """Forget all frames."""
-        self._slots.clear()
+        self._sets.clear()
         self._first: tuple[_Slot, Tensor] | None = None
         self._new = 0
         self._encode_seconds = 0.0
@@ -152,6 +162,33 @@ class WindowEngine:
             gc.collect()
             torch.cuda.empty_cache()
 
+    @property
+    def mask_in_attention(self) -> bool:
+        """True if the mask biases attention."""
+        return bool(self._mask_alpha)
+
+    def with_mask_in_attention(self, *, on: bool) -> WindowEngine:
+        """Engine with an empty window and the same weights, eager, with the mask's bias on or off.
+
+        Raises:
+            ConfigError: the weights have no mask head.
+        """
+        if not self.network.config.mask_head:
+            raise ConfigError('the weights have no mask head')
+        twin = copy(self.network)  # shares the weights
+        twin.config = replace(twin.config, mask_enabled=on)
+        return WindowEngine(twin, replace(self._config, compile=False), self._size)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.network.parameters())
+
+    @property
+    def _slots(self) -> list[_Slot]:
+        """All frames of the window, oldest first."""
+        return [slot for slots in self._sets for slot in slots]
+
     def cache_bytes(self) -> int:
         """What is kept from step to step for the frames in the window."""
         kept = [t for s in self._slots for t in (s.image, s.patches, s.local) if t is not None]
@@ -159,33 +196,50 @@ class WindowEngine:
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
     @torch.inference_mode()
-    def push(self, frame: Frame, image: NDArray[np.uint8], *, keep_first: bool = False) -> None:
-        """Encode a frame and put it into the window; another size of image clears the window.
+    def push(
+        self, frames: FrameSet, images: Sequence[NDArray[np.uint8]], *, keep_first: bool = False
+    ) -> None:
+        """Encode a frame set and put it into the window; another size of image clears the window.
+
+        The frames of a set enter and leave the window together.
 
         Args:
-            frame: what the image belongs to.
-            image: (H, W, 3) RGB.
-            keep_first: where the window is full, the second frame leaves instead of the first; in
+            frames: one per camera, of one time.
+            images: one per frame, (H, W, 3) RGB, all of one size.
+            keep_first: where the window is full, the second set leaves instead of the first; in
                 windows of 2 that would be the last anchor, and they always slide.
 
         Raises:
+            FrameError: the images of the set differ in size.
             DeviceMemoryError: the GPU has no room.
         """
         start = time.perf_counter()
-        height, width = image.shape[:2]
-        fit = ImageTransform.crop(width, height, self.resolution, self.network.config.patch_size)
-        if self._slots and self._slots[-1].fit != fit:
+        fit = self._fit(images)
+        if self._sets and self._sets[-1][0].fit != fit:
             self.clear()
-        pixels = image_to_network(image, fit, self.device)
-        aggregator, grid = self.network.aggregator, self.network.grid(pixels)
-        with self.arithmetic(), self._room_for(fit, 1):
-            patches = aggregator.patch_embed(pixels[None])[None]
-            local = aggregator.enter(patches, grid, first=False) if self._slots else None
-        if len(self._slots) == self._size:
-            del self._slots[int(keep_first and self._size > SHORTEST_KEEPING)]
-        self._slots.append(_Slot(frame, fit, pixels, patches, local))
+        pixels = [image_to_network(image, fit, self.device) for image in images]
+        aggregator, grid = self.network.aggregator, self.network.grid(pixels[0])
+        with self.arithmetic(), self._room_for(fit, len(pixels)):
+            patches = [aggregator.patch_embed(each[None])[None] for each in pixels]
+            first = not self._sets  # the window's first frame gets other special tokens
+            local = [aggregator.enter(each, grid, first=False) for each in patches[first:]]
+            local = [None, *local] if first else local
+        if len(self._sets) == self._size:
+            del self._sets[int(keep_first and self._size > SHORTEST_KEEPING)]
+        parts = zip(frames.frames, pixels, patches, local, strict=True)
+        self._sets.append(tuple(_Slot(frame, fit, *rest) for frame, *rest in parts))
         self._new = min(self._new + 1, self._size)
         self._encode_seconds += time.perf_counter() - start
+
+    def _fit(self, images: Sequence[NDArray[np.uint8]]) -> ImageTransform:
+        """Way of images (H, W, 3) to the network's input."""
+        sizes = sorted({image.shape[1::-1] for image in images})
+        if len(sizes) > 1:
+            raise FrameError(
+                f'the images of a frame set have the sizes {sizes} (width, height); the cameras '
+                'of a rig need one size: set them alike, or scale one stream'
+            )
+        return ImageTransform.crop(*sizes[0], self.resolution, self.patch_size)
 
     @torch.inference_mode()
     def step(self, anchor: FrameKey | None = None, *, gram: bool = False) -> WindowEstimate:
@@ -203,9 +257,9 @@ class WindowEngine:
             DeviceMemoryError: the GPU has no room; what is in the window is kept.
         """
         start = time.perf_counter()
-        slots = tuple(self._slots)
+        slots = self._slots
         fit, count = slots[0].fit, len(slots)
-        newest = max(self._new, 1)
+        newest = sum(len(frames) for frames in self._sets[-max(self._new, 1) :])
         keys = [slot.frame.key for slot in slots]
         if anchor in keys:
             newest = max(newest, count - keys.index(anchor))
@@ -238,7 +292,7 @@ class WindowEngine:
         """Keep what moves in the newest frame from the first layers, with ``vggt4d``."""
         if not self._mines:
             return
-        slot = self._slots[-1]
+        *others, slot = self._sets[-1]
         grid = self.network.grid(slot.image)
         moving = token_mask(
             torch.from_numpy(motion.mask).to(self.device) > 0, self.network.config.patch_size
@@ -247,7 +301,7 @@ class WindowEngine:
         if slot.local is not None:
             with self.arithmetic():
                 slot = replace(slot, local=self._enter(slot, grid, first=False))
-        self._slots[-1] = slot
+        self._sets[-1] = *others, slot
 
     def _hidden(self, grid: tuple[int, int]) -> Tensor:
         """(1, S, h', w') patches that are known to move; nothing is, of the newest frame."""
@@ -261,7 +315,7 @@ class WindowEngine:
 
     def _first_local(self, grid: tuple[int, int]) -> Tensor:
         """Tokens of the window's first frame, whose special tokens are others."""
-        slot = self._slots[0]
+        slot = self._sets[0][0]
         if self._first is None or self._first[0] is not slot:
             self._first = slot, self._enter(slot, grid, first=True)
         return self._first[1]
@@ -277,7 +331,7 @@ class WindowEngine:
         anchor = None
         for index in range(self._size + 1):
             frame = Frame(index, '', decode=lambda: image)
-            self.push(frame, image)
+            self.push(FrameSet.of(frame), [image])
             self.step(anchor, gram=gram)
             anchor = frame.key
         self.clear()

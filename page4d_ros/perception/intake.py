@@ -126,6 +126,12 @@ class Intake:
             self._open = not paused
             self._begin(Restart.WINDOW)
 
+    def refuse(self, reason: str) -> None:
+        """Count a frame that came and is not offered, because it is malformed or too old."""
+        with self._condition:
+            self.received += 1
+            self.dropped[reason] += 1
+
     def drop(self, reason: str) -> None:
         """Count a frame that never became one."""
         with self._condition:

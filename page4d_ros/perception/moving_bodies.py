@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from page4d_ros.perception.types import MovingBody
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -25,27 +25,6 @@ BOX = 5, 95  # percentiles of the points along each axis
 REACH = 1.0  # sizes that a body may be away from where it was expected
 FORGET_NS = 1_000_000_000
 SMOOTHING = 0.5  # weight of the newest velocity
-
-
-@dataclass(frozen=True, eq=False)
-class MovingBody:
-    """Something that moves, in the trajectory's world; metres if the odometry is metric.
-
-    Attributes:
-        number: the same from frame to frame.
-        centre: (3,) median of its points, which are those of the side that is seen.
-        size: (3,) of its box along the world's axes.
-        velocity: (3,) per second; zero when seen for the first time.
-        probability: mean over its pixels.
-        stamp_ns: when it was seen.
-    """
-
-    number: int
-    centre: NDArray[np.float64]
-    size: NDArray[np.float64]
-    velocity: NDArray[np.float64]
-    probability: float
-    stamp_ns: int
 
 
 class MovingBodyTracker:

@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.perception.clouds import Maps
+from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.maps import Maps
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.refinement import Refinement
 from page4d_ros.perception.scale import MetricScale
-from page4d_ros.perception.types import Estimate
+from page4d_ros.perception.types import Estimate, FrameSet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config, DepthConfig
+    from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
-    from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import Frame, Motion, OdometryEstimate, WindowEstimate
+    from page4d_ros.perception.maps import Motion
+    from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
 
 THUMBNAIL = (64, 48)
 
@@ -36,17 +38,17 @@ class Perception:
     Args:
         config: all settings; `configure` changes the dynamic ones later.
         engine: the network over a window.
-        classifier: turns evidence of motion into a probability, fitted to these weights.
+        dynamics: finds what moves; None for `Dynamics` with the default classifier.
     """
 
     def __init__(
-        self, config: Config, engine: Engine, classifier: MotionClassifier = DEFAULT
+        self, config: Config, engine: Engine, dynamics: MotionEstimator | None = None
     ) -> None:
         self.engine = engine
         self.scale = MetricScale(config.scale)
         self.refinement = Refinement()
         self.odometry = Odometry(config.odometry, self.scale)
-        self.dynamics = Dynamics(config.mask, classifier)
+        self.dynamics = dynamics or Dynamics(config.mask, DEFAULT)
         self.bodies = MovingBodyTracker()
         self._thumbnail: NDArray | None = None
         self._last: Estimate | None = None
@@ -92,7 +94,7 @@ class Perception:
             seconds = {'decode': decoded - start}
             return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
         keep_first = self.odometry.keeps_first(self.config.window.keyframe_overlap)
-        self.engine.push(frame, image, keep_first=keep_first)
+        self.engine.push(FrameSet.of(frame), [image], keep_first=keep_first)
         pushed = time.perf_counter()
         if self.config.odometry.refine:
             self.refinement.follow(frame.key, image)  # a GPU encodes the frame meanwhile
@@ -151,7 +153,17 @@ def assemble(
         calibrated=calibrated,
         transform=window.transform,
         odometry=odometry,
-        maps=Maps(window, odometry.scale, motion, limits),
+        maps=Maps(
+            raw_depth=window.depth[-1],
+            confidence=window.confidence[-1],
+            image=window.images[-1],
+            camera=window.cameras[-1],
+            motion=motion,
+            limits=limits,
+            scale=odometry.scale,
+            head_points=None if window.points is None else window.points[-1],
+            T_camera_gauge=inverse(window.T_gauge_camera[-1]),
+        ),
         motion=motion,
         window_fill=len(window.frames),
         seconds=dict(window.seconds),

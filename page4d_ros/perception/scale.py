@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect
 from collections import deque
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ GROUND_BAND = 0.03
 class MetricScale:
     """Median of what the configured source measured during ``scale.window`` seconds.
 
-    Without a new measurement the factor stays: it is frozen, never guessed.
+    Without a new measurement the factor stays: it is frozen, never guessed. Any thread may feed
+    readings; all else belongs to the thread of the perception.
 
     Attributes:
         factor: metres per unit of the chain.
@@ -43,6 +45,7 @@ class MetricScale:
     def __init__(self, config: ScaleConfig) -> None:
         self.config = config
         self.up = R_BODY_OPTICAL.T @ (0.0, 0.0, 1.0)
+        self._feeding = threading.Lock()
         self.reset()
 
     @property
@@ -64,8 +67,9 @@ class MetricScale:
         fixed = self.config.mode == 'fixed'
         self.factor = self.config.factor if fixed else 1.0
         self.metric = fixed
-        self._depths: deque[tuple[int, NDArray]] = deque()
-        self._positions: deque[tuple[int, NDArray]] = deque()
+        with self._feeding:
+            self._depths: deque[tuple[int, NDArray]] = deque()
+            self._positions: deque[tuple[int, NDArray]] = deque()
         self._now_ns = 0
         self.forget()
 
@@ -75,11 +79,14 @@ class MetricScale:
 
     def feed_depth(self, stamp_ns: int, depth: NDArray) -> None:
         """Offer a sensor's depth image (H, W), metres, of the same view (mode depth)."""
-        _remember(self._depths, stamp_ns, depth[_grid(depth.shape)])
+        reading = depth[_grid(depth.shape)]
+        with self._feeding:
+            _remember(self._depths, stamp_ns, reading)
 
     def feed_position(self, stamp_ns: int, position: ArrayLike) -> None:
         """Offer a position (3,), metres, of a reference odometry (mode odometry)."""
-        _remember(self._positions, stamp_ns, np.asarray(position, np.float64))
+        with self._feeding:
+            _remember(self._positions, stamp_ns, np.asarray(position, np.float64))
 
     def seen(self, stamp_ns: int) -> None:
         """Take note of the time, whether there is anything to measure or not."""
@@ -113,7 +120,8 @@ class MetricScale:
     def _from_depth(self, window: WindowEstimate, unit: float) -> float | None:
         """Median of sensor depth over ours, at the sensor image nearest in time."""
         stamp_ns = window.frames[-1].stamp_ns
-        near = min(list(self._depths), key=lambda item: abs(item[0] - stamp_ns), default=None)
+        with self._feeding:
+            near = min(self._depths, key=lambda item: abs(item[0] - stamp_ns), default=None)
         if near is None or abs(near[0] - stamp_ns) > SENSOR_TOLERANCE_NS:
             return None
         ours = window.transform.image_to_source(window.depth[-1], np.nan) * unit
@@ -132,7 +140,8 @@ class MetricScale:
         return float(reference / ours) if reference > MIN_BASELINE and ours > 0 else None
 
     def _position_at(self, stamp_ns: int) -> NDArray | None:
-        known = list(self._positions)
+        with self._feeding:
+            known = list(self._positions)
         after = bisect([stamp for stamp, _ in known], stamp_ns)
         if known and known[-1][0] == stamp_ns:
             return known[-1][1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
-    from page4d_ros.perception.clouds import Maps
-    from page4d_ros.perception.moving_bodies import MovingBody
+    from page4d_ros.perception.maps import Maps, Motion
 
 
 MOVING = 0.5  # a patch with a higher score counts as moving where no setting says
@@ -146,16 +145,25 @@ class OdometryEstimate:
     restarted: bool = False
 
 
-class Motion(Protocol):
-    """What moves in a frame.
+@dataclass(frozen=True, eq=False)
+class MovingBody:
+    """Something that moves, in the trajectory's world; metres if the odometry is metric.
 
     Attributes:
-        probability: (h, w) float32 that a pixel moves.
-        mask: (h, w) uint8, 0 static, 255 dynamic.
+        number: the same from frame to frame.
+        centre: (3,) median of its points, which are those of the side that is seen.
+        size: (3,) of its box along the world's axes.
+        velocity: (3,) per second; zero when seen for the first time.
+        probability: mean over its pixels.
+        stamp_ns: when it was seen.
     """
 
-    probability: NDArray[np.float32]
-    mask: NDArray[np.uint8]
+    number: int
+    centre: NDArray[np.float64]
+    size: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    probability: float
+    stamp_ns: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
-"""What a ROS distribution offers and the PyPI wheels do not: one place that takes either.
+"""Stand-ins for packages of a ROS distribution that the PyPI wheels do not have.
 
-cv_bridge, sensor_msgs_py, tf2_ros and tf_transformations are used where they are installed.
-Where they are not, a few lines here do the same; the tests compare both where both exist.
+cv_bridge, tf2_ros and tf_transformations are used where they are installed. Where they are not, a
+few lines here do the same; the tests compare both where both exist.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from rclpy.time import Time
 
 from page4d_ros.errors import FrameError
 from page4d_ros.geometry import poses
-from page4d_ros.messages import encode
 from page4d_ros.messages.factory import MessageFactory
 from page4d_ros.messages.transforms import TransformBuffer
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rclpy.node import Node
 
+THROTTLE = 5.0  # seconds between log lines of one kind
 DYNAMIC_QOS = QoSProfile(depth=100)
 STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TYPECODES = {np.dtype(np.uint8): 'B', np.dtype(np.float64): 'd', np.dtype(np.float32): 'f'}
@@ -80,18 +80,8 @@ class RosMessages(MessageFactory):
         return xyzw if xyzw[3] >= 0 else -xyzw
 
 
-def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
-    """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
-    library = optional('sensor_msgs_py.point_cloud2')
-    if library is None:
-        return encode.cloud(make, head, points)
-    message = library.create_cloud(head, encode.point_fields(make), points)
-    message.is_dense = True  # create_cloud always says False
-    return message
-
-
 def cv_bridge_reader() -> Callable[[Any], NDArray] | None:
-    """Reader of encodings that we do not know ourselves; None without cv_bridge."""
+    """Reader for encodings that `messages.decode` does not know; None without cv_bridge."""
     library = optional('cv_bridge')
     if library is None:
         return None
@@ -106,7 +96,7 @@ def cv_bridge_reader() -> Callable[[Any], NDArray] | None:
 
 
 class TransformListener:
-    """Looks up transforms: tf2_ros, or a `TransformBuffer` fed from /tf and /tf_static."""
+    """Looks up transforms, by tf2_ros or a `TransformBuffer` fed from /tf and /tf_static."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -118,9 +108,15 @@ class TransformListener:
         self._buffer = TransformBuffer()
         message = message_class('tf2_msgs/msg/TFMessage')
         self._subscriptions = [
-            node.create_subscription(message, '/tf', self._buffer.store, DYNAMIC_QOS),
-            node.create_subscription(message, '/tf_static', self._buffer.store, STATIC_QOS),
+            node.create_subscription(message, '/tf', self._store, DYNAMIC_QOS),
+            node.create_subscription(message, '/tf_static', self._store, STATIC_QOS),
         ]
+
+    def _store(self, message: Any) -> None:
+        for text in self._buffer.store(message):
+            self._node.get_logger().warning(
+                f'tf: {text} is no transform; ignored', throttle_duration_sec=THROTTLE
+            )
 
     def lookup(self, target: str, source: str) -> NDArray | None:
         """Latest T_target_source (4, 4), or None while the frames are not connected."""
@@ -130,7 +126,7 @@ class TransformListener:
             found = self._buffer.lookup_transform(target, source, Time()).transform
         except self._tf2.TransformException:
             return None
-        q, p = found.rotation, found.translation
+        q, p = found.rotation, found.translation  # checked by tf2
         return poses.from_quaternion((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
 
     def destroy(self) -> None:
@@ -143,7 +139,7 @@ class TransformListener:
 
 
 class TransformBroadcaster:
-    """Sends transforms on /tf: tf2_ros, or a publisher of the same QoS."""
+    """Sends transforms on /tf, by tf2_ros or a publisher of the same QoS."""
 
     def __init__(self, node: Node) -> None:
         library = optional('tf2_ros')

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.lifecycle import TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from page4d_ros.errors import ConfigError, Page4dError
@@ -22,6 +22,7 @@ from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC
 from page4d_ros.ros import parameters, signals
 from page4d_ros.ros.compat import TransformBroadcaster
 from page4d_ros.ros.diagnostics import OK, diagnostic_array, verdict
+from page4d_ros.ros.guard import GuardedNode, guarded_transition
 from page4d_ros.ros.session import Session
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.perception.pipeline import Perception
 
-SHUTDOWN_TIMEOUT = 1.0
-RCLError = rclpy_implementation.RCLError
+PATIENCE = 1.0  # seconds that a forward pass, or the loading of a network, may take after a signal
+HUNG = 8.0  # seconds after a signal that nothing takes; `ros2 launch` kills after 10
 
 
 def default_build(config: Config) -> Perception:
@@ -41,7 +42,7 @@ def default_build(config: Config) -> Perception:
     return build_perception(config)
 
 
-class Page4dNode(LifecycleNode):
+class Page4dNode(GuardedNode):
     """Camera in; pose, depth, mask and clouds out.
 
     configure loads the network, activate subscribes, deactivate stops, cleanup frees the device.
@@ -57,6 +58,7 @@ class Page4dNode(LifecycleNode):
         self.config = parameters.declare(self)
         self.session: Session | None = None
         self.active = False
+        self.loading = False
         self._broadcaster = TransformBroadcaster(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self.create_service(Trigger, '~/reset', self._on_reset)
@@ -69,18 +71,21 @@ class Page4dNode(LifecycleNode):
 
     # -- lifecycle ---------------------------------------------------------------------------
 
+    @guarded_transition
     def on_configure(self, state: Any) -> TransitionCallbackReturn:
         """Load the network and create the publishers."""
+        self.loading = True
         try:
             self.config = parameters.read(self)
             perception = self._build(self.config)
         except Page4dError as error:
             self.get_logger().error(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
-        except Exception as error:  # rclpy would swallow it; out of memory is the likely one
-            self.get_logger().error(traceback.format_exc())
-            self.get_logger().error(f'cannot configure: {type(error).__name__}: {error}')
+        except Exception as error:  # out of memory is the likely one
+            self.caught(error, 'configure')
             return TransitionCallbackReturn.FAILURE
+        finally:
+            self.loading = False
         self.session = Session(self, self.config, perception, self._broadcaster)
         engine = perception.engine
         self.get_logger().info(f'{engine.name} on {engine.device}')
@@ -88,6 +93,7 @@ class Page4dNode(LifecycleNode):
             self.get_logger().warning(engine.caution)
         return super().on_configure(state)
 
+    @guarded_transition
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
         """Subscribe and start to work."""
         result = super().on_activate(state)
@@ -100,12 +106,14 @@ class Page4dNode(LifecycleNode):
         self.active = True
         return result
 
+    @guarded_transition
     def on_deactivate(self, state: Any) -> TransitionCallbackReturn:
         """Stop working; the trajectory is kept, a forward pass that still runs is void."""
         self.active = False
         self.session.stop()
         return super().on_deactivate(state)
 
+    @guarded_transition
     def on_cleanup(self, state: Any) -> TransitionCallbackReturn:
         """Free the network and the publishers."""
         if not self.session.stop():
@@ -114,11 +122,13 @@ class Page4dNode(LifecycleNode):
         self._drop_session()
         return super().on_cleanup(state)
 
+    @guarded_transition
     def on_shutdown(self, state: Any) -> TransitionCallbackReturn:
         """End from any state."""
         self._drop_session()
         return super().on_shutdown(state)
 
+    @guarded_transition
     def on_error(self, state: Any) -> TransitionCallbackReturn:
         """Free everything, so that configure may be tried again."""
         self._drop_session()
@@ -127,20 +137,8 @@ class Page4dNode(LifecycleNode):
     def _drop_session(self) -> None:
         self.active = False
         if self.session is not None:
-            self.session.stop()
-            self.session.destroy()
-            self.session.perception.engine.free()
-            self.session = None
-
-    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
-        """Refuse a transition that the present state does not have; rclpy would end the node."""
-        try:
-            return super()._LifecycleNodeMixin__on_change_state(request, response)
-        except RCLError as error:
-            asked = request.transition.label or request.transition.id
-            self.get_logger().warning(f'transition {asked} is refused: {error}')
-            response.success = False
-            return response
+            session, self.session = self.session, None
+            session.close()
 
     def autostart(self) -> None:
         """Configure and activate, as ``node.autostart`` asks."""
@@ -157,7 +155,7 @@ class Page4dNode(LifecycleNode):
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if self.session is not None:
-            self.session.config = self.session.intake.config = self.config
+            self.session.configure(self.config)
         return SetParametersResult(successful=True)
 
     def _on_reset(self, _request: Any, response: Any) -> Any:
@@ -192,9 +190,10 @@ class Page4dNode(LifecycleNode):
     def _on_second(self) -> None:
         stamp = self.get_clock().now().to_msg()
         name = f'{self.get_fully_qualified_name().lstrip("/")}: perception'
+        errors = {'errors in callbacks': self.callback_errors}
         if self.session is None or not self.active:
             state = 'inactive' if self.session else 'unconfigured'
-            self._diagnostics.publish(diagnostic_array(stamp, name, OK, state, {}))
+            self._diagnostics.publish(diagnostic_array(stamp, name, OK, state, errors))
             return
         session = self.session
         session.warn_if_silent()
@@ -204,13 +203,18 @@ class Page4dNode(LifecycleNode):
         )
         if session.paused:
             level, text = OK, 'paused'
-        self._diagnostics.publish(diagnostic_array(stamp, name, level, text, session.values()))
+        values = session.values() | errors
+        self._diagnostics.publish(diagnostic_array(stamp, name, level, text, values))
 
 
 def run(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; the exit code is 0 then, 1 for bad parameters."""
     node: Page4dNode | None = None
-    with signals.ros(args, _leave_in_time):
+
+    def leave() -> None:
+        _leave_in_time(lambda: node is None or node.loading)
+
+    with signals.ros(args, leave):
         try:
             node = Page4dNode()
         except (ConfigError, ParameterException) as error:
@@ -220,14 +224,36 @@ def run(args: list[str] | None = None) -> int:
             node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
-    if node is not None and node.session is not None:
-        node.session.stop()
+        while rclpy.ok():
+            _spin(executor, node)
+    if node.session is not None and not node.session.stop(PATIENCE):
+        print('page4d_node: left during a forward pass, as told', file=sys.stderr)
+        _exit()  # the interpreter's own end would pull torch from under that thread
     return 0
 
 
-def _leave_in_time() -> None:
-    """End soon, whatever the node does: a forward pass on a CPU can take many seconds."""
-    timer = threading.Timer(SHUTDOWN_TIMEOUT, os._exit, [0])
+def _spin(executor: SingleThreadedExecutor, node: Page4dNode) -> None:
+    """Serve callbacks; an error in taking a message does not end the node either."""
+    try:
+        executor.spin()
+    except Exception as error:
+        if rclpy.ok():
+            node.caught(error, 'the executor')
+
+
+def _leave_in_time(loading: Callable[[], bool]) -> None:
+    """See to it that the process ends after a signal.
+
+    A network that is being loaded is not awaited: nothing is lost, the exit code is 0. If anything
+    else hangs, faulthandler writes the stacks of all threads to stderr; the exit code is 1 then.
+    """
+    timer = threading.Timer(PATIENCE, lambda: loading() and _exit())
     timer.daemon = True
     timer.start()
+    faulthandler.dump_traceback_later(HUNG, exit=True)
+
+
+def _exit() -> None:
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(0)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.parameter import Parameter
 
 from page4d_ros.config import Config
 from page4d_ros.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rclpy.node import Node
 
     from page4d_ros.settings import Setting
+
+TYPES = {kind.value for kind in Parameter.Type}
 
 
 def declare(node: Node) -> Config:
@@ -77,3 +86,27 @@ def changed(config: Config, parameters: list[Parameter], *, configured: bool) ->
             'transition cleanup first'
         )
     return config.with_values(ours)
+
+
+def checks_types(callback: Callable) -> Callable:
+    """Callback of a service that sets parameters, which refuses types that do not exist.
+
+    rclpy raises ValueError for them, when some of the parameters may be set already.
+    """
+
+    def set_parameters(request: Any, response: Any) -> Any:
+        unknown = [
+            f'{item.name}: there is no parameter type {item.value.type}'
+            for item in request.parameters
+            if item.value.type not in TYPES
+        ]
+        if not unknown:
+            return callback(request, response)
+        refused = SetParametersResult(successful=False, reason='; '.join(unknown))
+        if hasattr(response, 'results'):
+            response.results = [refused for _ in request.parameters]
+        else:
+            response.result = refused
+        return response
+
+    return set_parameters

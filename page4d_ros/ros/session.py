@@ -1,10 +1,8 @@
-"""What exists between configure and cleanup: publishers, subscriptions, worker."""
+"""Perception on a node from configure to cleanup: subscriptions in, a `NodeSink` out."""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,34 +13,21 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from page4d_ros.errors import ConfigError, FrameError, Page4dError
 from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
-from page4d_ros.messages.outputs import Outputs
-from page4d_ros.messages.status import PAUSED, WAITING, idle_status, status
-from page4d_ros.messages.topics import OPTIONAL, OUTPUTS, STATUS_TOPIC
+from page4d_ros.messages.status import PAUSED, WAITING
 from page4d_ros.messages.trajectory import trajectory_line
-from page4d_ros.perception.base_frame import BaseFrame
-from page4d_ros.perception.intake import Intake, Restart
-from page4d_ros.ros.compat import (
-    TransformBroadcaster,
-    TransformListener,
-    cloud,
-    cv_bridge_reader,
-    message_class,
-    optional,
-)
+from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.runner import FrameRunner
+from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader, message_class
 from page4d_ros.ros.diagnostics import Health
-from page4d_ros.ros.wire import WireMessages
+from page4d_ros.ros.sink import NodeSink
 from page4d_ros.ros.worker import Worker
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.intake import Taken
     from page4d_ros.perception.pipeline import Perception
-    from page4d_ros.perception.types import Estimate
-
-THROTTLE = 5.0
-POLL = 0.02
+    from page4d_ros.ros.compat import TransformBroadcaster
 
 
 def best_effort(depth: int) -> QoSProfile:
@@ -61,40 +46,30 @@ class Session:
         broadcaster: TransformBroadcaster,
     ) -> None:
         self.node = node
-        self.publishing = threading.Lock()
-        self.config = config
         self.perception = perception
-        self.health = Health()
-        self.processed = 0
-        self.make = WireMessages()
-        self.body = BaseFrame(config.frames)
-        self.outputs = Outputs(config, self.make, self.body, cloud)
-        self.intake = Intake(config)
+        self.sink = NodeSink(node, config, perception.engine, broadcaster)
+        self.runner = FrameRunner(config, perception, self.sink.base_frame, self.sink)
+        self.intake = self.runner.intake
         self.reader = FrameReader(
             rectify=config.input.rectify,
             frame_id=config.frames.camera,
             fallback=cv_bridge_reader(),
         )
         self.paused = False
-        installed = [t for t in OPTIONAL if optional(t.type.partition('/')[0])]
-        topics = [*OUTPUTS, *installed]
-        self._publishers = {topic.name: self._publisher(topic) for topic in topics}
-        self._gated = {topic.name for topic in topics if topic.gated}
-        self._tf = broadcaster
-        self._last_status: Any = None
         self._subscriptions: list[Any] = []
         self._images: Any = None
-        self._listener: TransformListener | None = None
         self._worker: Worker | None = None
         self._jump: Any = None
 
-    def _publisher(self, topic: Any) -> Any:
-        return self.node.create_lifecycle_publisher(
-            message_class(topic.type),
-            topic.name,
-            QoSProfile(depth=topic.depth),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+    @property
+    def config(self) -> Config:
+        """Present settings."""
+        return self.runner.config
+
+    @property
+    def health(self) -> Health:
+        """Times of images and estimates since `start`."""
+        return self.sink.health
 
     # -- lifecycle ---------------------------------------------------------------------------
 
@@ -106,9 +81,10 @@ class Session:
         """
         if self._worker is not None and not self._worker.stop(0.0):
             raise ConfigError('the last forward pass is still running; try again')
-        self.health = Health()
+        self.sink.health = Health()
         self.intake.pause(paused=self.paused)
-        self._listener = None if self.body.egocentric else TransformListener(self.node)
+        if not self.sink.base_frame.egocentric:
+            self.sink.listener = TransformListener(self.node)
         self._subscribe_all()
         self._jump = self.node.get_clock().create_jump_callback(
             JumpThreshold(
@@ -116,7 +92,7 @@ class Session:
             ),
             post_callback=lambda _jump: self.intake.time_jumped(),
         )
-        self._worker = Worker(self.intake, self.perception, self)
+        self._worker = Worker(self.runner, self._failed)
         self._worker.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
@@ -127,20 +103,30 @@ class Session:
         for subscription in self._subscriptions:
             self.node.destroy_subscription(subscription)
         self._subscriptions.clear()
-        if self._listener is not None:
-            self._listener.destroy()
-            self._listener = None
+        if self.sink.listener is not None:
+            self.sink.listener.destroy()
+            self.sink.listener = None
         if self._jump is not None:
             self._jump.unregister()
             self._jump = None
         self.intake.restart(Restart.WINDOW)
         return done
 
-    def destroy(self) -> None:
-        """Give the publishers back."""
-        for publisher in self._publishers.values():
-            self.node.destroy_lifecycle_publisher(publisher)
-        self._publishers.clear()
+    def close(self) -> None:
+        """Stop, and give back publishers and device.
+
+        A forward pass that is still running keeps the device until it ends.
+        """
+        if not self.stop():
+            self.node.get_logger().warning(
+                'the last forward pass is still running; it frees the device when it ends'
+            )
+        with self.runner.publishing:
+            self.sink.destroy()
+        if self._worker is None:
+            self.perception.engine.free()
+        else:
+            self._worker.at_end(self.perception.engine.free)
 
     # -- input -------------------------------------------------------------------------------
 
@@ -176,18 +162,15 @@ class Session:
         try:
             frame = (self.reader.compressed if compressed else self.reader.image)(message)
         except FrameError as error:
-            self.intake.received += 1
-            self.intake.drop('malformed')
-            self.failed(str(error))
+            self.runner.refuse(error)
             return
         limit = self.config.input.max_latency
-        if limit and self._age(frame.stamp_ns) > limit:
-            self.intake.received += 1
-            self.intake.drop('latency')
+        if limit and self.sink.age(frame.stamp_ns) > limit:
+            self.intake.refuse('latency')
             return
         for warning in self.reader.take_warnings():
             self.node.get_logger().warning(warning)
-        reason = self.intake.offer(frame)
+        reason = self.runner.offer(frame)
         if reason in {'duplicate', 'late'}:
             self.node.get_logger().warning(
                 f'image with {"the same" if reason == "duplicate" else "an older"} stamp as the '
@@ -199,112 +182,41 @@ class Session:
         try:
             self.perception.scale.feed_depth(stamp_ns(message.header), depth_metres(message))
         except FrameError as error:
-            self.failed(f'scale/depth: {error}')
+            self.node.get_logger().error(f'scale/depth: {error}', throttle_duration_sec=THROTTLE)
 
     def _on_scale_odometry(self, message: Any) -> None:
         at = message.pose.pose.position
         self.perception.scale.feed_position(stamp_ns(message.header), (at.x, at.y, at.z))
 
-    # -- worker thread -----------------------------------------------------------------------
-
-    def alive(self) -> bool:
-        """Whether ROS still runs."""
-        return self.node.context.ok()
-
-    def before(self, taken: Taken) -> None:
-        """Take over what changed since the last frame."""
-        self.outputs.restart(taken.restart)
-        if taken.restart is not Restart.NONE and self.processed:
-            self.node.get_logger().info('the window starts again')
-        if self.perception.config is not self.config:
-            self.perception.configure(self.config)
-            self.outputs.config = self.config
-
-    def publish(self, estimate: Estimate) -> None:
-        """Publish all that is wanted of one estimate, pose first."""
-        start = time.perf_counter()
-        for name, message in self.outputs.messages(estimate, self._wanted):
-            if name == '/tf':
-                self._tf.send(message)
-            else:
-                self._publishers[name].publish(message)
-        estimate.seconds['publish'] = time.perf_counter() - start
-        self.processed += 1
-        age = self._age(estimate.frame.stamp_ns)
-        self.health.estimated(age)
-        self._last_status = status(
-            self.make,
-            estimate,
-            self.config,
-            self.perception.engine,
-            self.body,
-            received=self.intake.received,
-            processed=self.processed,
-            dropped=sum(self.intake.dropped.values()),
-            frame_age=age,
-        )
-        self._publishers[STATUS_TOPIC].publish(self._last_status)
-
-    def ready(self, estimate: Estimate) -> None:
-        """Find out where the camera sits on the base; wait for it before the first pose."""
-        if self.body.mounted or estimate.odometry.lost:
+    def _failed(self, error: Exception, trace: str) -> None:
+        """Report an error in the worker that is not the frame's fault."""
+        if not self.node.context.ok():  # what meets the end of ROS is no error
             return
-        frames, camera = self.config.frames, estimate.frame.frame_id
-        until = self.health.first_image + frames.tf_timeout
-        T_base_camera = self._listener.lookup(frames.base, camera)
-        while T_base_camera is None and time.monotonic() < until:
-            if self._worker.stopping.wait(POLL):
-                return
-            T_base_camera = self._listener.lookup(frames.base, camera)
-        if T_base_camera is not None:
-            if self.processed:
-                self.node.get_logger().info(f'now tf has {frames.base!r} to {camera!r}: using it')
-            self.body.mount(T_base_camera, estimate.odometry.T_world_camera)
-            self.perception.scale.up = self.body.up
-        elif self.processed == 0:
-            self.node.get_logger().warning(
-                f'no transform from {frames.base!r} to {camera!r} on tf: assuming that the '
-                'camera looks forward from the base origin; publish it, or set frames.base to "" '
-                'to track the camera itself'
-            )
-
-    def _wanted(self, name: str) -> bool:
-        if name not in self._publishers:
-            return False
-        if name in self._gated and self.config.publish.only_if_subscribed:
-            return self._publishers[name].get_subscription_count() > 0
-        return True
-
-    def failed(self, text: str, trace: str = '') -> None:
-        """Report a frame that gave no estimate; a trace means that it is not the frame's fault."""
-        if trace:
-            self.health.error = text
-            self.node.get_logger().error(trace, throttle_duration_sec=THROTTLE)
+        self.health.error = f'{type(error).__name__}: {error}'
         self.node.get_logger().error(
-            f'frame dropped: {text} ({sum(self.intake.dropped.values())} dropped so far)',
-            throttle_duration_sec=THROTTLE,
+            f'frame dropped: {self.health.error}\n{trace}', throttle_duration_sec=THROTTLE
         )
 
     # -- questions from outside --------------------------------------------------------------
 
-    def _age(self, frame_ns: int) -> float:
-        """Seconds since a stamp, by the node's clock."""
-        return (self.node.get_clock().now().nanoseconds - frame_ns) * 1e-9
+    def configure(self, config: Config) -> None:
+        """Use changed settings from the next frame on."""
+        self.runner.configure(config)
 
     def pause(self, *, paused: bool) -> None:
         """Refuse images, or take them again; nothing taken before is published after this."""
-        with self.publishing:
+        with self.runner.publishing:
             self.paused = paused
             self.intake.pause(paused=paused)
         self.publish_idle_status()
 
     def reset(self) -> None:
         """Begin again at identity; nothing taken before is published after this."""
-        with self.publishing:
+        with self.runner.publishing:
             self.intake.restart(Restart.POSE)
 
     def save_trajectory(self) -> tuple[Path, int]:
-        """Write the path's poses of the camera's optical frame in TUM's format.
+        """Write the poses of the camera's optical frame in TUM's format.
 
         Returns:
             The file, and how many poses it holds: the newest ``path.max_poses``.
@@ -312,40 +224,31 @@ class Session:
         Raises:
             Page4dError: there is no pose yet, or the file cannot be written.
         """
-        with self.publishing:
-            poses = self.outputs.trajectory()
+        with self.runner.publishing:
+            poses = self.sink.outputs.trajectory()
         if not poses:
             raise Page4dError('there is no pose yet')
-        home = os.environ.get('ROS_HOME') or '~/.ros'
-        folder = Path(self.config.path.folder or home).expanduser()
+        folder = self.config.path.folder or os.environ.get('ROS_HOME') or '~/.ros'
         name = self.node.get_fully_qualified_name().strip('/').replace('/', '_')
-        path = folder / f'{name}_{poses[-1][0]}.tum'
         text = ''.join(trajectory_line(*pose) for pose in poses)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path = Path(folder).expanduser() / f'{name}_{poses[-1][0]}.tum'
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding='utf-8')
         except OSError as error:
             raise Page4dError(f'{path}: cannot be written: {error.strerror}') from error
+        except (RuntimeError, ValueError) as error:  # no such user; a null character
+            raise Page4dError(f'path.folder {folder!r}: {error}') from error
         return path, len(poses)
 
     def publish_idle_status(self) -> None:
-        """Tell the state while there are no estimates that would."""
-        if self._worker is not None and (self.paused or not self.processed):
-            now = self.node.get_clock().now().nanoseconds
-            message = idle_status(
-                self.make,
-                now,
-                PAUSED if self.paused else WAITING,
-                self.config,
-                self.perception.engine,
-                received=self.intake.received,
-                processed=self.processed,
-                dropped=sum(self.intake.dropped.values()),
-            )
-            self._publishers[STATUS_TOPIC].publish(message)
+        """Publish the state while there are no estimates to do it."""
+        if self._worker is not None and (self.paused or not self.runner.processed):
+            state = PAUSED if self.paused else WAITING
+            self.sink.publish_idle_status(state, self.runner.counts)
 
     def warn_if_silent(self) -> None:
-        """Say what exactly is waited for when no image comes."""
+        """Name the topic that is waited for when no image comes."""
         if self.paused or not self._subscriptions or self.health.silence() < THROTTLE:
             return
         topic = self._images.topic_name
@@ -359,17 +262,17 @@ class Session:
 
     def values(self) -> dict[str, Any]:
         """Key and value pairs for diagnostics."""
-        last = self._last_status
-        counts = {f'dropped {reason}': n for reason, n in sorted(self.intake.dropped.items())}
+        last, counts = self.sink.last_status, self.runner.counts
+        dropped = sorted(dict(self.intake.dropped).items())
         return {
             'checkpoint': self.perception.engine.name,
             'device': self.perception.engine.device,
-            'images received': self.intake.received,
-            'estimates': self.processed,
+            'images received': counts.received,
+            'estimates': counts.processed,
             'estimates per second': f'{self.health.rate():.2f}',
             'frame age [s]': f'{self.health.age:.3f}',
             'scale': f'{last.scale:.4f}' if last else 'unknown',
             'metric': bool(last and last.metric),
             'scale from': last.scale_state if last else 'unknown',
-            **counts,
+            **{f'dropped {reason}': count for reason, count in dropped},
         }

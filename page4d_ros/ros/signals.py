@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do: end the process, or ROS from outside, but never by an exception.
+"""SIGINT and SIGTERM end the process, or ROS from outside, but never by an exception.
 
 KeyboardInterrupt is raised wherever Python happens to be. Where the C++ of rclpy called Python, it
 aborts the process. In code that is executed from text, as dataclasses do when torch is imported,

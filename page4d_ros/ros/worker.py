@@ -1,97 +1,75 @@
-"""The thread that turns the newest frame into published messages."""
+"""The thread that runs the host loop while the node is active."""
 
 from __future__ import annotations
 
 import threading
-import time
 import traceback
-from typing import TYPE_CHECKING, Protocol
-
-from page4d_ros.errors import FrameError
-from page4d_ros.perception.intake import Restart
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from page4d_ros.perception.intake import Intake, Taken
-    from page4d_ros.perception.pipeline import Perception
-    from page4d_ros.perception.types import Estimate
+    from collections.abc import Callable
+
+    from page4d_ros.perception.runner import FrameRunner
 
 IDLE = 0.2
 
 
-class Listener(Protocol):
-    """Whom the worker tells; all methods are called in its thread."""
-
-    publishing: threading.Lock  # held while an estimate that still counts is published
-
-    def alive(self) -> bool:
-        """Whether there still is anybody to publish to."""
-
-    def before(self, taken: Taken) -> None:
-        """Take note of what comes next."""
-
-    def ready(self, estimate: Estimate) -> None:
-        """Prepare for publishing; may wait."""
-
-    def publish(self, estimate: Estimate) -> None:
-        """Publish; called with `publishing` held."""
-
-    def failed(self, text: str, trace: str = '') -> None:
-        """Report a frame that gave no estimate."""
-
-
 class Worker:
-    """Takes the newest frame, runs the perception, and publishes if the result still counts.
+    """Processes frame after frame; whatever goes wrong with one, the next gets its chance.
 
     Args:
-        intake: where frames come from.
-        perception: used by this thread only.
-        listener: is told.
+        runner: is stepped by this thread only.
+        failed: called in this thread with an error that is not the frame's fault.
     """
 
-    def __init__(self, intake: Intake, perception: Perception, listener: Listener) -> None:
-        self._intake = intake
-        self._perception = perception
-        self._listener = listener
-        self.stopping = threading.Event()
+    def __init__(self, runner: FrameRunner, failed: Callable[[Exception, str], None]) -> None:
+        self._runner = runner
+        self._failed = failed
         self._thread = threading.Thread(target=self._run, name='page4d-worker', daemon=True)
+        self._ending = threading.Lock()
+        self._ended = False
+        self._at_end: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin."""
+        self._runner.stopping.clear()
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
         """Ask the thread to end and wait; False if a forward pass is still running."""
-        self.stopping.set()
-        self._intake.wake()
+        self._runner.stop()
         if self._thread.is_alive():
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        while not self.stopping.is_set():
-            taken = self._intake.take(IDLE)
-            if taken is not None:
-                self._handle(taken)
-
-    def _handle(self, taken: Taken) -> None:
-        """Process one frame; whatever goes wrong with it, the next one gets its chance."""
-        try:
-            self._perception.restart(taken.restart)
-            self._listener.before(taken)
-            estimate = self._perception.process(taken.frame)
-            self._listener.ready(estimate)
-            with self._listener.publishing:
-                if self.stopping.is_set() or taken.generation != self._intake.generation:
-                    self._intake.drop('void')
-                else:
-                    self._listener.publish(estimate)
-        except FrameError as error:
-            self._intake.drop('malformed')
-            self._listener.failed(str(error))
-        except Exception as error:
-            if self.stopping.is_set() or not self._listener.alive():
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call a function once the thread has ended, at once if it has."""
+        with self._ending:
+            if not self._ended:
+                self._at_end = call
                 return
-            self._intake.drop('failed')
-            self._perception.restart(Restart.WINDOW)
-            self._listener.failed(f'{type(error).__name__}: {error}', traceback.format_exc())
-            time.sleep(IDLE)
+        call()
+
+    def _run(self) -> None:
+        while not self._runner.stopping.is_set():
+            self._step()
+        with self._ending:
+            self._ended = True
+        if self._at_end is not None:
+            self._at_end()
+
+    def _step(self) -> None:
+        try:
+            self._runner.step(IDLE)
+        except Exception as error:
+            self._survive(error)
+
+    def _survive(self, error: Exception) -> None:
+        if self._runner.stopping.is_set():
+            return
+        self._failed(error, traceback.format_exc())
+        try:
+            self._runner.recover()
+        except Exception as another:  # a device that is gone cannot be cleared either
+            self._failed(another, traceback.format_exc())
+        self._runner.stopping.wait(IDLE)

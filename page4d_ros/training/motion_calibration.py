@@ -113,8 +113,7 @@ def _stream(
     """Run the perception over a drive; yield true motion masks (h, w) at network resolution."""
     engine.clear()
     panel.forget()
-    perception = Perception(config, engine, panel.classifier)
-    perception.dynamics = panel
+    perception = Perception(config, engine, panel)
     drive = shard.read(np.arange(shard.frames))
     height = round(WIDTH * shard.rgb_shape[0] / shard.rgb_shape[1])
     K = centred_camera(WIDTH, height, FOV_X_DEG).K

@@ -29,14 +29,13 @@ from page4d_ros.geometry.poses import from_quaternion, inverse, rotation_angle
 from page4d_ros.messages import encode
 from page4d_ros.messages.decode import calibration, pixels, stamp_ns
 from page4d_ros.perception.base_frame import FORWARD
-from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.clouds import POINT
 
 
 def run(tmp_path, messages, config, *, form='bare mcap', engine=None, **options):
     path = write_bag(tmp_path / 'in', form, messages)
     with Recording(path, config, **options) as source:
-        summary = replay(source, tmp_path / 'out', engine or oracle(config), config)
+        summary = replay(source, tmp_path / 'out', config, perception=engine or oracle(config))
     return summary, everything(tmp_path / 'out')
 
 
@@ -143,7 +142,7 @@ def test_status(tmp_path, config):
 def test_only_the_topics_that_are_asked_for(tmp_path, config):
     path = write_bag(tmp_path / 'in', 'mcap', camera_messages())
     with Recording(path, config) as source:
-        replay(source, tmp_path / 'out', oracle(config), config, topics=frozenset({'odom'}))
+        replay(source, tmp_path / 'out', config, perception=oracle(config), topics={'odom'})
     assert set(everything(tmp_path / 'out')) == {'/odom', '/tf', '/tf_static'}
 
 
@@ -161,7 +160,7 @@ def test_drops_are_counted_by_reason(tmp_path, config):
         kind = 'sensor_msgs/msg/Image'
         writer.write_serialized('/camera/image', kind, stamps()[5] + 2, b'\x00\x01\x00\x00')
     with Recording(tmp_path / 'in', config) as source:
-        summary = replay(source, tmp_path / 'out', oracle(config), config)
+        summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     assert summary.frames == 10
     assert summary.estimates == 6
     assert summary.dropped == {'duplicate': 1, 'late': 1, 'malformed': 2}
@@ -172,7 +171,7 @@ def test_a_cut_off_recording_is_processed_and_the_loss_is_said(tmp_path, config)
     path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(20))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with Recording(path, config) as source:
-        summary = replay(source, tmp_path / 'out', oracle(config), config)
+        summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     assert 7 <= summary.estimates <= 12
     assert any('damaged or not closed' in text for text in summary.warnings)
 
@@ -195,8 +194,8 @@ def test_stopping_keeps_what_was_written(tmp_path, config):
         summary = replay(
             source,
             tmp_path / 'out',
-            oracle(config),
             config,
+            perception=oracle(config),
             stopped=lambda: len(seen) == 4,
             progress=lambda: seen.append(1),
         )
@@ -276,7 +275,7 @@ def test_points_project_onto_the_pixels_they_came_from(tmp_path, config, width, 
 )
 def test_real_ros1_recordings(tmp_path, config, name, topic, frames, frame_id):
     source = open_source(SHARED / 'robologs_bags' / name, config, image_topic=topic)
-    summary = replay(source, tmp_path / 'out', oracle(config), config)
+    summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     source.close()
     assert (summary.frames, summary.estimates) == (frames, frames)
     out = everything(tmp_path / 'out')
@@ -302,8 +301,7 @@ def test_a_clip_at_once_gives_every_output(tmp_path, variant):
     )
     path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(5))
     with Recording(path, config) as source:
-        perception = build_perception(config)
-        summary = replay(source, tmp_path / 'out', perception, config, clip=True)
+        summary = replay(source, tmp_path / 'out', config, clip=True)
     out = everything(tmp_path / 'out')
     assert (summary.frames, summary.estimates) == (5, 5)
     for name in ('/odom', '/depth/image', '/mask/image', '/page4d/status'):
@@ -318,7 +316,7 @@ def test_a_clip_has_no_gaps(tmp_path):
     messages = [m for m in camera_messages(60) if not START_NS + 5e8 < m[1] < START_NS + 4e9]
     path = write_bag(tmp_path / 'in', 'bare mcap', messages)
     with Recording(path, config) as source, pytest.raises(BagError, match='a clip has no gaps'):
-        replay(source, tmp_path / 'out', build_perception(config), config, clip=True)
+        replay(source, tmp_path / 'out', config, clip=True)
 
 
 def test_a_clip_that_is_interrupted_is_not_begun(tmp_path):
@@ -329,7 +327,6 @@ def test_a_clip_that_is_interrupted_is_not_begun(tmp_path):
         summary = replay(
             source,
             tmp_path / 'out',
-            build_perception(config),
             config,
             clip=True,
             stopped=lambda: asked.append(0) or len(asked) > 3,

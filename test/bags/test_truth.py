@@ -81,7 +81,7 @@ def test_a_rendered_clip_keeps_its_truth(tmp_path, config, compressed):
     with Recording(path, config) as source:
         assert source.image.name == '/camera/image' + '/compressed' * compressed
         np.testing.assert_allclose(source.T_base_camera, T_base_camera, atol=1e-12)
-        summary = replay(source, tmp_path / 'out', oracle(config), config)
+        summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     assert summary.estimates == 5
     assert not summary.warnings
 
@@ -153,7 +153,7 @@ def test_tum_replays_rectified(tmp_path, config):
     config = config.with_values({'input.rectify': True})
     import_tum(small_tum(tmp_path / 'seq'), tmp_path / 'bag', 'freiburg1')
     with Recording(tmp_path / 'bag', config) as source:
-        summary = replay(source, tmp_path / 'out', oracle(config), config)
+        summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     assert summary.estimates == 3
     assert not summary.warnings
 

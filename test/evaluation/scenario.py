@@ -40,6 +40,7 @@ class TruthEngine:
 
     name, device, trained = 'oracle', torch.device('cpu'), True
     purpose = caution = ''
+    patch_size = 14
 
     def __init__(self, frames, size=4, scale=0.4, noise=0.0, resolution=154):
         self.truth = {frame.stamp_ns: frame for frame in frames}
@@ -54,7 +55,8 @@ class TruthEngine:
     def hide(self, motion):
         pass
 
-    def push(self, frame, image, *, keep_first=False):
+    def push(self, frames, images, *, keep_first=False):
+        (frame,), (image,) = frames.frames, images
         fit = ImageTransform.crop(image.shape[1], image.shape[0], self.resolution)
         self.slots.append((frame, fit, image_to_network(image, fit, self.device)))
 
@@ -112,7 +114,7 @@ def record(source, output, frames=None, **values):
         perception = Perception(config, TruthEngine(frames))
     opened = open_source(source, config)
     try:
-        replay(opened, output, perception, config)
+        replay(opened, output, config, perception=perception)
     finally:
         opened.close()
     return output

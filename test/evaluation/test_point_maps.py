@@ -15,7 +15,7 @@ from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
-from page4d_ros.perception.clouds import Maps
+from page4d_ros.perception.maps import Maps
 
 GAUGE = Sim3(0.4, Rotation.from_euler('xyz', [0.3, -0.8, 2.0]).as_matrix(), np.array([5, -2, 1]))
 TURN = Rotation.from_euler('xyz', [0.1, 0.5, -0.2]).as_matrix()
@@ -139,17 +139,20 @@ QUARTER = Rotation.from_euler('y', 90, degrees=True).as_matrix()  # z to x, x to
 
 def seen(depth, T, *, lost=False):
     camera = FIT.camera_to_network(CAMERA)
-    window = SimpleNamespace(
-        depth=np.full((1, FIT.height, FIT.width), depth, np.float32),
-        confidence=np.ones((1, FIT.height, FIT.width), np.float32),
-        images=[torch.zeros(3, FIT.height, FIT.width)],
-        cameras=[camera],
-        points=None,
-        T_gauge_camera=np.eye(4)[None],
+    maps = Maps(
+        raw_depth=np.full((FIT.height, FIT.width), depth, np.float32),
+        confidence=np.ones((FIT.height, FIT.width), np.float32),
+        image=torch.zeros(3, FIT.height, FIT.width),
+        camera=camera,
+        motion=None,
+        limits=DepthConfig(),
+        scale=1.0,
+        head_points=None,
+        T_camera_gauge=np.eye(4),
     )
     return SimpleNamespace(
         transform=FIT,
-        maps=Maps(window, 1.0, None, DepthConfig()),
+        maps=maps,
         camera=camera,
         odometry=SimpleNamespace(T_world_camera=T, lost=lost),
     )

@@ -11,7 +11,7 @@ from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Judged
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.refinement import Refinement, refined
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.types import Frame, FrameSet
 
 
 class Doubtful(TruthEngine):
@@ -59,7 +59,7 @@ def window_of(frames, *, count=4, image=None):
     for frame in frames[:count]:
         picture = frame.rgb if image is None else image
         taken = Frame(frame.stamp_ns, 'camera', lambda seen=picture: seen, frame.camera)
-        engine.push(taken, picture)
+        engine.push(FrameSet.of(taken), [picture])
         corners.follow(taken.key, picture)
     return engine.step(), corners
 

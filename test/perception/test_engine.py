@@ -21,7 +21,7 @@ from page4d_ros.model.runtime import compiled
 from page4d_ros.perception.clip import Mined
 from page4d_ros.perception.engine import WindowEngine
 from page4d_ros.perception.memory import window_bytes
-from page4d_ros.perception.types import Frame, FrameKey
+from page4d_ros.perception.types import Frame, FrameKey, FrameSet
 
 SIZE = 4
 LIMIT = 1e-12
@@ -53,7 +53,8 @@ def network_of(*, mask, **fields):
 def frame(index, size=(64, 48)):
     rng = np.random.default_rng(index)
     image = rng.integers(0, 255, (size[1] // 8, size[0] // 8, 3), np.uint8)
-    return Frame(index, 'camera', lambda: None), np.kron(image, np.ones((8, 8, 1), np.uint8))
+    pixels = np.kron(image, np.ones((8, 8, 1), np.uint8))
+    return FrameSet.of(Frame(index, 'camera', lambda: None)), [pixels]
 
 
 def relative(a, b):
@@ -281,7 +282,7 @@ def test_the_memory_a_window_is_said_to_need(frames, size):
     anchor = None
     for index in range(frames + 1):
         image = np.zeros((*size, 3), np.uint8)
-        engine.push(Frame(index, '', lambda: None), image)
+        engine.push(FrameSet.of(Frame(index, '', lambda: None)), [image])
         last, anchor = anchor, FrameKey(index, 0)
         if index < frames:
             engine.step(last)

@@ -7,125 +7,33 @@ import time
 import numpy as np
 import pytest
 from fakes import CAMERA, OracleEngine, picture, pose_at
+from robot import MAKE, MOUNT, START, STEP, Robot, stamp_of, truthful
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
 
-from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry, Path
 from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
 from page4d_ros.errors import CheckpointError
-from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, transform
+from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
 from page4d_ros.msg import PerceptionStatus
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.ros.compat import RosMessages
 from page4d_ros.ros.node import Page4dNode
 from page4d_ros.units import NS_PER_S
 
-MAKE = RosMessages()
-MOUNT = transform(R_BODY_OPTICAL, (0.2, 0.0, 1.2))
-STEP = NS_PER_S // 10
-START = 1_700_000_000 * NS_PER_S + 999_999_999
 IMAGES = ('depth/image', 'rgb/image', 'mask/image', 'confidence/image')
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 CLOUDS = ('points/static', 'points/dynamic')
-DEFAULTS = {
-    'window.stride': 1,
-    'window.size': 3,
-    'frames.tf_timeout': 0.0,
-    'points.rate': 0.0,
-    'mask.source': 'head',
-    'mask.min_area': 0,
-    'mask.dilate': 0,
-}
-
-
-def truthful(**kwargs):
-    return OracleEngine(size=DEFAULTS['window.size'], seed=None, **kwargs)
-
-
-class Robot:
-    """The node under test, and a camera in front of it."""
-
-    def __init__(self, graph, engine=None, activate=True, **values):
-        import rclpy
-
-        self.graph = graph
-        self.engine = engine or truthful()
-        self.engine.dynamic_patch = (1, 2)
-        settings = DEFAULTS | {k.replace('__', '.'): v for k, v in values.items()}
-        self.node = graph.add(
-            Page4dNode(
-                build=lambda config: Perception(config, self.engine),
-                context=graph.context,
-                parameter_overrides=[Parameter(k, value=v) for k, v in settings.items()],
-            )
-        )
-        qos = QoSProfile(depth=100)
-        self.images = graph.node.create_publisher(Image, 'image', qos)
-        self.infos = graph.node.create_publisher(CameraInfo, 'camera_info', qos)
-        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.static = graph.node.create_publisher(TFMessage, '/tf_static', latched)
-        self.all_status = graph.listen(PerceptionStatus, 'page4d/status')
-        assert rclpy.ok(context=graph.context)
-        if activate:
-            assert self.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            assert self.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-            graph.until(lambda: self.images.get_subscription_count() > 0, what='subscription')
-            graph.until(lambda: self.infos.get_subscription_count() > 0, what='subscription')
-            status_topic = self.node.session._publishers['~/status']
-            graph.until(lambda: status_topic.get_subscription_count() > 0, what='status listener')
-
-    @property
-    def status(self):
-        """Status messages that belong to an estimate."""
-        idle = (PerceptionStatus.WAITING, PerceptionStatus.PAUSED)
-        return [s for s in self.all_status if s.state not in idle]
-
-    def mount(self):
-        head = encode.header(MAKE, 0, 'base_link')
-        item = encode.transform_stamped(MAKE, head, 'camera', encode.pose(MAKE, MOUNT))
-        assert isinstance(item, TransformStamped)
-        self.static.publish(TFMessage(transforms=[item]))
-        listener = self.node.session._listener
-        self.graph.until(lambda: listener.lookup('base_link', 'camera') is not None, what='tf')
-
-    def calibrate(self, camera=CAMERA):
-        message = encode.camera_info(MAKE, encode.header(MAKE, 0, 'camera'), camera)
-        self.infos.publish(message)
-        session = self.node.session
-        self.graph.until(lambda: session.reader.calibration is not None, what='calibration')
-
-    def image(self, stamp_ns, array=None, frame_id='camera'):
-        array = picture(stamp_ns) if array is None else array
-        return encode.image(MAKE, encode.header(MAKE, stamp_ns, frame_id), array)
-
-    def show(self, stamp_ns, **kwargs):
-        """Publish one image and wait for its estimate."""
-        self.images.publish(self.image(stamp_ns, **kwargs))
-        self.wait_for(stamp_ns)
-
-    def wait_for(self, stamp_ns):
-        self.graph.until(
-            lambda: any(stamp_of(s) == stamp_ns for s in self.status), what=f'estimate {stamp_ns}'
-        )
-
-    def dropped(self, reason):
-        return self.node.session.intake.dropped[reason]
-
-
-def stamp_of(message):
-    return message.header.stamp.sec * NS_PER_S + message.header.stamp.nanosec
 
 
 def listen_to_all(graph):
@@ -251,7 +159,9 @@ def test_both_kinds_of_subscriber_receive(graph):
 def test_nothing_is_computed_for_nobody(graph):
     robot = Robot(graph)
     robot.show(START)
-    names = [name for name in robot.node.session._publishers if robot.node.session._wanted(name)]
+    names = [
+        name for name in robot.node.session.sink.publishers if robot.node.session.sink.wanted(name)
+    ]
     assert set(names) == {'odom', '~/status'}
 
 
@@ -378,7 +288,9 @@ def test_compressed_images(graph):
     robot.node.trigger_configure()
     robot.node.trigger_activate()
     graph.until(lambda: publisher.get_subscription_count() > 0)
-    graph.until(lambda: robot.node.session._publishers['~/status'].get_subscription_count() > 0)
+    graph.until(
+        lambda: robot.node.session.sink.publishers['~/status'].get_subscription_count() > 0
+    )
     _, jpeg = cv2.imencode('.jpg', picture(1))
     for stamp, data in ((START, jpeg), (START + 1, jpeg[:40]), (START + STEP, jpeg)):
         message = CompressedImage(format='jpeg', data=data.tobytes())
@@ -499,7 +411,7 @@ def test_the_whole_lifecycle_twice(graph):
         assert robot.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
         assert robot.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
         graph.until(lambda: robot.images.get_subscription_count() == 1)
-        status = robot.node.session._publishers['~/status']
+        status = robot.node.session.sink.publishers['~/status']
         graph.until(lambda p=status: p.get_subscription_count() == 1)
 
 

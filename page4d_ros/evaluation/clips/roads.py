@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.errors import ConfigError
 from page4d_ros.evaluation.clips.protocol import OTHER_MASK, PAGE4D, SINGLE, STREAM, WHOLE
 from page4d_ros.evaluation.scenes.methods import Network
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.perception.clip import estimate_clip
-from page4d_ros.perception.engine import WindowEngine
+from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
@@ -46,13 +44,7 @@ def with_other_mask(network: Network) -> Network:
     Raises:
         ConfigError: the weights have no mask head.
     """
-    ours = network.engine.network
-    if not ours.config.mask_head:
-        raise ConfigError('the weights have no mask head')
-    twin = copy(ours)  # shares the weights
-    twin.config = replace(ours.config, mask_enabled=not ours.config.mask_enabled)
-    settings = replace(network.config.model, compile=False)
-    engine = WindowEngine(twin, settings, network.config.window.size)
+    engine = network.engine.with_mask_in_attention(on=not network.engine.mask_in_attention)
     return Network(network.label, engine, network.config, network.classifier)
 
 
@@ -73,7 +65,8 @@ def run(
     if road.endswith(OTHER_MASK):
         network = with_other_mask(network)
     network.engine.clear()
-    perception = Perception(network.config, network.engine, network.classifier)
+    dynamics = Dynamics(network.config.mask, network.classifier)
+    perception = Perception(network.config, network.engine, dynamics)
     frames = clip.frames(indices)
     kind = road.removesuffix(OTHER_MASK)
     if kind == WHOLE:  # the pictures of a clip have to be in memory anyway

@@ -101,7 +101,7 @@ def evaluate_clips(
         'dataset': dataset,
         'protocol': asdict(protocol),
         'checkpoint': known,
-        'mask_in_attention': network.engine.network.config.mask_enabled,
+        'mask_in_attention': network.engine.mask_in_attention,
         'caution': caution,
         'verdict': verdict._asdict(),
         'remarks': [remark for clip in clips for remark in clip.remarks],
@@ -137,7 +137,7 @@ def _sequence(
 ) -> tuple[dict[str, Any], dict[str, Result]]:
     """Figures of one sequence by method, and what the roads gave; the first is shown."""
     indices = protocol.indices(clip.count)
-    masked = network.engine.network.config.mask_enabled
+    masked = network.engine.mask_in_attention
     if not len(indices):
         few = Unknown(f'has only {clip.count} frames')
         methods = {label(road, masked=masked): few for road in protocol.roads}

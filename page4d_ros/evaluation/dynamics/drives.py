@@ -15,7 +15,6 @@ from page4d_ros.evaluation.dynamics.plan import KINDS, WALKING, shots
 from page4d_ros.evaluation.dynamics.scores import Sequence, places_at_rest, pooled
 from page4d_ros.evaluation.dynamics.truth import speeds, true_window, whole
 from page4d_ros.evaluation.scenes.answers import Grid, Truth
-from page4d_ros.evaluation.scenes.methods import PATCH
 from page4d_ros.perception.dynamics import Dynamics, clean, threshold
 from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
 
@@ -128,7 +127,7 @@ def _drive(
     stream = follow(footage.frames, config, network.engine, network.classifier)
     for index, (estimate, answers) in enumerate(stream):
         if truth is None:
-            truth = Truth.of(footage, Grid(estimate.transform, PATCH))
+            truth = Truth.of(footage, Grid(estimate.transform, network.engine.patch_size))
         moving = truth.mask[index]
         if index >= first:
             for source, answer in answers.items():

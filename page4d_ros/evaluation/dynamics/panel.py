@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config, MaskConfig
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import Estimate, Frame, Motion, WindowEstimate
+    from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
 
 
 class Panel:
@@ -68,7 +69,7 @@ def follow(
 ) -> Iterator[tuple[Estimate, dict[str, Motion]]]:
     """Estimate and all sources' answers, frame by frame, on the product's own road."""
     engine.clear()
-    perception = Perception(config, engine, classifier)
-    perception.dynamics = panel = Panel(config.mask, classifier)
+    panel = Panel(config.mask, classifier)
+    perception = Perception(config, engine, panel)
     for frame in frames:
         yield perception.process(frame), panel.answers

@@ -48,7 +48,7 @@ def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
             'file': name,
             'sha256': digest(name),
             'purpose': engine.purpose,
-            'parameters': sum(weight.numel() for weight in engine.network.parameters()),
+            'parameters': engine.parameter_count,
             'width': engine.resolution,
         }
         out.append(

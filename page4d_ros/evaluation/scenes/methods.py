@@ -14,6 +14,7 @@ from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.pipeline import Perception, with_calibration
 from page4d_ros.perception.refinement import refined
+from page4d_ros.perception.types import FrameSet
 from page4d_ros.window_scores import relative_poses
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Frame
-
-PATCH = 14
 
 
 class Path(NamedTuple):
@@ -92,21 +91,18 @@ class Network:
         self.dynamics.forget()
         images = [frame.decode() for frame in footage.frames]
         for frame, image in zip(footage.frames, images, strict=True):
-            self.engine.push(frame, image)
+            self.engine.push(FrameSet.of(frame), [image])
         window = self.engine.step(gram=self.dynamics.gram)
         if self.config.odometry.refine:
             corners = Corners()
             for frame, image in zip(footage.frames, images, strict=True):
                 corners.follow(frame.key, image)
             window = refined(with_calibration(window)[0], corners)
-        patch, motion = PATCH, window.dynamic
-        if motion is not None:
-            patch = window.transform.height // motion.shape[1]
         return Answer(
-            Grid(window.transform, patch),
+            Grid(window.transform, self.engine.patch_size),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
-            motion=motion,
+            motion=window.dynamic,
             mask=self.dynamics.update(window).mask > 0,
         )
 
@@ -120,7 +116,7 @@ def follow_camera(
 ) -> Path:
     """Poses of the product's own road, without frames at which it was lost."""
     engine.clear()
-    perception = Perception(config, engine, classifier)
+    perception = Perception(config, engine, Dynamics(config.mask, classifier))
     known = [
         (frame.stamp_ns, odometry.T_world_camera)
         for frame in frames
@@ -194,6 +190,5 @@ class MeanDepth:
 
 def network_grid(engine: Engine, size: tuple[int, int]) -> Grid:
     """Pixels and patches of an engine's network for a camera of (width, height) pixels."""
-    network = getattr(engine, 'network', None)
-    patch = PATCH if network is None else network.config.patch_size
+    patch = engine.patch_size
     return Grid(ImageTransform.crop(*size, engine.resolution, patch), patch)

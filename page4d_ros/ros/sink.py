@@ -1,0 +1,153 @@
+"""Estimates onto the ROS graph: publishers, tf, and the camera's place on the robot."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from page4d_ros.messages.sink import MessageSink
+from page4d_ros.messages.status import idle_status
+from page4d_ros.messages.topics import OPTIONAL, OUTPUTS, STATUS_TOPIC
+from page4d_ros.perception.base_frame import BaseFrame
+from page4d_ros.perception.intake import Restart
+from page4d_ros.ros.compat import THROTTLE, message_class, optional
+from page4d_ros.ros.diagnostics import Health
+from page4d_ros.ros.wire import WireMessages
+
+if TYPE_CHECKING:
+    import threading
+
+    from numpy.typing import NDArray
+    from rclpy.lifecycle import LifecycleNode
+
+    from page4d_ros.config import Config
+    from page4d_ros.errors import FrameError
+    from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.runner import Counts
+    from page4d_ros.perception.types import Estimate
+    from page4d_ros.ros.compat import TransformBroadcaster, TransformListener
+
+POLL = 0.02
+
+
+class NodeSink(MessageSink):
+    """Publishes the messages of estimates.
+
+    Args:
+        node: publishes.
+        config: all settings.
+        engine: named in the status.
+        broadcaster: sends to /tf.
+
+    Attributes:
+        health: is told of estimates and errors.
+        listener: looks tf up; None while inactive, or where it is not needed.
+        last_status: status of the newest estimate; None before the first.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        config: Config,
+        engine: Engine,
+        broadcaster: TransformBroadcaster,
+    ) -> None:
+        super().__init__(config, WireMessages(), BaseFrame(config.frames), engine)
+        self.health = Health()
+        self.listener: TransformListener | None = None
+        self.last_status: Any = None
+        self._node = node
+        self._tf = broadcaster
+        self._assumed = False
+        installed = [t for t in OPTIONAL if optional(t.type.partition('/')[0])]
+        topics = [*OUTPUTS, *installed]
+        self.publishers = {topic.name: self._publisher(topic) for topic in topics}
+        self._gated = {topic.name for topic in topics if topic.gated}
+
+    def _publisher(self, topic: Any) -> Any:
+        return self._node.create_lifecycle_publisher(
+            message_class(topic.type),
+            topic.name,
+            QoSProfile(depth=topic.depth),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def destroy(self) -> None:
+        """Give the publishers back."""
+        for publisher in self.publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+        self.publishers.clear()
+
+    # -- called by the runner ----------------------------------------------------------------
+
+    def wanted(self, name: str) -> bool:
+        """True if somebody listens, or the output is to be published for nobody, too."""
+        if name not in self.publishers:
+            return False
+        if name in self._gated and self.config.publish.only_if_subscribed:
+            return self.publishers[name].get_subscription_count() > 0
+        return True
+
+    def send(self, name: str, _stamp_ns: int, message: Any) -> None:
+        """Publish a message, or broadcast a transform."""
+        if name == '/tf':
+            self._tf.send(message)
+            return
+        if name == STATUS_TOPIC:
+            self.last_status = message
+        self.publishers[name].publish(message)
+
+    def age(self, stamp_ns: int) -> float:
+        """Seconds since a stamp, by the node's clock."""
+        return (self._node.get_clock().now().nanoseconds - stamp_ns) * 1e-9
+
+    def begin(self, restart: Restart, config: Config) -> None:
+        """Say that the window starts again."""
+        super().begin(restart, config)
+        if restart is not Restart.NONE and self.last_status is not None:
+            self._node.get_logger().info('the window starts again')
+
+    def find_mount(self, frame_id: str, stopping: threading.Event) -> NDArray | None:
+        """Look tf up; before the first pose wait for it, ``frames.tf_timeout`` at most."""
+        listener, base = self.listener, self.config.frames.base
+        if listener is None:  # no longer active
+            return None
+        until = self.health.first_image + self.config.frames.tf_timeout
+        T_base_camera = listener.lookup(base, frame_id)
+        while T_base_camera is None and time.monotonic() < until:
+            if stopping.wait(POLL):
+                return None
+            T_base_camera = listener.lookup(base, frame_id)
+        if T_base_camera is not None and self._assumed:
+            self._node.get_logger().info(f'now tf has {base!r} to {frame_id!r}: using it')
+        if T_base_camera is None and not self._assumed:
+            self._assumed = True
+            self._node.get_logger().warning(
+                f'no transform from {base!r} to {frame_id!r} on tf: assuming that the '
+                'camera looks forward from the base origin; publish it, or set frames.base to "" '
+                'to track the camera itself'
+            )
+        return T_base_camera
+
+    def report(self, estimate: Estimate, counts: Counts) -> None:
+        """Publish the status."""
+        super().report(estimate, counts)
+        self.health.estimated(self.last_status.frame_age)
+
+    def refused(self, error: FrameError, counts: Counts) -> None:
+        """Log a frame that cannot be read."""
+        self._node.get_logger().error(
+            f'frame dropped: {error} ({counts.dropped} dropped so far)',
+            throttle_duration_sec=THROTTLE,
+        )
+
+    # -- without an estimate -----------------------------------------------------------------
+
+    def publish_idle_status(self, state: int, counts: Counts) -> None:
+        """Publish the state while there is no estimate."""
+        now = self._node.get_clock().now().nanoseconds
+        message = idle_status(self.make, now, state, self.config, self.engine, counts)
+        self.publishers[STATUS_TOPIC].publish(message)
