@@ -1,4 +1,4 @@
-"""Parameters of the node: default, meaning, range, and whether each may change live.
+"""Parameters of the node: default, meaning, range, and the permission to change it live.
 
 A leaf's dotted name (``window.size``) is at the same time the ROS parameter's, the YAML key's and
 the documentation's. Nothing here imports ROS or torch.

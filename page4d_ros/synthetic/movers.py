@@ -62,7 +62,7 @@ class Actor(Protocol):
 
     Attributes:
         SPACE: metres that any body of the kind needs around its place.
-        track: where it is on the floor.
+        track: path on the floor.
         links: its rigid pieces, the root first.
     """
 

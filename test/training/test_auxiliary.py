@@ -1,4 +1,4 @@
-"""Where patches are in the first view, and the losses that ask for it."""
+"""Correspondences with the first view, and the auxiliary losses."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What evidence is worth: the fit, and the command."""
+"""Fit of the motion classifier, and its command."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is trained, how fast, and how gradients are clipped; the spec's numbers."""
+"""Groups of trained parameters, learning rates and clipped gradients, against the specification."""
 
 from pathlib import Path
 

@@ -328,7 +328,7 @@ def test_what_a_recording_lacks_is_one_line(tmp_path, messages, words, message):
 
 
 def test_lens_distortion_is_removed_from_all(tmp_path):
-    """Depth follows the picture: both are sampled at the same places."""
+    """Depth follows the image: both are sampled at the same places."""
     info = camera_info(START_NS)
     info.d = MAKE.sequence(np.array([0.1, -0.05, 0.001, 0.0, 0.0]))
     pictures = [m for m in camera_messages(3) if 'info' not in m[0]]
@@ -364,7 +364,7 @@ def test_poses_are_interpolated_only_between_close_ones():
 
 
 def test_own_data_fine_tunes_a_network(sample, watched, tmp_path):
-    """The whole road: a recording, its shards, the finetune preset by name, weights to use."""
+    """End to end: a recording, its shards, the finetune preset by name, weights to use."""
     weights = cases.save_micro(tmp_path / 'standin.safetensors', cases.STANDIN)
     folder = sample[0].path.parent
     values = {
