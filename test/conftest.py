@@ -1,6 +1,39 @@
-"""Shared by all tests: the helper modules of this folder are importable by their names."""
+"""Shared by all tests: the helper modules of this folder by their names, and strict mode.
 
+With `PAGE4D_REQUIRE_ALL` set, as in `make test`, a skip fails unless allowed_skips.py lists it.
+"""
+
+import os
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+from allowed_skips import allowed
+
+STRICT = bool(os.environ.get('PAGE4D_REQUIRE_ALL'))
+
+
+def refuse_unknown_skip(report):
+    """Turn a skip for a reason that is not listed into a failure."""
+    if STRICT and report.skipped and not hasattr(report, 'wasxfail'):
+        reason = report.longrepr[-1].removeprefix('Skipped: ')
+        if not allowed(reason):
+            report.outcome = 'failed'
+            report.longrepr = (
+                f'skipped: {reason}\nStrict mode (PAGE4D_REQUIRE_ALL) accepts the skips of '
+                'test/allowed_skips.py only: install what is missing.'
+            )
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    return refuse_unknown_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector):
+    return refuse_unknown_skip((yield))

@@ -18,8 +18,9 @@ ALLOWED = {
     'model': {'errors', 'units', 'geometry'},
     'perception': {'errors', 'units', 'config', 'geometry', 'model'},
     'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
-    'synthetic': {'errors', 'units', 'geometry'},
     'window_scores': {'geometry'},
+    'truth': {'geometry', 'perception'},
+    'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
     'bags': {
@@ -31,6 +32,7 @@ ALLOWED = {
         'perception',
         'messages',
         'synthetic',
+        'truth',
     },
     'ros': {'errors', 'units', 'settings', 'config', 'geometry', 'perception', 'messages', 'bags'},
     'datasets': {
@@ -42,6 +44,7 @@ ALLOWED = {
         'messages',
         'bags',
         'synthetic',
+        'truth',
     },
     'evaluation': {
         'errors',
@@ -55,6 +58,7 @@ ALLOWED = {
         'synthetic',
         'bags',
         'datasets',
+        'truth',
     },
     'training': {
         'errors',
@@ -66,6 +70,7 @@ ALLOWED = {
         'model',
         'perception',
         'synthetic',
+        'truth',
     },
     'benchmark': {
         'errors',
@@ -93,6 +98,7 @@ ALLOWED = {
         'training',
         'benchmark',
         'rrd',
+        'truth',
     },
     'cli': {'errors', 'units', 'commands'},
 }

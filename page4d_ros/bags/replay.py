@@ -24,6 +24,7 @@ from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.clip import estimate_clip
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.runner import FrameRunner
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -138,11 +139,13 @@ def replay(
         raise BagError(
             f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(ALL_TOPICS))}'
         )
+    is_path = isinstance(recording, str | Path)
+    if is_path:
+        _check_apart(recording, output)
     check_output(output, force=force)
     with contextlib.ExitStack() as stack:
         source = recording
-        if isinstance(recording, str | Path):
-            _check_apart(recording, output)
+        if is_path:
             source = stack.enter_context(
                 contextlib.closing(open_source(recording, config, **opening))
             )
@@ -294,7 +297,7 @@ class _Replay:
             self._perception.scale.feed_position(item.stamp_ns, np.array(item.position))
         elif isinstance(item, FrameError):
             self._runner.refuse(item)
-        elif self._runner.offer(item) is None:
+        elif self._runner.offer(FrameSet.of(item)) is None:
             self._runner.step()
 
     def _hold(self, taken: Taken) -> None:
@@ -304,7 +307,8 @@ class _Replay:
                 'a clip has no gaps, and time never goes back; choose a stretch with '
                 '--start and --duration, or leave out --clip'
             )
-        self._held.append((taken.frame, taken.frame.decode()))
+        (frame,) = taken.frames.frames
+        self._held.append((frame, frame.decode()))
 
     def _deliver_held(self) -> None:
         if self._held:

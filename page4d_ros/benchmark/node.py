@@ -1,4 +1,4 @@
-"""The node end to end: a recording at camera rate in, every output to a subscriber."""
+"""End-to-end benchmark of the node: a recording at camera rate, with subscribers."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.runner import FrameRunner
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.ros.wire import WireMessages, serialized
 
 if TYPE_CHECKING:
@@ -206,7 +206,8 @@ def _measured(
         frames = (item for item in source.items() if isinstance(item, Frame))
         for number, frame in enumerate(islice(frames, config.window.size + FRAMES), 1):
             say(f'frame {number} of {config.window.size + FRAMES}')
-            runner.offer(replace(frame, decode=watch.timed('decode', frame.decode)))
+            timed = replace(frame, decode=watch.timed('decode', frame.decode))
+            runner.offer(FrameSet.of(timed))
             runner.step()
     return {name: rows[config.window.size :] for name, rows in audience.rows.items()}
 

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, threads
-from page4d_ros.benchmark.reference import Reference
 from page4d_ros.config import MaskConfig, ModelConfig
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.pose_encoding import decode_pose
+from page4d_ros.model.reference import Reference
+from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.engine import WindowEngine, choose_device
+from page4d_ros.perception.engine import WindowEngine
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame, FrameSet
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from page4d_ros.benchmark.cases import Case
-    from page4d_ros.model.page4d import Page4D, Page4DOutput
+    from page4d_ros.model.network import NetworkOutput
+    from page4d_ros.model.page4d import Page4D
     from page4d_ros.perception.types import WindowEstimate
 
 MIB = 1 << 20
@@ -116,9 +118,10 @@ class Contest:
             'reference_weights_mb': weights / MIB,
             'engine_weights_mb': _weight_bytes(network) / MIB,
         }
+        self._stages = [*network.stages(), *_point_head(self.reference)]
         self._posed = np.nan
         if not case.compile:  # one graph has no moment at which the pose is there
-            network.camera_head.register_forward_hook(self._on_pose)
+            dict(self._stages)['camera head'].register_forward_hook(self._on_pose)
         for _ in range(case.frames - 1):
             self.engine.push(*next(self.stream))
         self._anchor = None
@@ -137,7 +140,7 @@ class Contest:
             self._anchor = window.frames[-1].key
         return window, arrived
 
-    def published(self, images: Tensor) -> Page4DOutput:
+    def published(self, images: Tensor) -> NetworkOutput:
         """The published answer for a window (S, 3, h, w), in the precision of the case."""
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             return self.reference(images, self.alpha)
@@ -177,7 +180,7 @@ class Contest:
         compiled, self.engine._compiled = self.engine._compiled, None  # to see inside
         for name, run in (('reference', lambda: self.published(images)), ('engine', self.step)):
             facts[f'{name}_tflop'] = 1e-12 * flops(run)
-            stages = Stages(_stages(self.engine.network, self.reference.point_head), self.device)
+            stages = Stages(self._stages, self.device)
             run()
             self.result.stages[name] = stages.close()
         self.engine._compiled = compiled
@@ -186,7 +189,7 @@ class Contest:
         facts |= machine(self.device, (on_gpu and self.half) or torch.float32)
         facts['engine_floor_ms'] = 1e3 * facts['engine_tflop'] / facts['tflops']
 
-    def _compare(self, window: WindowEstimate, output: Page4DOutput) -> None:
+    def _compare(self, window: WindowEstimate, output: NetworkOutput) -> None:
         newest = slice(-len(window.depth), None)
         T, _ = decode_pose(output.pose_enc[0].double(), window.images[0].shape[-2:])
         pairs = {
@@ -226,10 +229,6 @@ def _noise(size: tuple[int, int]) -> Iterator[tuple[FrameSet, list[NDArray[np.ui
         yield FrameSet.of(Frame(index, 'camera', lambda: None)), [image]
 
 
-def _stages(network: Page4D, point_head: nn.Module | None) -> list[tuple[str, nn.Module]]:
-    aggregator = network.aggregator
-    modules = [('encoder', aggregator.patch_embed), ('camera head', network.camera_head)]
-    modules += [('frame blocks', block) for block in aggregator.frame_blocks]
-    modules += [('global blocks', block) for block in aggregator.global_blocks]
-    modules += [('mask head', aggregator.spatial_mask_head), ('depth head', network.depth_head)]
-    return modules + ([('point head', point_head)] if point_head is not None else [])
+def _point_head(reference: Reference) -> list[tuple[str, nn.Module]]:
+    """The reference's point head, which the engine has dropped."""
+    return [] if reference.point_head is None else [('point head', reference.point_head)]

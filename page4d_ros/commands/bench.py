@@ -76,7 +76,7 @@ NODE_NOTES = (
 
 OVERHEAD_NOTES = (
     'CPU time of one thread; stages: median above, 95th percentile below. Network here: on the '
-    'same core, between the frames; elsewhere: its answers are replayed, the quickest of some '
+    'same core, between the frames; elsewhere: its estimates are replayed, the quickest of some '
     'rounds, frame by frame. publish: messages made and serialized, without their transport.'
 )
 

@@ -67,10 +67,10 @@ def render(
     force: Force = False,
 ) -> None:
     """Render a drive through a room with moving bodies, with ground truth."""
-    from page4d_ros.bags.clip import write_clip
+    from page4d_ros.bags.rendered import write_rendered
     from page4d_ros.synthetic.render import T_base_camera, render_clip
 
-    clip = render_clip(
+    rendered = render_clip(
         room_seed,
         drive_seed,
         frames,
@@ -81,7 +81,7 @@ def render(
         traffic=traffic,
         seconds=seconds,
     )
-    count = write_clip(clip, output, T_base_camera, compressed=compressed, force=force)
+    count = write_rendered(rendered, output, T_base_camera, compressed=compressed, force=force)
     print(f'{output}: {count} frames of {width}x{height} pixels')
 
 

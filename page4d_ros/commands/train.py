@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from page4d_ros.datasets.truth import TrueFrame, Truth
     from page4d_ros.training.log import Log
     from page4d_ros.training.trainer import Trainer
+    from page4d_ros.truth import GroundTruthFrame
 
 EVERY_S = 30.0  # seconds between lines of progress where stderr is not a terminal
 SMOOTH = 0.95
@@ -107,43 +107,34 @@ def shards_from(
     force: Annotated[bool, Option('--force', help='Replace shards of the same name.')] = False,
 ) -> None:
     """Make training shards of a recording with ground truth, or with depth and odometry."""
-    from page4d_ros.bags.reader import open_bag
-    from page4d_ros.datasets.bag_index import BagIndex
-    from page4d_ros.datasets.truth import Truth
+    from page4d_ros.datasets.bag import Topics, read
 
     name, output = recording.expanduser().resolve().stem, output.expanduser()
     pattern = re.compile(re.escape(name) + r'_\d{4,}\.safetensors')
     older = [path for path in output.glob('*.safetensors') if pattern.fullmatch(path.name)]
     if older and not force:
         raise BagError(f'{output}: has shards of {name}; add --force to replace them')
-    with open_bag(recording) as bag:
-        truth = Truth(
-            BagIndex(bag),
-            image_topic=image_topic,
-            depth_topic=depth_topic,
-            odom_topic=odom_topic,
-            mask_topic=mask_topic,
-            width=width,
-        )
-        for path in older:
-            path.unlink()
-        count = left = 0
-        for part in _parts(truth.frames(stride), frames):
-            if len(part) == frames:
-                _save(output / f'{name}_{count:04d}.safetensors', part, truth, name)
-                count += 1
-            else:
-                left = len(part)
-        for text in bag.warnings:
-            _say(text)
-    without = [f'{number} images: {why}' for why, number in truth.left_out.items()]
-    without += [f'the last {left} images: fewer than {frames}'] if left else []
-    without += [] if truth.masked else ['no masks: what moves is unknown']
+    topics = Topics(image_topic, odom_topic, depth_topic, mask_topic)
+    sequence = read(recording, topics, complete=True, width=width, stride=stride)
+    for path in older:
+        path.unlink()
+    count, rest, damaged = 0, 0, []
+    masked = False
+    for part in _parts(sequence.frames(skip=damaged.append), frames):
+        if len(part) == frames:
+            _save(output / f'{name}_{count:04d}.safetensors', part, name, sequence.topic)
+            camera, masked = part[0].camera, part[0].mask is not None
+            count += 1
+        else:
+            rest = len(part)
+    reasons = sequence.left_out | ({'damaged': len(damaged)} if damaged else {})
+    without = [*sequence.remarks, *(f'{number} images: {why}' for why, number in reasons.items())]
+    without += [f'the last {rest} images: fewer than {frames}'] if rest else []
+    without += [] if masked or not count else ['no masks: what moves is unknown']
     for text in without:
         _say(text)
     if not count:
         raise BagError(f'{recording}: not enough images with depth and pose for one shard')
-    camera = truth.camera
     print(f'{output}: {count} shards of {frames} frames, {camera.width}x{camera.height} pixels')
 
 
@@ -168,8 +159,7 @@ def calibrate(
 
     from page4d_ros.config import Config
     from page4d_ros.evaluation.dynamics.panel import Panel
-    from page4d_ros.perception.build import build_engine, classifier_file, digest
-    from page4d_ros.perception.engine import UNTRAINED
+    from page4d_ros.perception.build import UNTRAINED, build_engine, classifier_file, digest
     from page4d_ros.training.motion_calibration import ROUNDS, fit_classifier
     from page4d_ros.training.window_sampling import find_shards
 
@@ -292,8 +282,8 @@ class _Progress:
             _say(f'step {done} of {total}, {speed}, {left} left')
 
 
-def _parts(frames: Iterator[TrueFrame], size: int) -> Iterator[list[TrueFrame]]:
-    part: list[TrueFrame] = []
+def _parts(frames: Iterator[GroundTruthFrame], size: int) -> Iterator[list[GroundTruthFrame]]:
+    part: list[GroundTruthFrame] = []
     for frame in frames:
         part.append(frame)
         if len(part) == size:
@@ -303,7 +293,7 @@ def _parts(frames: Iterator[TrueFrame], size: int) -> Iterator[list[TrueFrame]]:
         yield part
 
 
-def _save(path: Path, frames: list[TrueFrame], truth: Truth, name: str) -> None:
+def _save(path: Path, frames: list[GroundTruthFrame], name: str, topic: str) -> None:
     import numpy as np
 
     from page4d_ros.synthetic.shards import save_shard
@@ -316,14 +306,14 @@ def _save(path: Path, frames: list[TrueFrame], truth: Truth, name: str) -> None:
         'depth': np.where(known, depth, 0).astype(np.float16),
         'T_world_camera': np.stack([frame.T_world_camera for frame in frames]).astype(np.float32),
     }
-    if truth.masked:
+    if frames[0].mask is not None:
         arrays['mask'] = np.stack([frame.mask for frame in frames]).astype(np.uint8)
-    camera = truth.camera
+    camera = frames[0].camera
     facts = {
         'room_seed': -1,
         'drive_seed': -1,
         'recording': name,
-        'topic': truth.image,
+        'topic': topic,
         'stamp_ns': stamps[0],
         'rate_hz': float(1e9 / np.median(np.diff(stamps))),
         'fx': camera.fx,

@@ -1,4 +1,4 @@
-"""What a recording holds: poses, stamps and status at once, pictures one at a time."""
+"""What a recording holds: poses, stamps and status at once, images one at a time."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Track:
 
 
 class BagIndex:
-    """A recording, read once from end to end; its pictures stay in the file.
+    """A recording, read once from end to end; its images stay in the file.
 
     Attributes:
         bag: the open recording.
@@ -237,7 +237,7 @@ def mask_of(message: Any) -> NDArray[np.bool_]:
 
 
 def rgb_of(message: Any) -> NDArray[np.uint8]:
-    """Picture (H, W, 3) of an Image or a CompressedImage.
+    """Image (H, W, 3) of an Image or a CompressedImage.
 
     Raises:
         FrameError: the message is malformed.

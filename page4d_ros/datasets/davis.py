@@ -1,12 +1,14 @@
-"""DAVIS 2016 and 2017 (Perazzi et al., 2016; Pont-Tuset et al., 2017): pictures and masks."""
+"""DAVIS 2016 and 2017 (Perazzi et al., 2016; Pont-Tuset et al., 2017): images and masks."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from page4d_ros.datasets.sequence import Clip, ClipFrame, read_mask, read_picture
+from page4d_ros.datasets.files import read_image, read_mask
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
+from page4d_ros.truth import GroundTruthFrame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -16,28 +18,28 @@ RATE_HZ = 24
 ANNOTATIONS = 'Annotations_unsupervised', 'Annotations'
 
 
-def read(folder: Path) -> Clip:
+def read(folder: Path) -> FileSequence:
     """One sequence: ``JPEGImages/480p/<name>``, with masks of any object in ``Annotations``.
 
     Raises:
-        BagError: pictures are missing, or masks of some.
+        BagError: images are missing, or masks of some.
     """
-    pictures = sorted(folder.glob('*.jpg'))
-    if not pictures:
+    images = sorted(folder.glob('*.jpg'))
+    if not images:
         raise BagError(
-            f'{folder}: no pictures (*.jpg); DAVIS has JPEGImages/480p/<sequence>/00000.jpg and '
+            f'{folder}: no images (*.jpg); DAVIS has JPEGImages/480p/<sequence>/00000.jpg and '
             'Annotations/480p/<sequence>/00000.png'
         )
     resolution, root = folder.parent.name, folder.parents[2]
     places = [root / name / resolution / folder.name for name in ANNOTATIONS]
     masks = next((place for place in places if place.is_dir()), places[-1])
-    wanted = [masks / f'{picture.stem}.png' for picture in pictures]
+    wanted = [masks / f'{image.stem}.png' for image in images]
     missing = [path for path in wanted if not path.is_file()]
     if missing:
         raise BagError(f'{missing[0]}: {len(missing)} of {len(wanted)} masks are missing')
-    return Clip(folder.name, len(pictures), partial(map, partial(_load, pictures, wanted)))
+    return FileSequence(folder.name, len(images), partial(map, partial(_load, images, wanted)))
 
 
-def _load(pictures: list[Path], masks: list[Path], index: int) -> ClipFrame:
+def _load(images: list[Path], masks: list[Path], index: int) -> GroundTruthFrame:
     stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
-    return ClipFrame(stamp_ns, read_picture(pictures[index]), mask=read_mask(masks[index]))
+    return GroundTruthFrame(stamp_ns, read_image(images[index]), mask=read_mask(masks[index]))

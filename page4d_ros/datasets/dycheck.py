@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.datasets.sequence import Clip, ClipFrame, listed, read_picture
+from page4d_ros.datasets.files import listed, read_image
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.truth import GroundTruthFrame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -21,38 +23,38 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE_HZ = 30
-SCALE = 2  # pictures at half size, as the papers take them
+SCALE = 2  # images at half size, as the papers take them
 
 
-def read(folder: Path) -> Clip:
+def read(folder: Path) -> FileSequence:
     """One sequence: a folder with ``rgb/2x``, ``depth/2x`` and ``camera``, frames ``0_*``.
 
     Raises:
         BagError: something is missing or malformed.
     """
-    pictures = listed(folder / 'rgb' / f'{SCALE}x', '0_*.png', 'pictures of the moving phone')
-    load = partial(_load, folder, pictures)
-    return Clip(folder.name, len(pictures), partial(map, load))
+    images = listed(folder / 'rgb' / f'{SCALE}x', '0_*.png', 'images of the moving phone')
+    load = partial(_load, folder, images)
+    return FileSequence(folder.name, len(images), partial(map, load))
 
 
-def _load(folder: Path, pictures: list[Path], index: int) -> ClipFrame:
-    picture = pictures[index]
-    camera, T_world_camera = read_camera(folder / 'camera' / f'{picture.stem}.json')
-    path = folder / 'depth' / f'{SCALE}x' / f'{picture.stem}.npy'
+def _load(folder: Path, images: list[Path], index: int) -> GroundTruthFrame:
+    image = images[index]
+    camera, T_world_camera = read_camera(folder / 'camera' / f'{image.stem}.json')
+    path = folder / 'depth' / f'{SCALE}x' / f'{image.stem}.npy'
     try:
         depth = np.load(path).astype(np.float32).squeeze()
     except (OSError, EOFError, ValueError) as error:
         raise BagError(f'{path}: is missing or damaged ({error})') from error
-    rgb = read_picture(picture)
+    rgb = read_image(image)
     if depth.ndim == 2 and depth.shape != rgb.shape[:2]:
         depth = cv2.resize(depth, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     depth[depth <= 0] = np.nan
     stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
-    return ClipFrame(stamp_ns, rgb, camera, T_world_camera, depth)
+    return GroundTruthFrame(stamp_ns, rgb, camera, T_world_camera, depth)
 
 
 def read_camera(path: Path) -> tuple[PinholeCamera, NDArray[np.float64]]:
-    """Intrinsics at the pictures' size, and T_world_camera (4, 4), of a Nerfies camera file.
+    """Intrinsics at the images' size, and T_world_camera (4, 4), of a Nerfies camera file.
 
     Raises:
         BagError: it is missing or malformed.

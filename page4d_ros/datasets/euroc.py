@@ -9,10 +9,12 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from page4d_ros.datasets.sequence import Clip, ClipFrame, nearest, read_picture, rows
+from page4d_ros.datasets.files import nearest, read_image, rows
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.geometry.poses import from_quaternion
+from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +25,11 @@ APART_NS = 20_000_000
 COLUMNS = 8  # time, position, quaternion w x y z
 
 
-def read(folder: Path) -> Clip:
+def read(folder: Path) -> FileSequence:
     """One sequence: the folder that holds ``mav0``, with ``cam0`` and the ground truth.
 
     Raises:
-        BagError: something is missing or malformed, or no picture has a pose within 20 ms.
+        BagError: something is missing or malformed, or no image has a pose within 20 ms.
     """
     camera = folder / 'mav0' / 'cam0'
     calibration, T_body_camera = _sensor(camera / 'sensor.yaml')
@@ -42,8 +44,8 @@ def read(folder: Path) -> Clip:
             pose = from_quaternion((x, y, z, w), table[index, 1:4]) @ T_body_camera
             matched.append((stamp, camera / 'data' / f'{stamp}.png', pose))
     if not matched:
-        raise BagError(f'{folder}: none of {len(stamps)} pictures has a pose within 20 ms')
-    return Clip(
+        raise BagError(f'{folder}: none of {len(stamps)} images has a pose within 20 ms')
+    return FileSequence(
         folder.resolve().name, len(matched), partial(map, partial(_load, matched, calibration))
     )
 
@@ -78,7 +80,7 @@ def _sensor(path: Path) -> tuple[CameraCalibration, NDArray[np.float64]]:
 
 def _load(
     matched: list[tuple[int, Path, NDArray]], calibration: CameraCalibration, index: int
-) -> ClipFrame:
-    stamp_ns, picture, pose = matched[index]
-    rgb = calibration.rectify(read_picture(picture))
-    return ClipFrame(stamp_ns, rgb, calibration.pinhole, pose)
+) -> GroundTruthFrame:
+    stamp_ns, image, pose = matched[index]
+    rgb = calibration.rectify(read_image(image))
+    return GroundTruthFrame(stamp_ns, rgb, calibration.pinhole, pose)

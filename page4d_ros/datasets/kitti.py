@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.datasets.sequence import (
-    Clip,
-    ClipFrame,
-    listed,
-    read_depth_png,
-    read_picture,
-    rows,
-)
+from page4d_ros.datasets.files import listed, read_depth_png, read_image, rows
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import transform
+from page4d_ros.truth import GroundTruthFrame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -29,27 +24,27 @@ CAMERA = 2  # left colour
 UNITS = 256.0  # per metre, of the depth benchmark
 
 
-def read(folder: Path) -> Clip:
+def read(folder: Path) -> FileSequence:
     """One sequence: ``sequences/<number>`` with ``image_2``, ``calib.txt`` and ``times.txt``.
 
     Poses are in ``poses/<number>.txt`` beside ``sequences``; depth of the depth benchmark may lie
-    in ``sequences/<number>/depth_2``, a file of the same name for each picture that has any.
+    in ``sequences/<number>/depth_2``, a file of the same name for each image that has any.
 
     Raises:
-        BagError: something is missing, or there are fewer poses or times than pictures.
+        BagError: something is missing, or there are fewer poses or times than images.
     """
-    pictures = listed(folder / f'image_{CAMERA}', '*.png', 'pictures of the left colour camera')
+    images = listed(folder / f'image_{CAMERA}', '*.png', 'images of the left colour camera')
     times = rows(folder / 'times.txt', 1)[:, 0]
     poses = rows(folder.parents[1] / 'poses' / f'{folder.name}.txt', 12).reshape(-1, 3, 4)
     for what, found in (('times', times), ('poses', poses)):
-        if len(found) < len(pictures):
-            raise BagError(f'{folder}: {len(pictures)} pictures, but {len(found)} {what}')
+        if len(found) < len(images):
+            raise BagError(f'{folder}: {len(images)} images, but {len(found)} {what}')
     P = _projection(folder / 'calib.txt')
     K = P[:, :3]
     T_camera0_camera = transform(np.eye(3), -np.linalg.solve(K, P[:, 3]))
     T_world_camera = transform(poses[:, :, :3], poses[:, :, 3]) @ T_camera0_camera
-    load = partial(_load, pictures, times, T_world_camera, K, folder / f'depth_{CAMERA}')
-    return Clip(folder.name, len(pictures), partial(map, load), max_depth=np.inf)
+    load = partial(_load, images, times, T_world_camera, K, folder / f'depth_{CAMERA}')
+    return FileSequence(folder.name, len(images), partial(map, load), max_depth=np.inf)
 
 
 def _projection(path: Path) -> NDArray[np.float64]:
@@ -63,17 +58,17 @@ def _projection(path: Path) -> NDArray[np.float64]:
 
 
 def _load(
-    pictures: list[Path],
+    images: list[Path],
     times: NDArray,
     T_world_camera: NDArray,
     K: NDArray,
     depths: Path,
     index: int,
-) -> ClipFrame:
-    rgb = read_picture(pictures[index])
+) -> GroundTruthFrame:
+    rgb = read_image(images[index])
     height, width = rgb.shape[:2]
-    depth = depths / pictures[index].name
-    return ClipFrame(
+    depth = depths / images[index].name
+    return GroundTruthFrame(
         round((1 + times[index]) * NS_PER_S),
         rgb,
         PinholeCamera.from_matrix(K, width, height),

@@ -8,16 +8,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from page4d_ros.datasets.sequence import (
-    Clip,
-    ClipFrame,
-    listed,
-    read_depth_png,
-    read_picture,
-)
+from page4d_ros.datasets.files import listed, read_depth_png, read_image
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.truth import GroundTruthFrame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -29,13 +25,13 @@ RATE_HZ = 30
 UNITS = 65535 / 1000.0  # per metre
 
 
-def read(folder: Path) -> Clip:
+def read(folder: Path) -> FileSequence:
     """One sequence: a folder with ``rgbs``, ``depths`` and ``anno.npz``.
 
     Raises:
-        BagError: something is missing, or there are fewer cameras or depths than pictures.
+        BagError: something is missing, or there are fewer cameras or depths than images.
     """
-    pictures = listed(folder / 'rgbs', 'rgb_*.jpg', 'pictures')
+    images = listed(folder / 'rgbs', 'rgb_*.jpg', 'images')
     depths = listed(folder / 'depths', 'depth_*.png', 'depth')
     annotations = folder / 'anno.npz'
     try:
@@ -47,18 +43,18 @@ def read(folder: Path) -> Clip:
             f'{annotations}: expected intrinsics (S, 3, 3) and extrinsics (S, 4, 4) ({error})'
         ) from error
     for what, found in (('depths', depths), ('cameras', T_camera_world), ('intrinsics', K)):
-        if len(found) < len(pictures):
-            raise BagError(f'{folder}: {len(pictures)} pictures, but {len(found)} {what}')
-    load = partial(_load, pictures, depths, K, inverse(T_camera_world))
-    return Clip(folder.name, len(pictures), partial(map, load))
+        if len(found) < len(images):
+            raise BagError(f'{folder}: {len(images)} images, but {len(found)} {what}')
+    load = partial(_load, images, depths, K, inverse(T_camera_world))
+    return FileSequence(folder.name, len(images), partial(map, load))
 
 
 def _load(
-    pictures: list[Path], depths: list[Path], K: NDArray, T_world_camera: NDArray, index: int
-) -> ClipFrame:
-    rgb = read_picture(pictures[index])
+    images: list[Path], depths: list[Path], K: NDArray, T_world_camera: NDArray, index: int
+) -> GroundTruthFrame:
+    rgb = read_image(images[index])
     height, width = rgb.shape[:2]
-    return ClipFrame(
+    return GroundTruthFrame(
         round((index + 1) * NS_PER_S / RATE_HZ),
         rgb,
         PinholeCamera.from_matrix(K[index], width, height),

@@ -1,4 +1,4 @@
-"""Where the camera was, at any time: of odometry, of poses without a child, or of tf."""
+"""Camera poses at any time, interpolated from odometry, poses or tf of a recording."""
 
 from __future__ import annotations
 
@@ -20,56 +20,56 @@ POSE_GAP_NS = 200_000_000  # poses further apart are not interpolated
 STATIC = '/tf_static'
 
 
-class TruePoses:
-    """Poses of the camera in the world.
+class CameraPoses:
+    """Poses of the camera in the world, at any time.
 
     Args:
-        links: from the world to the camera, transforms (4, 4) that stay and tracks that move.
+        links: chain from the world to the camera: fixed transforms (4, 4) and tracks.
     """
 
     def __init__(self, links: list[NDArray | Track]) -> None:
         self._links = links
 
     def at(self, stamp: int) -> NDArray[np.float64] | None:
-        """T_world_camera (4, 4) at a time in nanoseconds; None where that is not known."""
+        """T_world_camera (4, 4) at a time in nanoseconds; None where unknown."""
         found = [
             link if isinstance(link, np.ndarray) else pose_at(link, stamp) for link in self._links
         ]
         return None if any(T is None for T in found) else reduce(np.matmul, found)
 
 
-def true_poses(log: BagIndex, topic: str, camera: str) -> TruePoses:
-    """Poses of the camera's optical frame.
+def camera_poses(index: BagIndex, topic: str, camera: str) -> CameraPoses:
+    """Poses of the camera's optical frame, from a topic of a recording.
 
     Args:
-        log: the recording.
-        topic: nav_msgs/Odometry of the camera or of what a transform ties it to;
-            geometry_msgs/PoseStamped of the camera, as its messages do not say of what; or
-            tf2_msgs/TFMessage, in whose tree the world is the root above the camera.
+        index: index of the recording.
+        topic: nav_msgs/Odometry of the camera, or of a frame that a static transform connects to
+            it; geometry_msgs/PoseStamped of the camera, as its messages name no child; or
+            tf2_msgs/TFMessage, whose root above the camera is taken as the world.
         camera: name of the optical frame.
 
     Raises:
-        BagError: the topic has no poses, or nothing ties them to the camera; says what there is.
+        BagError: the topic has no poses, or no transform connects them to the camera.
     """
-    path = log.bag.path
-    if topic in log.links:
-        return TruePoses(_branch(log, topic, camera))
-    track = log.tracks.get(topic)
+    path = index.bag.path
+    if topic in index.links:
+        return CameraPoses(_branch(index, topic, camera))
+    track = index.tracks.get(topic)
     if not track:
-        found = ', '.join(sorted(name for name, t in log.tracks.items() if t)) or 'none'
+        found = ', '.join(sorted(name for name, t in index.tracks.items() if t)) or 'none'
         raise BagError(f'{path}: no poses on {topic}; those that it has are on {found}')
     if track.child in {'', camera}:
-        return TruePoses([track])
-    T_child_camera = log.transforms.lookup(track.child, camera)
+        return CameraPoses([track])
+    T_child_camera = index.transforms.lookup(track.child, camera)
     if T_child_camera is None:
         raise BagError(f'{path}: no transform from {track.child!r} to {camera!r} in {STATIC}')
-    return TruePoses([track, T_child_camera])
+    return CameraPoses([track, T_child_camera])
 
 
-def _branch(log: BagIndex, topic: str, camera: str) -> list[NDArray | Track]:
-    """Links of the tree of tf from its root to the camera."""
-    static = log.links.get(STATIC, {})
-    tracks = {child: track for child, track in (static | log.links[topic]).items() if track}
+def _branch(index: BagIndex, topic: str, camera: str) -> list[NDArray | Track]:
+    """Transforms and tracks from the root of the tf tree to the camera."""
+    static = index.links.get(STATIC, {})
+    tracks = {child: track for child, track in (static | index.links[topic]).items() if track}
     out, frame, passed = [], camera, set()
     while frame in tracks and frame not in passed:
         passed.add(frame)
@@ -78,16 +78,16 @@ def _branch(log: BagIndex, topic: str, camera: str) -> list[NDArray | Track]:
         out.insert(0, track if moves else track.poses[-1])
         frame = track.parent
     if all(isinstance(link, np.ndarray) for link in out):
-        moving = ', '.join(sorted(log.links[topic])) or 'none'
+        moving = ', '.join(sorted(index.links[topic])) or 'none'
         raise BagError(
-            f'{log.bag.path}: {topic} moves neither {camera!r} nor what carries it; it moves '
+            f'{index.bag.path}: {topic} moves neither {camera!r} nor what carries it; it moves '
             f'{moving}'
         )
     return out
 
 
 def pose_at(track: Track, stamp: int) -> NDArray[np.float64] | None:
-    """Pose (4, 4) at a time in nanoseconds; None where the track has none close around it."""
+    """Interpolated pose (4, 4) at a time in nanoseconds; None outside the track or in a gap."""
     after = int(np.searchsorted(track.stamps, stamp))
     if after < len(track) and track.stamps[after] == stamp:
         return track.poses[after]

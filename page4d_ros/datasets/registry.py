@@ -21,14 +21,16 @@ from page4d_ros.datasets import (
     tum,
 )
 from page4d_ros.datasets.bag import FOUND, Topics
-from page4d_ros.datasets.sequence import Clip, ClipFrame, sequences
+from page4d_ros.datasets.files import sequences
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
+from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ['DATASETS', 'FOUND', 'Clip', 'ClipFrame', 'Topics', 'open_clips']
+__all__ = ['DATASETS', 'FOUND', 'FileSequence', 'GroundTruthFrame', 'Topics', 'open_sequences']
 
 BAG = 'bag'
 LOOK = 5  # frames at the beginning, one of which may have depth
@@ -46,7 +48,7 @@ class Dataset(NamedTuple):
         usual: least and largest median of a depth image in metres; beyond, the units are doubted.
     """
 
-    read: Callable[[Path], Clip]
+    read: Callable[[Path], FileSequence]
     marker: str
     below: tuple[str, ...]
     layout: str
@@ -57,24 +59,24 @@ class Dataset(NamedTuple):
         """Whether this is a sequence."""
         return any(path.glob(self.marker)) if self.marker else is_bag(path)
 
-    def doubted(self, clip: Clip) -> Clip:
-        """The clip, with a remark if its depth is hardly in metres."""
+    def doubted(self, sequence: FileSequence) -> FileSequence:
+        """The sequence, with a remark if its depth is hardly in metres."""
         if not self.units:
-            return clip
-        for frame in clip.frames(range(min(clip.count, LOOK))):
+            return sequence
+        for frame in sequence.frames(range(min(sequence.count, LOOK))):
             known = () if frame.depth is None else frame.depth[np.isfinite(frame.depth)]
             if len(known):
                 break
         else:
-            return clip
+            return sequence
         median, (least, most) = float(np.median(known)), self.usual
         if least <= median <= most:
-            return clip
+            return sequence
         text = (
-            f'{clip.name}: the median of a depth image is {median:.3g} m, and {least:g} to '
+            f'{sequence.name}: the median of a depth image is {median:.3g} m, and {least:g} to '
             f'{most:g} m are usual; its values have to be {self.units}'
         )
-        return replace(clip, remarks=(*clip.remarks, text))
+        return replace(sequence, remarks=(*sequence.remarks, text))
 
 
 _INDOORS = 0.5, 8.0
@@ -130,9 +132,9 @@ DATASETS = {
 }
 
 
-def open_clips(
+def open_sequences(
     name: str, folder: Path, wanted: Sequence[str] = (), topics: Topics = FOUND
-) -> list[Clip]:
+) -> list[FileSequence]:
     """Sequences of a data set: of its folder, or of one sequence's folder.
 
     Args:

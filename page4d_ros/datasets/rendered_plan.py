@@ -1,4 +1,4 @@
-"""Which drives are rendered: seeds, rooms, rigs and traffic, in blocks that share no drive."""
+"""Plans of rendered sequences: seeds, rooms, rigs and traffic, in blocks that share no drive."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOVING_RIGS = (Rig.HANDHELD, Rig.WHEELS, Rig.FLIGHT)
 
 
 class Group(str, Enum):
-    """What drives are for.
+    """Purpose of a sequence.
 
     KNOWN and UNSEEN have the rigs and the traffic of the training; in STATIC nothing moves but a
     handheld camera, CROWDED is full of movers, STREAM is long; PRIOR belongs to the training and
-    is all that the baselines may learn from. MOTION asks what moves, frame after frame.
+    is all that the baselines may learn from. MOTION is for motion masks of consecutive frames.
     """
 
     KNOWN = 'known'
@@ -46,16 +46,16 @@ SHARED_BY = (Group.KNOWN, Group.STATIC, Group.CROWDED, Group.UNSEEN, Group.STREA
 
 @dataclass(frozen=True)
 class Options:
-    """How much is evaluated.
+    """Number of rendered sequences.
 
     Attributes:
-        rooms: seeds of the rooms that the network knows.
-        unseen: how many rooms that it does not know, from FIRST_UNSEEN on.
-        seeds: blocks of drives.
-        drives: per block and known room.
-        stream_frames: length of the long drives; 0 for none.
-        prior_drives: of the training, per known room, for the baselines.
-        processes: renderers side by side.
+        rooms: seeds of the rooms that the network was trained in.
+        unseen: number of rooms that it has not seen, from FIRST_UNSEEN on.
+        seeds: number of blocks of drives.
+        drives: drives per block and known room.
+        stream_frames: frames of the long drives; 0 for none.
+        prior_drives: drives of the training per known room, for the baselines.
+        processes: renderers in parallel.
 
     Raises:
         SceneError: a number makes no sense.
@@ -84,20 +84,22 @@ class Options:
 
     @property
     def fewer(self) -> int:
-        """Drives per block and room of the groups that answer a single question."""
+        """Drives per block and room of the smaller groups."""
         return max(1, self.drives // 2)
 
 
-class Shot(NamedTuple):
-    """A drive to render, and frames of it.
+class SequencePlan(NamedTuple):
+    """Drive to render, and the frames of it that make a sequence.
 
     Attributes:
-        group: what it is for; block: which of the disjoint sets of drives it belongs to.
+        group: purpose of the sequence.
+        block: number of the disjoint set of drives that it belongs to.
         room: seed of the room.
-        seeds: of the drive; the first that fits into the room is taken.
-        frames: how many; step: of RATE_HZ, from one to the next.
+        seeds: seeds of the drive; the first that fits into the room is taken.
+        frames: number of frames.
+        step: periods of RATE_HZ from one frame to the next.
         seconds: length of the drive.
-        staged: what carries the camera and how much moves; None where the group says.
+        staged: carrier of the camera and amount of motion; None derives them from group and seed.
     """
 
     group: Group
@@ -110,7 +112,7 @@ class Shot(NamedTuple):
     staged: tuple[Rig, Traffic] | None = None
 
     def conditions(self, seed: int) -> tuple[Rig, Traffic]:
-        """What carries the camera and how much moves, for one of the seeds."""
+        """Carrier of the camera and amount of motion for one of the seeds."""
         if self.staged:
             return self.staged
         if self.group is Group.STATIC:
@@ -122,17 +124,17 @@ class Shot(NamedTuple):
         return conditions(seed)
 
 
-def prior_shots(options: Options) -> list[Shot]:
+def prior_plans(options: Options) -> list[SequencePlan]:
     """Windows of drives that the network was trained on."""
     return [
-        Shot(Group.PRIOR, 0, room, (SPLITS['train'] + drive,))
+        SequencePlan(Group.PRIOR, 0, room, (SPLITS['train'] + drive,))
         for room in options.rooms
         for drive in range(options.prior_drives)
     ]
 
 
-def block_shots(options: Options, block: int) -> list[Shot]:
-    """Everything that one block renders, none of which any other block or training does."""
+def block_plans(options: Options, block: int) -> list[SequencePlan]:
+    """All sequences of one block; no other block and no training renders any of their drives."""
     unseen = tuple(range(FIRST_UNSEEN, FIRST_UNSEEN + options.unseen))
     wanted = (
         (Group.KNOWN, options.rooms, options.drives),
@@ -147,9 +149,9 @@ def block_shots(options: Options, block: int) -> list[Shot]:
         count = len(rooms) * drives
         for index in range(count):
             seeds = tuple(first + index + attempt * count for attempt in range(TRIES))
-            shot = Shot(group, block, rooms[index // drives], seeds)
+            plan = SequencePlan(group, block, rooms[index // drives], seeds)
             if group is Group.STREAM:
                 frames = options.stream_frames
-                shot = shot._replace(frames=frames, step=1, seconds=frames / RATE_HZ)
-            out.append(shot)
+                plan = plan._replace(frames=frames, step=1, seconds=frames / RATE_HZ)
+            out.append(plan)
     return out

@@ -5,16 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from page4d_ros.datasets.sequence import (
-    Clip,
-    ClipFrame,
-    listed,
-    read_depth_png,
-    read_picture,
-    rows,
-)
+from page4d_ros.datasets.files import listed, read_depth_png, read_image, rows
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.truth import GroundTruthFrame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -25,31 +20,31 @@ UNITS, INVALID = 1000.0, 65535
 CAMERA = PinholeCamera(640, 480, 585.0, 585.0, 320.0, 240.0)  # as published: not calibrated
 
 
-def read(folder: Path) -> Clip:
+def read(folder: Path) -> FileSequence:
     """One sequence: ``<scene>/seq-01`` with ``frame-000000.color.png``, depth and pose.
 
     Raises:
-        BagError: pictures are missing, or a picture's depth or pose.
+        BagError: images are missing, or an image's depth or pose.
     """
-    pictures = listed(folder, 'frame-*.color.png', 'pictures')
-    for picture in pictures:
+    images = listed(folder, 'frame-*.color.png', 'images')
+    for image in images:
         for suffix in ('depth.png', 'pose.txt'):
-            path = _beside(picture, suffix)
+            path = _beside(image, suffix)
             if not path.is_file():
                 raise BagError(f'{path}: is missing')
     name = f'{folder.parent.name}/{folder.name}'
-    return Clip(name, len(pictures), partial(map, partial(_load, pictures)))
+    return FileSequence(name, len(images), partial(map, partial(_load, images)))
 
 
-def _beside(picture: Path, suffix: str) -> Path:
-    return picture.with_name(picture.name.replace('color.png', suffix))
+def _beside(image: Path, suffix: str) -> Path:
+    return image.with_name(image.name.replace('color.png', suffix))
 
 
-def _load(pictures: list[Path], index: int) -> ClipFrame:
-    picture = pictures[index]
-    pose = rows(_beside(picture, 'pose.txt'), 4)
+def _load(images: list[Path], index: int) -> GroundTruthFrame:
+    image = images[index]
+    pose = rows(_beside(image, 'pose.txt'), 4)
     if pose.shape != (4, 4):
-        raise BagError(f'{_beside(picture, "pose.txt")}: expected 4 lines of 4 numbers')
-    depth = read_depth_png(_beside(picture, 'depth.png'), UNITS, invalid=INVALID)
+        raise BagError(f'{_beside(image, "pose.txt")}: expected 4 lines of 4 numbers')
+    depth = read_depth_png(_beside(image, 'depth.png'), UNITS, invalid=INVALID)
     stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
-    return ClipFrame(stamp_ns, read_picture(picture), CAMERA, pose, depth)
+    return GroundTruthFrame(stamp_ns, read_image(image), CAMERA, pose, depth)

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.datasets.sequence import (
-    Clip,
-    ClipFrame,
-    listed,
-    read_mask,
-    read_picture,
-)
+from page4d_ros.datasets.files import listed, read_image, read_mask
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.truth import GroundTruthFrame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -29,40 +25,40 @@ RATE_HZ = 24
 MASKS = 'dynamic_label_perframe'  # not of the data set: derived from its flow by others
 
 
-def read(folder: Path, *, rendering: str = 'final') -> Clip:
+def read(folder: Path, *, rendering: str = 'final') -> FileSequence:
     """One sequence: ``training/final/<name>``.
 
     Depth, cameras and masks are looked for beside the rendering: ``depth/<name>/*.dpt``,
     ``camdata_left/<name>/*.cam``, ``dynamic_label_perframe/<name>/*.png``.
 
     Args:
-        folder: of the pictures.
+        folder: of the images.
         rendering: the folder above, for messages.
 
     Raises:
-        BagError: pictures, depths or cameras are missing or differ in number.
+        BagError: images, depths or cameras are missing or differ in number.
     """
-    pictures = listed(folder, 'frame_*.png', f'pictures of the {rendering} rendering')
+    images = listed(folder, 'frame_*.png', f'images of the {rendering} rendering')
     root, name = folder.parents[1], folder.name
     depths = listed(root / 'depth' / name, 'frame_*.dpt', 'depth')
     cameras = listed(root / 'camdata_left' / name, 'frame_*.cam', 'cameras')
     masks = sorted((root / MASKS / name).glob('frame_*.png'))
     for what, found in (('depths', depths), ('cameras', cameras)):
-        if len(found) != len(pictures):
-            raise BagError(f'{folder}: {len(pictures)} pictures, but {len(found)} {what}')
-    return Clip(
-        name, len(pictures), partial(map, partial(_load, pictures, depths, cameras, masks))
+        if len(found) != len(images):
+            raise BagError(f'{folder}: {len(images)} images, but {len(found)} {what}')
+    return FileSequence(
+        name, len(images), partial(map, partial(_load, images, depths, cameras, masks))
     )
 
 
 def _load(
-    pictures: list[Path], depths: list[Path], cameras: list[Path], masks: list[Path], index: int
-) -> ClipFrame:
-    rgb = read_picture(pictures[index])
+    images: list[Path], depths: list[Path], cameras: list[Path], masks: list[Path], index: int
+) -> GroundTruthFrame:
+    rgb = read_image(images[index])
     K, T_camera_world = read_camera(cameras[index])
     height, width = rgb.shape[:2]
-    mask = next((m for m in masks if m.stem == pictures[index].stem), None)
-    return ClipFrame(
+    mask = next((m for m in masks if m.stem == images[index].stem), None)
+    return GroundTruthFrame(
         round((index + 1) * NS_PER_S / RATE_HZ),
         rgb,
         PinholeCamera.from_matrix(K, width, height),

@@ -9,17 +9,13 @@ import cv2
 import numpy as np
 
 from page4d_ros.bags.tum import CAMERAS, read_list
-from page4d_ros.datasets.sequence import (
-    Clip,
-    ClipFrame,
-    nearest,
-    read_depth_png,
-    read_picture,
-)
+from page4d_ros.datasets.files import nearest, read_depth_png, read_image
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.geometry.poses import from_quaternion
+from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,36 +39,36 @@ def calibration_of(name: str) -> CameraCalibration | None:
     return None
 
 
-def read(folder: Path) -> Clip:
+def read(folder: Path) -> FileSequence:
     """One sequence folder with ``rgb.txt``, ``depth.txt`` and ``groundtruth.txt``.
 
-    Pictures without a file, or without depth and pose within 20 ms, are left out. Distortion is
-    taken out of pictures and depth.
+    Images without a file, or without depth and pose within 20 ms, are left out. Distortion is
+    taken out of images and depth.
 
     Raises:
-        BagError: a list is missing or malformed, or no picture has depth and pose.
+        BagError: a list is missing or malformed, or no image has depth and pose.
     """
     lists = {name: read_list(folder / f'{name}.txt') for name in ('rgb', 'depth', 'groundtruth')}
     depths = [e for e in lists['depth'] if (folder / e.words[0]).is_file()]
-    pictures = [e for e in lists['rgb'] if (folder / e.words[0]).is_file()]
+    images = [e for e in lists['rgb'] if (folder / e.words[0]).is_file()]
     times = {
         'depth': np.array([e.stamp_ns for e in depths], np.int64),
         'pose': np.array([e.stamp_ns for e in lists['groundtruth']], np.int64),
     }
     matched = []
-    for entry in pictures:
+    for entry in images:
         depth = nearest(times['depth'], entry.stamp_ns, APART_NS)
         pose = nearest(times['pose'], entry.stamp_ns, APART_NS)
         if depth is not None and pose is not None:
             matched.append((entry, folder / depths[depth].words[0], lists['groundtruth'][pose]))
     if not matched:
         raise BagError(
-            f'{folder}: of {len(pictures)} pictures that are there none has depth and pose within '
+            f'{folder}: of {len(images)} images that are there none has depth and pose within '
             '20 ms'
         )
     name = folder.resolve().name
     load = partial(_load, folder, matched, calibration_of(name))
-    return Clip(name, len(matched), partial(map, load))
+    return FileSequence(name, len(matched), partial(map, load))
 
 
 def _load(
@@ -80,16 +76,18 @@ def _load(
     matched: list[tuple[Entry, Path, Entry]],
     calibration: CameraCalibration | None,
     index: int,
-) -> ClipFrame:
+) -> GroundTruthFrame:
     entry, depth_file, pose = matched[index]
-    rgb, depth = read_picture(folder / entry.words[0]), read_depth_png(depth_file, UNITS)
+    rgb, depth = read_image(folder / entry.words[0]), read_depth_png(depth_file, UNITS)
     camera = None
     if calibration is not None:
         camera = calibration.pinhole
         if calibration.distorted:
             rgb, depth = calibration.rectify(rgb), _rectified(depth, calibration)
     values = [float(word) for word in pose.words]
-    return ClipFrame(entry.stamp_ns, rgb, camera, from_quaternion(values[3:7], values[:3]), depth)
+    return GroundTruthFrame(
+        entry.stamp_ns, rgb, camera, from_quaternion(values[3:7], values[:3]), depth
+    )
 
 
 def _rectified(depth: NDArray, calibration: CameraCalibration) -> NDArray[np.float32]:

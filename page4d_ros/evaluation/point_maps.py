@@ -18,8 +18,8 @@ from page4d_ros.geometry.sim3 import Sim3
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.registry import ClipFrame
     from page4d_ros.perception.types import Estimate
+    from page4d_ros.truth import GroundTruthFrame
 
 MOST = 50_000  # points of a sequence; with four times as many, distances fall by 3 %
 
@@ -143,7 +143,7 @@ def normals(points: NDArray) -> NDArray[np.float64]:
 
 
 def point_maps(
-    estimate: Estimate, frame: ClipFrame, max_depth: float
+    estimate: Estimate, frame: GroundTruthFrame, max_depth: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (h, w, 3) at the network's pixels, estimated and true, each in its own world.
 

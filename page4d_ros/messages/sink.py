@@ -1,4 +1,4 @@
-"""A sink that turns estimates into messages, wherever these are sent."""
+"""Base class of sinks that turn estimates into messages."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class MessageSink(ABC):
 
     @abstractmethod
     def wanted(self, name: str) -> bool:
-        """True if the output is to be computed."""
+        """True if the output should be computed."""
 
     @abstractmethod
     def send(self, name: str, stamp_ns: int, message: Any) -> None:
         """Send one message; that of ``/tf`` is a TransformStamped."""
 
     def age(self, stamp_ns: int) -> float:  # noqa: ARG002
-        """Seconds since a stamp; 0 where nobody waits for the frame."""
+        """Age of a stamp in seconds; 0 offline."""
         return 0.0
 
     def begin(self, restart: Restart, config: Config) -> None:
@@ -61,7 +61,7 @@ class MessageSink(ABC):
         self.outputs.restart(restart)
 
     def find_mount(self, frame_id: str, stopping: threading.Event) -> NDArray | None:  # noqa: ARG002
-        """No transform comes later than the runner's own `mount`."""
+        """Return None: the mount, if known, was given to `FrameRunner.mount` at the start."""
         return None
 
     def publish(self, estimate: Estimate) -> None:

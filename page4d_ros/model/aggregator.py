@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,13 +12,13 @@ from torch.nn import functional
 from page4d_ros.model.blocks import Block, SpecialTokenBias
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.encoder import Encoder
-from page4d_ros.model.gram import GramLayers, GramStatistics
+from page4d_ros.model.gram import GramLayers, GramStatistics, GramSums
 from page4d_ros.model.mask_head import SpatialMaskHead
 from page4d_ros.model.rope import Rope, rope_table
 
 
 class Features(NamedTuple):
-    """What the heads read.
+    """Inputs of the heads.
 
     Attributes:
         taps: tokens after the blocks `dpt_taps`, frame attention's channels before global
@@ -27,18 +27,20 @@ class Features(NamedTuple):
         camera_tokens: camera token of each frame after the last block, (B, S, 2 C).
         mask_score: score of each patch in (-0.5, 0.5), high where static, (B, S, h, w); None
             without a mask head.
+        gram: dynamic map of the frames it was asked for, (R, h, w); None without any.
     """
 
     taps: list[Tensor]
     camera_tokens: Tensor
     mask_score: Tensor | None
+    gram: Tensor | None = None
 
 
 class Aggregator(nn.Module):
     """Encoder and alternating blocks.
 
-    What frames need each other for is `forward`; the encoder, `patch_embed`, and `enter` come
-    before it, so that a sliding window does them once per frame.
+    `forward` holds all that relates frames to each other; the encoder, `patch_embed`, and `enter`
+    come before it, so that a sliding window runs them once per frame.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -52,7 +54,7 @@ class Aggregator(nn.Module):
         self.frame_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
         self.global_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
         self.spatial_mask_head = SpatialMaskHead(config) if config.mask_head else None
-        self.early = GramLayers.of(config.depth).early
+        self.gram_layers = GramLayers.of(config.depth)
         nn.init.normal_(self.camera_token, std=1e-6)
         nn.init.normal_(self.register_token, std=1e-6)
 
@@ -79,7 +81,7 @@ class Aggregator(nn.Module):
         Args:
             patches: tokens of the encoder, (B, S, h * w, C).
             grid: patches as (h, w).
-            first: whether the first of the frames is the first of its window.
+            first: True if the first of the frames is the first of its window.
             hidden: as in `forward`.
 
         Returns:
@@ -125,19 +127,19 @@ class Aggregator(nn.Module):
         mask_alpha: float = 0.0,
         newest: int | None = None,
         hidden: Tensor | None = None,
-        gram: GramStatistics | None = None,
+        references: Sequence[int] = (),
     ) -> Features:
-        """Let the frames of a window see each other.
+        """Let the frames of a window attend to each other.
 
         Args:
-            local: what `enter` gave for all frames, (B, S, P, C).
+            local: tokens of all frames as `enter` returns them, (B, S, P, C).
             grid: patches as (h, w).
             mask_alpha: strength of the attention bias in [0, 1]; 0 leaves it out altogether.
-            newest: how many frames, counted from the last, the dense heads will read; what only
-                the others would need is left out. None reads all.
+            newest: number of frames, counted from the last, that the dense heads will read; what
+                only the others would need is left out. None reads all.
             hidden: (B, S, h, w) bool, patches that no token of an early block attends to
                 (VGGT4D, 3.3).
-            gram: takes in the statistics of attention, of a batch of one.
+            references: frames whose dynamic map is wanted, in a batch of one.
         """
         config = self.config
         specials = config.num_special_tokens
@@ -146,9 +148,11 @@ class Aggregator(nn.Module):
         rope = self.rope(local, grid)
         taps, score, bias = [], None, None
         keys = None if hidden is None else self._keys(hidden)
+        gram = GramStatistics(self.gram_layers, tuple(references), specials, frames)
+        sums: GramSums = {}
         x = None
         for i, global_block in enumerate(self.global_blocks):
-            unseen = keys if i in self.early else None
+            unseen = keys if i in self.gram_layers.early else None
             if x is not None:
                 within = None if unseen is None else unseen.flatten(0, 1)
                 local = self.frame_blocks[i](x.flatten(0, 1), rope, hidden=within)
@@ -160,16 +164,24 @@ class Aggregator(nn.Module):
                     bias = SpecialTokenBias(logits, frames, specials)
             masked = bias if i in config.masked_layers else None
             if i + 1 < config.depth or not read.start:
-                watch = partial(gram.add, i) if gram is not None and gram.wants(i) else None
                 across = None if unseen is None else unseen.flatten(1)
-                x = global_block(local.flatten(1, 2), rope, masked, hidden=across, watch=watch)
+                x = local.flatten(1, 2)
+                if gram.wants(i):
+                    q, k, v = global_block.project(x, rope)
+                    gram.add(sums, i, q, k)
+                    attended = global_block.attn.attend(q, k, v, masked, across)
+                    del q, k, v  # the MLP needs their memory
+                    x = global_block.update(x, attended)
+                else:
+                    x = global_block(x, rope, masked, hidden=across)
                 x = x.unflatten(1, (frames, -1))
                 camera, seen = x[:, :, 0], x[:, read]
             else:
                 camera, seen = read_last(global_block, local, read.start, rope, masked)
             if i in config.dpt_taps:
                 taps.append(torch.cat([local[:, read], seen], dim=-1))  # [B, S', P, 2C]
-        return Features(taps, torch.cat([local[:, :, 0], camera], dim=-1), score)
+        dynamic = gram.dynamic_map(sums, grid, local.device) if references else None
+        return Features(taps, torch.cat([local[:, :, 0], camera], dim=-1), score, dynamic)
 
 
 def read_last(
@@ -187,11 +199,11 @@ def read_last(
     Returns:
         Camera tokens (B, S, C) and the tokens of the frames from `start` on, (B, S', P, C).
     """
-    memory = block.remember(local.flatten(1, 2), rope)
+    everybody = block.keys_values(local.flatten(1, 2), rope)
     cos, sin = rope
     older = bias and bias._replace(frames=start, specials=1)
-    cameras = block(local[:, :start, 0], (cos[:1], sin[:1]), older, memory)
+    cameras = block(local[:, :start, 0], (cos[:1], sin[:1]), older, everybody)
     newer = bias and bias._replace(frames=local.shape[1] - start)
-    seen = block(local[:, start:].flatten(1, 2), rope, newer, memory)
+    seen = block(local[:, start:].flatten(1, 2), rope, newer, everybody)
     seen = seen.unflatten(1, (-1, local.shape[2]))
     return torch.cat([cameras, seen[:, :, 0]], dim=1), seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,8 +11,7 @@ from torch.nn import functional
 from page4d_ros.model.rope import Rope, apply_rope
 from page4d_ros.model.runtime import full_precision
 
-Memory = tuple[Tensor, Tensor]
-Watch = Callable[[Tensor, Tensor], None]
+KeysValues = tuple[Tensor, Tensor]
 
 
 class SpecialTokenBias(NamedTuple):
@@ -50,14 +48,14 @@ class Attention(nn.Module):
             q, k = self._turn(q, rope), self._turn(k, rope)
         return q, k, v
 
-    def remember(self, x: Tensor, rope: Rope) -> Memory:
+    def keys_values(self, x: Tensor, rope: Rope) -> KeysValues:
         """Keys and values of tokens x (B, N, C), each (B, heads, N, D)."""
         dim = x.shape[-1]
         kv = functional.linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:])
         k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return self._turn(self.k_norm(k), rope), v
 
-    def ask(self, x: Tensor, rope: Rope) -> Tensor:
+    def queries(self, x: Tensor, rope: Rope) -> Tensor:
         """Queries (B, heads, N, D) of tokens x (B, N, C)."""
         dim = x.shape[-1]
         q = functional.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim])
@@ -73,26 +71,33 @@ class Attention(nn.Module):
         x: Tensor,
         rope: Rope | None = None,
         bias: SpecialTokenBias | None = None,
-        memory: Memory | None = None,
+        others: KeysValues | None = None,
         hidden: Tensor | None = None,
-        watch: Watch | None = None,
     ) -> Tensor:
-        """Attend from tokens x, (B, N, C), to themselves or to a memory of others.
+        """Attend from tokens x, (B, N, C), to themselves or to other tokens.
 
         Args:
             x: the tokens.
             rope: of their positions.
-            bias: what special tokens see besides.
-            memory: keys and values of others.
+            bias: added to the logits of the special tokens.
+            others: `keys_values` of the tokens to attend to; None for x itself.
             hidden: (B, N') bool, keys that nobody attends to (VGGT4D, 3.3).
-            watch: is given the queries and keys, (B, heads, N, D).
         """
-        if memory is None:
+        if others is None:
             q, k, v = self.project(x, rope)
         else:
-            q, (k, v) = self.ask(x, rope), memory
-        if watch is not None:
-            watch(q, k)
+            q, (k, v) = self.queries(x, rope), others
+        return self.attend(q, k, v, bias, hidden)
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        bias: SpecialTokenBias | None = None,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Attention's output (B, N, C) for what `project` gave."""
         seen = None if hidden is None else ~hidden[:, None, None]  # [B, 1, 1, N']
         y = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         y = y.transpose(1, 2).flatten(2)  # [B, N, C]
@@ -177,19 +182,26 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio), dim)
         self.ls2 = LayerScale(dim, layer_scale_init)
 
-    def remember(self, x: Tensor, rope: Rope) -> Memory:
-        """What other tokens need of tokens x, (B, N, dim), to attend to them."""
-        return self.attn.remember(self.norm1(x), rope)
+    def keys_values(self, x: Tensor, rope: Rope) -> KeysValues:
+        """Keys and values of tokens x, (B, N, dim), for other tokens to attend to."""
+        return self.attn.keys_values(self.norm1(x), rope)
+
+    def project(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of tokens x, (B, N, dim); each (B, heads, N, D)."""
+        return self.attn.project(self.norm1(x), rope)
 
     def forward(
         self,
         x: Tensor,
         rope: Rope | None = None,
         bias: SpecialTokenBias | None = None,
-        memory: Memory | None = None,
+        others: KeysValues | None = None,
         hidden: Tensor | None = None,
-        watch: Watch | None = None,
     ) -> Tensor:
         """Update tokens x, (B, N, dim), which attend as `Attention.forward` says."""
-        x = x + self.ls1(self.attn(self.norm1(x), rope, bias, memory, hidden, watch))
+        return self.update(x, self.attn(self.norm1(x), rope, bias, others, hidden))
+
+    def update(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Add attention's output and that of the MLP to tokens x, (B, N, dim)."""
+        x = x + self.ls1(attended)
         return x + self.ls2(self.mlp(self.norm2(x)))

@@ -9,17 +9,12 @@ before the product.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from page4d_ros.model.runtime import full_precision
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
 
 PUBLISHED_DEPTH = 24
 OFFSETS = -6, -4, -2, 2, 4, 6
@@ -69,78 +64,92 @@ def sources(frame: int, frames: int) -> list[int]:
     return []
 
 
-class GramStatistics:
-    """Takes in queries and keys, layer by layer, and gives the dynamic map.
+GramSums = dict[str, list[Tensor]]  # by statistic: the sum over layers for each reference
 
-    Args:
-        layers: which are used.
-        references: frames whose map is wanted.
+
+@dataclass(frozen=True)
+class GramStatistics:
+    """Statistics of the queries and keys of a window; it holds no tensors itself.
+
+    Attributes:
+        layers: global blocks that are used.
+        references: frames whose dynamic map is wanted; none needs nothing.
         specials: tokens at the head of each frame that are no patches.
         frames: of the window or clip.
     """
 
-    def __init__(
-        self, layers: GramLayers, references: Sequence[int], *, specials: int, frames: int
-    ) -> None:
-        self.layers, self.references = layers, list(references)
-        self._specials, self._frames = specials, frames
-        self._sums: dict[str, Tensor] = {}
-        self._device: torch.device | None = None
+    layers: GramLayers
+    references: tuple[int, ...]
+    specials: int
+    frames: int
 
     def wants(self, layer: int) -> bool:
-        """Whether a global block's queries and keys are needed."""
+        """True if a global block's queries and keys are needed."""
         chosen = self.layers
-        return layer in {*chosen.shallow, *chosen.middle, *chosen.deep, *chosen.spread}
+        used = *chosen.shallow, *chosen.middle, *chosen.deep, *chosen.spread
+        return bool(self.references) and self.frames > 1 and layer in used
 
-    def add(self, layer: int, q: Tensor, k: Tensor) -> None:
-        """Take in what a global block compares: normalised and rotated, (1, heads, S * P, D)."""
-        self._device = q.device
+    def add(self, sums: GramSums, layer: int, q: Tensor, k: Tensor) -> None:
+        """Add a wanted layer's share to the sums over layers.
+
+        Args:
+            sums: of the layers before, {} at first; changed in place.
+            layer: index of the global block.
+            q: normalised and rotated queries, (1, heads, S * P, D).
+            k: keys likewise.
+        """
         heads = q.shape[1]
         with full_precision(q):  # the sums run over thousands of channels
-            self._compare(layer, self._patches(q), self._patches(k), heads)
+            q, k = self._patches(q), self._patches(k)
+            for at, frame in enumerate(self.references):
+                for name, share in self._compare(layer, q, k, heads, frame).items():
+                    rows = sums.setdefault(name, [])
+                    if at == len(rows):  # the first of the statistic's layers
+                        rows.append(share)
+                    else:
+                        rows[at] = rows[at] + share
 
-    def _compare(self, layer: int, q: Tensor, k: Tensor, heads: int) -> None:
-        layers = self.layers
-        for at, frame in enumerate(self.references):
-            seen = sources(frame, self._frames)
-            if not seen:
-                continue
-            q_seen, k_seen = q[seen].mean(0), k[seen].mean(0)
-            if layer in layers.shallow:
-                self._add('shallow', at, k[frame] @ k_seen.mean(0) / heads, layers.shallow)
-                self._add('shallow_spread', at, q[frame] @ k_seen.T / heads, layers.shallow)
-            if layer in layers.middle:
-                self._add('middle', at, q[frame] @ q_seen.mean(0) / heads, layers.middle)
-            if layer in layers.deep:
-                self._add('deep', at, q[frame] @ q_seen.mean(0) / heads, layers.deep)
-            if layer in layers.spread:
-                self._add('spread', at, q[frame] @ q_seen.T / heads, layers.spread)
+    def _compare(
+        self, layer: int, q: Tensor, k: Tensor, heads: int, frame: int
+    ) -> dict[str, Tensor]:
+        """One layer's share of a frame's statistics: (P,), or (P, P) where a spread is taken."""
+        layers, seen = self.layers, sources(frame, self.frames)
+        q_seen, k_seen = q[seen].mean(0), k[seen].mean(0)
+        out = {}
+        if layer in layers.shallow:
+            out['shallow'] = k[frame] @ k_seen.mean(0) / heads / len(layers.shallow)
+            out['shallow_spread'] = q[frame] @ k_seen.T / heads / len(layers.shallow)
+        if layer in layers.middle:
+            out['middle'] = q[frame] @ q_seen.mean(0) / heads / len(layers.middle)
+        if layer in layers.deep:
+            out['deep'] = q[frame] @ q_seen.mean(0) / heads / len(layers.deep)
+        if layer in layers.spread:
+            out['spread'] = q[frame] @ q_seen.T / heads / len(layers.spread)
+        return out
 
     def _patches(self, x: Tensor) -> Tensor:
         """(1, heads, S * P, D) to (S, patches, heads * D) in 32 bits."""
-        x = x[0].transpose(0, 1).flatten(1).unflatten(0, (self._frames, -1))
-        return x[:, self._specials :].to(torch.promote_types(x.dtype, torch.float32))
+        x = x[0].transpose(0, 1).flatten(1).unflatten(0, (self.frames, -1))
+        return x[:, self.specials :].to(torch.promote_types(x.dtype, torch.float32))
 
-    def _add(self, name: str, at: int, value: Tensor, layers: tuple[int, ...]) -> None:
-        if name not in self._sums:
-            self._sums[name] = value.new_zeros(len(self.references), *value.shape)
-        self._sums[name][at] += value / len(layers)
-
-    def parts(self, grid: tuple[int, int]) -> dict[str, Tensor]:
+    def parts(self, sums: GramSums, grid: tuple[int, int]) -> dict[str, Tensor]:
         """Each statistic by name, (references, h, w), from 0 to 1 within its frame."""
-        return {
-            name: unit(value.std(-1) if value.ndim == 3 else value).unflatten(1, grid)
-            for name, value in self._sums.items()
-        }
+        out = {}
+        for name, values in sums.items():
+            rows = [value.std(-1) if value.ndim == 2 else value for value in values]
+            out[name] = unit(torch.stack(rows)).unflatten(1, grid)
+        return out
 
-    def dynamic_map(self, grid: tuple[int, int]) -> Tensor:
+    def dynamic_map(
+        self, sums: GramSums, grid: tuple[int, int], device: torch.device | None = None
+    ) -> Tensor:
         """High where things move, (references, h, w), from 0 to 1 within each frame.
 
         A frame without others to compare it with is 0 everywhere.
         """
-        if not self._sums:
-            return torch.zeros(len(self.references), *grid, device=self._device)
-        part = self.parts(grid)
+        if not sums:
+            return torch.zeros(len(self.references), *grid, device=device)
+        part = self.parts(sums, grid)
         product = (
             (1 - part['shallow'])
             * part['shallow_spread']

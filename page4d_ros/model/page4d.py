@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from copy import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,46 +13,27 @@ from page4d_ros.model.aggregator import Aggregator
 from page4d_ros.model.camera_head import CameraHead
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.dpt_head import DPTHead, inverse_log
-from page4d_ros.model.gram import GramStatistics
+from page4d_ros.model.network import UNTRAINED, NetworkOutput, StepPlan
 
-
-class Page4DOutput(NamedTuple):
-    """Estimates of S frames; lengths share one unknown scale.
-
-    Attributes:
-        pose_enc: translation, quaternion (x, y, z, w), vertical and horizontal field of view in
-            radians, (B, S, 9); see `pose_encoding`.
-        pose_enc_iters: the same after every iteration, (iterations, B, S, 9).
-        depth: along each camera's z axis, (B, S, H, W).
-        depth_conf: confidence above 1, (B, S, H, W).
-        world_points: points in the first camera's frame, (B, S, H, W, 3); None without that head.
-        world_points_conf: confidence above 1, (B, S, H, W); None without that head.
-        mask_score: score of each patch in (-0.5, 0.5), high where static, (B, S, h, w); None
-            without a mask head. See `mask_head.dynamic_probability`.
-    """
-
-    pose_enc: Tensor
-    pose_enc_iters: Tensor
-    depth: Tensor
-    depth_conf: Tensor
-    world_points: Tensor | None
-    world_points_conf: Tensor | None
-    mask_score: Tensor | None
+# Largest sums of live tensors, as `page4d bench` measures them, in float32.
+TOKEN_VALUES = 17  # per token and channel: a block's own, and what is kept of each frame
+PIXEL_VALUES = 3  # per pixel and feature of the dense head, for each frame that gets depth
+FLOAT = 4
 
 
 class Page4D(nn.Module):
-    """The whole network; its parts can be called one by one as `forward` does.
+    """The whole network, a `Network`; `forward` runs its parts one after the other.
 
     Attributes:
         config: sizes and settings.
-        name: what the weights are called; reports carry it.
-        purpose: what they are for, in words; "" where their file does not say.
+        name: of the weights; reports carry it.
+        purpose: use the weights were made for, in words; "" where their file does not say.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.name = 'untrained'
+        self.name = UNTRAINED
         self.purpose = ''
         self.aggregator = Aggregator(config)
         self.camera_head = CameraHead(config)
@@ -60,7 +42,7 @@ class Page4D(nn.Module):
             DPTHead(config, outputs=4, activation=inverse_log) if config.point_head else None
         )
 
-    def forward(self, images: Tensor, *, mask_alpha: float | None = None) -> Page4DOutput:
+    def forward(self, images: Tensor, *, mask_alpha: float | None = None) -> NetworkOutput:
         """Estimate one window.
 
         Args:
@@ -78,37 +60,43 @@ class Page4D(nn.Module):
         if mask_alpha and not self.config.mask_head:
             raise ConfigError('mask_alpha needs a network with a mask head; set it to 0')
         grid = self.grid(images)
-        patches = self.aggregator.patch_embed(images.flatten(0, 1))  # [B*S, h*w, C]
-        patches = patches.unflatten(0, images.shape[:2])
-        local = self.aggregator.enter(patches, grid, first=True)
-        return self.estimate(local, grid, mask_alpha)
+        encoded = self.encode(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        plan = StepPlan(grid, images.shape[1])
+        return self.step(self.enter(encoded, grid, first=True), plan, mask_alpha=mask_alpha)
 
-    def estimate(
+    def encode(self, images: Tensor) -> Tensor:
+        """Patch tokens (N, h * w, C) of images (N, 3, H, W); see `Network.encode`."""
+        return self.aggregator.patch_embed(images)
+
+    def enter(
         self,
-        local: Tensor,
+        encoded: Tensor,
         grid: tuple[int, int],
-        mask_alpha: float,
-        newest: int | None = None,
+        *,
+        first: bool,
         hidden: Tensor | None = None,
-        gram: GramStatistics | None = None,
-    ) -> Page4DOutput:
-        """Estimate a window whose frames went through the encoder and `Aggregator.enter`.
+    ) -> Tensor:
+        """Window tokens (B, S, P, C) of encoded frames; see `Network.enter`."""
+        return self.aggregator.enter(encoded, grid, first=first, hidden=hidden)
 
-        Args:
-            local: tokens of all frames, (B, S, P, C).
-            grid: patches as (h, w).
-            mask_alpha: as in `forward`.
-            newest: how many frames, counted from the last, get depth and points; None for all.
-            hidden: as in `Aggregator.forward`.
-            gram: takes in what attention says of motion.
-        """
-        features = self.aggregator(local, grid, mask_alpha, newest, hidden, gram)
+    def step(
+        self,
+        tokens: Tensor,
+        plan: StepPlan,
+        hidden: Tensor | None = None,
+        mask_alpha: float | None = None,
+    ) -> NetworkOutput:
+        """Estimate a window from its tokens; see `Network.step`, `forward` for `mask_alpha`."""
+        if mask_alpha is None:
+            mask_alpha = float(self.config.mask_enabled)
+        grid, newest, references = plan
+        features = self.aggregator(tokens, grid, mask_alpha, newest, hidden, references)
         poses = self.camera_head(features.camera_tokens)
         depth, depth_conf = self.depth_head(features.taps, grid)
         points = points_conf = None
         if self.point_head is not None:
             points, points_conf = self.point_head(features.taps, grid)
-        return Page4DOutput(
+        return NetworkOutput(
             pose_enc=poses[-1],
             pose_enc_iters=poses,
             depth=depth.squeeze(-1),
@@ -116,7 +104,88 @@ class Page4D(nn.Module):
             world_points=points,
             world_points_conf=points_conf,
             mask_score=features.mask_score,
+            gram=features.gram,
         )
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.config.patch_size
+
+    @property
+    def image_size(self) -> int:
+        """Width in pixels of the images that the weights were made for."""
+        return self.config.img_size
+
+    @property
+    def mask_in_attention(self) -> bool:
+        """True if the motion mask biases attention."""
+        return self.config.mask_enabled
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.parameters())
+
+    def with_mask_in_attention(self, *, on: bool) -> Page4D:
+        """Network of the same weights, with the mask's bias on or off.
+
+        Raises:
+            ConfigError: it is to be on, and the weights have no mask head.
+        """
+        if on and not self.config.mask_head:
+            raise ConfigError('the weights have no mask head')
+        twin = copy(self)  # shares the weights
+        twin.config = replace(self.config, mask_enabled=on)
+        return twin
+
+    def prepare(self, device: torch.device, half: torch.dtype | None, *, points: bool) -> None:
+        """Make ready for inference in place; see `Network.prepare`.
+
+        Raises:
+            ConfigError: points are wanted, and the weights have no such head.
+        """
+        if not points:
+            self.point_head = None
+        elif self.point_head is None:
+            raise ConfigError(f'model.point_head: weights {self.name} have no such head')
+        self.to(device).eval()
+        if half is not None:
+            self.aggregator.halve(half)
+        if device.type == 'cpu':
+            self.depth_head.to(memory_format=torch.channels_last)
+
+    def attention_shape(self, frames: int, grid: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Shape (B, heads, N, D) of a global block's queries."""
+        config = self.config
+        tokens = frames * (grid[0] * grid[1] + config.num_special_tokens)
+        return 1, config.num_heads, tokens, config.embed_dim // config.num_heads
+
+    def window_bytes(self, frames: int, size: tuple[int, int], newest: int) -> int:
+        """Memory that a step needs beside the weights, in 32 bits.
+
+        Args:
+            frames: in the window.
+            size: height and width of the images in pixels.
+            newest: frames that get depth.
+        """
+        config, (height, width) = self.config, size
+        tokens = frames * (height * width // config.patch_size**2 + config.num_special_tokens)
+        transformer = tokens * config.embed_dim * TOKEN_VALUES
+        at_once = min(newest, config.frames_chunk)
+        dense = height * width * config.dpt_features * PIXEL_VALUES * at_once
+        return FLOAT * max(transformer, dense)
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """Modules by stage, in order."""
+        aggregator = self.aggregator
+        modules = [('encoder', aggregator.patch_embed), ('camera head', self.camera_head)]
+        modules += [('frame blocks', block) for block in aggregator.frame_blocks]
+        modules += [('global blocks', block) for block in aggregator.global_blocks]
+        if aggregator.spatial_mask_head is not None:
+            modules.append(('mask head', aggregator.spatial_mask_head))
+        modules.append(('depth head', self.depth_head))
+        return modules + ([] if self.point_head is None else [('point head', self.point_head)])
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """Patches (h, w) of images (..., H, W)."""

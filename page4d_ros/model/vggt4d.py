@@ -1,4 +1,4 @@
-"""What VGGT4D does with a whole clip: from the dynamic map to masks (VGGT4D, 3.2 and 3.4)."""
+"""VGGT4D over a whole clip: from the dynamic map to masks (VGGT4D, 3.2 and 3.4)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch.nn import functional
 
 from page4d_ros.errors import ConfigError
 from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.model.gram import GramLayers, GramStatistics, token_mask, unit
+from page4d_ros.model.gram import token_mask, unit
+from page4d_ros.model.network import StepPlan, patch_grid, run_sequence
 from page4d_ros.model.pose_encoding import decode_pose
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from page4d_ros.model.page4d import Page4D, Page4DOutput
+    from page4d_ros.model.network import Network, NetworkOutput
 
 FEATURE_CLUSTERS = 64
 POINT_CLUSTERS = 30
@@ -32,21 +33,21 @@ FORCED = 1e10  # residual of a cluster that nobody sees
 
 
 class Mined(NamedTuple):
-    """What VGGT4D says of a clip.
+    """Estimates of VGGT4D for a clip.
 
     Attributes:
         output: depth, confidence and intrinsics, of the first pass.
-        pose_enc: (S, 9) of the second pass, which does not see what moves.
-        masks: (S, H, W) bool, what moves.
+        pose_enc: (S, 9) of the second pass, which does not attend to what moves.
+        masks: (S, H, W) bool, true where something moves.
     """
 
-    output: Page4DOutput
+    output: NetworkOutput
     pose_enc: Tensor
     masks: NDArray[np.bool_]
 
 
 @torch.inference_mode()
-def mine(network: Page4D, images: Tensor) -> Mined:
+def mine(network: Network, images: Tensor) -> Mined:
     """Poses, depth and masks of a whole clip, without training (VGGT4D, 3).
 
     Args:
@@ -56,45 +57,20 @@ def mine(network: Page4D, images: Tensor) -> Mined:
     Raises:
         ConfigError: scikit-learn or scikit-image is not installed.
     """
-    grid, size = network.grid(images), images.shape[-2:]
-    output, dynamic, patches = look(network, images)
-    coarse = coarse_masks(dynamic, patches[0], size)
+    grid, size = patch_grid(network, images), images.shape[-2:]
+    network = network.with_mask_in_attention(on=False)
+    output, encoded = run_sequence(network, images)
+    coarse = coarse_masks(output.gram, encoded[0], size)
     hidden = torch.from_numpy(coarse).to(images.device)
-    hidden = token_mask(hidden, network.config.patch_size)[None]
-    local = network.aggregator.enter(patches, grid, first=True, hidden=hidden)
-    again = network.estimate(local, grid, 0.0, 1, hidden)
+    hidden = token_mask(hidden, network.patch_size)[None]
+    tokens = network.enter(encoded, grid, first=True, hidden=hidden)
+    again = network.step(tokens, StepPlan(grid, newest=1), hidden)
     T_camera_world, _ = decode_pose(again.pose_enc[0].double(), size)
     _, K = decode_pose(output.pose_enc[0].double(), size)
     T_camera_world = T_camera_world.cpu().numpy()
     T_world_camera = inverse(transform(T_camera_world[:, :, :3], T_camera_world[:, :, 3]))
     masks = refine(coarse, images, output.depth[0], T_world_camera, K.cpu().numpy())
     return Mined(output, again.pose_enc[0], masks)
-
-
-def look(
-    network: Page4D, images: Tensor, mask_alpha: float = 0.0
-) -> tuple[Page4DOutput, Tensor, Tensor]:
-    """One pass over a clip.
-
-    Args:
-        network: of the family.
-        images: (S, 3, H, W) in [0, 1].
-        mask_alpha: as in `Page4D.forward`.
-
-    Returns:
-        The output, the dynamic map (S, h, w), and the encoder's tokens (1, S, h * w, C).
-    """
-    config, frames, grid = network.config, len(images), network.grid(images)
-    patches = network.aggregator.patch_embed(images)[None]
-    gram = GramStatistics(
-        GramLayers.of(config.depth),
-        range(frames),
-        specials=config.num_special_tokens,
-        frames=frames,
-    )
-    local = network.aggregator.enter(patches, grid, first=True)
-    output = network.estimate(local, grid, mask_alpha, gram=gram)
-    return output, gram.dynamic_map(grid), patches
 
 
 def cluster_map(dynamic: Tensor, features: Tensor) -> Tensor:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 from page4d_ros.errors import CheckpointError
 from page4d_ros.model.checkpoint import load_network, untrained_network
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.network import UNTRAINED
+from page4d_ros.model.variants import VARIANTS
+from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.engine import UNTRAINED, WindowEngine, choose_device
+from page4d_ros.perception.engine import WindowEngine
 from page4d_ros.perception.motion_classifier import SUFFIX, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
     from page4d_ros.config import Config, ModelConfig
-    from page4d_ros.model.page4d import Page4D
+    from page4d_ros.model.network import Network
 
 SMALL = 'page4d-small'
 SMALL_FILE = Path(__file__).parents[1] / 'data' / f'{SMALL}.safetensors'
@@ -25,7 +28,7 @@ CHUNK = 1 << 24  # bytes
 MASK_ATTENTION = {'auto': None, 'on': True, 'off': False}
 
 
-def build_network(config: ModelConfig) -> Page4D:
+def build_network(config: ModelConfig) -> Network:
     """Network of ``model.checkpoint`` on ``model.device``.
 
     Raises:
@@ -68,11 +71,12 @@ def build_engine(config: Config) -> WindowEngine:
         CheckpointError: the weights cannot be used.
         ConfigError: the device cannot.
     """
-    return WindowEngine(build_network(config.model), config.model, config.window.size)
+    variant = VARIANTS[config.model.variant]
+    return WindowEngine(build_network(config.model), config.model, config.window.size, variant)
 
 
 def classifier_file(checkpoint: str) -> Path:
-    """Where it is kept what the evidence of motion of ``model.checkpoint`` is worth."""
+    """Path of the motion classifier that was fitted to ``model.checkpoint``."""
     path = weight_file(checkpoint)
     return path.with_name(path.stem + SUFFIX)
 

@@ -6,15 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from page4d_ros.errors import DeviceMemoryError, FrameError
-from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, twist
-from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.model.vggt4d import look, mine
 from page4d_ros.perception.dynamics import DYNAMIC, Dynamics
-from page4d_ros.perception.engine import window_of
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.pipeline import assemble, with_calibration
 from page4d_ros.perception.types import OdometryEstimate
@@ -25,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from page4d_ros.perception.engine import SequenceEstimate
     from page4d_ros.perception.pipeline import Perception
     from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
 
@@ -34,36 +29,28 @@ def estimate_clip(
 ) -> Iterator[Estimate]:
     """Estimates of all frames from one window that holds them all.
 
-    With ``model.variant`` vggt4d the masks and poses are those of VGGT4D as published, else the
-    masks are what `Dynamics` makes of the one window. Poses are in the first camera's frame, in
+    Masks are the network variant's own where it gives any (VGGT4D as published), else those of
+    `Dynamics` on the one window. Poses are in the first camera's frame, in
     the window's unit, or in metres with ``scale.mode`` fixed.
 
     Args:
         pictures: frames with their images (H, W, 3), all of one size.
-        perception: whose network, settings and classifier are used.
+        perception: provides the engine, the settings and the classifier.
 
     Raises:
         FrameError: an image has another size than the first.
-        ConfigError: what VGGT4D needs is not installed.
+        ConfigError: something that VGGT4D needs is not installed.
         DeviceMemoryError: the GPU has no room for so many frames.
     """
     config = perception.config
-    shapes = {image.shape for _, image in pictures}
-    if len(shapes) > 1:
-        raise FrameError(f'a clip needs images of one size, and these have {sorted(shapes)}')
-    try:
-        seen = _look(pictures, perception)
-    except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(
-            f'{perception.engine.device} has no room for {len(pictures)} frames at once; take '
-            'fewer, or set model.resolution lower'
-        ) from error
+    frames, images = zip(*pictures, strict=True)
+    seen = perception.engine.sequence(frames, images)
     scale = config.scale.factor if config.scale.mode == 'fixed' else 1.0
     poses = inverse(seen.window.T_gauge_camera[0]) @ seen.window.T_gauge_camera
     poses[:, :3, 3] *= scale
     dynamics = Dynamics(config.mask, perception.dynamics.classifier)
     bodies = MovingBodyTracker()
-    stamps = [frame.stamp_ns for frame, _ in pictures]
+    stamps = [frame.stamp_ns for frame in frames]
     for index, pose in enumerate(poses):
         part, calibrated = with_calibration(_until(seen, index))
         velocity = np.zeros(6)
@@ -84,58 +71,32 @@ def estimate_clip(
         else:  # refined and grown already
             moving = seen.masks[index]
             motion = Mined(moving.astype(np.float32), moving.view(np.uint8) * np.uint8(DYNAMIC))
-        estimate = assemble(part, odometry, motion, config.depth, calibrated=calibrated)
+        estimate = assemble(part, odometry, [motion], config.depth, calibrated=calibrated)
         if config.dynamics.clusters:
             estimate = replace(estimate, bodies=tuple(bodies.update(estimate)))
         yield estimate
 
 
 class Mined(NamedTuple):
-    """A `Motion` whose maps are known: of VGGT4D."""
+    """A `Motion` whose maps are known already."""
 
     probability: NDArray[np.float32]
     mask: NDArray[np.uint8]
 
 
-class _Seen(NamedTuple):
-    window: WindowEstimate
-    gram: NDArray[np.float32]  # (S, h', w')
-    masks: NDArray[np.bool_] | None  # (S, h, w) of VGGT4D
-
-
-@torch.inference_mode()
-def _look(pictures: Sequence[tuple[Frame, NDArray[np.uint8]]], perception: Perception) -> _Seen:
-    engine, variant = perception.engine, perception.config.model.variant
-    network, device = engine.network, engine.device
-    height, width = pictures[0][1].shape[:2]
-    fit = ImageTransform.crop(width, height, engine.resolution, network.config.patch_size)
-    images = torch.stack([image_to_network(image, fit, device) for _, image in pictures])
-    frames = tuple(frame for frame, _ in pictures)
-    with engine.arithmetic():
-        if variant != 'vggt4d':
-            output, gram, _ = look(network, images, float(network.config.mask_enabled))
-            window = window_of(frames, fit, list(images), output)
-            return _Seen(window, gram.float().cpu().numpy(), None)
-        found = mine(network, images)
-    first = window_of(frames, fit, list(images), found.output)
-    second = found.output._replace(pose_enc=found.pose_enc[None])
-    poses = window_of(frames, fit, list(images), second).T_gauge_camera
-    window = replace(first, T_gauge_camera=poses, dynamic=None)
-    return _Seen(window, np.zeros((len(images), 1, 1), np.float32), found.masks)
-
-
-def _until(seen: _Seen, index: int) -> WindowEstimate:
+def _until(seen: SequenceEstimate, index: int) -> WindowEstimate:
     """The window as it is up to a frame."""
     window, end = seen.window, index + 1
     return replace(
         window,
-        frames=window.frames[:end],
+        sets=window.sets[:end],
+        transforms=window.transforms[:end],
         images=window.images[:end],
         T_gauge_camera=window.T_gauge_camera[:end],
         cameras=window.cameras[:end],
         depth=window.depth[:end],
         confidence=window.confidence[:end],
         dynamic=None if window.dynamic is None else window.dynamic[:end],
-        gram=seen.gram[index],
+        gram=None if seen.gram is None else seen.gram[index, None],
         points=None if window.points is None else window.points[:end],
     )

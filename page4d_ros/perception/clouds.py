@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import PointsConfig
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.perception.types import Estimate, ViewEstimate
 
 POINT = np.dtype(
     [
@@ -31,7 +31,7 @@ def colours(points: NDArray) -> NDArray[np.uint8]:
     return (packed >> np.array([16, 8, 0], np.uint32)).astype(np.uint8)
 
 
-def cloud(estimate: Estimate, config: PointsConfig, *, dynamic: bool) -> NDArray:
+def cloud(estimate: Estimate | ViewEstimate, config: PointsConfig, *, dynamic: bool) -> NDArray:
     """Points (n,) of dtype `POINT` of the static or of the dynamic part.
 
     Invalid depths are left out. More than ``points.max_points`` are thinned evenly over the image.

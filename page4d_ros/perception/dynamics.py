@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import MaskConfig
+    from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import FrameKey, Motion, WindowEstimate
+    from page4d_ros.perception.types import FrameKey, WindowEstimate
 
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
@@ -100,7 +101,7 @@ class Judged:
 
 
 class MotionEstimator(Protocol):
-    """Finds the moving pixels of the newest frame of each window; `Dynamics` is the one we ship.
+    """Finds the moving pixels of the newest frames of each window; `Dynamics` is the one we ship.
 
     Attributes:
         config: source, threshold and cleaning; may be replaced between windows.
@@ -117,8 +118,8 @@ class MotionEstimator(Protocol):
     def forget(self) -> None:
         """Begin anew."""
 
-    def update(self, window: WindowEstimate, scale: float = 1.0) -> Motion:
-        """Motion of the newest frame; see `Dynamics.update`."""
+    def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Motion:
+        """Motion of a frame of the newest set; see `Dynamics.update`."""
 
 
 class Dynamics:
@@ -151,22 +152,23 @@ class Dynamics:
         self._past.clear()
         self._pictures.clear()
 
-    def update(self, window: WindowEstimate, scale: float = 1.0) -> Judged:
-        """Answer for the newest frame.
+    def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Judged:
+        """Moving pixels of a frame of the newest set, judged by earlier frames of its view.
 
         Args:
-            window: its depths may be of the newest frame alone.
+            window: its depths may be of the newest set alone.
             scale: from the window's unit to one that all windows share.
+            index: of the frame, counted from the end, see `WindowEstimate.newest`.
         """
-        depth = window.depth[-1]
+        depth = window.depth[index]
         step = -(-depth.shape[1] // MOST_COLUMNS)
-        now = self._view(window, -1, thinned(depth, step), step)
-        evidence = self._evidence(window, now, scale, step)
+        now = self._view(window, index, thinned(depth, step), step)
+        evidence = self._evidence(window, index, now, scale, step)
         self.features = evidence.features
         logit = self._judge(evidence.features)
         probability = 1 / (1 + np.exp(-logit))
         called = threshold(probability, self.config, evidence.called)
-        past = _Past(window.frames[-1].key, now.depth * scale, logit, called)
+        past = _Past(window.frames[index].key, now.depth * scale, logit, called)
         inside = {frame.key for frame in window.frames}
         self._past = [p for p in self._past if p.key in inside] + [past]
         self._pictures = {key: each for key, each in self._pictures.items() if key in inside}
@@ -179,20 +181,22 @@ class Dynamics:
         logit = np.tensordot(weights, features, 1) + np.float32(coefficients['bias'])
         return logit.clip(-MAX_LOGIT, MAX_LOGIT)
 
-    def _evidence(self, window: WindowEstimate, now: View, scale: float, step: int) -> Evidence:
+    def _evidence(
+        self, window: WindowEstimate, index: int, now: View, scale: float, step: int
+    ) -> Evidence:
         """What the network, its attention, and depth and colour of earlier frames say."""
         shape = now.depth.shape
         features = np.zeros((len(FEATURES), *shape), np.float32)
         called = np.zeros(shape, bool)
         if window.dynamic is not None:
-            score = _logit(window.dynamic[-1])
+            score = _logit(window.dynamic[index])
             features[HEAD] = sharpened(upsampled(score, shape), now.depth)
         if window.gram is not None:
-            features[GRAM] = upsampled(window.gram, shape)
-        depths, past = self._earlier(window, scale, step, shape)
+            features[GRAM] = upsampled(window.gram[index], shape)
+        depths, past = self._earlier(window, index, scale, step, shape)
         if depths:
             earlier = [self._view(window, i, depth, step) for i, depth in depths.items()]
-            seen = reprojection_residuals(now, thinned(window.confidence[-1], step), earlier)
+            seen = reprojection_residuals(now, thinned(window.confidence[index], step), earlier)
             features[DEPTH] = np.log(1 + np.maximum(seen.depth.max(0), 0))  # log1p is slow
             features[COLOUR] = np.log(1 + np.maximum(seen.colour.max(0), 0))
             features[SEEN] = seen.visible.mean(0, dtype=np.float32)
@@ -212,13 +216,21 @@ class Dynamics:
         return View.of(window, index, depth, image)
 
     def _earlier(
-        self, window: WindowEstimate, scale: float, step: int, shape: tuple[int, int]
+        self, window: WindowEstimate, index: int, scale: float, step: int, shape: tuple[int, int]
     ) -> tuple[dict[int, NDArray], _Past | None]:
-        """Depths of some earlier frames by index, in the window's unit; what the last one left."""
+        """Depths of some earlier frames of a frame's view, in the window's unit, by their index.
+
+        Also what was kept of the latest of them.
+        """
         keys = [frame.key for frame in window.frames]
         past = {p.key: p for p in self._past if p.depth.shape == shape}
         first = len(keys) - len(window.depth)  # from here on the window has depth itself
-        known = [i for i, key in enumerate(keys[:-1]) if i >= first or key in past]
+        view = keys[index].view
+        known = [
+            i
+            for i, key in enumerate(keys[: window.reference])
+            if key.view == view and (i >= first or key in past)
+        ]
         if not known:
             return {}, None
         last = len(known) - 1

@@ -1,4 +1,4 @@
-"""How much memory a window needs, to say what would fit where it does not."""
+"""Settings with which a window would fit into memory."""
 
 from __future__ import annotations
 
@@ -7,54 +7,35 @@ from typing import TYPE_CHECKING
 from page4d_ros.geometry.camera import ImageTransform
 
 if TYPE_CHECKING:
-    from page4d_ros.model.config import NetworkConfig
+    from page4d_ros.model.network import Network
 
-# Largest sums of live tensors, as `page4d bench` measures them, in float32.
-TOKEN_VALUES = 17  # per token and channel: a block's own, and what is kept of each frame
-PIXEL_VALUES = 3  # per pixel and feature of the dense head, for each frame that gets depth
-FLOAT = 4
 MIB = 1 << 20
 
 
-def window_bytes(config: NetworkConfig, frames: int, size: tuple[int, int], newest: int) -> int:
-    """About the most that a step needs beside the weights, in 32 bits.
+def what_fits(
+    network: Network, frames: int, fit: ImageTransform, newest: int, available: int
+) -> list[str]:
+    """Settings with which a window would need no more than so many bytes.
 
     Args:
-        config: of the network.
+        network: the network.
         frames: in the window.
-        size: height and width of the images in pixels.
+        fit: source image to network image.
         newest: frames that get depth.
+        available: bytes that are free.
     """
-    height, width = size
-    tokens = frames * (height * width // config.patch_size**2 + config.num_special_tokens)
-    transformer = tokens * config.embed_dim * TOKEN_VALUES
-    at_once = min(newest, config.frames_chunk)
-    dense = height * width * config.dpt_features * PIXEL_VALUES * at_once
-    return FLOAT * max(transformer, dense)
 
+    def fits(count: int, into: ImageTransform) -> bool:
+        size = into.height, into.width
+        return network.window_bytes(count, size, min(newest, count)) <= available
 
-def what_fits(
-    config: NetworkConfig, frames: int, fit: ImageTransform, newest: int, available: int
-) -> list[str]:
-    """Settings with which a window would need no more than so many bytes."""
     out = []
-    fewer = next(
-        (n for n in range(frames - 1, 0, -1) if _fits(config, n, fit, newest, available)), None
-    )
+    fewer = next((count for count in range(frames - 1, 0, -1) if fits(count, fit)), None)
     if fewer is not None:
         out.append(f'window.size {fewer}')
-    for width in range(fit.width - config.patch_size, 0, -config.patch_size):
-        smaller = ImageTransform.crop(
-            fit.source_width, fit.source_height, width, config.patch_size
-        )
-        if _fits(config, frames, smaller, newest, available):
+    source, patch = (fit.source_width, fit.source_height), network.patch_size
+    for width in range(fit.width - patch, 0, -patch):
+        if fits(frames, ImageTransform.crop(*source, width, patch)):
             out.append(f'model.resolution {width}')
             break
     return out
-
-
-def _fits(
-    config: NetworkConfig, frames: int, fit: ImageTransform, newest: int, available: int
-) -> bool:
-    size = fit.height, fit.width
-    return window_bytes(config, frames, size, min(newest, frames)) <= available

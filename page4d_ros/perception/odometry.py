@@ -61,9 +61,11 @@ class Odometry:
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
         """Pose of the newest frame; `lost` where the network's answer is not finite."""
-        self.scale.seen(window.frames[-1].stamp_ns)
+        reference = window.reference
+        stamp_ns = window.frames[reference].stamp_ns
+        self.scale.seen(stamp_ns)
         log_depth = _static_log_depth(window)
-        if not np.isfinite(window.T_gauge_camera).all() or np.isnan(log_depth[-1]).all():
+        if not np.isfinite(window.T_gauge_camera).all() or np.isnan(log_depth[reference]).all():
             # what the last good window shares with the next one still ties them
             scale = self.chain.scale * self.scale.factor
             self._overlap = 0.0
@@ -71,25 +73,28 @@ class Odometry:
                 LOST, scale=scale, metric=self.scale.metric, scale_state=self.scale.state
             )
         keys = [frame.key for frame in window.frames]
-        placement = self.chain.place(keys, window.T_gauge_camera, log_depth)
+        placement = self.chain.place(keys, window.T_gauge_camera, log_depth, reference)
         if placement.restarted:
             self.scale.forget()
         if not placement.doubted:
             self.scale.update(window, placement.T_chain_camera, placement.scale)
         self._overlap = _overlap(window)
-        estimate = self._advance(keys[-1].stamp_ns, placement, _static_share(window))
-        self._T_chain_camera = placement.T_chain_camera[-1]
-        self._last = keys[-1].stamp_ns, estimate
+        T_chain_camera = placement.T_chain_camera[reference]
+        estimate = self._advance(stamp_ns, T_chain_camera, placement, _static_share(window))
+        self._T_chain_camera = T_chain_camera
+        self._last = stamp_ns, estimate
         return estimate
 
-    def _advance(self, stamp_ns: int, placement: Placement, static: float) -> OdometryEstimate:
+    def _advance(
+        self, stamp_ns: int, T_chain_camera: NDArray, placement: Placement, static: float
+    ) -> OdometryEstimate:
         """Integrate the chain's motion in metres and differentiate it."""
         factor = self.scale.factor
         velocity, T_world_camera = np.zeros(6), np.eye(4)
         drift, turn = placement.shift * factor, placement.turn
         if self._last is not None:
             last_ns, last = self._last
-            step = inverse(self._T_chain_camera) @ placement.T_chain_camera[-1]
+            step = inverse(self._T_chain_camera) @ T_chain_camera
             T_world_camera = last.T_world_camera @ transform(step[:3, :3], factor * step[:3, 3])
             seconds = (stamp_ns - last_ns) * 1e-9
             if seconds > 0 and not placement.restarted:
@@ -114,16 +119,17 @@ def _static_share(window: WindowEstimate) -> float:
     """Share of the newest view that stands still, as far as the network tells."""
     if window.dynamic is None:
         return 1.0
-    return float((window.dynamic[-1] <= MOVING).mean())
+    return float((window.dynamic[window.reference] <= MOVING).mean())
 
 
 def _overlap(window: WindowEstimate) -> float:
     """Share of the newest view, as far as its depth is known, that the first frame sees, too."""
-    camera = window.cameras[-1]
+    newest = window.reference
+    camera = window.cameras[newest]
     pixels = _grid(camera.width, camera.height)
-    depth = window.depth[-1][pixels[1], pixels[0]]
+    depth = window.depth[newest][pixels[1], pixels[0]]
     known = (depth > 0) & (depth < np.inf)
-    T = inverse(window.T_gauge_camera[0]) @ window.T_gauge_camera[-1]
+    T = inverse(window.T_gauge_camera[0]) @ window.T_gauge_camera[newest]
     rays = np.linalg.solve(camera.K, pixels * np.where(known, depth, 0))
     u, v, z = camera.K @ (T[:3, :3] @ rays + T[:3, 3:])
     inside = known & (z > 0) & (u > -0.5 * z) & (u < (camera.width - 0.5) * z)
@@ -146,7 +152,7 @@ def _static_log_depth(window: WindowEstimate) -> NDArray[np.float32]:
     known = (depth > 0) & (depth < np.inf)
     use = known & np.array([each >= median(each) for each in confidence])
     if window.dynamic is not None:
-        patch = window.transform.height // window.dynamic.shape[1]
+        patch = window.transforms[-1].height // window.dynamic.shape[1]
         rows, columns = (np.arange(0, size, step) // patch for size in window.depth.shape[1:])
         score = window.dynamic[-len(depth) :, rows[:, None], columns]
         static = known & np.array([each <= median(each) for each in score])

@@ -1,4 +1,4 @@
-"""The road of one frame, the same for the node and for replay."""
+"""Processing of one frame set, the same for the node, replay and evaluation."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.refinement import Refinement
 from page4d_ros.perception.scale import MetricScale
-from page4d_ros.perception.types import Estimate, FrameSet
+from page4d_ros.perception.types import Estimate, ViewEstimate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config, DepthConfig
     from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.maps import Motion
-    from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
+    from page4d_ros.perception.types import FrameSet, OdometryEstimate, WindowEstimate
 
 THUMBNAIL = (64, 48)
 
 
 class Perception:
-    """Frames in, estimates out; for one thread.
+    """Estimates pose, depth and motion of each frame set; to be used by one thread.
 
     Args:
         config: all settings; `configure` changes the dynamic ones later.
@@ -50,12 +52,12 @@ class Perception:
         self.odometry = Odometry(config.odometry, self.scale)
         self.dynamics = dynamics or Dynamics(config.mask, DEFAULT)
         self.bodies = MovingBodyTracker()
-        self._thumbnail: NDArray | None = None
+        self._thumbnails: dict[int, NDArray] = {}  # by view, of the last set in the window
         self._last: Estimate | None = None
         self.configure(config)
 
     def configure(self, config: Config) -> None:
-        """Take over changed settings."""
+        """Use changed settings from the next frame set on."""
         self.config = config
         if not config.odometry.refine:
             self.refinement.forget()
@@ -70,34 +72,32 @@ class Perception:
         self.refinement.forget()
         self.odometry.forget_window()
         self.dynamics.forget()
-        self._thumbnail = self._last = None
+        self._thumbnails, self._last = {}, None
         if restart is Restart.POSE:
             self.odometry.reset()
             self.bodies.forget()
             self.scale.reset()
 
-    def process(self, frame: Frame) -> Estimate:
-        """Estimate for this frame.
+    def process(self, frames: FrameSet) -> Estimate:
+        """Estimate for the frames of one time.
 
-        A frame that shows nothing new (``window.min_motion``) does not enter the window: it gets
+        A set that shows nothing new (``window.min_motion``) does not enter the window: it gets
         the last pose at rest, and is marked `still`.
 
         Raises:
-            FrameError: the image cannot be decoded; nothing has changed.
+            FrameError: an image cannot be decoded; nothing has changed.
         """
         start = time.perf_counter()
-        image = frame.decode()
+        images = [frame.decode() for frame in frames.frames]
         decoded = time.perf_counter()
-        if self._still(image) and self._last is not None:
-            self.scale.seen(frame.stamp_ns)
-            at_rest = replace(self._last.odometry, twist=np.zeros(6), scale_state=self.scale.state)
-            seconds = {'decode': decoded - start}
-            return replace(self._last, frame=frame, odometry=at_rest, still=True, seconds=seconds)
+        if self._still(frames, images) and self._last is not None:
+            return self._at_rest(self._last, frames, decoded - start)
         keep_first = self.odometry.keeps_first(self.config.window.keyframe_overlap)
-        self.engine.push(FrameSet.of(frame), [image], keep_first=keep_first)
+        self.engine.push(frames, images, keep_first=keep_first)
         pushed = time.perf_counter()
         if self.config.odometry.refine:
-            self.refinement.follow(frame.key, image)  # a GPU encodes the frame meanwhile
+            for frame, image in zip(frames.frames, images, strict=True):
+                self.refinement.follow(frame.key, image)  # a GPU encodes the frames meanwhile
         following = time.perf_counter() - pushed
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
         stepped = time.perf_counter()
@@ -105,11 +105,14 @@ class Perception:
         if self.config.odometry.refine:
             window = self.refinement.update(window)
         odometry = self.odometry.update(window)
-        motion = self.dynamics.update(window, odometry.scale / self.scale.factor)
-        self.engine.hide(motion)
+        unit = odometry.scale / self.scale.factor
+        motions = [self.dynamics.update(window, unit, index) for index in window.newest]
+        self.engine.hide(motions)
         if self.config.odometry.refine:
-            self.refinement.hide(motion, window.transform)
-        estimate = assemble(window, odometry, motion, self.config.depth, calibrated=calibrated)
+            for index, motion in zip(window.newest, motions, strict=True):
+                view, fit = window.frames[index].view, window.transforms[index]
+                self.refinement.hide(view, motion, fit)
+        estimate = assemble(window, odometry, motions, self.config.depth, calibrated=calibrated)
         if self.config.dynamics.clusters and not odometry.lost:
             estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))
         estimate.seconds['decode'] = decoded - start
@@ -117,63 +120,103 @@ class Perception:
         self._last = estimate
         return estimate
 
-    def _still(self, image: NDArray[np.uint8]) -> bool:
+    def _at_rest(self, last: Estimate, frames: FrameSet, decoding: float) -> Estimate:
+        """Last estimate at the stamps of frames that show nothing new."""
+        self.scale.seen(frames.frames[0].stamp_ns)
+        views = tuple(
+            replace(view, frame=frame)
+            for view, frame in zip(last.views, frames.frames, strict=True)
+        )
+        odometry = replace(last.odometry, twist=np.zeros(6), scale_state=self.scale.state)
+        seconds = {'decode': decoding}
+        return replace(last, views=views, odometry=odometry, still=True, seconds=seconds)
+
+    def _still(self, frames: FrameSet, images: Sequence[NDArray[np.uint8]]) -> bool:
+        """True if each image looks like its view's last one, and no view comes or goes."""
         limit = self.config.window.min_motion
         if not limit:
             return False
-        small = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-        last = self._thumbnail
-        if last is not None and float(np.abs(grey - last).mean()) < limit:
+        last = self._thumbnails
+        now = {v: _thumbnail(image) for v, image in zip(frames.views, images, strict=True)}
+        if last.keys() == now.keys() and all(
+            float(np.abs(now[view] - last[view]).mean()) < limit for view in now
+        ):
             return True
-        self._thumbnail = grey
+        self._thumbnails = now
         return False
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Small grey image in [0, 1] of an image (H, W, 3)."""
+    small = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
 
 
 def assemble(
     window: WindowEstimate,
     odometry: OdometryEstimate,
-    motion: Motion,
+    motions: Sequence[Motion],
     limits: DepthConfig,
     *,
-    calibrated: bool,
+    calibrated: Sequence[bool],
 ) -> Estimate:
-    """Everything about the newest frame, in world units.
+    """Estimate for the newest frame set, in units of the trajectory's world.
 
     Args:
-        window: ends with that frame.
-        odometry: its pose.
-        motion: what moves in it.
-        limits: which depths count.
-        calibrated: whether the camera comes from camera_info.
+        window: ends with that set.
+        odometry: pose of its reference view.
+        motions: moving pixels of each of its frames.
+        limits: range and confidence outside which a depth is invalid.
+        calibrated: for each of its frames, True if the camera comes from the frame.
     """
+    parts = zip(window.newest, motions, calibrated, strict=True)
     return Estimate(
-        frame=window.frames[-1],
-        camera=window.cameras[-1],
-        calibrated=calibrated,
-        transform=window.transform,
-        odometry=odometry,
-        maps=Maps(
-            raw_depth=window.depth[-1],
-            confidence=window.confidence[-1],
-            image=window.images[-1],
-            camera=window.cameras[-1],
-            motion=motion,
-            limits=limits,
-            scale=odometry.scale,
-            head_points=None if window.points is None else window.points[-1],
-            T_camera_gauge=inverse(window.T_gauge_camera[-1]),
+        views=tuple(
+            ViewEstimate(
+                frame=window.frames[index],
+                camera=window.cameras[index],
+                calibrated=known,
+                transform=window.transforms[index],
+                maps=_maps(window, index, odometry.scale, motion, limits),
+                motion=motion,
+            )
+            for index, motion, known in parts
         ),
-        motion=motion,
-        window_fill=len(window.frames),
+        odometry=odometry,
+        window_fill=len(window.sets),
         seconds=dict(window.seconds),
     )
 
 
-def with_calibration(window: WindowEstimate) -> tuple[WindowEstimate, bool]:
-    """The newest frame's own intrinsics in place of the network's, if they fit its image."""
-    camera, fit = window.frames[-1].camera, window.transform
-    if camera is None or (camera.width, camera.height) != (fit.source_width, fit.source_height):
-        return window, False
-    cameras = *window.cameras[:-1], fit.camera_to_network(camera)
-    return replace(window, cameras=cameras), True
+def _maps(
+    window: WindowEstimate, index: int, scale: float, motion: Motion, limits: DepthConfig
+) -> Maps:
+    return Maps(
+        raw_depth=window.depth[index],
+        confidence=window.confidence[index],
+        image=window.images[index],
+        camera=window.cameras[index],
+        motion=motion,
+        limits=limits,
+        scale=scale,
+        head_points=None if window.points is None else window.points[index],
+        T_camera_gauge=inverse(window.T_gauge_camera[index]),
+    )
+
+
+def with_calibration(window: WindowEstimate) -> tuple[WindowEstimate, list[bool]]:
+    """Replace the network's intrinsics of the newest set by those of the frames, where known.
+
+    Returns:
+        The window; for each frame of the newest set, True if its camera was replaced. Intrinsics
+        for images of another size are ignored.
+    """
+    cameras, calibrated = list(window.cameras), []
+    for index in window.newest:
+        camera, fit = window.frames[index].camera, window.transforms[index]
+        size = fit.source_width, fit.source_height
+        known = camera is not None and (camera.width, camera.height) == size
+        if known:
+            cameras[index] = fit.camera_to_network(camera)
+        calibrated.append(known)
+    return replace(window, cameras=tuple(cameras)), calibrated

@@ -43,30 +43,34 @@ class Refinement:
     """
 
     def __init__(self) -> None:
-        self.corners = Corners()
+        self.corners: dict[int, Corners] = {}  # by view
 
     def forget(self) -> None:
         """Begin anew."""
-        self.corners.forget()
+        self.corners.clear()
 
     def follow(self, key: FrameKey, image: NDArray[np.uint8]) -> None:
         """Find the corners in a new frame's image (H, W, 3), RGB, before `update`."""
-        self.corners.follow(key, image)
+        self.corners.setdefault(key.view, Corners()).follow(key, image)
 
     def update(self, window: WindowEstimate) -> WindowEstimate:
         """The network's answer with better poses; see `refined`."""
-        self.corners.keep({frame.key for frame in window.frames})
-        return refined(window, self.corners)
+        keys = {frame.key for frame in window.frames}
+        for corners in self.corners.values():
+            corners.keep(keys)
+        return refined(window, self.corners[window.frames[-1].view])
 
-    def hide(self, motion: Judged, fit: ImageTransform) -> None:
-        """Follow no longer what moves.
+    def hide(self, view: int, motion: Judged, fit: ImageTransform) -> None:
+        """Drop corners on moving objects.
 
         Args:
-            motion: in the newest frame.
+            view: camera whose corners they are.
+            motion: moving pixels of its newest frame.
             fit: from the camera's image to the network's.
         """
-        at, inside = self.corners.pixels(fit)
-        self.corners.drop(inside & motion.near(at))
+        corners = self.corners[view]
+        at, inside = corners.pixels(fit)
+        corners.drop(inside & motion.near(at))
 
 
 def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
@@ -88,7 +92,7 @@ def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
     if use.sum() < FEWEST:
         return window
     rows = [known[window.frames[i].key] for i in earlier]
-    camera = window.transform.camera_to_source(window.cameras[-1])
+    camera = window.transforms[-1].camera_to_source(window.cameras[-1])
     found = adjust(
         inverse(window.T_gauge_camera[earlier]) @ window.T_gauge_camera[-1],
         1 / depth[use],
@@ -104,11 +108,11 @@ def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
 
 def _at_rest(window: WindowEstimate, corners: Corners) -> tuple[NDArray, NDArray[np.bool_]]:
     """Depth (N,) at the newest frame's corners; which of them have one and stand still."""
-    at, inside = corners.pixels(window.transform)
+    at, inside = corners.pixels(window.transforms[-1])
     depth = window.depth[-1][at[:, 1], at[:, 0]].astype(np.float64)
     use = inside & np.isfinite(depth) & (depth > 0)
     if window.dynamic is not None:
-        patch = window.transform.height // window.dynamic.shape[1]
+        patch = window.transforms[-1].height // window.dynamic.shape[1]
         column, row = at.T // patch
         use &= window.dynamic[-1][row, column] <= MOVING
     return depth, use

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.base_frame import BaseFrame
     from page4d_ros.perception.intake import Taken
     from page4d_ros.perception.pipeline import Perception
-    from page4d_ros.perception.types import Estimate, Frame
+    from page4d_ros.perception.types import Estimate, FrameSet
 
 
 class Counts(NamedTuple):
@@ -95,7 +95,7 @@ class FrameRunner:
         self.processed = 0
         self.publishing = threading.Lock()
         self.stopping = threading.Event()
-        self._process = process or (lambda taken: perception.process(taken.frame))
+        self._process = process or (lambda taken: perception.process(taken.frames))
 
     @property
     def counts(self) -> Counts:
@@ -112,9 +112,9 @@ class FrameRunner:
         self.base_frame.mount(T_base_camera, T_world_camera)
         self.perception.scale.up = self.base_frame.up
 
-    def offer(self, frame: Frame) -> str | None:
-        """Offer a frame that came; returns the reason if it is refused, see `Intake.offer`."""
-        return self.intake.offer(frame)
+    def offer(self, frames: FrameSet) -> str | None:
+        """Offer a frame set; returns the reason if it is refused, see `Intake.offer`."""
+        return self.intake.offer(frames)
 
     def refuse(self, error: FrameError) -> None:
         """Count a frame that came and cannot be read."""

@@ -106,7 +106,7 @@ class MetricScale:
             'camera_height': lambda: self._from_ground(window, unit),
         }.get(self.config.mode)
         value = measure() if measure else None
-        now = window.frames[-1].stamp_ns
+        now = window.frames[window.reference].stamp_ns
         if value is None or not np.isfinite(value) or value <= 0:
             return
         if self._measured and now < self._measured[-1][0]:
@@ -119,24 +119,27 @@ class MetricScale:
 
     def _from_depth(self, window: WindowEstimate, unit: float) -> float | None:
         """Median of sensor depth over ours, at the sensor image nearest in time."""
-        stamp_ns = window.frames[-1].stamp_ns
+        index = window.reference
+        stamp_ns = window.frames[index].stamp_ns
         with self._feeding:
             near = min(self._depths, key=lambda item: abs(item[0] - stamp_ns), default=None)
         if near is None or abs(near[0] - stamp_ns) > SENSOR_TOLERANCE_NS:
             return None
-        ours = window.transform.image_to_source(window.depth[-1], np.nan) * unit
+        ours = window.transforms[index].image_to_source(window.depth[index], np.nan) * unit
         ratio = near[1] / ours[_grid(ours.shape)]
         ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
         return float(np.median(ratio)) if len(ratio) >= 50 else None
 
     def _from_odometry(self, window: WindowEstimate, T_chain_camera: NDArray) -> float | None:
         """Length of the reference's way over ours, from the first frame it knows to the last."""
-        known = [self._position_at(frame.stamp_ns) for frame in window.frames]
+        newest = window.frames[window.reference]
+        own = [i for i, frame in enumerate(window.frames) if frame.view == newest.view]
+        known = [self._position_at(window.frames[i].stamp_ns) for i in own]
         first = next((i for i, position in enumerate(known) if position is not None), None)
         if first is None or known[-1] is None:
             return None
         reference = np.linalg.norm(known[-1] - known[first])
-        ours = np.linalg.norm(T_chain_camera[-1, :3, 3] - T_chain_camera[first, :3, 3])
+        ours = np.linalg.norm(T_chain_camera[own[-1], :3, 3] - T_chain_camera[own[first], :3, 3])
         return float(reference / ours) if reference > MIN_BASELINE and ours > 0 else None
 
     def _position_at(self, stamp_ns: int) -> NDArray | None:
@@ -154,7 +157,8 @@ class MetricScale:
         """Known height over that above the largest level plane of what stands still (RANSAC)."""
         depth = _static_depth(window)
         step = max(1, int(np.sqrt(depth.size / GROUND_POINTS)))
-        points = window.cameras[-1].unproject(depth)[::step, ::step].reshape(-1, 3) * unit
+        points = window.cameras[window.reference].unproject(depth)[::step, ::step]
+        points = points.reshape(-1, 3) * unit
         points = points[np.isfinite(points).all(1)]
         points = points[points @ self.up < 0]
         if len(points) < 50:
@@ -178,9 +182,9 @@ class MetricScale:
 
 def _static_depth(window: WindowEstimate) -> NDArray:
     """Depth (h, w) of the newest frame in units of the gauge, NaN where something moves."""
-    depth = window.depth[-1]
+    depth = window.depth[window.reference]
     if window.dynamic is not None:
-        score = upsampled(window.dynamic[-1], depth.shape)
+        score = upsampled(window.dynamic[window.reference], depth.shape)
         depth = np.where(score > MOVING, np.float32(np.nan), depth)
     return depth
 

@@ -109,7 +109,11 @@ class Chain:
         return next(measured, newest[0] if newest else None)
 
     def place(
-        self, keys: Sequence[FrameKey], T_gauge_camera: NDArray, log_depth: NDArray
+        self,
+        keys: Sequence[FrameKey],
+        T_gauge_camera: NDArray,
+        log_depth: NDArray,
+        reference: int = -1,
     ) -> Placement:
         """Put a window into the chain.
 
@@ -117,6 +121,7 @@ class Chain:
             keys: of its N frames, newest last.
             T_gauge_camera: (N, 4, 4), finite.
             log_depth: (M, h, w) of the M newest frames, NaN where dynamic or doubtful.
+            reference: index of the frame that the next window begins at if it shares none.
         """
         shared = [i for i, key in enumerate(keys) if key in self._placed]
         depths = dict(zip(keys[-len(log_depth) :], log_depth, strict=True))
@@ -126,6 +131,7 @@ class Chain:
             S = align(first[None], T_gauge_camera[:1], self.scale).S_a_b
             T = S.apply_to_pose(T_gauge_camera)
             self._store(keys, T, depths, S.scale)
+            self.last = self._placed[keys[reference]]
             return Placement(T, S.scale, 0.0, 0.0, restarted=True)
         known = [self._placed[keys[i]] for i in shared]
         T_known = np.stack([frame.T_chain_camera for frame in known])
@@ -151,6 +157,7 @@ class Chain:
                 self._shifts.append(shift)
             T[shared] = _between(T_known, T[shared], 1.0 / (trust + 1.0))
         self._store(keys, T, depths, scale, doubted=doubted)
+        self.last = self._placed[keys[reference]]
         return Placement(T, scale, turn, shift, doubted=doubted)
 
     def _scale(self, depths: dict[FrameKey, NDArray], T_known: NDArray, T_gauge: NDArray) -> float:
@@ -230,7 +237,6 @@ class Chain:
                 frame = _Placed(T, min(old.windows + 1.0, MOST_WINDOWS), depth)
             placed[key] = frame
         self._placed, self.scale = placed, scale
-        self.last = placed[keys[-1]]
 
 
 def _between(T_a: NDArray, T_b: NDArray, part: NDArray) -> NDArray[np.float64]:

@@ -1,12 +1,15 @@
-"""What travels along the road: Frame -> WindowEstimate -> Estimate.
+"""Data that passes through the perception: FrameSet -> WindowEstimate -> Estimate.
 
-One camera is the 1 x S grid of views and times: everything carries a view index, and the arrays
-of a window are flat over its N = views * times frames, newest last.
+A window is a grid of times and views (cameras), from which frames may be missing. Its arrays are
+flat over its N frames: set after set, the newest set last, by increasing view within a set. One
+camera is the grid of one view. The first frame of a set is its reference: the pose of a set is
+that of the reference frame's camera.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.maps import Maps, Motion
 
 
-MOVING = 0.5  # a patch with a higher score counts as moving where no setting says
+MOVING = 0.5  # patches with a higher score count as moving where there is no setting for it
 
 
 class FrameKey(NamedTuple):
@@ -33,14 +36,14 @@ class FrameKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image on its way in.
+    """One camera's image, not decoded yet.
 
     Attributes:
         stamp_ns: acquisition time in integer nanoseconds.
         frame_id: optical frame of the camera.
-        decode: gives the image, (H, W, 3) uint8 RGB; raises FrameError. Called once.
-        camera: calibrated intrinsics of that image; None where uncalibrated.
-        view: index of the camera in a rig.
+        decode: returns the image, (H, W, 3) uint8 RGB, or raises FrameError; called once.
+        camera: calibrated intrinsics of that image; None if the camera is not calibrated.
+        view: index of the camera in a rig; 0 for a single camera.
     """
 
     stamp_ns: int
@@ -61,7 +64,8 @@ class FrameSet:
 
     Attributes:
         stamp_ns: reference time of the set in integer nanoseconds.
-        frames: one per camera that delivered, by increasing `Frame.view`; never empty.
+        frames: one per camera that delivered one, by increasing `Frame.view`; never empty.
+            Their own stamps may differ a little from that of the set.
 
     Raises:
         ValueError: there is no frame, or views are not increasing.
@@ -71,7 +75,7 @@ class FrameSet:
     frames: tuple[Frame, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is no set."""
+        """Check the frames."""
         if not self.frames or any(a >= b for a, b in pairwise(self.views)):
             raise ValueError(f'a frame set needs frames of increasing views, got {self.views}')
 
@@ -82,32 +86,37 @@ class FrameSet:
 
     @property
     def views(self) -> tuple[int, ...]:
-        """Cameras that delivered a frame."""
+        """Indices of the cameras that delivered a frame."""
         return tuple(frame.view for frame in self.frames)
+
+    @property
+    def keys(self) -> tuple[FrameKey, ...]:
+        """Identity of each frame."""
+        return tuple(frame.key for frame in self.frames)
 
 
 @dataclass(frozen=True, eq=False)
 class WindowEstimate:
-    """What the network says of one window, in the window's own gauge and unit.
+    """Output of the network for one window, in the window's own gauge and unit of length.
 
     Attributes:
-        frames: the N frames, newest last.
-        transform: source image to network image, the same for all.
+        sets: frames of the window by time, newest last; N frames in all, V in the newest set.
+        transforms: N, from source image to network image; all have the same output size (h, w).
         images: N times (3, h, w) in [0, 1], on the engine's device; all else is on the host.
         T_gauge_camera: (N, 4, 4) optical frame to gauge.
         cameras: N intrinsics for the size (h, w): the network's, or calibrated where known.
-        depth: (M, h, w) of the M newest frames, along z, in units of the gauge.
+        depth: (M, h, w) of the M >= V newest frames, along z, in units of the gauge.
         confidence: (M, h, w) in [0, 1): 1 - 1/c of the published c >= 1.
-        dynamic: (N, h / patch, w / patch) score in (0, 1), high where things move; None where
-            the network has no mask head.
-        gram: (h / patch, w / patch) of the newest frame, high where attention disagrees with other
-            times (see `GramStatistics`); None where not asked for.
+        dynamic: (N, h / patch, w / patch) score in (0, 1), high where things move; None if the
+            network has no mask head.
+        gram: (V, h / patch, w / patch) of the newest set, high where attention disagrees with
+            other times (see `GramStatistics`); None if not asked for.
         points: (M, h, w, 3) in the gauge; None without ``model.point_head``.
         seconds: time spent per stage.
     """
 
-    frames: tuple[Frame, ...]
-    transform: ImageTransform
+    sets: tuple[FrameSet, ...]
+    transforms: tuple[ImageTransform, ...]
     images: tuple[Tensor, ...]
     T_gauge_camera: NDArray[np.float64]
     cameras: tuple[PinholeCamera, ...]
@@ -118,20 +127,40 @@ class WindowEstimate:
     points: NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """All N frames, flat."""
+        return tuple(frame for each in self.sets for frame in each.frames)
+
+    @property
+    def newest(self) -> range:
+        """Indices of the newest set's frames, counted from the end: -V ... -1.
+
+        They hold for the arrays of all N frames as well as for those of the newest ones.
+        """
+        return range(-len(self.sets[-1].frames), 0)
+
+    @property
+    def reference(self) -> int:
+        """Index of the newest set's reference frame, counted from the end."""
+        return self.newest[0]
+
 
 @dataclass(frozen=True, eq=False)
 class OdometryEstimate:
-    """The newest camera in the trajectory's world: the optical frame of the first camera.
+    """Pose of the newest reference camera in the trajectory's world.
+
+    The world is the optical frame of the first reference camera.
 
     Attributes:
         T_world_camera: (4, 4), metres if `metric`.
         twist: (6,) linear m/s and angular rad/s in the camera's optical frame.
         position_variance: m^2; orientation_variance: rad^2.
         scale: metres (or world units) per unit of the window's gauge.
-        metric: whether lengths are metres.
-        scale_state: where the scale comes from; see `MetricScale.state`.
-        lost: the pose is not known.
-        restarted: no frame ties this window to the one before.
+        metric: True if lengths are metres.
+        scale_state: source of the scale; see `MetricScale.state`.
+        lost: True if the pose is not known.
+        restarted: True if this window shares no frame with the one before.
     """
 
     T_world_camera: NDArray[np.float64]
@@ -147,15 +176,15 @@ class OdometryEstimate:
 
 @dataclass(frozen=True, eq=False)
 class MovingBody:
-    """Something that moves, in the trajectory's world; metres if the odometry is metric.
+    """A moving object in the trajectory's world; metres if the odometry is metric.
 
     Attributes:
-        number: the same from frame to frame.
-        centre: (3,) median of its points, which are those of the side that is seen.
-        size: (3,) of its box along the world's axes.
-        velocity: (3,) per second; zero when seen for the first time.
-        probability: mean over its pixels.
-        stamp_ns: when it was seen.
+        number: identity, the same from frame to frame.
+        centre: (3,) median of its visible points.
+        size: (3,) extent of its bounding box along the world's axes.
+        velocity: (3,) per second; zero when it is seen for the first time.
+        probability: mean probability of motion over its pixels.
+        stamp_ns: time of the frame that it was last seen in.
     """
 
     number: int
@@ -167,34 +196,87 @@ class MovingBody:
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
-    """Everything about the newest frame, in metres if ``odometry.metric``.
+class ViewEstimate:
+    """Results for one camera's frame.
 
     Attributes:
-        frame: the frame this is about.
-        camera: intrinsics of depth, mask and image; calibrated where the frame was.
-        calibrated: `camera` comes from camera_info, not from the network.
-        transform: how to get back to the camera's own pixels.
-        odometry: the pose.
-        maps: depth, confidence, image and points; each is made when it is first asked for.
-        motion: what moves; likewise.
-        window_fill: frames in the window.
-        bodies: what moves in groups, largest first; empty without ``dynamics.clusters``.
-        still: nothing has changed but the stamp since the estimate before.
-        seconds: time spent per stage.
+        frame: the frame.
+        camera: intrinsics of depth, mask and image.
+        calibrated: True if `camera` comes from the frame, False if from the network.
+        transform: from the camera's own image to the network's.
+        maps: depth, confidence, image and points; each is computed when it is first read.
+        motion: moving pixels; likewise.
     """
 
     frame: Frame
     camera: PinholeCamera
     calibrated: bool
     transform: ImageTransform
-    odometry: OdometryEstimate
     maps: Maps
     motion: Motion
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """(h, w) that a pixel moves."""
+        return self.motion.probability
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """(h, w), 0 static, 255 dynamic."""
+        return self.motion.mask
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """All results for the newest frame set, in metres if ``odometry.metric``.
+
+    The properties are those of the reference view, for consumers of one camera.
+
+    Attributes:
+        views: results per camera, in the order of the set's frames; the first is the reference.
+        odometry: pose of the reference view's camera.
+        window_fill: frame sets in the window.
+        seconds: time spent per stage.
+        bodies: moving objects, largest first; empty without ``dynamics.clusters``.
+        still: True if only the stamps have changed since the last estimate.
+    """
+
+    views: tuple[ViewEstimate, ...]
+    odometry: OdometryEstimate
     window_fill: int
     seconds: dict[str, float]
     bodies: tuple[MovingBody, ...] = ()
     still: bool = False
+
+    @property
+    def frame(self) -> Frame:
+        """Reference frame."""
+        return self.views[0].frame
+
+    @property
+    def camera(self) -> PinholeCamera:
+        """Intrinsics of its depth, mask and image."""
+        return self.views[0].camera
+
+    @property
+    def calibrated(self) -> bool:
+        """True if `camera` comes from the frame, False if from the network."""
+        return self.views[0].calibrated
+
+    @property
+    def transform(self) -> ImageTransform:
+        """From the camera's own image to the network's."""
+        return self.views[0].transform
+
+    @property
+    def maps(self) -> Maps:
+        """Its depth, confidence, image and points."""
+        return self.views[0].maps
+
+    @property
+    def motion(self) -> Motion:
+        """Its moving pixels."""
+        return self.views[0].motion
 
     @property
     def probability(self) -> NDArray[np.float32]:

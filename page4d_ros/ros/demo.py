@@ -1,4 +1,4 @@
-"""The main job in miniature: node, player and recorder as processes of their own."""
+"""Node, player and recorder as three processes on a real graph, for demo, tests and benchmark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DemoError(Page4dError):
 
 
 def graph_environment() -> dict[str, str]:
-    """Environment in which the processes see each other and nobody else."""
+    """Environment variables that confine ROS to localhost and to a domain of its own."""
     ours = {'ROS_DOMAIN_ID': str(30 + os.getpid() % 70), 'PYTHONUNBUFFERED': '1'}
     # Humble knows only the first, and later distributions complain about it
     local = ('ROS_LOCALHOST_ONLY', '1'), ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -71,11 +71,11 @@ def running(
 
 
 class Usage(NamedTuple):
-    """What a process took.
+    """Resources that a process has used.
 
     Attributes:
         cpu_seconds: of all its threads.
-        peak_rss_mib: most memory that was resident at once.
+        peak_rss_mib: peak resident memory.
     """
 
     cpu_seconds: float
@@ -104,12 +104,12 @@ def run_graph(
     Args:
         bag: recording with images, calibration and the camera's place on the robot.
         output: folder; receives ``perception`` (rosbag2, MCAP) and ``log``.
-        image_topic: what the node listens to.
+        image_topic: topic of the images, which the node subscribes to.
         parameters: of the node.
-        topics: what is recorded, and so subscribed to; empty for every output.
+        topics: outputs to subscribe to and record; all where empty.
 
     Returns:
-        What the node took.
+        Resources that the node has used.
 
     Raises:
         DemoError: one of the processes failed; the message names its log.

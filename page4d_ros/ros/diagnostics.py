@@ -1,4 +1,4 @@
-"""/diagnostics: one line per thing that can go wrong, once a second (REP 107)."""
+"""Health of the node for /diagnostics (REP 107)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 @dataclass
 class Health:
-    """What the worker and the callbacks observe; times are seconds of the steady clock."""
+    """Times of images and estimates, in seconds of the steady clock, and the last error.
+
+    Attributes:
+        started: begin of the present activation.
+        age: seconds from acquisition to publishing of the newest estimate.
+        error: last failure of the worker; "" since the estimate that followed it.
+    """
 
     started: float = field(default_factory=time.monotonic)
     first_image: float | None = None
@@ -45,17 +51,17 @@ class Health:
         return sum(now - moment < SILENCE for moment in list(self.estimates)) / SILENCE
 
     def silence(self) -> float:
-        """Seconds without an image."""
+        """Seconds since the last image, or since the start."""
         return time.monotonic() - (self.last_image or self.started)
 
     def stuck(self) -> bool:
-        """Whether images come and no estimate does."""
+        """True if images come and no estimate does."""
         since = self.last_estimate or self.started
         return self.silence() < SILENCE and time.monotonic() - since > SILENCE
 
 
 def verdict(health: Health, limits: DiagnosticsConfig, *, caution: str) -> tuple[bytes, str]:
-    """The worst level, and everything that is as bad as that."""
+    """Worst level, and the findings of that level as text."""
     silence, age, rate = health.silence(), health.age, health.rate()
     waiting = health.last_estimate is None
     settled = not waiting and time.monotonic() - health.started > SILENCE

@@ -1,4 +1,4 @@
-"""Entry of ``ros2 run page4d_ros page4d_node``: light, so that an early Ctrl-C is answered."""
+"""Entry point of ``ros2 run page4d_ros page4d_node``: light, so that Ctrl-C works early."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from page4d_ros.ros import signals
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node; 0 when it is told to stop, however early, 1 where it cannot start."""
+    """Run the node; returns 0 after a signal, however early, and 1 if it cannot start."""
     signals.leave_at_once()
     try:
         from page4d_ros.ros.node import run

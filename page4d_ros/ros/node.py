@@ -8,7 +8,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -31,8 +30,10 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.perception.pipeline import Perception
 
-PATIENCE = 1.0  # seconds that a forward pass, or the loading of a network, may take after a signal
-HUNG = 8.0  # seconds after a signal that nothing takes; `ros2 launch` kills after 10
+PATIENCE = 1.0  # seconds to wait after a signal for a forward pass or for loading
+HUNG = (
+    8.0  # seconds after a signal until the shutdown counts as hung; `ros2 launch` kills after 10
+)
 
 
 def default_build(config: Config) -> Perception:
@@ -43,7 +44,7 @@ def default_build(config: Config) -> Perception:
 
 
 class Page4dNode(GuardedNode):
-    """Camera in; pose, depth, mask and clouds out.
+    """Lifecycle node that turns images into pose, depth, mask and clouds.
 
     configure loads the network, activate subscribes, deactivate stops, cleanup frees the device.
 
@@ -208,7 +209,7 @@ class Page4dNode(GuardedNode):
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run the node until it is told to stop; the exit code is 0 then, 1 for bad parameters."""
+    """Run the node until a signal; returns 0 then, and 1 for bad parameters."""
     node: Page4dNode | None = None
 
     def leave() -> None:
@@ -224,28 +225,23 @@ def run(args: list[str] | None = None) -> int:
             node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok():
-            _spin(executor, node)
-    if node.session is not None and not node.session.stop(PATIENCE):
-        print('page4d_node: left during a forward pass, as told', file=sys.stderr)
+        executor.spin()
+    session = node and node.session  # no node if the signal came while it was made
+    if session is not None and not session.stop(PATIENCE):
+        print('page4d_node: ended by a signal during a forward pass', file=sys.stderr)
         _exit()  # the interpreter's own end would pull torch from under that thread
     return 0
 
 
-def _spin(executor: SingleThreadedExecutor, node: Page4dNode) -> None:
-    """Serve callbacks; an error in taking a message does not end the node either."""
-    try:
-        executor.spin()
-    except Exception as error:
-        if rclpy.ok():
-            node.caught(error, 'the executor')
-
-
 def _leave_in_time(loading: Callable[[], bool]) -> None:
-    """See to it that the process ends after a signal.
+    """Make the process end after a signal, whatever it does.
 
-    A network that is being loaded is not awaited: nothing is lost, the exit code is 0. If anything
-    else hangs, faulthandler writes the stacks of all threads to stderr; the exit code is 1 then.
+    Loading a network is abandoned after `PATIENCE` with exit code 0: nothing is lost. If anything
+    else hangs for `HUNG`, faulthandler writes the stacks of all threads to stderr; the exit code
+    is 1 then.
+
+    Args:
+        loading: True while a network is being loaded.
     """
     timer = threading.Timer(PATIENCE, lambda: loading() and _exit())
     timer.daemon = True

@@ -59,7 +59,7 @@ def descriptor(leaf: Setting) -> ParameterDescriptor:
 
 
 def read(node: Node) -> Config:
-    """Present settings of the node.
+    """Read all settings from the node's parameters.
 
     Raises:
         ConfigError: a value has a wrong type or is out of range.
@@ -68,7 +68,7 @@ def read(node: Node) -> Config:
 
 
 def changed(config: Config, parameters: list[Parameter], *, configured: bool) -> Config:
-    """Settings after a change that somebody asks for; other parameters are ignored.
+    """Apply requested parameter changes to the settings; parameters of others are ignored.
 
     Raises:
         ConfigError: the change is not possible, or not while the node is configured.

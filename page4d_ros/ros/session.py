@@ -17,6 +17,7 @@ from page4d_ros.messages.status import PAUSED, WAITING
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.runner import FrameRunner
+from page4d_ros.perception.types import FrameSet
 from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader, message_class
 from page4d_ros.ros.diagnostics import Health
 from page4d_ros.ros.sink import NodeSink
@@ -170,7 +171,7 @@ class Session:
             return
         for warning in self.reader.take_warnings():
             self.node.get_logger().warning(warning)
-        reason = self.runner.offer(frame)
+        reason = self.runner.offer(FrameSet.of(frame))
         if reason in {'duplicate', 'late'}:
             self.node.get_logger().warning(
                 f'image with {"the same" if reason == "duplicate" else "an older"} stamp as the '
@@ -197,7 +198,7 @@ class Session:
             f'frame dropped: {self.health.error}\n{trace}', throttle_duration_sec=THROTTLE
         )
 
-    # -- questions from outside --------------------------------------------------------------
+    # -- services and parameters -------------------------------------------------------------
 
     def configure(self, config: Config) -> None:
         """Use changed settings from the next frame on."""

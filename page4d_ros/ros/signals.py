@@ -21,7 +21,7 @@ SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 def leave_at_once() -> None:
-    """From now on a signal ends the process with 0; while modules are imported nothing is lost."""
+    """Let signals end the process with 0 at once: while modules load, nothing is lost."""
     for sent in SIGNALS:
         signal.signal(sent, lambda *_: os._exit(0))
 
@@ -30,7 +30,7 @@ def leave_at_once() -> None:
 def ros(
     args: list[str] | None = None, on_signal: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """ROS, whose context a signal shuts down; what then meets the end of ROS within is no error.
+    """Run ROS until a signal shuts its context down; drop exceptions that follow from that.
 
     rclpy's own handler wakes the executor before it shuts the context down, in a thread: an
     executor that is back in its wait by then sleeps for ever. So it is done here as well, before
@@ -43,18 +43,18 @@ def ros(
     import rclpy
 
     context = rclpy.get_default_context()
-    told = False
+    signalled = False
 
     def end(*_: object) -> None:
-        nonlocal told
-        told = True
+        nonlocal signalled
+        signalled = True
         on_signal()
         if context.handle is not None:
             with contextlib.suppress(RuntimeError):  # rclpy's thread was first
                 # not of the context, whose lock the interrupted code may hold
                 context.handle.shutdown()
 
-    # blocked, a signal waits until there is somebody to answer it
+    # blocked, a signal waits until its handler is installed
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         for sent in SIGNALS:
@@ -62,7 +62,7 @@ def ros(
         rclpy.init(args=args)  # its own handlers call those that they find
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if told:  # in another thread, before rclpy's handler was there
+    if signalled:  # in another thread, before rclpy's handler was there
         rclpy.try_shutdown()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Estimates onto the ROS graph: publishers, tf, and the camera's place on the robot."""
+"""`MessageSink` that publishes on the ROS graph and looks up the camera's pose on the base."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class NodeSink(MessageSink):
         broadcaster: sends to /tf.
 
     Attributes:
-        health: is told of estimates and errors.
-        listener: looks tf up; None while inactive, or where it is not needed.
+        health: times of images and estimates, for diagnostics.
+        listener: reads tf; None while inactive, or without a base frame.
         last_status: status of the newest estimate; None before the first.
     """
 
@@ -84,7 +84,7 @@ class NodeSink(MessageSink):
     # -- called by the runner ----------------------------------------------------------------
 
     def wanted(self, name: str) -> bool:
-        """True if somebody listens, or the output is to be published for nobody, too."""
+        """True if the output is published: always, or only while subscribed, as configured."""
         if name not in self.publishers:
             return False
         if name in self._gated and self.config.publish.only_if_subscribed:
@@ -105,7 +105,7 @@ class NodeSink(MessageSink):
         return (self._node.get_clock().now().nanoseconds - stamp_ns) * 1e-9
 
     def begin(self, restart: Restart, config: Config) -> None:
-        """Say that the window starts again."""
+        """Pass restart and settings on, and log a restart."""
         super().begin(restart, config)
         if restart is not Restart.NONE and self.last_status is not None:
             self._node.get_logger().info('the window starts again')

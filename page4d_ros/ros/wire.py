@@ -1,4 +1,4 @@
-"""Messages that are long, put on the wire without rclpy's copies of what they consist of."""
+"""Serialization of images, clouds and paths without rclpy's copies of their contents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Element(bytes):
 
 
 class WireMessages(RosMessages):
-    """Makes rclpy's messages; images, their calibration, clouds and paths are serialized already.
+    """Makes rclpy's messages, and serializes images, their camera_info, clouds and paths.
 
     rclpy copies the bytes of a field ``data`` into its message, into that of the middleware and
     into the serialized one, and does the same with every pose of a path, each time. Here such a
@@ -88,7 +88,7 @@ def _after_data(kind: str) -> int | None:
 
 @cache
 def _adjoin(frame_id: str) -> bool:
-    """Whether a path's poses follow each other as they are serialized alone."""
+    """True if a path's poses are serialized as each is alone, without padding between them."""
     pose = message_class('geometry_msgs/msg/PoseStamped')()
     pose.header.frame_id = frame_id
     path = message_class('nav_msgs/msg/Path')
@@ -102,5 +102,5 @@ def _adjoin(frame_id: str) -> bool:
 
 
 def serialized(message: Any) -> bytes:
-    """What goes over the wire."""
+    """CDR serialization of a message, which may be serialized already."""
     return message if isinstance(message, bytes) else serialize_message(message)

@@ -1,4 +1,4 @@
-"""The thread that runs the host loop while the node is active."""
+"""Thread that runs the host loop while the node is active."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IDLE = 0.2
 
 
 class Worker:
-    """Processes frame after frame; whatever goes wrong with one, the next gets its chance.
+    """Steps a `FrameRunner` in a thread; a failure costs one frame and a new window.
 
     Args:
         runner: is stepped by this thread only.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,6 +13,7 @@ from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.synthetic.drive import DRIVE_SECONDS
 from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.scene import FAR, NEAR, Scene, import_mujoco, no_opengl
+from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,42 +36,6 @@ T_base_camera = np.array(
 T_base_camera.flags.writeable = False
 
 
-@dataclass(frozen=True)
-class RenderedFrame:
-    """One image with its ground truth.
-
-    Attributes:
-        stamp_ns: time of the frame in nanoseconds; a drive begins at FIRST_STAMP_NS.
-        rgb: (H, W, 3) uint8, anti-aliased.
-        depth: (H, W) float32 metres along the optical axis through the pixel's centre; every
-            pixel is finite and positive, because rooms are closed.
-        mask: (H, W) bool, true if the pixel shows a body that moves during the drive. A resting
-            limb of a walking person, or a mover that pauses, counts as moving; a shadow, or a
-            standing person, does not.
-        bodies: (H, W) uint8, number of the body that the pixel shows: moving bodies first, then
-            still ones, from 1; 0 is the room. A carried box belongs to its carrier.
-        T_world_camera: (4, 4) pose of the optical frame (x right, y down, z forward) in the
-            world (z up, metres).
-        T_world_bodies: (N, 4, 4) pose of body i + 1 in the world: the whole of a ball
-            or a crate, but only the pelvis of a person, whose limbs move relative to it.
-        camera: intrinsics; integer coordinates are pixel centres.
-    """
-
-    stamp_ns: int
-    rgb: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    bodies: NDArray[np.uint8]
-    T_world_camera: NDArray[np.float64]
-    T_world_bodies: NDArray[np.float64]
-    camera: PinholeCamera
-
-    @property
-    def T_world_base(self) -> NDArray[np.float64]:
-        """Pose of the base of the robot that carries the camera, (4, 4)."""
-        return self.T_world_camera @ np.linalg.inv(T_base_camera)
-
-
 def centred_camera(width: int, height: int, fov_x_deg: float = 60.0) -> PinholeCamera:
     """Camera with square pixels and the principal point in the middle of the image."""
     focal = width / 2 / math.tan(math.radians(fov_x_deg) / 2)
@@ -82,7 +46,7 @@ class Renderer:
     """Off-screen renderer of a scene; a context manager that frees its OpenGL context.
 
     Args:
-        scene: the scene.
+        scene: scene to draw.
         camera: intrinsics of the frames.
 
     Raises:
@@ -125,8 +89,15 @@ class Renderer:
         self._context.free()
         self._gl.free()
 
-    def frame(self, t: float) -> RenderedFrame:
-        """Render the scene at time t, in seconds since the start of the drive."""
+    def frame(self, t: float) -> GroundTruthFrame:
+        """Render the scene at time t, in seconds since the start of the drive.
+
+        All of the ground truth is known: every pixel has a finite depth, because rooms are closed.
+        The mask holds every body that moves during the drive, including resting limbs of a
+        walking person and a mover that pauses; shadows and standing people are static. Bodies are
+        numbered from 1, moving ones first; a carried box belongs to its carrier. The pose of a ball or a
+        crate is that of the whole body, the pose of a person that of the pelvis.
+        """
         T_world_camera = self.scene.at(t)
         self._gl.make_current()
         self._mj.mjv_updateScene(
@@ -142,7 +113,7 @@ class Renderer:
         image, _ = self._draw(2, labels=False)
         labels, depth = self._draw(1, labels=True)
         bodies = self._bodies(labels)
-        return RenderedFrame(
+        return GroundTruthFrame(
             stamp_ns=FIRST_STAMP_NS + round(t * 1e9),
             rgb=cv2.resize(
                 image, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
@@ -205,7 +176,7 @@ def render_clip(
     rig: Rig = Rig.HANDHELD,
     traffic: Traffic = Traffic.SOME,
     seconds: float = DRIVE_SECONDS,
-) -> Iterator[RenderedFrame]:
+) -> Iterator[GroundTruthFrame]:
     """Render the first frames of a drive, one at a time.
 
     Args:
@@ -237,7 +208,7 @@ def render_clip(
 
 def _render(
     scene: Scene, camera: PinholeCamera, frames: int, rate_hz: float
-) -> Iterator[RenderedFrame]:
+) -> Iterator[GroundTruthFrame]:
     with Renderer(scene, camera) as renderer:
         for index in range(frames):
             yield renderer.frame(index / rate_hz)

@@ -11,7 +11,7 @@ from page4d_ros.errors import TrainingError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.perception.motion_classifier import FEATURES, SOURCES, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.synthetic.render import centred_camera
 from page4d_ros.training.window_sampling import rotate_view
 
@@ -130,7 +130,7 @@ def _stream(
         )
         stamp = round((index + 1) * 1e9 / RATE_HZ)
         frame = Frame(stamp, 'camera', lambda image=image: image, camera)
-        fit = perception.process(frame).transform
+        fit = perception.process(FrameSet.of(frame)).transform
         v, u = np.mgrid[: fit.height, : fit.width]
         at = np.rint(fit.to_source(np.stack([u, v], -1))).astype(int)
         column = at[..., 0].clip(0, WIDTH - 1)

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from page4d_ros.errors import TrainingError
 from page4d_ros.model.mask_head import dynamic_probability
-from page4d_ros.model.page4d import Page4D, Page4DOutput
+from page4d_ros.model.network import NetworkOutput
+from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.pose_encoding import encode_pose, quaternion_to_matrix
 from page4d_ros.training.auxiliary import (
     AttentionRecorder,
@@ -87,7 +88,7 @@ class Objective(nn.Module):
         points = points_confidence = None
         if network.point_head is not None and config.points:
             points, points_confidence = network.point_head(features.taps, grid, dense)
-        output = Page4DOutput(
+        output = NetworkOutput(
             poses[-1], poses, depth.squeeze(-1), confidence, points, points_confidence,
             features.mask_score,
         )  # fmt: skip
@@ -124,7 +125,7 @@ class Objective(nn.Module):
         return losses
 
     def _losses(
-        self, output: Page4DOutput, batch: Batch, truth: Targets, dense: slice
+        self, output: NetworkOutput, batch: Batch, truth: Targets, dense: slice
     ) -> dict[str, Tensor]:
         config, unit = self.config, self.config.length_unit
         poses = in_unit(output.pose_enc_iters.float(), unit)

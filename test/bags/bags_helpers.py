@@ -1,7 +1,5 @@
 """Recordings of every format, made of the same messages."""
 
-from pathlib import Path
-
 import numpy as np
 from fakes import CAMERA, OracleEngine, picture
 from rosbags.convert.converter import migrate_bytes
@@ -19,7 +17,6 @@ from page4d_ros.messages import decode, encode
 from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.pipeline import Perception
 
-SHARED = Path(__file__).parents[2].parent / 'shared' / 'data'
 MAKE = BagMessages()
 NOETIC = get_typestore(Stores.ROS1_NOETIC)
 TF = 'tf2_msgs/msg/TFMessage'

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from bags_helpers import (
     MAKE,
-    SHARED,
     START_NS,
     STEP_NS,
     T_base_camera,
@@ -15,6 +14,7 @@ from bags_helpers import (
     stamps,
     write_bag,
 )
+from data_folders import SHARED, needs_shared
 from fakes import pose_at
 
 from page4d_ros.bags.reader import open_bag
@@ -137,6 +137,34 @@ def test_status(tmp_path, config):
     assert (last.calibrated, last.metric, last.frame_age) == (True, False, 0.0)
     assert last.publish_ms > 0
     assert not summary.caution
+
+
+def test_a_program_gives_a_path_and_gets_everything(tmp_path):
+    """As the example of `replay`: it opens the recording and loads page4d-small itself."""
+    path = write_bag(tmp_path / 'in', 'mcap', camera_messages(3))
+    started, positions = [], []
+    summary = replay(
+        path,
+        tmp_path / 'out',
+        image_topic='/camera/image',
+        started=lambda source, perception: started.append((source.total, perception.engine.name)),
+        seen=lambda estimate: positions.append(estimate.odometry.T_world_camera[:3, 3]),
+    )
+    assert (summary.frames, summary.estimates, len(positions)) == (3, 3, 3)
+    assert started == [(3, 'page4d-small')]
+    assert 'rendered rooms' in summary.caution
+    assert len(everything(tmp_path / 'out')['/depth/image']) == 3
+
+
+def test_what_cannot_be_replayed_is_said_before_anything_is_written(tmp_path, config):
+    path = write_bag(tmp_path / 'in', 'mcap', camera_messages())
+    with pytest.raises(BagError, match='no output lidar; there are confidence/image'):
+        replay(path, tmp_path / 'out', config, topics={'lidar', 'odom'})
+    with pytest.raises(BagError, match='is, or holds, the source'):
+        replay(path, tmp_path, config, force=True)
+    with pytest.raises(BagError, match='no such file'):
+        replay(tmp_path / 'nothing', tmp_path / 'out', config)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_only_the_topics_that_are_asked_for(tmp_path, config):
@@ -265,7 +293,7 @@ def test_points_project_onto_the_pixels_they_came_from(tmp_path, config, width, 
 # -- real data --------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason='the shared data are not on this machine')
+@needs_shared('data/robologs_bags')
 @pytest.mark.parametrize(
     ('name', 'topic', 'frames', 'frame_id'),
     [
@@ -274,7 +302,7 @@ def test_points_project_onto_the_pixels_they_came_from(tmp_path, config, width, 
     ],
 )
 def test_real_ros1_recordings(tmp_path, config, name, topic, frames, frame_id):
-    source = open_source(SHARED / 'robologs_bags' / name, config, image_topic=topic)
+    source = open_source(SHARED / 'data/robologs_bags' / name, config, image_topic=topic)
     summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     source.close()
     assert (summary.frames, summary.estimates) == (frames, frames)

@@ -1,7 +1,8 @@
 import cv2
 import numpy as np
 import pytest
-from bags_helpers import SHARED, camera_messages, write_bag
+from bags_helpers import camera_messages, write_bag
+from data_folders import DATA, SHARED, needs_shared
 from fakes import picture
 
 from page4d_ros.bags.recording import Recording
@@ -115,8 +116,16 @@ def test_a_recording(tmp_path):
         assert isinstance(source, Recording)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason='the shared data are not on this machine')
-def test_davis_frames():
-    source = open_source(SHARED / 'davis_car_shadow/JPEGImages/480p/car-shadow', Config(), rate=24)
-    assert source.total == 40
+@pytest.mark.parametrize(
+    ('folder', 'frames'),
+    [
+        (DATA, 3),
+        pytest.param(SHARED / 'data', 40, marks=needs_shared('data/davis_car_shadow')),
+    ],
+    ids=['excerpt', 'sequence'],
+)
+def test_davis_frames(folder, frames):
+    images = folder / 'davis_car_shadow/JPEGImages/480p/car-shadow'
+    source = open_source(images, Config(), rate=24)
+    assert source.total == frames
     assert next(iter(source.items())).decode().shape == (480, 854, 3)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
-from bags_helpers import SHARED, START_NS, T_base_camera, oracle, stamps
+from bags_helpers import START_NS, T_base_camera, oracle, stamps
+from data_folders import DATA
 from fakes import CAMERA, picture, pose_at, room_depth
 
 from page4d_ros.bags import ground_truth
-from page4d_ros.bags.clip import write_clip
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.recording import Recording
+from page4d_ros.bags.rendered import write_rendered
 from page4d_ros.bags.replay import replay
 from page4d_ros.bags.tum import CAMERAS, import_tum, read_list
 from page4d_ros.errors import BagError
@@ -21,8 +22,7 @@ from page4d_ros.messages.decode import calibration
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.base_frame import FORWARD
 
-TUM = SHARED / 'tum_fr1_rpy_excerpt'
-shared = pytest.mark.skipif(not TUM.is_dir(), reason='the shared data are not on this machine')
+TUM = DATA / 'tum_fr1_rpy'
 
 
 @dataclass
@@ -65,7 +65,7 @@ def pose_of(odometry):
 def test_a_rendered_clip_keeps_its_truth(tmp_path, config, compressed):
     frames = [Rendered(ns) for ns in stamps(5)]
     path = tmp_path / 'clip'
-    assert write_clip(frames, path, T_base_camera, compressed=compressed) == 5
+    assert write_rendered(frames, path, T_base_camera, compressed=compressed) == 5
     out = read(path)
     for index, frame in enumerate(frames):
         log_ns, depth = out[ground_truth.DEPTH][index]
@@ -113,7 +113,6 @@ def small_tum(path):
     return path
 
 
-@shared
 def test_tum_is_imported_without_a_loss(tmp_path):
     folder = small_tum(tmp_path / 'seq')
     done = import_tum(folder, tmp_path / 'bag', 'freiburg1')
@@ -133,7 +132,6 @@ def test_tum_is_imported_without_a_loss(tmp_path):
     assert depth_ns % 1000 == 0
 
 
-@shared
 def test_tum_ground_truth_is_the_base_that_carries_the_camera(tmp_path):
     folder = small_tum(tmp_path / 'seq')
     import_tum(folder, tmp_path / 'bag', 'freiburg1')
@@ -148,7 +146,6 @@ def test_tum_ground_truth_is_the_base_that_carries_the_camera(tmp_path):
     assert len(poses) > 100
 
 
-@shared
 def test_tum_replays_rectified(tmp_path, config):
     config = config.with_values({'input.rectify': True})
     import_tum(small_tum(tmp_path / 'seq'), tmp_path / 'bag', 'freiburg1')

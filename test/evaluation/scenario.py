@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from page4d_ros.bags.clip import write_clip
+from page4d_ros.bags.rendered import write_rendered
 from page4d_ros.bags.replay import replay
 from page4d_ros.bags.sources import open_source
 from page4d_ros.config import Config
@@ -15,7 +15,7 @@ from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.build import build_perception
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import WindowEstimate
+from page4d_ros.perception.types import FrameSet, WindowEstimate
 from page4d_ros.synthetic.render import T_base_camera, render_clip
 
 PLAIN = {
@@ -52,7 +52,7 @@ class TruthEngine:
     def clear(self):
         self.slots.clear()
 
-    def hide(self, motion):
+    def hide(self, motions):
         pass
 
     def push(self, frames, images, *, keep_first=False):
@@ -68,8 +68,8 @@ class TruthEngine:
         depth = depth * np.exp(self.noise * self.rng.normal(size=depth.shape))
         moving = np.stack([patches(t.mask, fit) for t in truth])
         return WindowEstimate(
-            frames=frames,
-            transform=fit,
+            sets=tuple(map(FrameSet.of, frames)),
+            transforms=(fit,) * len(frames),
             images=images,
             T_gauge_camera=poses,
             cameras=(fit.camera_to_network(frames[-1].camera),) * len(frames),
@@ -99,7 +99,7 @@ def rendered(count=16, width=160, height=120, rate_hz=10.0):
 
 
 def write_source(frames, path):
-    write_clip(frames, path, T_base_camera)
+    write_rendered(frames, path, T_base_camera)
     return path
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from page4d_ros.bags import ground_truth
 from page4d_ros.cli import app
 from page4d_ros.datasets.bag_index import depth_of
-from page4d_ros.datasets.registry import Topics, open_clips
+from page4d_ros.datasets.registry import Topics, open_sequences
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages import encode
 
@@ -20,7 +20,7 @@ UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'
 
 
 def frames_of(path, **topics):
-    (clip,) = open_clips('bag', path, topics=Topics(**topics))
+    (clip,) = open_sequences('bag', path, topics=Topics(**topics))
     frames = list(clip.frames())
     assert clip.count == len(frames)
     return frames
@@ -44,7 +44,7 @@ def test_poses_of_every_kind(kind, topic, tmp_path):
 def test_poses_in_tf_are_interpolated(tmp_path):
     """Pictures between two transforms get the pose between them, and none behind the last."""
     path = write_bag(tmp_path, poses='tf', odom='/tf', truths=('mask',), shift_ns=-15_000_000)
-    (clip,) = open_clips('bag', path, topics=Topics(odom='/tf', mask='/ground_truth/mask'))
+    (clip,) = open_sequences('bag', path, topics=Topics(odom='/tf', mask='/ground_truth/mask'))
     first, *_, last = clip.frames()
     np.testing.assert_allclose(first.T_world_camera[:3, 3], (0.015, 0, 0), atol=1e-9)
     assert last.T_world_camera is None
@@ -60,7 +60,7 @@ def test_any_one_truth_will_do_and_no_calibration(tmp_path):
 
 
 def test_frames_are_read_by_their_indices(tmp_path):
-    (clip,) = open_clips('bag', write_bag(tmp_path))
+    (clip,) = open_sequences('bag', write_bag(tmp_path))
     assert [f.stamp_ns for f in clip.frames(range(1, 4, 2))] == stamps()[1:4:2]
     assert [f.stamp_ns for f in clip.frames([3])] == stamps()[3:]
 
@@ -68,8 +68,8 @@ def test_frames_are_read_by_their_indices(tmp_path):
 def test_a_folder_of_recordings(tmp_path):
     for name in ('b', 'a'):
         write_bag(tmp_path, name, count=2)
-    assert [clip.name for clip in open_clips('bag', tmp_path)] == ['a', 'b']
-    assert [clip.name for clip in open_clips('bag', tmp_path, ['b'])] == ['b']
+    assert [clip.name for clip in open_sequences('bag', tmp_path)] == ['a', 'b']
+    assert [clip.name for clip in open_sequences('bag', tmp_path, ['b'])] == ['b']
 
 
 def test_depth_of_the_transport_compressed_depth(tmp_path):
@@ -132,11 +132,11 @@ def damaged(writer, make, head, index):
         ({}, {'odom': 'vio'}, 'no poses on /vio; those that it has are on /ground_truth/odom'),
         ({}, {'image': 'left'}, 'no images on left'),
         ({'poses': 'tf', 'odom': '/true_tf'}, {'odom': '/tf_static'}, 'moves neither'),
-        ({'shift_ns': 10**10, 'truths': ()}, {}, 'no picture has the pose of /ground_truth/odom'),
+        ({'shift_ns': 10**10, 'truths': ()}, {}, 'no image has the pose of /ground_truth/odom'),
         (
             {'shift_ns': 30_000_000, 'poses': ''},
             {},
-            'no picture has the depth of /ground_truth/depth/compressed, as their stamps do not',
+            'no image has the depth of /ground_truth/depth/compressed, as their stamps do not',
         ),
         ({'extra': damaged, 'image': ''}, {'image': '/jpeg'}, 'is damaged; evaluate the frames'),
     ],

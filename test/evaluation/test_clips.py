@@ -9,12 +9,14 @@ import jsonschema
 import layouts
 import numpy as np
 import pytest
+from data_folders import parity_file
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
 from page4d_ros.datasets.bag_index import Track
-from page4d_ros.datasets.registry import DATASETS, Clip, ClipFrame
+from page4d_ros.datasets.registry import DATASETS
+from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import ConfigError
 from page4d_ros.evaluation import clips
 from page4d_ros.evaluation.clips.blocks import figure
@@ -27,11 +29,11 @@ from page4d_ros.evaluation.pixels import DepthError, depth_metrics
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.trajectory import trajectory_line
+from page4d_ros.truth import GroundTruthFrame
 
 UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'
 SCHEMA = Path(clips.__file__).with_name('metrics.schema.json')
 QUOTED = Path(clips.__file__).with_name('quoted.json')
-PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'train_eval'
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +44,7 @@ def few_points(monkeypatch):
 @pytest.fixture
 def fixture():
     def load(name):
-        path = PARITY / f'{name}.npz'
-        if not path.is_file():
-            pytest.skip(f'no parity fixture at {path}')
-        return np.load(path)
+        return np.load(parity_file(f'train_eval/{name}.npz'))
 
     return load
 
@@ -316,12 +315,12 @@ def test_sequences_of_a_protocol():
     bonn = PROTOCOLS['page4d-depth-bonn']
 
     def counts(name):
-        return bonn.counts(Clip(name, 1, lambda _: None))
+        return bonn.counts(FileSequence(name, 1, lambda _: None))
 
     assert counts('balloon2')
     assert counts('rgbd_bonn_balloon2')
     assert not counts('rgbd_bonn_balloon')
-    assert Protocol().counts(Clip('anything', 1, lambda _: None))
+    assert Protocol().counts(FileSequence('anything', 1, lambda _: None))
 
 
 def test_squares_are_made_as_published():
@@ -329,7 +328,7 @@ def test_squares_are_made_as_published():
     rgb[:, 32:] = 200
     mask = rgb[..., 0] > 0
     depth = np.ones((48, 64), np.float32)
-    frame = squashed(ClipFrame(1, rgb, depth=depth, mask=mask), 56)
+    frame = squashed(GroundTruthFrame(1, rgb, depth=depth, mask=mask), 56)
     assert frame.rgb.shape == (56, 56, 3)
     assert frame.depth is depth
     np.testing.assert_array_equal(frame.rgb[:, :26].max(), 0)

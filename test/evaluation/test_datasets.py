@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import truth_bags
 
-from page4d_ros.datasets.registry import DATASETS, open_clips
+from page4d_ros.datasets.registry import DATASETS, open_sequences
 from page4d_ros.errors import BagError
 
 WRITERS = {
@@ -35,7 +35,7 @@ def test_every_reader_has_a_miniature():
 
 @pytest.mark.parametrize('name', WRITERS)
 def test_what_was_written_is_read(name, tmp_path):
-    (clip,) = open_clips(name, WRITERS[name](tmp_path))
+    (clip,) = open_sequences(name, WRITERS[name](tmp_path))
     frames = list(clip.frames())
     assert clip.count == len(frames) == layouts.COUNT
     stamps = [frame.stamp_ns for frame in frames]
@@ -62,23 +62,23 @@ def test_what_was_written_is_read(name, tmp_path):
 
 @pytest.mark.parametrize('name', ['sintel', '7scenes', 'pointodyssey', 'dycheck'])
 def test_unknown_depth_is_not_a_number(name, tmp_path):
-    (clip,) = open_clips(name, WRITERS[name](tmp_path))
+    (clip,) = open_sequences(name, WRITERS[name](tmp_path))
     depth = next(clip.frames()).depth
     assert np.isnan(depth[0]).all() or (depth[0] == 0).all()
     assert np.isfinite(depth[1:]).all()
 
 
 def test_what_some_data_sets_have_besides(tmp_path):
-    (clip,) = open_clips('sintel', layouts.write_sintel(tmp_path / 's'))
+    (clip,) = open_sequences('sintel', layouts.write_sintel(tmp_path / 's'))
     assert [frame.mask.all() for frame in clip.frames()] == [False, True, False, True]
-    (clip,) = open_clips('kitti', layouts.write_kitti(tmp_path / 'k'))
+    (clip,) = open_sequences('kitti', layouts.write_kitti(tmp_path / 'k'))
     assert [frame.depth is not None for frame in clip.frames()] == [False, True, False, False]
-    (clip,) = open_clips('davis', layouts.write_davis(tmp_path / 'd'))
+    (clip,) = open_sequences('davis', layouts.write_davis(tmp_path / 'd'))
     mask = list(clip.frames())[2].mask
     assert mask[12, 7]
     assert not mask[12, 6]
     folder = layouts.write_tum(tmp_path / 't', 'rgbd_dataset_freiburg1_x', count=1)
-    (clip,) = open_clips('tum', folder)
+    (clip,) = open_sequences('tum', folder)
     depth = next(clip.frames()).depth  # this camera's lens bends pictures
     assert np.isfinite(depth[240, 320])
 
@@ -86,20 +86,20 @@ def test_what_some_data_sets_have_besides(tmp_path):
 def test_sequences_by_name(tmp_path):
     for name in ('cat', 'dog'):
         layouts.write_davis(tmp_path, name)
-    assert [clip.name for clip in open_clips('davis', tmp_path)] == ['cat', 'dog']
-    assert [clip.name for clip in open_clips('davis', tmp_path, ['dog'])] == ['dog']
-    one = open_clips('davis', tmp_path / 'JPEGImages/480p/cat')
+    assert [clip.name for clip in open_sequences('davis', tmp_path)] == ['cat', 'dog']
+    assert [clip.name for clip in open_sequences('davis', tmp_path, ['dog'])] == ['dog']
+    one = open_sequences('davis', tmp_path / 'JPEGImages/480p/cat')
     assert [clip.name for clip in one] == ['cat']
     with pytest.raises(BagError, match='there are cat, dog'):
-        open_clips('davis', tmp_path, ['cow'])
+        open_sequences('davis', tmp_path, ['cow'])
 
 
 @pytest.mark.parametrize('name', WRITERS)
 def test_an_empty_folder_says_what_was_expected(name, tmp_path):
     with pytest.raises(BagError, match='expected'):
-        open_clips(name, tmp_path)
+        open_sequences(name, tmp_path)
     with pytest.raises(BagError, match='no such folder'):
-        open_clips(name, tmp_path / 'nowhere')
+        open_sequences(name, tmp_path / 'nowhere')
 
 
 def broken(tmp_path, name, spoil, **options):
@@ -107,7 +107,7 @@ def broken(tmp_path, name, spoil, **options):
     spoil(tmp_path)
 
     def read():
-        return [list(clip.frames()) for clip in open_clips(name, folder)]
+        return [list(clip.frames()) for clip in open_sequences(name, folder)]
 
     with pytest.raises(BagError) as caught:
         read()
@@ -128,12 +128,12 @@ def test_missing_depth(tmp_path):
 
 def test_fewer_depths_than_frames(tmp_path):
     text = broken(tmp_path, 'sintel', nothing, write=lambda f: layouts.write_sintel(f, depths=2))
-    assert '4 pictures, but 2 depths' in text
+    assert '4 images, but 2 depths' in text
 
 
 def test_fewer_poses_than_frames(tmp_path):
     text = broken(tmp_path, 'kitti', nothing, write=lambda f: layouts.write_kitti(f, poses=3))
-    assert '4 pictures, but 3 poses' in text
+    assert '4 images, but 3 poses' in text
 
 
 def test_fewer_cameras_than_frames(tmp_path):
@@ -143,16 +143,16 @@ def test_fewer_cameras_than_frames(tmp_path):
         nothing,
         write=lambda f: layouts.write_point_odyssey(f, cameras=1),
     )
-    assert '4 pictures, but 1 cameras' in text
+    assert '4 images, but 1 cameras' in text
 
 
 def test_stamps_that_never_match(tmp_path):
     text = broken(tmp_path, 'tum', nothing, write=lambda f: layouts.write_tum(f, shift=0.03))
-    assert 'of 4 pictures that are there none has depth and pose' in text
+    assert 'of 4 images that are there none has depth and pose' in text
     text = broken(
         tmp_path / 'e', 'euroc', nothing, write=lambda f: layouts.write_euroc(f, shift_ns=10**9)
     )
-    assert 'none of 4 pictures has a pose within 20 ms' in text
+    assert 'none of 4 images has a pose within 20 ms' in text
 
 
 def test_depth_of_eight_bits(tmp_path):
@@ -167,7 +167,7 @@ def test_masks_of_another_size(tmp_path):
     text = broken(
         tmp_path, 'davis', nothing, write=lambda f: layouts.write_davis(f, mask_size=(48, 48))
     )
-    assert 'the mask has 48x48 pixels and the picture 64x48' in text
+    assert 'the mask has 48x48 pixels and the image 64x48' in text
 
 
 def test_missing_masks(tmp_path):
@@ -182,7 +182,7 @@ def test_damaged_pictures_and_files(tmp_path):
         return lambda folder: (folder / path).write_bytes(b'no picture')
 
     text = broken(tmp_path / 'a', 'davis', spoil('JPEGImages/480p/dog/00001.jpg'))
-    assert '00001.jpg: is no picture' in text
+    assert '00001.jpg: is no image' in text
     text = broken(tmp_path / 'b', 'sintel', spoil('training/depth/alley_9/frame_0002.dpt'))
     assert 'is no .dpt file' in text
     text = broken(tmp_path / 'c', 'sintel', spoil('training/camdata_left/alley_9/frame_0002.cam'))
@@ -213,11 +213,11 @@ def test_truncated_files(tmp_path):
 def test_a_sequence_from_inside_its_folder(tmp_path, monkeypatch):
     layouts.write_davis(tmp_path)
     monkeypatch.chdir(tmp_path / 'JPEGImages/480p')
-    assert [clip.name for clip in open_clips('davis', Path('dog'))] == ['dog']
+    assert [clip.name for clip in open_sequences('davis', Path('dog'))] == ['dog']
     monkeypatch.chdir('dog')
-    assert [clip.name for clip in open_clips('davis', Path())] == ['dog']
+    assert [clip.name for clip in open_sequences('davis', Path())] == ['dog']
     with pytest.raises(BagError, match='is itself a sequence'):
-        open_clips('davis', Path(), ['cat'])
+        open_sequences('davis', Path(), ['cat'])
 
 
 def test_missing_lists_and_malformed_lines(tmp_path):
@@ -245,17 +245,17 @@ def test_depth_of_another_unit_is_doubted(wrong, tmp_path):
         for file in [*folder.rglob('depth/*.png'), *folder.rglob('*.depth.png')]:
             values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) * wrong
             cv2.imwrite(str(file), values.clip(0, 65535).astype(np.uint16))
-        (clip,) = open_clips(name, folder)
+        (clip,) = open_sequences(name, folder)
         (text,) = clip.remarks
         assert f'the median of a depth image is {2 * wrong:g} m' in text
         assert units in text
-    (clip,) = open_clips('bag', truth_bags.write_bag(tmp_path, units=wrong / 20))
+    (clip,) = open_sequences('bag', truth_bags.write_bag(tmp_path, units=wrong / 20))
     assert ('metres (32FC1)' in ' '.join(clip.remarks)) == (wrong == 0.2)
 
 
 @pytest.mark.parametrize('name', WRITERS)
 def test_depth_of_the_right_unit_is_not_doubted(name, tmp_path):
-    (clip,) = open_clips(name, WRITERS[name](tmp_path))
+    (clip,) = open_sequences(name, WRITERS[name](tmp_path))
     assert not clip.remarks
 
 
@@ -264,7 +264,7 @@ def test_a_list_without_its_pictures(tmp_path):
         for path in (folder / 'rgbd_dataset_freiburg3_x/rgb').iterdir():
             path.unlink()
 
-    assert 'of 0 pictures that are there none has' in broken(tmp_path, 'tum', spoil)
+    assert 'of 0 images that are there none has' in broken(tmp_path, 'tum', spoil)
 
 
 def test_depth_of_another_size(tmp_path):
@@ -273,4 +273,4 @@ def test_depth_of_another_size(tmp_path):
         layouts.write_png(path, np.full((24, 32), 2000, np.uint16))
 
     text = broken(tmp_path, '7scenes', spoil)
-    assert 'frame 2: the depth has 32x24 pixels and the picture 64x48' in text
+    assert 'frame 2: the depth has 32x24 pixels and the image 64x48' in text

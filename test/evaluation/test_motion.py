@@ -1,13 +1,13 @@
 """Measures of masks, clips with masks, and the evaluation of what moves from end to end."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from data_folders import parity_file
 from layouts import write_davis
 
-from page4d_ros.datasets.rendered_plan import MAX_BLOCKS, block_shots
+from page4d_ros.datasets.rendered_plan import MAX_BLOCKS, block_plans
 from page4d_ros.datasets.rendered_plan import Options as SceneOptions
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.dynamics.plan import KINDS, Options, shots
@@ -15,14 +15,9 @@ from page4d_ros.evaluation.dynamics.run import evaluate_dynamics, tables
 from page4d_ros.evaluation.dynamics.scores import Sequence, pooled
 from page4d_ros.evaluation.masks import Measure, boundary, region
 
-PARITY = Path(__file__).resolve().parents[3] / 'shared' / 'parity' / 'vggt4d'
-
 
 def test_measures_are_those_of_davis():
-    path = PARITY / 'davis_metrics.npz'
-    if not path.is_file():
-        pytest.skip(f'no parity fixture at {path}')
-    data = np.load(path)
+    data = np.load(parity_file('vggt4d/davis_metrics.npz'))
     J = [region(*pair) for pair in zip(data['pred'], data['gt'], strict=True)]
     F = [boundary(*pair) for pair in zip(data['pred'], data['gt'], strict=True)]
     assert pytest.approx(data['iou'], abs=1e-6) == J
@@ -100,7 +95,7 @@ def test_drives_are_of_no_other_evaluation():
     theirs = {
         seed
         for block in range(MAX_BLOCKS)
-        for shot in block_shots(SceneOptions(), block)
+        for shot in block_plans(SceneOptions(), block)
         for seed in shot.seeds
     }
     assert not ours & theirs

@@ -9,13 +9,13 @@ from fakes import pose_at
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.config import DepthConfig
-from page4d_ros.datasets.registry import ClipFrame
 from page4d_ros.evaluation.point_maps import Cloud, Reconstruction, estimated, normals, point_maps
 from page4d_ros.evaluation.unknown import Unknown
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.perception.maps import Maps
+from page4d_ros.truth import GroundTruthFrame
 
 GAUGE = Sim3(0.4, Rotation.from_euler('xyz', [0.3, -0.8, 2.0]).as_matrix(), np.array([5, -2, 1]))
 TURN = Rotation.from_euler('xyz', [0.1, 0.5, -0.2]).as_matrix()
@@ -162,7 +162,7 @@ def test_points_of_a_wall_lie_on_it_for_both():
     T = transform(QUARTER, (1.0, 2.0, 3.0))
     depth = np.full((48, 64), 2.0, np.float32)
     depth[:8] = 90.0
-    frame = ClipFrame(0, np.zeros((48, 64, 3), np.uint8), CAMERA, T, depth)
+    frame = GroundTruthFrame(0, np.zeros((48, 64, 3), np.uint8), CAMERA, T, depth)
     ours, true = point_maps(seen(2.0, T), frame, 70.0)
     np.testing.assert_allclose(true[10:, :, 0], 3.0)  # the wall is at x = 1 + 2
     np.testing.assert_allclose(ours[10:], true[10:], atol=1e-6)

@@ -36,7 +36,7 @@ def steps_off(frames, **values):
     config = Config().with_values({k.replace('__', '.'): v for k, v in values.items()})
     perception = Perception(config, Doubtful(frames))
     estimates = [
-        perception.process(Frame(f.stamp_ns, 'camera', lambda f=f: f.rgb, f.camera))
+        perception.process(FrameSet.of(Frame(f.stamp_ns, 'camera', lambda f=f: f.rgb, f.camera)))
         for f in frames
     ]
     ours = np.stack([e.odometry.T_world_camera for e in estimates])
@@ -77,8 +77,8 @@ def test_without_corners_or_with_several_cameras_the_network_is_believed(frames)
     assert corners.seen.shape[1] == 0
     assert refined(blank, corners) is blank
     window, corners = window_of(frames)
-    rig = tuple(replace(f, view=i % 2) for i, f in enumerate(window.frames))
-    assert refined(replace(window, frames=rig), corners).T_gauge_camera is window.T_gauge_camera
+    rig = tuple(FrameSet.of(replace(f, view=i % 2)) for i, f in enumerate(window.frames))
+    assert refined(replace(window, sets=rig), corners).T_gauge_camera is window.T_gauge_camera
     lost = replace(window, T_gauge_camera=np.full((4, 4, 4), np.nan))
     assert refined(lost, corners) is lost
 
@@ -86,12 +86,12 @@ def test_without_corners_or_with_several_cameras_the_network_is_believed(frames)
 def test_what_moves_is_followed_no_longer(frames):
     window, corners = window_of(frames)
     refinement = Refinement()
-    refinement.corners = corners
-    height, width = window.transform.height, window.transform.width
+    refinement.corners = {0: corners}
+    height, width = window.transforms[-1].height, window.transforms[-1].width
     left = np.arange(width // 2)[None, :] < width // 4 + np.zeros((height // 2, 1))
     thin = np.ones(left.shape, np.float32)
     depth = window.depth[-1]
     motion = Judged(thin, left, depth[::2, ::2], depth, MaskConfig())
-    refinement.hide(motion, window.transform)
+    refinement.hide(0, motion, window.transforms[-1])
     assert corners.seen.shape[1] > 0
     assert corners.seen[-1, :, 0].min() > corners.fit.width / 2 - 2

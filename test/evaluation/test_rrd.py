@@ -8,7 +8,7 @@ import cv2
 import layouts
 import numpy as np
 import pytest
-from fakes import OracleEngine, frame, pose_at
+from fakes import OracleEngine, frame_set, pose_at
 from truth_bags import moving, stamps, write_bag
 from typer.testing import CliRunner
 
@@ -95,7 +95,7 @@ def test_a_known_drive_lies_where_it_was(tmp_path):
     perception, known, file = Perception(config, OracleEngine()), [], tmp_path / 'x.rrd'
     with RrdWriter(file, 'x') as writer:
         for index in range(5):
-            estimate = perception.process(frame(10**9 + index * 10**8, image=image))
+            estimate = perception.process(frame_set(10**9 + index * 10**8, image=image))
             T = pose_at(1 + index / 10)
             known.append((estimate, T))
             writer.add(estimate, SimpleNamespace(T_world_camera=T, depth=None, mask=None))

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from page4d_ros.cli import app
 from page4d_ros.commands import evaluate
 from page4d_ros.config import Config
-from page4d_ros.datasets.rendered import SIZE, Footage, film
+from page4d_ros.datasets.rendered import SIZE, RenderedSequence, render_sequences
 from page4d_ros.datasets.rendered_plan import (
     Group,
     Options,
-    Shot,
-    block_shots,
-    prior_shots,
+    SequencePlan,
+    block_plans,
+    prior_plans,
 )
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.scenes import tables
@@ -63,7 +63,7 @@ def footage(start=0.0, *, count=4, step=0.3, **changes):
         'depth': np.stack([room_depth(T, CAMERA) for T in poses]).astype(np.float32),
         'mask': mask,
     }
-    return Footage(**facts | changes)
+    return RenderedSequence(**facts | changes)
 
 
 class Oracle(OracleEngine):
@@ -169,7 +169,7 @@ def test_identity_errs_by_the_true_motion_and_tripods_do_not_count():
     turns = [np.degrees(np.arccos((np.trace(T[:3, :3]) - 1) / 2)) for T in relative]
     assert min(turns) < found['rotation_deg'] < sum(turns)
     assert found['translation'] == 1
-    assert np.isnan(figures(Still(grid), window._replace(rig=Rig.TRIPOD))['rotation_deg'])
+    assert np.isnan(figures(Still(grid), replace(window, rig=Rig.TRIPOD))['rotation_deg'])
 
 
 def test_mean_depth_knows_the_rooms_it_has_seen():
@@ -241,14 +241,14 @@ def test_tables_hold_the_figures_of_the_metrics():
 
 def test_no_drive_is_of_the_training_and_blocks_are_disjoint():
     options = Options(seeds=3, drives=20, unseen=6)
-    blocks = [block_shots(options, b) for b in range(3)]
+    blocks = [block_plans(options, b) for b in range(3)]
     seeds = [seed for shots in blocks for shot in shots for seed in shot.seeds]
     assert len(seeds) == len(set(seeds))
     assert min(seeds) >= SPLITS['test']
     assert max(seeds) < SPLITS['test'] + SPLIT_SIZE
     assert all(
         SPLITS['train'] <= seed < SPLITS['train'] + SPLIT_SIZE
-        for shot in prior_shots(options)
+        for shot in prior_plans(options)
         for seed in shot.seeds
     )
     rooms = {shot.room for shots in blocks for shot in shots if shot.group is Group.UNSEEN}
@@ -265,11 +265,11 @@ def test_plans_that_would_share_drives_are_refused(wrong):
 def rendered():
     """Two windows of one room: one of the training, one that is held out."""
     shots = [
-        Shot(Group.PRIOR, 0, 1, (SPLITS['train'] + 2,)),
-        Shot(Group.CROWDED, 0, 1, (SPLITS['test'],)),
+        SequencePlan(Group.PRIOR, 0, 1, (SPLITS['train'] + 2,)),
+        SequencePlan(Group.CROWDED, 0, 1, (SPLITS['test'],)),
     ]
     try:
-        return list(film(shots, 1))
+        return list(render_sequences(shots, 1))
     except SceneError as error:
         pytest.skip(str(error))
 
@@ -288,7 +288,7 @@ def test_corners_beat_identity(rendered):
     still, klt = (figures(m, window) for m in (Still(grid), Klt.at_camera(SIZE, grid)))
     assert klt['rotation_deg'] < 0.3 * still['rotation_deg']
     assert klt['translation'] < 0.5
-    poses = score([Klt.at_camera(SIZE, grid)], window._replace(group=Group.STREAM))
+    poses = score([Klt.at_camera(SIZE, grid)], replace(window, group=Group.STREAM))
     assert poses[f'KLT, {SIZE[0]}x{SIZE[1]}'].ate < 0.1
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 import parity
 import pytest
 import torch
+from data_folders import parity_file
 
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
@@ -20,7 +21,6 @@ def network_of():
 @pytest.fixture(scope='session')
 def small(network_of):
     """The network of the folder's first fixture, so that no other need be built."""
-    parity.need_folder()
     salts = [
         data['salt']
         for path in parity.FOLDER.glob('*.npz')
@@ -34,11 +34,7 @@ def piece():
     """Read one small fixture by name, or skip."""
 
     def read(name: str) -> dict:
-        parity.need_folder()
-        path = parity.FOLDER / f'{name}.npz'
-        if not path.exists():
-            pytest.skip(f'no {name}.npz at {parity.FOLDER}')
-        return parity.read(path)
+        return parity.read(parity_file(f'{name}.npz'))
 
     return read
 

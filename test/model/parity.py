@@ -1,9 +1,5 @@
-"""Fixtures of the published networks: where they lie, and the weights they were made with.
+"""Fixtures of the published networks, and the recipe of the weights that they were made with."""
 
-`PAGE4D_PARITY_DIR` names their folder; without it, `shared/parity` beside the repository.
-"""
-
-import os
 import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.page4d import Page4D
 
-DEFAULT_FOLDER = Path(__file__).resolve().parents[3] / 'shared' / 'parity'
-FOLDER = Path(os.environ.get('PAGE4D_PARITY_DIR', DEFAULT_FOLDER))
-SPEC = DEFAULT_FOLDER.parent / 'spec'
 TOLERANCE = 2e-5
 
 SMALL = replace(
@@ -84,20 +76,6 @@ def read(path: Path) -> dict:
             key: str(file[key]) if file[key].dtype.kind == 'U' else torch.from_numpy(file[key])
             for key in file.files
         }
-
-
-def need_folder() -> None:
-    if not FOLDER.is_dir():
-        pytest.skip(f'no parity fixtures at {FOLDER}: set PAGE4D_PARITY_DIR')
-
-
-def params(*patterns: str) -> list:
-    """Files of the folder as parameters of a test; one skipped parameter when there are none."""
-    files = sorted(path for pattern in patterns for path in FOLDER.glob(pattern))
-    reason = f'no {" or ".join(patterns)} at {FOLDER}: set PAGE4D_PARITY_DIR'
-    if not files:
-        return [pytest.param(None, id='none', marks=pytest.mark.skip(reason=reason))]
-    return [pytest.param(path, id=path.stem) for path in files]
 
 
 def assert_close(got: torch.Tensor, wanted: torch.Tensor, tolerance: float = TOLERANCE) -> None:

@@ -5,6 +5,7 @@ import json
 import parity
 import pytest
 import torch
+from data_folders import OWN_PARITY, parity_file, parity_params
 from parity import assert_close
 
 from page4d_ros.model.blocks import SpecialTokenBias
@@ -29,7 +30,7 @@ def _no_gradients():
         yield
 
 
-@pytest.mark.parametrize('path', parity.params('*_on.npz', '*_off.npz'))
+@pytest.mark.parametrize('path', parity_params('*_on.npz', '*_off.npz', further=True))
 def test_whole_network(path, network_of):
     data = parity.read(path)
     network = network_of(data['salt'])
@@ -191,11 +192,8 @@ def test_unproject(piece):
 
 
 def test_filled_weights(small):
-    path = parity.FOLDER / 'weights_checksum.json'
-    if not path.exists():
-        pytest.skip(f'no weights_checksum.json at {parity.FOLDER}')
     state = small.state_dict()
-    wanted = json.loads(path.read_text())
+    wanted = json.loads(parity_file('weights_checksum.json').read_text())
     assert state.keys() == wanted.keys()
     for key, facts in wanted.items():
         value = state[key].double()
@@ -210,11 +208,11 @@ def test_filled_weights(small):
     [('vit_l', NetworkConfig.published(), 1409), ('small', parity.SMALL, 1241)],
 )
 def test_keys_are_the_published_ones(name, config, count):
-    path = parity.SPEC / 'keymap.json'
-    if not path.exists():
-        pytest.skip(f'no key map at {path}')
     with torch.device('meta'):
         state = Page4D(config).state_dict()
-    wanted = {key: facts['shape'] for key, facts in json.loads(path.read_text())[name].items()}
+    wanted = {
+        key: facts['shape']
+        for key, facts in json.loads((OWN_PARITY / 'keymap.json').read_text())[name].items()
+    }
     assert len(wanted) == count
     assert {key: list(value.shape) for key, value in state.items()} == wanted

@@ -4,6 +4,7 @@ import numpy as np
 import parity
 import pytest
 import torch
+from data_folders import parity_params
 from PIL import Image
 
 from page4d_ros.errors import FrameError
@@ -31,7 +32,7 @@ def scene(height, width, seed=0):
     return image.clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize('path', parity.params('preprocess_*.npz', 'train_eval/preprocess_*.npz'))
+@pytest.mark.parametrize('path', parity_params('preprocess_*.npz', 'train_eval/preprocess_*.npz'))
 @pytest.mark.parametrize('mode', ['crop', 'pad'])
 def test_published_preprocessing(path, mode, save):
     data = parity.read(path)

@@ -3,6 +3,7 @@
 import parity
 import pytest
 import torch
+from data_folders import parity_file
 from parity import assert_close
 
 from page4d_ros.model.blocks import Attention
@@ -32,32 +33,31 @@ PARTS = {
 @pytest.fixture
 def fixture():
     def load(name):
-        path = parity.FOLDER / 'vggt4d' / f'{name}.npz'
-        if not path.is_file():
-            pytest.skip(f'no parity fixture at {path}: set PAGE4D_PARITY_DIR')
-        return parity.read(path)
+        return parity.read(parity_file(f'vggt4d/{name}.npz'))
 
     return load
 
 
 def statistics(q, k, layers=None):
-    """Of (frames, layers, heads, tokens, channels)."""
+    """Statistics, and their sums over layers, of (frames, layers, heads, tokens, channels)."""
     frames, depth = q.shape[:2]
-    out = GramStatistics(layers or GramLayers(), range(frames), specials=0, frames=frames)
-    for layer in filter(out.wants, range(depth)):
+    references = tuple(range(frames))
+    gram = GramStatistics(layers or GramLayers(), references, specials=0, frames=frames)
+    sums = {}
+    for layer in filter(gram.wants, range(depth)):
         flat = (x[:, layer].transpose(0, 1).flatten(1, 2)[None] for x in (q, k))
-        out.add(layer, *flat)
-    return out
+        gram.add(sums, layer, *flat)
+    return gram, sums
 
 
 def test_dynamic_map(fixture):
     data = fixture('dyn_map')
     grid = tuple(data['grid_hw'].tolist())
-    found = statistics(data['global_tok_q'], data['global_tok_k'])
-    parts = found.parts(grid)
+    gram, sums = statistics(data['global_tok_q'], data['global_tok_k'])
+    parts = gram.parts(sums, grid)
     for ours, theirs in PARTS.items():
         assert_close(parts[ours], data[theirs], 1e-5)
-    assert_close(found.dynamic_map(grid), data['dyn_map'], 1e-5)
+    assert_close(gram.dynamic_map(sums, grid), data['dyn_map'], 1e-5)
 
 
 def test_masked_attention(fixture):
@@ -81,18 +81,16 @@ def test_masked_attention(fixture):
     assert_close(within, data['out_frame_layer4'], 1e-5)
 
 
-def test_watching_sees_what_is_compared(fixture):
+def test_queries_and_keys_are_those_compared(fixture):
     data = fixture('masked_attention')
     attention = Attention(64, 4, qk_norm=True)
     attention.load_state_dict(
         {key[2:]: value for key, value in data.items() if key.startswith('w_')}
     )
-    seen = []
-    attention(
-        data['x'], rope_angles(data['pos'].flatten(0, 1), 16), watch=lambda *a: seen.extend(a)
-    )
-    assert_close(seen[0], data['q_after_rope'], 1e-5)
-    assert_close(seen[1], data['k_after_rope'], 1e-5)
+    q, k, v = attention.project(data['x'], rope_angles(data['pos'].flatten(0, 1), 16))
+    assert_close(q, data['q_after_rope'], 1e-5)
+    assert_close(k, data['k_after_rope'], 1e-5)
+    assert_close(attention.attend(q, k, v), data['out_global_layer5_unmasked'], 1e-5)
 
 
 def test_pixels_to_tokens(fixture):
@@ -152,7 +150,8 @@ def test_short_clips_have_an_answer(frames):
     """The published window is empty for some frames of clips with fewer than four."""
     g = torch.Generator().manual_seed(0)
     q, k = torch.rand(2, frames, 24, 2, 12, 8, generator=g)
-    found = statistics(q, k).dynamic_map((3, 4))
+    gram, sums = statistics(q, k)
+    found = gram.dynamic_map(sums, (3, 4))
     assert found.shape == (frames, 3, 4)
     assert found.isfinite().all()
     assert found.any() == (frames > 1)

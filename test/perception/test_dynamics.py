@@ -18,7 +18,7 @@ from page4d_ros.perception.motion_classifier import DEFAULT, FEATURES, SOURCES, 
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.pipeline import assemble
 from page4d_ros.perception.residuals import View, picture, reprojection_residuals
-from page4d_ros.perception.types import Frame, OdometryEstimate, WindowEstimate
+from page4d_ros.perception.types import Frame, FrameSet, OdometryEstimate, WindowEstimate
 from page4d_ros.units import NS_PER_S
 
 CAMERA = PinholeCamera(112, 84, 100.0, 100.0, 55.5, 41.5)
@@ -41,6 +41,11 @@ def see(camera_x, box_x):
     return depth.astype(np.float32), TEXTURE[row, column].astype(np.float32), box
 
 
+def stamped(index):
+    """Set of one frame at a tenth of a second per index."""
+    return FrameSet.of(Frame(round(index * NS_PER_S / 10) + 1, 'camera', None))
+
+
 def window(cameras, boxes, depths=None):
     """Of cameras at x, and boxes at x."""
     frames = [see(*at) for at in zip(cameras, boxes, strict=True)]
@@ -48,8 +53,8 @@ def window(cameras, boxes, depths=None):
     poses[:, 0, 3] = cameras
     depth = np.stack([f[0] for f in frames])[-(depths or len(frames)) :]
     estimate = WindowEstimate(
-        frames=tuple(Frame(i * NS_PER_S // 10 + 1, 'camera', None) for i in range(len(frames))),
-        transform=FIT,
+        sets=tuple(map(stamped, range(len(frames)))),
+        transforms=(FIT,) * len(frames),
         images=tuple(torch.from_numpy(f[1]).permute(2, 0, 1) for f in frames),
         T_gauge_camera=poses,
         cameras=(CAMERA,) * len(frames),
@@ -76,8 +81,7 @@ def masks(cameras, boxes, **values):
     for end in range(1, len(cameras) + 1):
         estimate, box = window(cameras[:end], boxes[:end], depths=1)
         last = end - 1
-        stamped = [Frame(i * NS_PER_S // 10 + 1, 'camera', None) for i in range(end)]
-        motion = dynamics.update(replace(estimate, frames=tuple(stamped)))
+        motion = dynamics.update(estimate)
         assert last == end - 1
     return motion.probability, motion.mask > 0, box
 
@@ -168,7 +172,7 @@ def test_one_broken_answer_is_forgotten():
 def test_sources_can_change_while_it_runs():
     estimate, _ = window(np.zeros(3), np.zeros(3))
     score = np.full((3, 6, 8), 0.9, np.float32)
-    estimate = replace(estimate, dynamic=score, gram=np.zeros((6, 8), np.float32))
+    estimate = replace(estimate, dynamic=score, gram=np.zeros((1, 6, 8), np.float32))
     dynamics = Dynamics(MaskConfig(source='head', dilate=0), DEFAULT)
     assert dynamics.update(estimate).mask.all()
     dynamics.config = MaskConfig(source='geometry', dilate=0)
@@ -238,9 +242,9 @@ def moving(where):
 def estimate_at(seconds, box_x):
     """An estimate with a box that is known to move."""
     found, box = window([0.0], [box_x])
-    found = replace(found, frames=(Frame(round(seconds * NS_PER_S) + 1, 'camera', None),))
+    found = replace(found, sets=(stamped(10 * seconds),))
     pose = OdometryEstimate(np.eye(4), np.zeros(6), 0.1, 0.1, 1.0, metric=True)
-    return assemble(found, pose, moving(box), Config().depth, calibrated=True)
+    return assemble(found, pose, [moving(box)], Config().depth, calibrated=[True])
 
 
 def test_bodies_have_a_place_a_speed_and_a_number():
@@ -264,7 +268,6 @@ def test_bodies_at_different_depths_are_two():
     depth, where = estimate.maps.depth.copy(), np.zeros((84, 112), bool)
     where[20:60, 20:90] = True
     depth[20:60, 20:55], depth[20:60, 55:90] = 1.5, 3.0
-    found = MovingBodyTracker().update(
-        replace(estimate, maps=SimpleNamespace(depth=depth), motion=moving(where))
-    )
+    view = replace(estimate.views[0], maps=SimpleNamespace(depth=depth), motion=moving(where))
+    found = MovingBodyTracker().update(replace(estimate, views=(view,)))
     assert sorted(round(float(body.centre[2]), 1) for body in found) == [1.5, 3.0]

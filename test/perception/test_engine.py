@@ -9,18 +9,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from page4d_ros.benchmark.meter import peak_bytes
-from page4d_ros.benchmark.reference import Reference
 from page4d_ros.config import ModelConfig
 from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
-from page4d_ros.model.gram import GramLayers, GramStatistics
+from page4d_ros.model.network import StepPlan
 from page4d_ros.model.pose_encoding import decode_pose
+from page4d_ros.model.reference import Reference
 from page4d_ros.model.runtime import compiled
+from page4d_ros.model.variants import MINED
 from page4d_ros.perception.clip import Mined
 from page4d_ros.perception.engine import WindowEngine
-from page4d_ros.perception.memory import window_bytes
 from page4d_ros.perception.types import Frame, FrameKey, FrameSet
 
 SIZE = 4
@@ -145,27 +145,27 @@ def test_a_cleared_window_and_another_resolution_start_anew():
 
 
 def stale_first(engine):
-    first = engine._first_local
+    first = engine._first_tokens
     kept = []
 
     def stale(grid):
         kept.append(first(grid))
         return kept[0]
 
-    engine._first_local = stale
+    engine._first_tokens = stale
 
 
 def wrong_newest(engine):
-    estimate = engine.network.estimate
+    step = engine.network.step
 
-    def one_off(local, *args):
-        return estimate(torch.roll(local, 1, dims=1), *args)
+    def one_off(tokens, *args):
+        return step(torch.roll(tokens, 1, dims=1), *args)
 
-    engine.network.estimate = one_off
+    engine.network.step = one_off
 
 
 def no_bias(engine):
-    engine._mask_alpha = 0.0
+    engine.network = engine.network.with_mask_in_attention(on=False)
 
 
 @pytest.mark.parametrize(('spoil', 'name'), [
@@ -242,7 +242,7 @@ def test_a_full_window_is_one_graph():
     network = network_of(mask=True)
     reference = Reference(network)
     engine = WindowEngine(network, replace(SETTINGS, compile=True), SIZE)
-    engine._compiled = torch.compile(network.estimate, backend='eager', fullgraph=True)
+    engine._compiled = torch.compile(network.step, backend='eager', fullgraph=True)
     assert max(run(engine, reference, 1.0, [1] * 6).values()) <= LIMIT
 
 
@@ -260,7 +260,7 @@ def test_out_of_memory_names_settings_that_fit(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError('CUDA out of memory')
 
-    engine.network.estimate = full
+    engine.network.step = full
     monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: None)
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda _: (150_000, 10**9))
     wanted = (
@@ -287,7 +287,7 @@ def test_the_memory_a_window_is_said_to_need(frames, size):
         if index < frames:
             engine.step(last)
     measured = engine.cache_bytes() + peak_bytes(lambda: engine.step(last), engine.device)
-    said = window_bytes(network.config, frames, size, 2)
+    said = network.window_bytes(frames, size, 2)
     assert 0.5 * measured < said < 2 * measured
 
 
@@ -305,7 +305,7 @@ def test_a_point_head_that_is_not_there():
 def test_what_moved_is_hidden_from_the_first_layers():
     """VGGT4D, causal: the masks of earlier frames, in one pass; the slow way says the same."""
     network = network_of(mask=False)
-    engine = WindowEngine(copy.deepcopy(network), replace(SETTINGS, variant='vggt4d'), SIZE)
+    engine = WindowEngine(copy.deepcopy(network), SETTINGS, SIZE, MINED)
     rng = np.random.default_rng(3)
     grid = (3, 4)
     masks = []
@@ -317,13 +317,13 @@ def test_what_moved_is_hidden_from_the_first_layers():
         T, _ = decode_pose(wanted.pose_enc[0], window.images[0].shape[-2:])
         assert relative(inverse(window.T_gauge_camera)[:, :3], T) < LIMIT
         assert relative(window.depth[-1], wanted.depth[0, -1]) < LIMIT
-        assert relative(window.gram, gram) < 1e-9
-        assert np.array_equal(window.dynamic[-1], window.gram)
+        assert relative(window.gram[0], gram) < 1e-9
+        assert np.array_equal(window.dynamic[-1:], window.gram)
         assert np.array_equal(window.dynamic[:-1] > 0.5, np.stack(masks)[:-1])
         mask = np.zeros((42, 56), np.uint8)
         v, u = rng.integers(0, (42, 56))
         mask[v, u] = 255  # any pixel of a patch counts
-        engine.hide(Mined(mask > 0, mask))
+        engine.hide([Mined(mask > 0, mask)])
         masks[-1] = np.zeros(grid, bool)
         masks[-1][v // 14, u // 14] = True
 
@@ -332,13 +332,11 @@ def slowly(network, images, masks, grid):
     """The whole window at once, with hidden patches, and the dynamic map of the newest frame."""
     frames = len(images)
     hidden = torch.from_numpy(np.stack(masks))[None]
-    gram = GramStatistics(
-        GramLayers.of(network.config.depth), [frames - 1], specials=5, frames=frames
-    )
     with torch.inference_mode():
-        patches = network.aggregator.patch_embed(images)[None]
-        local = network.aggregator.enter(patches, grid, first=True, hidden=hidden)
-        return network.estimate(local, grid, 0.0, None, hidden, gram), gram.dynamic_map(grid)[0]
+        encoded = network.encode(images)[None]
+        tokens = network.enter(encoded, grid, first=True, hidden=hidden)
+        output = network.step(tokens, StepPlan(grid, frames, (frames - 1,)), hidden)
+        return output, output.gram[0]
 
 
 def test_a_mask_does_nothing_to_page4d():
@@ -347,7 +345,7 @@ def test_a_mask_does_nothing_to_page4d():
         engine.push(*frame(index))
         window = engine.step()
         everything = np.full((42, 56), 255, np.uint8)
-        engine.hide(Mined(everything > 0, everything))
+        engine.hide([Mined(everything > 0, everything)])
     found = differences(window, reference, 1.0)
     assert max(found.values()) < LIMIT
 
@@ -358,5 +356,5 @@ def test_gram_statistics_do_not_change_the_answer():
         engine.push(*frame(index))
         window = engine.step(gram=True)
     assert max(differences(window, reference, 1.0).values()) < LIMIT
-    assert window.gram.shape == (3, 4)
+    assert window.gram.shape == (1, 3, 4)
     assert window.gram.max() > 0.9

@@ -1,10 +1,11 @@
 import threading
 
 import pytest
-from fakes import frame
+from fakes import frame, frame_set
 
 from page4d_ros.config import Config
 from page4d_ros.perception.intake import Intake, Restart
+from page4d_ros.perception.types import FrameSet
 from page4d_ros.units import NS_PER_S
 
 
@@ -16,8 +17,8 @@ def intake(**values):
 def test_the_newest_frame_wins():
     gate = intake()
     for i in range(5):
-        assert gate.offer(frame(i * NS_PER_S // 10)) is None
-    assert gate.take(0).frame.stamp_ns == 4 * NS_PER_S // 10
+        assert gate.offer(frame_set(i * NS_PER_S // 10)) is None
+    assert gate.take(0).frames.stamp_ns == 4 * NS_PER_S // 10
     assert gate.take(0) is None
     assert gate.dropped == {'stale': 4}
     assert gate.received == 5
@@ -25,35 +26,35 @@ def test_the_newest_frame_wins():
 
 def test_stride_takes_every_nth():
     gate = intake(window__stride=3)
-    taken = [gate.offer(frame(i + 1)) is None for i in range(7)]
+    taken = [gate.offer(frame_set(i + 1)) is None for i in range(7)]
     assert taken == [True, False, False, True, False, False, True]
 
 
 def test_equal_stamps_and_stragglers_are_dropped_without_a_restart():
     gate = intake()
     for stamp in (10, 20, 20, 15, 30):
-        gate.offer(frame(stamp))
+        gate.offer(frame_set(stamp))
     assert gate.dropped['duplicate'] == 1
     assert gate.dropped['late'] == 1
     assert gate.generation == 0
-    assert gate.take(0).frame.stamp_ns == 30
+    assert gate.take(0).frames.stamp_ns == 30
 
 
 def test_two_older_frames_in_order_are_a_jump():
     gate = intake()
     for stamp in (100, 200, 20, 30):
-        gate.offer(frame(stamp))
+        gate.offer(frame_set(stamp))
     assert gate.generation == 1
     taken = gate.take(0)
-    assert (taken.frame.stamp_ns, taken.restart) == (30, Restart.WINDOW)
+    assert (taken.frames.stamp_ns, taken.restart) == (30, Restart.WINDOW)
 
 
 @pytest.mark.parametrize(('reset', 'restart'), [(False, Restart.WINDOW), (True, Restart.POSE)])
 def test_a_large_step_back_is_a_jump_at_once(reset, restart):
     gate = intake(odometry__reset_on_time_jump=reset)
-    gate.offer(frame(100 * NS_PER_S))
+    gate.offer(frame_set(100 * NS_PER_S))
     before = gate.take(0)
-    gate.offer(frame(1 * NS_PER_S))
+    gate.offer(frame_set(1 * NS_PER_S))
     taken = gate.take(0)
     assert taken.restart is restart
     assert before.generation != gate.generation == taken.generation
@@ -61,22 +62,22 @@ def test_a_large_step_back_is_a_jump_at_once(reset, restart):
 
 def test_a_gap_clears_the_window():
     gate = intake(window__max_gap=1.0)
-    gate.offer(frame(0))
+    gate.offer(frame_set(0))
     gate.take(0)
-    gate.offer(frame(NS_PER_S))
+    gate.offer(frame_set(NS_PER_S))
     assert gate.take(0).restart is Restart.NONE
-    gate.offer(frame(3 * NS_PER_S))
+    gate.offer(frame_set(3 * NS_PER_S))
     assert gate.take(0).restart is Restart.WINDOW
 
 
 def test_pause_refuses_and_voids():
     gate = intake()
-    gate.offer(frame(1))
+    gate.offer(frame_set(1))
     gate.pause(paused=True)
     assert gate.take(0) is None
-    assert gate.offer(frame(2)) == 'paused'
+    assert gate.offer(frame_set(2)) == 'paused'
     gate.pause(paused=False)
-    assert gate.offer(frame(3)) is None
+    assert gate.offer(frame_set(3)) is None
     assert gate.generation == 2
 
 
@@ -84,9 +85,9 @@ def test_a_stronger_restart_is_not_forgotten():
     gate = intake()
     gate.restart(Restart.POSE)
     gate.restart(Restart.WINDOW)
-    gate.offer(frame(1))
+    gate.offer(frame_set(1))
     assert gate.take(0).restart is Restart.POSE
-    gate.offer(frame(2))
+    gate.offer(frame_set(2))
     assert gate.take(0).restart is Restart.NONE
 
 
@@ -95,6 +96,43 @@ def test_a_waiting_worker_is_woken():
     results = []
     thread = threading.Thread(target=lambda: results.append(gate.take(30)))
     thread.start()
-    gate.offer(frame(1))
+    gate.offer(frame_set(1))
     thread.join(10)
-    assert results[0].frame.stamp_ns == 1
+    assert results[0].frames.stamp_ns == 1
+
+
+def test_equal_stamps_of_two_cameras_are_two_frames():
+    gate = intake()
+    assert gate.offer(frame_set(10, (0,))) is None
+    assert gate.offer(frame_set(10, (1,))) is None
+    assert gate.take(0).frames.views == (1,)
+    for views in ((0,), (1,), (1, 2)):  # each has a frame that came before
+        assert gate.offer(frame_set(10, views)) == 'duplicate'
+    assert gate.offer(frame_set(20, (0, 1))) is None
+    assert gate.generation == 0
+    assert gate.dropped == {'stale': 1, 'duplicate': 3}
+
+
+def test_the_reference_stamp_of_a_set_orders_it():
+    """Cameras may be read out one after the other: frames have stamps of their own."""
+    gate = intake(window__max_gap=1.0)
+    early, late = frame(8, view=0), frame(12, view=1)
+    assert gate.offer(FrameSet(10, (early, late))) is None
+    assert gate.offer(FrameSet(20, (frame(11, view=0),))) is None
+    assert gate.offer(FrameSet(15, (frame(40, view=0),))) == 'late'
+    assert gate.offer(FrameSet(20 + 2 * NS_PER_S, (frame(30, view=0),))) is None
+    assert gate.take(0).restart is Restart.WINDOW
+
+
+def test_the_stride_counts_times_and_not_cameras():
+    gate = intake(window__stride=2)
+    taken = [
+        gate.offer(frame_set(stamp, (view,))) is None for stamp in (1, 2, 3) for view in (0, 1)
+    ]
+    assert taken == [True, True, False, False, True, True]
+
+
+def test_what_is_refused_is_counted_as_received():
+    gate = intake()
+    gate.refuse('malformed')
+    assert (gate.received, gate.dropped) == (1, {'malformed': 1})

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import CAMERA, OracleEngine, frame, pose_at, room_depth
+from fakes import CAMERA, OracleEngine, frame_set, pose_at, room_depth
 
 from page4d_ros.config import Config
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
@@ -16,7 +16,7 @@ CHAIN = Config().with_values({'odometry.refine': False})  # pictures here do not
 
 def drive(engine, count, config=None, start=0):
     perception = Perception(config or CHAIN, engine)
-    return perception, [perception.process(frame(start + i * STEP)) for i in range(count)]
+    return perception, [perception.process(frame_set(start + i * STEP)) for i in range(count)]
 
 
 def truth(i, start=0):
@@ -72,7 +72,7 @@ def test_twist_is_the_velocity_in_the_cameras_axes():
 def test_a_cleared_window_goes_on_from_the_last_pose():
     perception, before = drive(OracleEngine(size=4), 10)
     perception.restart(Restart.WINDOW)
-    after = perception.process(frame(100 * STEP))
+    after = perception.process(frame_set(100 * STEP))
     assert after.odometry.restarted
     assert after.window_fill == 1
     np.testing.assert_allclose(
@@ -85,14 +85,14 @@ def test_a_reset_begins_at_identity():
     perception, _ = drive(OracleEngine(size=4), 10)
     perception.restart(Restart.POSE)
     np.testing.assert_array_equal(
-        perception.process(frame(100 * STEP)).odometry.T_world_camera, np.eye(4)
+        perception.process(frame_set(100 * STEP)).odometry.T_world_camera, np.eye(4)
     )
 
 
 def test_another_image_size_restarts_the_window_and_keeps_the_pose():
     perception, before = drive(OracleEngine(size=4), 5)
     image = np.zeros((96, 96, 3), np.uint8)
-    after = perception.process(frame(99 * STEP, image=image, camera=None))
+    after = perception.process(frame_set(99 * STEP, image=image, camera=None))
     assert after.window_fill == 1
     assert after.maps.depth.shape == (56, 56)
     assert (
@@ -160,7 +160,7 @@ def test_metric_scale_is_found_and_frozen(mode):
         if i < 30:
             perception.scale.feed_depth(stamp, depth(level(0), CAMERA))
             perception.scale.feed_position(stamp, level(stamp / NS_PER_S)[:3, 3])
-        last = perception.process(frame(stamp))
+        last = perception.process(frame_set(stamp))
         states.append(last.odometry.scale_state)
     assert last.odometry.metric
     assert states[20] == 'tracking'
@@ -181,7 +181,7 @@ def test_measurements_end_with_their_unit():
         perception.engine.depth = lambda T, camera: room_depth(T, camera) * unit
         stamp = i * STEP
         perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS_PER_S), CAMERA))
-        return perception.process(frame(stamp))
+        return perception.process(frame_set(stamp))
 
     before = [show(i, 1.0) for i in range(20)][-1]
     perception.restart(Restart.WINDOW)
@@ -205,9 +205,9 @@ def test_a_still_camera_keeps_its_pose_alive_without_filling_the_window():
     config = Config().with_values({'window.min_motion': 0.01})
     perception = Perception(config, OracleEngine(size=4))
     image = np.zeros((48, 64, 3), np.uint8)
-    moving = [perception.process(frame(i * STEP)) for i in range(3)]
-    first = perception.process(frame(3 * STEP, image=image))
-    still = perception.process(frame(4 * STEP, image=image))
+    moving = [perception.process(frame_set(i * STEP)) for i in range(3)]
+    first = perception.process(frame_set(3 * STEP, image=image))
+    still = perception.process(frame_set(4 * STEP, image=image))
     assert not any(e.still for e in (*moving, first))
     assert still.still
     assert still.frame.stamp_ns == 4 * STEP
@@ -286,6 +286,6 @@ def test_a_silent_source_is_told_while_nothing_is_measured():
             perception.scale.feed_depth(stamp, room_depth(pose_at(stamp / NS_PER_S), CAMERA))
         else:
             engine.pose = lambda _seconds: np.full((4, 4), np.nan)
-        last = perception.process(frame(stamp))
+        last = perception.process(frame_set(stamp))
     assert last.odometry.lost
     assert last.odometry.scale_state == 'frozen'

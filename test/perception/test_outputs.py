@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import CAMERA, OracleEngine, PlainMessages, frame, picture
+from fakes import CAMERA, OracleEngine, PlainMessages, frame_set, picture
 
 from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
@@ -27,7 +27,7 @@ def estimate_of(image=None, camera=CAMERA, patch=(1, 2), **values):
     engine = OracleEngine(seed=None)
     engine.dynamic_patch = patch
     perception = Perception(config, engine)
-    return perception.process(frame(STAMP, camera=camera, image=image)), config
+    return perception.process(frame_set(STAMP, camera=camera, image=image)), config
 
 
 def messages(estimate, config, wanted=lambda name: True):
@@ -141,7 +141,7 @@ def test_clouds_keep_their_rate():
     outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
     count = sum(
         'points/static'
-        in dict(outputs.messages(perception.process(frame(i * NS_PER_S // 30)), bool))
+        in dict(outputs.messages(perception.process(frame_set(i * NS_PER_S // 30)), bool))
         for i in range(31)
     )
     assert 10 <= count <= 11
@@ -195,7 +195,7 @@ def test_inverted_tf_has_odom_as_the_child():
     perception = Perception(config, OracleEngine())
     outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
     for i in range(5):
-        out = dict(outputs.messages(perception.process(frame(i * NS_PER_S // 5)), bool))
+        out = dict(outputs.messages(perception.process(frame_set(i * NS_PER_S // 5)), bool))
     assert out['/tf'].header.frame_id == 'base_link'
     assert out['/tf'].child_frame_id == 'odom'
     assert out['odom'].header.frame_id == 'odom'
@@ -212,17 +212,18 @@ def test_tf_never_goes_back_in_time():
     perception = Perception(config, OracleEngine())
     outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
     sent = [
-        '/tf' in dict(outputs.messages(perception.process(frame(s)), bool)) for s in (5, 9, 9, 7)
+        '/tf' in dict(outputs.messages(perception.process(frame_set(s)), bool))
+        for s in (5, 9, 9, 7)
     ]
     assert sent == [True, True, False, False]
     outputs.restart(Restart.WINDOW)
-    assert '/tf' in dict(outputs.messages(perception.process(frame(3)), bool))
+    assert '/tf' in dict(outputs.messages(perception.process(frame_set(3)), bool))
 
 
 def test_a_lost_frame_is_marked_as_rtabmap_expects():
     config = Config().with_values(PLAIN | {'odometry.publish_when_lost': True})
     engine = OracleEngine(pose=lambda _s: np.full((4, 4), np.nan))
-    lost = Perception(config, engine).process(frame(1))
+    lost = Perception(config, engine).process(frame_set(1))
     out = messages(lost, config)
     assert '/tf' not in out
     assert 'path' not in out
@@ -239,7 +240,8 @@ def test_a_still_frame_gives_only_its_pose():
 
 def test_without_known_intrinsics_there_are_no_points():
     estimate, config = estimate_of()
-    unknown = replace(estimate, camera=replace(estimate.camera, fx=float('nan')))
+    blind = replace(estimate.views[0], camera=replace(estimate.camera, fx=float('nan')))
+    unknown = replace(estimate, views=(blind,))
     out = messages(unknown, config)
     assert 'depth/image' in out
     assert not {'depth/camera_info', 'points/static', 'points/dynamic'} & set(out)

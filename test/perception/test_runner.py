@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from fakes import OracleEngine, frame
+from fakes import OracleEngine, frame_set
 
 from page4d_ros.config import Config
 from page4d_ros.errors import FrameError
@@ -13,6 +13,7 @@ from page4d_ros.perception.base_frame import FORWARD, BaseFrame
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.runner import Counts, FrameRunner
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.units import NS_PER_S
 
 STEP = NS_PER_S // 10
@@ -59,7 +60,7 @@ def runner_of(process=None, **values):
 
 def show(runner, *stamps):
     for stamp in stamps:
-        assert runner.offer(frame(stamp)) is None
+        assert runner.offer(frame_set(stamp)) is None
         assert runner.step()
 
 
@@ -67,7 +68,7 @@ def broken(stamp):
     def decode():
         raise FrameError('cut off')
 
-    return type(frame(1))(stamp, 'camera', decode)
+    return Frame(stamp, 'camera', decode)
 
 
 def test_a_frame_goes_through_every_step_once():
@@ -86,7 +87,7 @@ def test_a_frame_goes_through_every_step_once():
 def test_malformed_frames_are_counted_once_wherever_they_are_found():
     runner = runner_of()
     runner.refuse(FrameError('no encoding'))
-    runner.offer(broken(STEP))
+    runner.offer(FrameSet.of(broken(STEP)))
     runner.step()
     assert [text for name, text in runner.sink.calls if name == 'refused'] == [
         'no encoding',
@@ -159,7 +160,7 @@ def test_a_failure_is_the_hosts_to_report_and_costs_one_frame():
     runner = runner_of()
     working = runner.perception.engine.step
     runner.perception.engine.step = lambda *_args, **_kwargs: 1 / 0
-    runner.offer(frame(STEP))
+    runner.offer(frame_set(STEP))
     with pytest.raises(ZeroDivisionError):
         runner.step()
     runner.recover()
@@ -174,7 +175,7 @@ def test_frames_that_are_held_back_are_delivered_later():
     show(runner, STEP, 2 * STEP)
     assert not runner.sink.estimates
     for taken in held:
-        runner.deliver(runner.perception.process(taken.frame))
+        runner.deliver(runner.perception.process(taken.frames))
     assert runner.counts == Counts(received=2, processed=2, dropped=0)
 
 

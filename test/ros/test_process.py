@@ -100,6 +100,35 @@ def test_an_early_signal_ends_with_zero(graph, start, sent, after):
     assert code == 0, out
 
 
+def test_a_shutdown_that_hangs_is_told_from_success(sent, tmp_path):
+    """The exit code was 0, and nobody learned of it."""
+    tmp_path.joinpath('hanging.py').write_text(f"""
+import os, sys, time
+from page4d_ros.ros import main, node
+
+node.HUNG = 2.0
+
+class Hanging(node.Page4dNode):
+    def __init__(self):
+        super().__init__()
+        self.create_timer(0.1, self.hang)
+
+    def hang(self):
+        os.kill(os.getpid(), {int(sent)})
+        time.sleep(1000)
+
+node.Page4dNode = Hanging
+sys.exit(main.main(['--ros-args']))
+""")
+    command = [sys.executable, '-m', 'hanging']
+    done = subprocess.run(
+        command, cwd=tmp_path, timeout=HANGS, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert 'Timeout' in done.stderr
+    assert 'in hang' in done.stderr
+
+
 def test_a_signal_in_executed_text_ends_with_zero(sent, tmp_path):
     """As torch's import does; `python -m` remembers KeyboardInterrupt there, although caught."""
     tmp_path.joinpath('told.py').write_text(f"""

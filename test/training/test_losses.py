@@ -3,6 +3,7 @@
 import parity
 import pytest
 import torch
+from data_folders import parity_params
 from training_cases import random_batch
 
 from page4d_ros.model.pose_encoding import encode_pose, unproject
@@ -19,12 +20,12 @@ def close(got, wanted):
     return abs(float(got) - float(wanted)) <= TOLERANCE
 
 
-@pytest.fixture(params=parity.params('train_eval/losses*.npz'))
+@pytest.fixture(params=parity_params('train_eval/losses*.npz'))
 def case(request):
     return parity.read(request.param)
 
 
-@pytest.fixture(params=parity.params('train_eval/scene_normalisation*.npz'))
+@pytest.fixture(params=parity_params('train_eval/scene_normalisation*.npz'))
 def scene(request):
     return parity.read(request.param)
 

@@ -1,4 +1,4 @@
-"""Groups of trained parameters, learning rates and clipped gradients, against the specification."""
+"""Trained parameters, learning rates and clipped gradients, against the specification."""
 
 from pathlib import Path
 

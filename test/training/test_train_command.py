@@ -31,8 +31,8 @@ from page4d_ros.cli import app
 from page4d_ros.commands.show import SAMPLE
 from page4d_ros.commands.train import _recipe_file
 from page4d_ros.datasets.bag_index import BagIndex, Track, depth_of, mask_of
+from page4d_ros.datasets.bag_truth import BagTruth
 from page4d_ros.datasets.pose_interpolation import pose_at as track_pose
-from page4d_ros.datasets.truth import Truth
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.messages import encode
 from page4d_ros.model.checkpoint import load_network
@@ -314,7 +314,7 @@ def test_pictures_without_truth_are_left_out(tmp_path):
         (
             [*camera_messages(3, width=32, height=24), *depths(3), *poses(3)],
             ['--frames', '2'],
-            'pictures of 32x24 pixels, camera_info of 64x48',
+            'images of 32x24 pixels, camera_info of 64x48',
         ),
     ],
 )
@@ -340,8 +340,8 @@ def test_lens_distortion_is_removed_from_all(tmp_path):
         *poses(3, mount=MOUNTED),
     )
     with open_bag(bag) as opened:
-        truth = Truth(BagIndex(opened))
-        frame = next(truth.frames())
+        truth = BagTruth(BagIndex(opened), complete=True)
+        frame = next(truth.read(truth.matches()))
         known = truth._calibration
         depth = dict(BagIndex(opened).decoded(ground_truth.DEPTH, depth_of))[frame.stamp_ns]
     smooth = known.rectify(

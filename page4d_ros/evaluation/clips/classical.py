@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.registry import Clip
+    from page4d_ros.datasets.sequence import FileSequence
 
 
 def classical(
-    clip: Clip, indices: Sequence[int], progress: Callable[[], None]
+    clip: FileSequence, indices: Sequence[int], progress: Callable[[], None]
 ) -> dict[str, Any] | None:
     """KLT and the essential matrix, told the lengths; None without camera or pose of the first."""
     first = next(clip.frames(indices[:1]))

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.registry import Clip, ClipFrame
+    from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate
+    from page4d_ros.truth import GroundTruthFrame
 
 PICTURES = 4
 TOTAL = 'total'
@@ -56,7 +57,7 @@ class Gallery:
         placed: whether the poses of the frames are of one world.
     """
 
-    def __init__(self, clip: Clip, folder: Path, *, placed: bool = True) -> None:
+    def __init__(self, clip: FileSequence, folder: Path, *, placed: bool = True) -> None:
         self.clip, self.folder, self.placed = clip, folder, placed
         self._builder = SceneBuilder()
         self._path: list[NDArray] = []
@@ -132,7 +133,7 @@ class Gallery:
         frames = zip(wanted, self.clip.frames(wanted), strict=True)
         return {index: self._drawn(index, frame) for index, frame in frames}
 
-    def _drawn(self, index: int, frame: ClipFrame) -> list[Picture]:
+    def _drawn(self, index: int, frame: GroundTruthFrame) -> list[Picture]:
         depth, moving = self._maps(index)
         shape = frame.rgb.shape[:2]
         images = {'input': frame.rgb}

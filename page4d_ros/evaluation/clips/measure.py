@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.registry import Clip, ClipFrame
+    from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.clips.gallery import Shown
     from page4d_ros.evaluation.point_maps import Comparison
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate
+    from page4d_ros.truth import GroundTruthFrame
 
 ALONE = Unknown('each picture stands alone')
 DEPTHS = 'abs_rel', 'delta_1_25'  # in the tables
@@ -67,7 +68,7 @@ class Measuring:
 
     def __init__(
         self,
-        clip: Clip,
+        clip: FileSequence,
         indices: Indices[int],
         folder: Path,
         *,
@@ -89,7 +90,7 @@ class Measuring:
         self.with_depth: list[int] = []
         self.metric = False
 
-    def add(self, estimate: Estimate, frame: ClipFrame) -> None:
+    def add(self, estimate: Estimate, frame: GroundTruthFrame) -> None:
         """Take in the next frame."""
         at = self.order[frame.stamp_ns] = len(self.order)
         self.metric = estimate.odometry.metric
@@ -113,7 +114,7 @@ class Measuring:
             wrong = float((truth != (estimate.mask > 0)).mean())
             self.mask_errors.append((frame.stamp_ns, wrong))
 
-    def _has_points(self, frame: ClipFrame) -> bool:
+    def _has_points(self, frame: GroundTruthFrame) -> bool:
         return posed(frame) and frame.depth is not None and frame.camera is not None
 
     def _mask(self, at: int, estimate: Estimate, truth: NDArray[np.bool_]) -> None:
@@ -202,8 +203,8 @@ def _share_points(shares: Shares, found: Comparison) -> None:
 
 
 def measure(
-    estimates: Iterator[tuple[Estimate, ClipFrame]],
-    clip: Clip,
+    estimates: Iterator[tuple[Estimate, GroundTruthFrame]],
+    clip: FileSequence,
     indices: Indices[int],
     *,
     kind: str,
@@ -229,7 +230,7 @@ def measure(
         return measuring.result()
 
 
-def posed(frame: ClipFrame) -> bool:
+def posed(frame: GroundTruthFrame) -> bool:
     """Whether the pose of a frame is known."""
     return frame.T_world_camera is not None and bool(np.isfinite(frame.T_world_camera).all())
 

@@ -12,7 +12,7 @@ from page4d_ros.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from page4d_ros.datasets.registry import Clip
+    from page4d_ros.datasets.sequence import FileSequence
 
 PAGE4D, VGGT4D = 'page4d', 'vggt4d'
 CUSTOM = 'custom'
@@ -74,7 +74,7 @@ class Protocol:
             return [found[i] for i in np.rint(at).astype(int)]
         return found[: self.frames] if self.frames else found
 
-    def counts(self, clip: Clip) -> bool:
+    def counts(self, clip: FileSequence) -> bool:
         """Whether a sequence is one of the protocol's; folders may have a prefix."""
         endings = tuple(f'_{name}' for name in self.sequences)
         return not self.sequences or clip.name in self.sequences or clip.name.endswith(endings)

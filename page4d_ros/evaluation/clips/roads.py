@@ -15,12 +15,14 @@ from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.perception.clip import estimate_clip
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from page4d_ros.datasets.registry import Clip, ClipFrame
+    from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.perception.types import Estimate
+    from page4d_ros.truth import GroundTruthFrame
 
 LABELS = {STREAM: 'streaming', WHOLE: 'whole clip', SINGLE: 'each picture alone'}
 
@@ -49,8 +51,8 @@ def with_other_mask(network: Network) -> Network:
 
 
 def run(
-    road: str, clip: Clip, indices: Sequence[int], network: Network
-) -> Iterator[tuple[Estimate, ClipFrame]]:
+    road: str, clip: FileSequence, indices: Sequence[int], network: Network
+) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
     """Estimates beside the truth, frame by frame.
 
     Args:
@@ -76,19 +78,19 @@ def run(
         return
     for frame in frames:
         if kind == STREAM:
-            yield perception.process(frame.frame), frame
+            yield perception.process(FrameSet.of(frame.frame)), frame
         else:
             yield next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame
 
 
-def seen(clip: Clip, network: Network, quirks: str) -> Clip:
+def seen(clip: FileSequence, network: Network, quirks: str) -> FileSequence:
     """The sequence as a network is shown it: PAGE-4D's code squashes pictures to squares."""
     if quirks != PAGE4D:
         return clip
     return replace(clip, change=partial(squashed, side=network.engine.resolution))
 
 
-def squashed(frame: ClipFrame, side: int) -> ClipFrame:
+def squashed(frame: GroundTruthFrame, side: int) -> GroundTruthFrame:
     """The picture as PAGE-4D's evaluation hands it over: cropped as usual, then made a square.
 
     Intrinsics are left out, because that code knows none; depth keeps its pixels.

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from page4d_ros.datasets.registry import FOUND, Topics, open_clips
+from page4d_ros.datasets.registry import FOUND, Topics, open_sequences
 from page4d_ros.errors import BagError, ConfigError, DeviceMemoryError
 from page4d_ros.evaluation.clips.classical import classical
 from page4d_ros.evaluation.clips.measure import measure
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from page4d_ros.config import Config
-    from page4d_ros.datasets.registry import Clip
+    from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.clips.measure import Result
     from page4d_ros.evaluation.clips.protocol import Protocol
     from page4d_ros.evaluation.clips.watch import Watcher
@@ -114,10 +114,10 @@ def evaluate_clips(
 
 def _clips(
     dataset: str, folder: Path, protocol: Protocol, wanted: Sequence[str], topics: Topics
-) -> list[Clip]:
+) -> list[FileSequence]:
     if protocol.dataset not in {'', dataset}:
         raise BagError(f'protocol {protocol.name} is for {protocol.dataset}, not for {dataset}')
-    clips = open_clips(dataset, folder, wanted, topics)
+    clips = open_sequences(dataset, folder, wanted, topics)
     found = clips if wanted else [clip for clip in clips if protocol.counts(clip)]
     if not found:
         raise BagError(
@@ -128,7 +128,7 @@ def _clips(
 
 
 def _sequence(
-    clip: Clip,
+    clip: FileSequence,
     dataset: str,
     protocol: Protocol,
     network: Network,

@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from page4d_ros.datasets.registry import ClipFrame
     from page4d_ros.evaluation.clips.measure import Result
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.types import Estimate
+    from page4d_ros.truth import GroundTruthFrame
 
 
 class Watcher(Protocol):
     """Looks on."""
 
     def passed(
-        self, frames: Iterator[tuple[Estimate, ClipFrame]]
-    ) -> Iterator[tuple[Estimate, ClipFrame]]:
+        self, frames: Iterator[tuple[Estimate, GroundTruthFrame]]
+    ) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
         """Pass frames on, one at a time."""
 
     def align(self, found: Aligned) -> None:
@@ -27,8 +27,8 @@ class Watcher(Protocol):
 
 
 def watched(
-    estimates: Iterator[tuple[Estimate, ClipFrame]],
-    measuring: Callable[[Iterator[tuple[Estimate, ClipFrame]]], Result],
+    estimates: Iterator[tuple[Estimate, GroundTruthFrame]],
+    measuring: Callable[[Iterator[tuple[Estimate, GroundTruthFrame]]], Result],
     watch: Callable[[], AbstractContextManager[Watcher]] | None,
 ) -> Result:
     """What `measuring` makes of estimates, while somebody may look on."""

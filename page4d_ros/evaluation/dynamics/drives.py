@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from page4d_ros.datasets.rendered import film
+from page4d_ros.datasets.rendered import render_sequences
 from page4d_ros.evaluation.dynamics.panel import follow
 from page4d_ros.evaluation.dynamics.plan import KINDS, WALKING, shots
 from page4d_ros.evaluation.dynamics.scores import Sequence, places_at_rest, pooled
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config, MaskConfig
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.evaluation.dynamics.plan import Options
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.perception.types import Estimate
@@ -83,7 +83,7 @@ def measure_drives(network: Network, options: Options, progress: Callable[[str],
     kinds: dict[str, dict[str, list[Sequence]]] = defaultdict(lambda: defaultdict(list))
     ghosts, shown = np.zeros((2, 2)), None
     planned = shots(options)
-    with closing(film([shot for _, shot in planned], options.processes)) as reel:
+    with closing(render_sequences([shot for _, shot in planned], options.processes)) as reel:
         for (kind, _), footage in zip(planned, reel, strict=True):
             if footage is None:
                 continue
@@ -116,7 +116,7 @@ def _ghosts(counts: NDArray) -> list[float]:
 
 
 def _drive(
-    network: Network, footage: Footage, progress: Callable[[], None]
+    network: Network, footage: RenderedSequence, progress: Callable[[], None]
 ) -> tuple[dict[str, Sequence], NDArray, Shown]:
     config: Config = network.config
     out = {source: Sequence() for source in SOURCES}
@@ -124,7 +124,9 @@ def _drive(
     ghosts, before, truth = np.zeros((2, 2)), {}, None
     first = min(config.window.size, len(footage.stamps)) - 1  # the window is full
     picks = set(np.linspace(first, len(footage.stamps) - 1, PICTURES).round().astype(int))
-    stream = follow(footage.frames, config, network.engine, network.classifier)
+    stream = follow(
+        (known.frame for known in footage.frames()), config, network.engine, network.classifier
+    )
     for index, (estimate, answers) in enumerate(stream):
         if truth is None:
             truth = Truth.of(footage, Grid(estimate.transform, network.engine.patch_size))
@@ -156,7 +158,7 @@ def _accumulate(
     estimate: Estimate,
     moving: NDArray,
     depth: NDArray,
-    footage: Footage,
+    footage: RenderedSequence,
     index: int,
 ) -> NDArray:
     """Count what a static cloud would hold without and with the mask: (moving, all) of each."""
@@ -170,7 +172,7 @@ def _accumulate(
     return np.array([[(moving & use).sum(), use.sum()] for use in (known, static)], float)
 
 
-def _oracle(footage: Footage, config: MaskConfig) -> Sequence:
+def _oracle(footage: RenderedSequence, config: MaskConfig) -> Sequence:
     """Geometry alone, with true windows, on bodies that move fast enough."""
     settings = replace(config, source='geometry', dilate=0)
     dynamics, out = Dynamics(settings, DEFAULT), Sequence()

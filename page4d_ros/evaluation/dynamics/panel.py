@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import SOURCES
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,10 +56,10 @@ class Panel:
         for dynamics in self.each.values():
             dynamics.forget()
 
-    def update(self, window: WindowEstimate, scale: float = 1.0) -> Motion:
+    def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Motion:
         """See `Dynamics.update`."""
         self.answers = {
-            source: dynamics.update(window, scale) for source, dynamics in self.each.items()
+            source: dynamics.update(window, scale, index) for source, dynamics in self.each.items()
         }
         self.features = {source: dynamics.features for source, dynamics in self.each.items()}
         return self.answers[self.config.source]
@@ -72,4 +73,4 @@ def follow(
     panel = Panel(config.mask, classifier)
     perception = Perception(config, engine, panel)
     for frame in frames:
-        yield perception.process(frame), panel.answers
+        yield perception.process(FrameSet.of(frame)), panel.answers

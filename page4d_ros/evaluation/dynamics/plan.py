@@ -11,7 +11,7 @@ from page4d_ros.datasets.rendered_plan import (
     RATE_HZ,
     TRIES,
     Group,
-    Shot,
+    SequencePlan,
 )
 from page4d_ros.errors import SceneError
 from page4d_ros.synthetic.options import Rig, Traffic
@@ -55,7 +55,7 @@ class Options:
             raise SceneError(f'{self.drives} drives in rooms {self.rooms}: there are 1 to {most}')
 
 
-def shots(options: Options) -> list[tuple[str, Shot]]:
+def shots(options: Options) -> list[tuple[str, SequencePlan]]:
     """Kind and drive, of the block of test drives that no other evaluation takes."""
     first = SPLITS['test'] + MAX_BLOCKS * BLOCK
     unseen = f'{WALKING}, unseen room'
@@ -67,7 +67,7 @@ def shots(options: Options) -> list[tuple[str, Shot]]:
         for index in range(count):
             begin = first + number * (BLOCK // len(wanted)) + index
             seeds = tuple(begin + attempt * count for attempt in range(TRIES))
-            shot = Shot(
+            shot = SequencePlan(
                 Group.MOTION,
                 0,
                 rooms[index // options.drives],

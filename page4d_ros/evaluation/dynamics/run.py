@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.config import Config
-from page4d_ros.datasets.registry import open_clips
+from page4d_ros.datasets.registry import open_sequences
 from page4d_ros.datasets.rendered import spare_cores
 from page4d_ros.evaluation.dynamics.drives import (
     ORACLE,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.registry import Clip
+    from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.dynamics.plan import Options
     from page4d_ros.evaluation.scenes.methods import Network
     from page4d_ros.perception.types import Frame
@@ -97,7 +97,7 @@ def evaluate_dynamics(
         OSError: the output cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
-    given = open_clips('davis', davis) if davis else []
+    given = open_sequences('davis', davis) if davis else []
     config = Config().with_values({'window.stride': 1} | (values or {}))
     ((network, known),) = load([checkpoint], config)
     with spare_cores(options.processes):
@@ -151,7 +151,9 @@ def _table(title: str, figures: dict[str, Any], columns: tuple, note: str) -> Ta
     return Table(title, [head for _, head, _ in columns], rows, note)
 
 
-def _clip(network: Network, clip: Clip, progress: Callable[[], None]) -> tuple[dict, Shown]:
+def _clip(
+    network: Network, clip: FileSequence, progress: Callable[[], None]
+) -> tuple[dict, Shown]:
     """Figures of a clip by source, and what its pictures show."""
     out = {source: Sequence() for source in SOURCES}
     shown, config = Shown(clip.name), network.config

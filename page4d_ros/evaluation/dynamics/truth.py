@@ -9,25 +9,25 @@ import numpy as np
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.types import WindowEstimate
+from page4d_ros.perception.types import FrameSet, WindowEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
 
 CONFIDENCE = 0.8
 SPEED_STEP = 4  # pixels between those whose motion is taken
 
 
-def whole(footage: Footage) -> ImageTransform:
+def whole(footage: RenderedSequence) -> ImageTransform:
     """The camera's own pixels."""
     height, width = footage.rgb.shape[1:3]
     return ImageTransform(width, height, width, height, 0, 0, width, height)
 
 
 def true_window(
-    footage: Footage, fit: ImageTransform, depth: NDArray, index: int, size: int
+    footage: RenderedSequence, fit: ImageTransform, depth: NDArray, index: int, size: int
 ) -> WindowEstimate:
     """What a network that knows would say of the frames up to this one.
 
@@ -39,11 +39,11 @@ def true_window(
         size: of the window, at most.
     """
     first = max(0, index + 1 - size)
-    frames = tuple(footage.frames[first : index + 1])
+    frames = tuple(known.frame for known in footage.frames(range(first, index + 1)))
     known = depth[max(first, index - 1) : index + 1]
     return WindowEstimate(
-        frames=frames,
-        transform=fit,
+        sets=tuple(map(FrameSet.of, frames)),
+        transforms=(fit,) * len(frames),
         images=tuple(image_to_network(frame.decode(), fit, 'cpu') for frame in frames),
         T_gauge_camera=footage.T_world_camera[first : index + 1],
         cameras=(fit.camera_to_network(footage.camera),) * len(frames),
@@ -53,7 +53,7 @@ def true_window(
     )
 
 
-def speeds(footage: Footage, index: int) -> NDArray[np.float64]:
+def speeds(footage: RenderedSequence, index: int) -> NDArray[np.float64]:
     """How far each body's pixels move from the frame before, (B + 1,) in pixels, by its median.
 
     The camera's own motion is taken out; limbs count as their body does. 0 is the room, and

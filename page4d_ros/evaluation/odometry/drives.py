@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.bags.reader import open_bag
-from page4d_ros.datasets.bag_index import BagIndex, Track
-from page4d_ros.datasets.truth import Truth
+from page4d_ros.datasets.bag import Topics, read
+from page4d_ros.datasets.bag_index import Track
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.scenes.classical import chain
 from page4d_ros.evaluation.scenes.methods import follow_camera
 from page4d_ros.evaluation.trajectory import trajectory_metrics
-from page4d_ros.perception.types import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
+    from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.trajectory import Aligned
     from page4d_ros.perception.pipeline import Perception
+    from page4d_ros.perception.types import Frame
+    from page4d_ros.truth import GroundTruthFrame
 
 OURS = 'page4d'
 KLT = 'KLT + essential matrix, told the lengths'
@@ -68,15 +69,16 @@ def measure_drive(
     Raises:
         BagError: the recording cannot be read or lacks something; says what.
     """
-    with open_bag(recording) as bag:
-        truth = Truth(BagIndex(bag), image_topic=image_topic)
-        stamps, true = _true_path(truth, config)
-        if len(stamps) < LEAST:
-            raise BagError(f'{recording}: only {len(stamps)} frames have depth and pose')
-        tracks = {OURS: _ours(truth, config, built, progress)}
-        for name, values in OTHERS.items():
-            tracks[name] = _ours(truth, config.with_values(values), built, progress)
-        tracks[KLT] = _klt(truth, stamps, config, progress)
+    sequence = read(
+        recording, Topics(image=image_topic), complete=True, stride=config.window.stride
+    )
+    stamps, true = _true_path(sequence)
+    if len(stamps) < LEAST:
+        raise BagError(f'{recording}: only {len(stamps)} frames have depth and pose')
+    tracks = {OURS: _ours(sequence, config, built, progress)}
+    for name, values in OTHERS.items():
+        tracks[name] = _ours(sequence, config.with_values(values), built, progress)
+    tracks[KLT] = _klt(sequence, stamps, progress)
     methods, paths, tree = {}, {}, {}
     for name, track in tracks.items():
         found, aligned = trajectory_metrics(
@@ -95,26 +97,32 @@ def measure_drive(
     return Drive({'frames': len(stamps), 'methods': methods, **tree}, paths)
 
 
-def _true_path(truth: Truth, config: Config) -> tuple[NDArray, NDArray]:
-    known = [(f.stamp_ns, f.T_world_camera) for f in truth.frames(config.window.stride)]
+def _undamaged(sequence: FileSequence) -> Iterator[GroundTruthFrame]:
+    return sequence.frames(skip=lambda _error: None)
+
+
+def _true_path(sequence: FileSequence) -> tuple[NDArray, NDArray]:
+    known = [(frame.stamp_ns, frame.T_world_camera) for frame in _undamaged(sequence)]
     stamps = np.array([stamp for stamp, _ in known], np.int64)
     return stamps, np.array([T for _, T in known]).reshape(-1, 4, 4)
 
 
-def _ours(truth: Truth, config: Config, built: Perception, progress: Callable[[], None]) -> Track:
+def _ours(
+    sequence: FileSequence, config: Config, built: Perception, progress: Callable[[], None]
+) -> Track:
     def frames() -> Iterator[Frame]:
-        for seen in truth.frames(config.window.stride):
-            yield Frame(seen.stamp_ns, 'camera', lambda seen=seen: seen.rgb, truth.camera)
+        for known in _undamaged(sequence):
+            yield known.frame
             progress()
 
     path = follow_camera(frames(), config, built.engine, built.dynamics.classifier)
     return Track('odom', 'camera', *path)
 
 
-def _klt(truth: Truth, stamps: NDArray, config: Config, progress: Callable[[], None]) -> Track:
+def _klt(sequence: FileSequence, stamps: NDArray, progress: Callable[[], None]) -> Track:
     def frames() -> Iterator[tuple[NDArray, NDArray]]:
-        for seen in truth.frames(config.window.stride):
-            yield cv2.cvtColor(seen.rgb, cv2.COLOR_RGB2GRAY), seen.T_world_camera
+        for known in _undamaged(sequence):
+            yield cv2.cvtColor(known.rgb, cv2.COLOR_RGB2GRAY), known.T_world_camera
             progress()
 
-    return Track('odom', 'camera', stamps, np.stack(list(chain(frames(), truth.camera.K))))
+    return Track('odom', 'camera', stamps, np.stack(list(chain(frames(), sequence.camera.K))))

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, transform
 from page4d_ros.geometry.sim3 import Sim3
-from page4d_ros.perception.types import Frame, WindowEstimate
+from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ class Oracle:
         depth *= np.exp(noise.depth * rng.normal(size=depth.shape))
         depth *= np.exp(noise.scale * rng.normal(size=(newest, 1, 1)))
         return WindowEstimate(
-            frames=frames,
-            transform=FIT,
+            sets=tuple(map(FrameSet.of, frames)),
+            transforms=(FIT,) * len(frames),
             images=(),
             T_gauge_camera=poses,
             cameras=(CAMERA,) * len(frames),

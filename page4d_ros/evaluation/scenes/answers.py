@@ -20,7 +20,7 @@ from page4d_ros.window_scores import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.geometry.camera import ImageTransform
 
 EMPTY = np.zeros(0)
@@ -73,7 +73,7 @@ class Truth(NamedTuple):
     mask: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, footage: Footage, grid: Grid) -> Truth:
+    def of(cls, footage: RenderedSequence, grid: Grid) -> Truth:
         """Sample a window's truth at the network's pixels."""
         fit, patch = grid
         columns, _ = fit.to_source(np.stack([np.arange(fit.width)] * 2, -1)).T

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from page4d_ros.config import Config
 from page4d_ros.datasets.rendered_plan import WINDOW
 from page4d_ros.evaluation.scenes.methods import Network
-from page4d_ros.perception.build import build_network, classifier_file, digest
-from page4d_ros.perception.engine import WindowEngine
+from page4d_ros.perception.build import build_engine, classifier_file, digest
 from page4d_ros.perception.motion_classifier import MotionClassifier
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
     """
     given = list(dict.fromkeys(checkpoints))
     configs = [base.with_values({'model.checkpoint': name}) for name in given]
-    engines = [WindowEngine(build_network(c.model), c.model, c.window.size) for c in configs]
+    engines = [build_engine(c) for c in configs]
     names = Counter(engine.name for engine in engines)
     out = []
     for name, config, engine in zip(given, configs, engines, strict=True):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
 
 # chosen on drives of the training, for the smallest errors of poses
 CORNERS = 800
@@ -33,7 +33,7 @@ FEWEST = 8  # tracks that a pose needs
 LEVELS = 60  # thresholds that differencing may choose from
 
 
-def grey_images(footage: Footage, fit: ImageTransform) -> list[NDArray[np.uint8]]:
+def grey_images(footage: RenderedSequence, fit: ImageTransform) -> list[NDArray[np.uint8]]:
     """The frames as a network of this size sees them, but grey: N times (h, w)."""
     out = []
     for image in footage.rgb:
@@ -101,7 +101,7 @@ class Klt:
         """On the camera's own (width, height) pixels."""
         return cls(ImageTransform(*size, *size, 0, 0, *size), grid)
 
-    def answer(self, footage: Footage) -> Answer:
+    def answer(self, footage: RenderedSequence) -> Answer:
         """Answer for a window."""
         images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
         E = inverse(footage.T_world_camera)
@@ -113,7 +113,7 @@ class Klt:
                 relative.append(_with_length(pose, (E[j] @ footage.T_world_camera[i])[:3, 3]))
         return Answer(self.grid, relative=np.stack(relative), failures=failures)
 
-    def track(self, footage: Footage) -> Path:
+    def track(self, footage: RenderedSequence) -> Path:
         """Chain the poses from each frame to the next."""
         images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
         poses = chain(zip(images, footage.T_world_camera, strict=True), K)
@@ -162,12 +162,12 @@ class Differencing:
         compensate: undo the camera's motion first, by the homography that most KLT tracks obey.
     """
 
-    def __init__(self, grid: Grid, prior: Sequence[Footage], *, compensate: bool) -> None:
+    def __init__(self, grid: Grid, prior: Sequence[RenderedSequence], *, compensate: bool) -> None:
         self.grid, self.compensate = grid, compensate
         self.label = f'frame difference{", stabilised" if compensate else ""}'
         self.levels = self._learn(prior)
 
-    def answer(self, footage: Footage) -> Answer:
+    def answer(self, footage: RenderedSequence) -> Answer:
         """Answer for a window."""
         pixels, patches = self._difference(footage)
         return Answer(
@@ -180,7 +180,7 @@ class Differencing:
     def _mask(self, difference: NDArray, level: float) -> NDArray[np.bool_]:
         return clean(difference > level, MaskConfig()) > 0
 
-    def _difference(self, footage: Footage) -> tuple[NDArray, NDArray]:
+    def _difference(self, footage: RenderedSequence) -> tuple[NDArray, NDArray]:
         """Differences of pixels (S, h, w) and their means over patches (S, h', w'), 0 to 1."""
         fit, patch = self.grid
         images = grey_images(footage, fit)
@@ -202,7 +202,7 @@ class Differencing:
         seen = cv2.warpPerspective(np.full_like(other, 255), H, size) == 255
         return np.where(seen, cv2.absdiff(moved, image), 0).astype(np.float32) / 255
 
-    def _learn(self, prior: Sequence[Footage]) -> _Levels:
+    def _learn(self, prior: Sequence[RenderedSequence]) -> _Levels:
         levels = np.geomspace(0.005, 0.8, LEVELS)
         counts = np.zeros((2, LEVELS, 2))
         for footage in prior:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Frame
@@ -50,7 +50,7 @@ class Method(Protocol):
 
     label: str
 
-    def answer(self, footage: Footage) -> Answer:
+    def answer(self, footage: RenderedSequence) -> Answer:
         """Answer for a window."""
 
 
@@ -59,7 +59,7 @@ class Tracker(Protocol):
 
     label: str
 
-    def track(self, footage: Footage) -> Path:
+    def track(self, footage: RenderedSequence) -> Path:
         """Poses of the camera along the stream."""
 
 
@@ -85,30 +85,31 @@ class Network:
         config = self.config.with_values({'odometry.refine': False})
         return Network(f'{self.label}, unrefined', self.engine, config, self.classifier)
 
-    def answer(self, footage: Footage) -> Answer:
+    def answer(self, footage: RenderedSequence) -> Answer:
         """Answer for a window."""
         self.engine.clear()
         self.dynamics.forget()
-        images = [frame.decode() for frame in footage.frames]
-        for frame, image in zip(footage.frames, images, strict=True):
-            self.engine.push(FrameSet.of(frame), [image])
+        known = list(footage.frames())
+        for seen in known:
+            self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)
         if self.config.odometry.refine:
             corners = Corners()
-            for frame, image in zip(footage.frames, images, strict=True):
-                corners.follow(frame.key, image)
+            for seen in known:
+                corners.follow(seen.frame.key, seen.rgb)
             window = refined(with_calibration(window)[0], corners)
         return Answer(
-            Grid(window.transform, self.engine.patch_size),
+            Grid(window.transforms[-1], self.engine.patch_size),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=window.dynamic,
             mask=self.dynamics.update(window).mask > 0,
         )
 
-    def track(self, footage: Footage) -> Path:
+    def track(self, footage: RenderedSequence) -> Path:
         """Poses of the camera along the stream, without frames at which it was lost."""
-        return follow_camera(footage.frames, self.config, self.engine, self.classifier)
+        frames = (known.frame for known in footage.frames())
+        return follow_camera(frames, self.config, self.engine, self.classifier)
 
 
 def follow_camera(
@@ -120,7 +121,7 @@ def follow_camera(
     known = [
         (frame.stamp_ns, odometry.T_world_camera)
         for frame in frames
-        if not (odometry := perception.process(frame).odometry).lost
+        if not (odometry := perception.process(FrameSet.of(frame)).odometry).lost
     ]
     return Path(
         np.array([stamp for stamp, _ in known], np.int64),
@@ -136,12 +137,12 @@ class Still:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
 
-    def answer(self, footage: Footage) -> Answer:
+    def answer(self, footage: RenderedSequence) -> Answer:
         """Answer for a window."""
         pairs = len(footage.rgb) * (len(footage.rgb) - 1) // 2
         return Answer(self.grid, relative=np.tile(np.eye(4)[:3], (pairs, 1, 1)))
 
-    def track(self, footage: Footage) -> Path:
+    def track(self, footage: RenderedSequence) -> Path:
         """Poses of the camera along the stream."""
         return Path(footage.stamps, np.tile(np.eye(4), (len(footage.stamps), 1, 1)))
 
@@ -154,7 +155,7 @@ class AllMoving:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
 
-    def answer(self, footage: Footage) -> Answer:
+    def answer(self, footage: RenderedSequence) -> Answer:
         """Answer for a window."""
         fit, patch = self.grid
         shape = len(footage.rgb), fit.height // patch, fit.width // patch
@@ -171,7 +172,7 @@ class MeanDepth:
         by_room: answer with the mean of the very room, and not at all elsewhere.
     """
 
-    def __init__(self, grid: Grid, prior: Sequence[Footage], *, by_room: bool) -> None:
+    def __init__(self, grid: Grid, prior: Sequence[RenderedSequence], *, by_room: bool) -> None:
         self.grid, self.by_room = grid, by_room
         self.label = 'mean depth, this room' if by_room else 'mean depth, known rooms'
         depths: dict[int | None, list[NDArray]] = {}
@@ -180,7 +181,7 @@ class MeanDepth:
             depths.setdefault(key, []).append(Truth.of(footage, grid).depth)
         self.means = {key: np.concatenate(maps).mean(0) for key, maps in depths.items()}
 
-    def answer(self, footage: Footage) -> Answer:
+    def answer(self, footage: RenderedSequence) -> Answer:
         """Answer for a window."""
         mean = self.means.get(footage.room if self.by_room else None)
         if mean is None:

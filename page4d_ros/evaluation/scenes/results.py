@@ -13,7 +13,7 @@ from page4d_ros.evaluation.scenes.figures import METRICS, difference, figure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.evaluation.scenes.answers import Score
     from page4d_ros.evaluation.scenes.figures import Figure
     from page4d_ros.evaluation.scenes.streams import StreamScore
@@ -56,7 +56,7 @@ class Results:
     networks: int
     drives: dict[Group, list[Drive]] = field(default_factory=dict)
 
-    def add(self, footage: Footage, scores: dict[str, AnyScore]) -> None:
+    def add(self, footage: RenderedSequence, scores: dict[str, AnyScore]) -> None:
         """Take in a drive."""
         facts = footage.block, footage.room, footage.seed, footage.rig.value, footage.traffic.value
         self.drives.setdefault(footage.group, []).append(Drive(*facts, scores))

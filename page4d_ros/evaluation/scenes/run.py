@@ -11,8 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from page4d_ros.datasets.rendered import SIZE, film, spare_cores
-from page4d_ros.datasets.rendered_plan import Group, Options, Shot, block_shots, prior_shots
+from page4d_ros.datasets.rendered import SIZE, render_sequences, spare_cores
+from page4d_ros.datasets.rendered_plan import (
+    Group,
+    Options,
+    SequencePlan,
+    block_plans,
+    prior_plans,
+)
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.running import command_line, versions
 from page4d_ros.evaluation.scenes.answers import Score, Truth
@@ -34,7 +40,7 @@ from page4d_ros.evaluation.unknown import settle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.evaluation.scenes.methods import Method
 
 FORMAT = 1
@@ -118,13 +124,13 @@ def measure(
     Raises:
         SceneError: nothing can be rendered here.
     """
-    reels = [prior_shots(options), *(block_shots(options, b) for b in range(options.seeds))]
+    reels = [prior_plans(options), *(block_plans(options, b) for b in range(options.seeds))]
     total = sum(shot.frames for reel in reels for shot in reel)
     done, full = 0, Counter()
 
-    def filmed(shots: list[Shot]) -> Iterator[Footage]:
+    def filmed(shots: list[SequencePlan]) -> Iterator[RenderedSequence]:
         nonlocal done
-        with closing(film(shots, options.processes)) as reel:
+        with closing(render_sequences(shots, options.processes)) as reel:
             for shot, footage in zip(shots, reel, strict=True):
                 if footage is None:
                     full[shot.group.value, shot.room] += 1
@@ -148,7 +154,7 @@ def measure(
     return results, remarks
 
 
-def baselines(network: Network, prior: Sequence[Footage]) -> list[Method]:
+def baselines(network: Network, prior: Sequence[RenderedSequence]) -> list[Method]:
     """Simple answers on the pixels of a network.
 
     Args:
@@ -168,7 +174,7 @@ def baselines(network: Network, prior: Sequence[Footage]) -> list[Method]:
     ]
 
 
-def score(methods: Sequence[Method], footage: Footage) -> dict[str, Score | StreamScore]:
+def score(methods: Sequence[Method], footage: RenderedSequence) -> dict[str, Score | StreamScore]:
     """Scores on one drive of all methods that answer drives of its kind."""
     if footage.group is Group.STREAM:
         trackers = (method for method in methods if isinstance(method, TRACKERS))

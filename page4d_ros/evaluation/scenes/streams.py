@@ -11,7 +11,7 @@ from page4d_ros.datasets.bag_index import Track
 from page4d_ros.evaluation.trajectory import trajectory_metrics
 
 if TYPE_CHECKING:
-    from page4d_ros.datasets.rendered import Footage
+    from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.evaluation.scenes.methods import Path
 
 
@@ -38,7 +38,7 @@ class StreamScore(NamedTuple):
     collapsed: bool = False
 
     @classmethod
-    def of(cls, path: Path, footage: Footage) -> StreamScore:
+    def of(cls, path: Path, footage: RenderedSequence) -> StreamScore:
         """Compare; NaN with fewer than three poses."""
         extent = float(pdist(footage.T_world_camera[:, :3, 3]).max())
         frames = len(footage.stamps)

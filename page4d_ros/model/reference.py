@@ -1,4 +1,4 @@
-"""The published way to run a window: what the engine is compared with, in numbers and in time."""
+"""The published way to run a window, for comparing numbers and times with the engine's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from page4d_ros.model.blocks import Block
-from page4d_ros.model.page4d import Page4D, Page4DOutput
+from page4d_ros.model.network import NetworkOutput
+from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.rope import Rope
 
 EXTRA = 8  # channels that carry the bias: one, and zeros for the alignment of the kernels
@@ -28,7 +29,7 @@ class Reference:
         self.point_head = network.point_head
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor, mask_alpha: float = 0.0) -> Page4DOutput:
+    def __call__(self, images: Tensor, mask_alpha: float = 0.0) -> NetworkOutput:
         """Estimate a window of images (S, 3, H, W) in [0, 1]."""
         network, grid = self.network, self.network.grid(images)
         intermediates, score = self._tokens(images, grid, mask_alpha)
@@ -38,7 +39,7 @@ class Reference:
         points = points_conf = None
         if self.point_head is not None:
             points, points_conf = self.point_head(taps, grid)
-        return Page4DOutput(
+        return NetworkOutput(
             poses[-1], poses, depth.squeeze(-1), depth_conf, points, points_conf, score
         )
 

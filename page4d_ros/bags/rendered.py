@@ -1,4 +1,4 @@
-"""Rendered scenes as recordings with ground truth."""
+"""Rendered frames written as recordings with ground truth."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.synthetic.render import RenderedFrame
+    from page4d_ros.truth import GroundTruthFrame
 
 
-def write_clip(
-    frames: Iterable[RenderedFrame],
+def write_rendered(
+    frames: Iterable[GroundTruthFrame],
     path: Path | str,
     T_base_camera: NDArray,
     *,
@@ -52,7 +52,7 @@ def write_clip(
     return count
 
 
-def _write_images(writer: BagWriter, frame: RenderedFrame, *, compressed: bool) -> None:
+def _write_images(writer: BagWriter, frame: GroundTruthFrame, *, compressed: bool) -> None:
     make, stamp_ns = writer.make, frame.stamp_ns
     head = encode.header(make, stamp_ns, ground_truth.CAMERA)
     info = encode.camera_info(make, head, frame.camera)
