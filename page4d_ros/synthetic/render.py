@@ -95,8 +95,8 @@ class Renderer:
         All of the ground truth is known: every pixel has a finite depth, because rooms are closed.
         The mask holds every body that moves during the drive, including resting limbs of a
         walking person and a mover that pauses; shadows and standing people are static. Bodies are
-        numbered from 1, moving ones first; a carried box belongs to its carrier. The pose of a ball or a
-        crate is that of the whole body, the pose of a person that of the pelvis.
+        numbered from 1, moving ones first; a carried box belongs to its carrier. The pose of a
+        ball or a crate is that of the whole body, the pose of a person that of the pelvis.
         """
         T_world_camera = self.scene.at(t)
         self._gl.make_current()
