@@ -11,11 +11,11 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.rrd import Rrd, check_rrd, open_rrd
-from page4d_ros.commands.settings import file_values, parse_assignment
 from page4d_ros.commands.show import SAMPLE, need_report
 from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
-from page4d_ros.config import Config
+from page4d_ros.config import Config, file_values
 from page4d_ros.errors import Page4dError
+from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

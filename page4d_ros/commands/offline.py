@@ -14,10 +14,10 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
-from page4d_ros.commands.settings import file_values, parse_assignment
 from page4d_ros.commands.show import need_report, print_verdict
-from page4d_ros.config import Config
+from page4d_ros.config import Config, file_values
 from page4d_ros.errors import BagError, ConfigError
+from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,11 +30,11 @@ from page4d_ros.evaluation.scenes.methods import MeanDepth, Network, Still, netw
 from page4d_ros.evaluation.scenes.results import MEASURED, Results
 from page4d_ros.evaluation.scenes.run import baselines, score
 from page4d_ros.evaluation.unknown import settle
-from page4d_ros.evaluation.windows import average_precision
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.render import centred_camera
 from page4d_ros.synthetic.shards import SPLIT_SIZE, SPLITS
+from page4d_ros.window_scores import average_precision
 
 CAMERA = centred_camera(*SIZE)
 PERFECT = {'abs_rel': 0, 'delta': 1, 'rotation_deg': 0, 'translation': 0}

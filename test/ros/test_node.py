@@ -386,12 +386,12 @@ def test_parameters_change_at_run_time_only_where_they_may(graph):
 
 
 def test_every_parameter_is_described(graph):
-    from page4d_ros.config import settings
+    from page4d_ros.config import Config
 
     robot = Robot(graph, activate=False)
-    for name, leaf in settings():
+    for name, leaf in Config.leaves().items():
         described = robot.node.describe_parameter(name)
-        assert described.description == leaf.metadata['setting'].doc
+        assert described.description == leaf.doc
 
 
 def test_a_wrong_checkpoint_fails_configure_and_the_node_lives(graph):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.evaluation.windows import (
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.synthetic.options import Rig
+from page4d_ros.window_scores import (
     MOVING,
     WindowScore,
     depth_errors,
     pose_errors,
     relative_poses,
 )
-from page4d_ros.geometry.poses import inverse
-from page4d_ros.synthetic.options import Rig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,11 @@ import numpy as np
 from page4d_ros.config import MaskConfig
 from page4d_ros.evaluation.scenes.answers import Answer, Grid, Truth, overlap
 from page4d_ros.evaluation.scenes.methods import Path
-from page4d_ros.evaluation.windows import MOVING
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.dynamics import clean
+from page4d_ros.window_scores import MOVING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

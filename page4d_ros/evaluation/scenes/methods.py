@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from page4d_ros.evaluation.scenes.answers import Answer, Grid, Truth
-from page4d_ros.evaluation.windows import relative_poses
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.corners import Corners
@@ -16,6 +15,7 @@ from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.pipeline import Perception, with_calibration
 from page4d_ros.perception.refinement import refined
 from page4d_ros.perception.types import FrameSet
+from page4d_ros.window_scores import relative_poses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
