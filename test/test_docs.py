@@ -4,12 +4,12 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import typer
 
 from page4d_ros.cli import app
 from page4d_ros.config import Config
+from page4d_ros.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'page4d_ros/data/page4d-small.md']
@@ -70,32 +70,36 @@ def commands(page):
 def check_command(words):
     """Find the command of a line, and each of its options and settings."""
     command = typer.main.get_command(app)
-    while words and isinstance(command, click.Group) and words[0] in command.commands:
+    while words and words[0] in getattr(command, 'commands', {}):
         command, words = command.commands[words[0]], words[1:]
-    assert isinstance(command, click.Group) is (not words or words[0].startswith('-')), words
+    assert not hasattr(command, 'commands') or not words or words[0].startswith('-'), words
     known = {name for parameter in command.params for name in parameter.opts} | {'--help'}
     options = [word.partition('=')[0] for word in words if re.match(r'--?[a-z]', word)]
     assert set(options) <= known
-    if command.name in {'replay', 'data', 'odometry', 'dynamics', 'bench'}:
-        given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == '--set']
-        Config().with_values({name: yaml(value) for name, value in map(split, given)})
-
-
-def split(assignment):
-    name, _, value = assignment.partition('=')
-    return name, value
-
-
-def yaml(text):
-    return {'true': True, 'false': False}.get(text, int(text) if text.isdigit() else text)
+    tree = Recipe if command.name == 'train' else Config
+    given = [words[i + 1] for i, word in enumerate(words) if word == '--set']
+    assert {assignment.partition('=')[0] for assignment in given} <= set(tree.leaves())
 
 
 @pages
-def test_commands_have_the_options_that_are_shown(page):
+def test_commands_have_the_options_and_settings_that_are_shown(page):
     for words in commands(page):
         check_command(words)
 
 
-def test_a_command_that_does_not_exist_is_found():
+@pytest.mark.parametrize(
+    'line',
+    [
+        'replay drive.bag --no-such-option',
+        'evaluate no-such-command',
+        'replay drive.bag --set no.such=1',
+        'train tiny --set no.such=1',
+    ],
+)
+def test_a_mistake_in_a_command_is_found(line):
     with pytest.raises(AssertionError):
-        check_command(['replay', 'drive.bag', '--no-such-option'])
+        check_command(line.split())
+
+
+def test_commands_are_found():
+    assert sum(len(list(commands(page))) for page in PAGES) > 40

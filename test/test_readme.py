@@ -12,7 +12,7 @@ def test_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
 
-    exec(compile(example, 'README.md', 'exec'), names)  # noqa: S102
+    exec(compile(example, 'README.md', 'exec'), names)
 
     assert capsys.readouterr().out.startswith('60 poses')
     assert len(names['positions']) == names['summary'].estimates == 60
