@@ -36,7 +36,15 @@ ALLOWED = {
         'truth',
     },
     'ros': {
-        'errors', 'process', 'units', 'settings', 'config', 'geometry', 'perception', 'messages', 'bags',
+        'errors',
+        'process',
+        'units',
+        'settings',
+        'config',
+        'geometry',
+        'perception',
+        'messages',
+        'bags',
     },
     'datasets': {
         'errors',

@@ -9,7 +9,7 @@ import launch_stand_ins
 import pytest
 from ruamel.yaml import YAML
 
-from page4d_ros.config import Config, settings
+from page4d_ros.config import Config
 
 ROOT = Path(__file__).parents[1]
 LAUNCH_FILE = ROOT / 'launch' / 'perception.launch.py'
@@ -83,7 +83,7 @@ def test_all_arguments_are_declared(launch_file):
 
 
 def test_arguments_name_parameters_that_exist(with_stand_ins):
-    names = {name for name, _ in settings()}
+    names = {name for name, _ in Config.leaves().items()}
     every = given(with_stand_ins) | dict.fromkeys(with_stand_ins.OVERRIDES, 'x')
     assert set(with_stand_ins.parameters(every)) - names == {'use_sim_time'}
     for name, _, text, _ in with_stand_ins.ARGUMENTS:
@@ -99,7 +99,7 @@ def test_choices_are_those_of_the_parameters(with_stand_ins):
     choices = {name: given for name, _, _, given in with_stand_ins.ARGUMENTS}
     for transport in choices['image_transport']:
         Config().with_values({'input.transport': transport})
-    transport = next(leaf for name, leaf in settings() if name == 'input.transport')
+    transport = next(leaf for name, leaf in Config.leaves().items() if name == 'input.transport')
     assert next(d for n, d, *_ in with_stand_ins.ARGUMENTS if n == 'image_transport') == (
         transport.default
     )
@@ -143,7 +143,7 @@ def test_the_node_by_default(with_stand_ins):
 
 
 def test_parameters_are_the_files_with_the_arguments_over_them(with_stand_ins):
-    defaults = {name: leaf.default for name, leaf in settings()}
+    defaults = {name: leaf.default for name, leaf in Config.leaves().items()}
     assert node_parameters(with_stand_ins) == defaults | DEFAULTS
     found = node_parameters(
         with_stand_ins,
