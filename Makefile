@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO ?= demo
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test test-long lint setup clean
 
 setup:
 	@bash scripts/setup.sh
@@ -12,6 +12,9 @@ demo: setup
 
 test: setup
 	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest $(PYTEST_ARGS)
+
+test-long: setup
+	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest -m long $(PYTEST_ARGS)
 
 lint: setup
 	@source .ws/env.sh && ruff check . && ruff format --check .

@@ -1,4 +1,4 @@
-"""Start the page4d node, and what one needs around it.
+"""Start the page4d node; on request a player for a recording, and RViz.
 
 ros2 launch page4d_ros perception.launch.py image_topic:=/camera/image_rect checkpoint:=weights.pt
 ros2 launch page4d_ros perception.launch.py bag:=drive.mcap image_topic:=/camera/image_rect
@@ -29,7 +29,7 @@ ARGUMENTS = (
         'raw, or compressed: image_topic/compressed.',
         ['raw', 'compressed'],
     ),
-    ('base_frame', '', 'Body frame (frames.base); "none" tracks the camera itself.', None),
+    ('base_frame', '', 'Base frame (frames.base); "none" tracks the camera itself.', None),
     ('odom_frame', '', 'Frame of the trajectory (frames.odom).', None),
     ('publish_tf', '', 'Send odom to base on /tf (frames.publish_tf).', ['', *BOOLEAN]),
     ('remap_tf', 'false', 'Use namespace/tf instead of /tf, for several robots.', BOOLEAN),
@@ -64,7 +64,7 @@ def parameters(given: dict[str, str]) -> dict[str, object]:
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
-    """Where the node's inputs come from."""
+    """Topic of each input of the node."""
     image = given['image_topic'].removesuffix('/compressed')
     info = given['camera_info_topic'] or str(PurePosixPath(image).with_name('camera_info'))
     out = [('image', image), ('image/compressed', f'{image}/compressed'), ('camera_info', info)]
@@ -73,9 +73,26 @@ def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     return out
 
 
+def check(given: dict[str, str]) -> None:
+    """Refuse arguments that no list of choices can refuse.
+
+    Raises:
+        RuntimeError: an argument makes no sense; the message names it.
+    """
+    if not given['image_topic'].strip('/'):
+        raise RuntimeError(f'image_topic:={given["image_topic"]!r} is no topic: name the images')
+    try:
+        rate = float(given['bag_rate'])
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float('inf'):
+        raise RuntimeError(f'bag_rate:={given["bag_rate"]!r}: give a number above 0, such as 0.5')
+
+
 def actions(context: LaunchContext) -> list:
-    """Everything to start, with the arguments resolved."""
+    """Actions to start, for arguments that are resolved."""
     given = {name: context.launch_configurations[name] for name, *_ in ARGUMENTS}
+    check(given)
     sim_time = parameters(given)['use_sim_time']
     out = [
         LifecycleNode(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -11,9 +11,7 @@ from typer.core import TyperGroup
 from page4d_ros import __version__, commands
 from page4d_ros.commands import evaluate
 from page4d_ros.errors import Page4dError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from page4d_ros.process import keep_memory
 
 INTERRUPTED = 130
 
@@ -61,7 +59,12 @@ for command in commands.ALL:
     app.command()(command)
 app.add_typer(evaluate.app, name='evaluate')
 
-main: Callable[[], None] = app
+
+def main() -> None:
+    """Run the command that the process was started with."""
+    keep_memory()
+    app()
+
 
 if __name__ == '__main__':
     main()

@@ -1,47 +1,44 @@
-"""Every setting of the package, once: default, meaning, range, and whether it may change live.
+"""Parameters of the node: default, meaning, range, and the permission to change it live.
 
-A field's dotted name (``window.size``) is at the same time the ROS parameter's, the YAML key's and
+A leaf's dotted name (``window.size``) is at the same time the ROS parameter's, the YAML key's and
 the documentation's. Nothing here imports ROS or torch.
 """
 
 from __future__ import annotations
 
-import json
-import textwrap
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from page4d_ros.errors import ConfigError
+from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Value = bool | int | float | str
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What a parameter needs besides its default.
-
-    Attributes:
-        doc: one sentence; a unit where there is one.
-        low: smallest allowed value; high: largest; None where unbounded.
-        choices: allowed strings; empty where free.
-        dynamic: may change while the node is active.
-    """
-
-    doc: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    dynamic: bool = False
+ROS_PARAMETERS = 'ros__parameters'
+NODES = ('/**', 'page4d', '/page4d', '/**/page4d')
+RCLPY_PARAMETERS = ('use_sim_time', 'qos_overrides.')  # declared by rclpy, not by us
+MIN_RESOLUTION, PATCH_SIZE = 56, 14  # pixels
 
 
-def setting(default: Value, doc: str, **kwargs: Any) -> Any:
-    """Dataclass field that carries its `Setting`."""
-    return field(default=default, metadata={'setting': Setting(doc, **kwargs)})
+def _check_resolution(value: int) -> str:
+    if 0 < value < MIN_RESOLUTION:
+        return f'{value} is too small; 0 takes what the weights were made for'
+    if value % PATCH_SIZE:
+        near = round(value / PATCH_SIZE) * PATCH_SIZE
+        return f'{value} is not a multiple of {PATCH_SIZE}; try {near}'
+    return ''
+
+
+def _check_frame(value: str) -> str:
+    return f'{value!r} starts with a slash, which tf2 forbids' if value.startswith('/') else ''
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Which network runs, where, and how precisely."""
+class ModelConfig(Settings):
+    """Network, device and arithmetic."""
 
     checkpoint: str = setting(
         'page4d-small',
@@ -67,6 +64,7 @@ class ModelConfig:
         'for: 518 for the published ones, 112 for page4d-small.',
         low=0,
         high=1036,
+        check=_check_resolution,
     )
     mask_attention: str = setting(
         'auto',
@@ -87,8 +85,8 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class WindowConfig:
-    """Which frames stand together in one forward pass."""
+class WindowConfig(Settings):
+    """Selection of the frames of one forward pass."""
 
     size: int = setting(8, 'Frames per window.', low=1, high=64)
     stride: int = setting(2, 'Take every n-th incoming frame.', low=1, high=32)
@@ -118,8 +116,8 @@ class WindowConfig:
 
 
 @dataclass(frozen=True)
-class InputConfig:
-    """How images arrive."""
+class InputConfig(Settings):
+    """Subscription and preparation of images."""
 
     transport: str = setting(
         'raw', 'raw or compressed (image/compressed).', choices=('raw', 'compressed')
@@ -138,14 +136,18 @@ class InputConfig:
 
 
 @dataclass(frozen=True)
-class FramesConfig:
+class FramesConfig(Settings):
     """tf frames (REP 103, REP 105)."""
 
-    odom: str = setting('odom', 'Frame of the trajectory.')
+    odom: str = setting('odom', 'Frame of the trajectory.', check=_check_frame)
     base: str = setting(
-        'base_link', 'Body frame of the robot; "" tracks the camera itself (egocentric).'
+        'base_link',
+        'Body frame of the robot; "" tracks the camera itself (egocentric).',
+        check=_check_frame,
     )
-    camera: str = setting('', 'Replaces the frame_id of the images; "" keeps theirs.')
+    camera: str = setting(
+        '', 'Replaces the frame_id of the images; "" keeps theirs.', check=_check_frame
+    )
     publish_tf: bool = setting(True, 'Send odom to base on /tf.', dynamic=True)
     invert_tf: bool = setting(
         False, 'Send base to odom instead, where base already has another parent.'
@@ -160,7 +162,7 @@ class FramesConfig:
 
 
 @dataclass(frozen=True)
-class OdometryConfig:
+class OdometryConfig(Settings):
     """Trajectory and its uncertainty."""
 
     refine: bool = setting(
@@ -190,8 +192,8 @@ class OdometryConfig:
 
 
 @dataclass(frozen=True)
-class ScaleConfig:
-    """From the network's unit to metres."""
+class ScaleConfig(Settings):
+    """Conversion of the network's unit of length to metres."""
 
     mode: str = setting(
         'none',
@@ -215,8 +217,8 @@ class ScaleConfig:
 
 
 @dataclass(frozen=True)
-class DepthConfig:
-    """Depth images and which of their pixels count."""
+class DepthConfig(Settings):
+    """Depth images and the validity of their pixels."""
 
     encoding: str = setting(
         '32FC1', 'Metres as float, or millimetres as 16 bit.', choices=('32FC1', '16UC1')
@@ -238,8 +240,8 @@ class DepthConfig:
 
 
 @dataclass(frozen=True)
-class MaskConfig:
-    """What moves, and from its probability to a mask."""
+class MaskConfig(Settings):
+    """Evidence of motion and the mask made from it."""
 
     source: str = setting(
         'fused',
@@ -276,8 +278,8 @@ class MaskConfig:
 
 
 @dataclass(frozen=True)
-class DynamicsConfig:
-    """Moving bodies."""
+class DynamicsConfig(Settings):
+    """Tracking of moving bodies."""
 
     clusters: bool = setting(
         False,
@@ -288,8 +290,8 @@ class DynamicsConfig:
 
 
 @dataclass(frozen=True)
-class PointsConfig:
-    """Size and rate of the clouds."""
+class PointsConfig(Settings):
+    """Size and rate of the point clouds."""
 
     max_points: int = setting(
         100_000, 'Points per cloud at most.', low=1, high=10_000_000, dynamic=True
@@ -307,8 +309,8 @@ class PointsConfig:
 
 
 @dataclass(frozen=True)
-class PublishConfig:
-    """When to publish."""
+class PublishConfig(Settings):
+    """Conditions for publishing."""
 
     only_if_subscribed: bool = setting(
         True, 'Compute and publish an output only while somebody listens to it.', dynamic=True
@@ -316,8 +318,8 @@ class PublishConfig:
 
 
 @dataclass(frozen=True)
-class PathConfig:
-    """nav_msgs/Path."""
+class PathConfig(Settings):
+    """The published nav_msgs/Path."""
 
     max_poses: int = setting(1024, 'Newest poses kept.', low=1, high=100_000)
     folder: str = setting(
@@ -326,8 +328,8 @@ class PathConfig:
 
 
 @dataclass(frozen=True)
-class DiagnosticsConfig:
-    """When diagnostics turn from OK to WARN."""
+class DiagnosticsConfig(Settings):
+    """Limits at which diagnostics turn from OK to WARN."""
 
     max_latency: float = setting(
         0.5, 'Warn above this frame age, in seconds.', low=0.0, high=3600.0, dynamic=True
@@ -338,7 +340,7 @@ class DiagnosticsConfig:
 
 
 @dataclass(frozen=True)
-class NodeConfig:
+class NodeConfig(Settings):
     """The ROS node itself."""
 
     autostart: bool = setting(
@@ -347,7 +349,7 @@ class NodeConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """All settings, in groups."""
 
     node: NodeConfig = field(default_factory=NodeConfig)
@@ -365,67 +367,16 @@ class Config:
     path: PathConfig = field(default_factory=PathConfig)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
 
-    def with_values(self, values: dict[str, Value]) -> Config:
-        """Copy with some settings replaced by their dotted names.
+    def check(self) -> None:
+        """Compare settings of different groups.
 
         Raises:
-            ConfigError: an unknown name, a wrong type, or a value outside its range.
+            ConfigError: scale or tf frames that contradict each other.
         """
-        grouped: dict[str, dict[str, Value]] = {}
-        known = dict(settings())
-        for name, value in values.items():
-            if name not in known:
-                raise ConfigError(f'unknown parameter {name!r}; config/perception.yaml lists all')
-            group, leaf = name.split('.')
-            grouped.setdefault(group, {})[leaf] = checked(name, value, known[name])
-        changed = replace(
-            self, **{g: replace(getattr(self, g), **leaves) for g, leaves in grouped.items()}
-        )
-        if changed.scale.mode == 'camera_height' and changed.scale.camera_height <= 0:
+        if self.scale.mode == 'camera_height' and self.scale.camera_height <= 0:
             raise ConfigError('scale.mode camera_height needs scale.camera_height > 0 metres')
-        if not changed.frames.odom or changed.frames.odom == changed.frames.base:
+        if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
-        return changed
-
-    def value(self, name: str) -> Value:
-        """Value of one setting by its dotted name."""
-        group, leaf = name.split('.')
-        return getattr(getattr(self, group), leaf)
-
-
-def settings() -> list[tuple[str, Field]]:
-    """(dotted name, dataclass field) of every setting, in file order."""
-    return [
-        (f'{group.name}.{leaf.name}', leaf)
-        for group in fields(Config)
-        if group.default_factory is not MISSING
-        for leaf in fields(group.default_factory)
-    ]
-
-
-def checked(name: str, value: Value, leaf: Field) -> Value:
-    """Return the value in the type of its field.
-
-    Raises:
-        ConfigError: wrong type or outside of the allowed range; the message names both.
-    """
-    kind = type(leaf.default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ConfigError(f'{name}: expected {kind.__name__}, got {value!r}')
-    limits: Setting = leaf.metadata['setting']
-    if limits.choices and value not in limits.choices:
-        raise ConfigError(f'{name}: {value!r} is not one of {", ".join(limits.choices)}')
-    if limits.low is not None and not limits.low <= value <= limits.high:
-        raise ConfigError(f'{name}: {value} is outside [{limits.low}, {limits.high}]')
-    if name == 'model.resolution' and 0 < value < 56:
-        raise ConfigError(f'{name}: {value} is too small; 0 takes what the weights were made for')
-    if name == 'model.resolution' and value % 14:
-        raise ConfigError(f'{name}: {value} is not a multiple of 14; try {round(value / 14) * 14}')
-    if name.startswith('frames.') and isinstance(value, str) and value.startswith('/'):
-        raise ConfigError(f'{name}: {value!r} starts with a slash, which tf2 forbids')
-    return value
 
 
 def default_yaml() -> str:
@@ -434,20 +385,37 @@ def default_yaml() -> str:
         '# Every parameter of the page4d node with its default.',
         '# [dynamic] may change while the node runs; the others are fixed once it is configured.',
         '/**:',
-        '  ros__parameters:',
+        f'  {ROS_PARAMETERS}:',
+        *commented_yaml(Config, indent='    '),
     ]
-    group = ''
-    for name, leaf in settings():
-        limits: Setting = leaf.metadata['setting']
-        if name.split('.')[0] != group:
-            group = name.split('.')[0]
-            lines += ['', f'    {group}:']
-        notes = []
-        if limits.low is not None:
-            notes.append(f'[{limits.low:g}, {limits.high:g}]')
-        if limits.dynamic:
-            notes.append('[dynamic]')
-        comment = ' '.join([limits.doc, *notes])
-        lines += [f'      # {line}' for line in textwrap.wrap(comment, 90)]
-        lines.append(f'      {leaf.name}: {json.dumps(leaf.default)}')
     return '\n'.join(lines) + '\n'
+
+
+def file_values(path: Path) -> dict[str, Value]:
+    """Settings by dotted name from a ROS parameter file, or from a plain mapping.
+
+    Of a ROS parameter file, sections of the node ``page4d`` and of ``/**`` are read.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f'{path}: holds no parameters; config/perception.yaml is an example')
+    named = [content[n] for n in NODES if isinstance(content.get(n), dict)]
+    nodes = [node[ROS_PARAMETERS] or {} for node in named if ROS_PARAMETERS in node]
+    out: dict[str, Value] = {}
+    for parameters in nodes or [content]:
+        if not isinstance(parameters, dict):
+            raise ConfigError(f'{path}: {ROS_PARAMETERS} must map names to values')
+        out |= _flat(parameters)
+    return {name: value for name, value in out.items() if not name.startswith(RCLPY_PARAMETERS)}
+
+
+def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Values of nested mappings by dotted name."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        here = f'{prefix}{name}'
+        out |= _flat(value, f'{here}.') if isinstance(value, dict) else {here: value}
+    return out

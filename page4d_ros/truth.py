@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from page4d_ros.perception.types import Frame
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from page4d_ros.geometry.camera import PinholeCamera
@@ -41,3 +42,8 @@ class GroundTruthFrame(NamedTuple):
     def frame(self) -> Frame:
         """The image and its intrinsics as a camera driver would deliver them."""
         return Frame(self.stamp_ns, 'camera', lambda: self.rgb, self.camera)
+
+    @property
+    def has_pose(self) -> bool:
+        """True if the pose is known and finite."""
+        return self.T_world_camera is not None and bool(np.isfinite(self.T_world_camera).all())

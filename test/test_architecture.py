@@ -12,11 +12,14 @@ PACKAGE = Path(__file__).parents[1] / 'page4d_ros'
 ALLOWED = {
     'errors': set(),
     'units': set(),
-    'config': {'errors'},
+    'process': set(),
+    'settings': {'errors'},
+    'config': {'errors', 'settings'},
     'geometry': {'errors'},
     'model': {'errors', 'units', 'geometry'},
     'perception': {'errors', 'units', 'config', 'geometry', 'model'},
     'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
+    'window_scores': {'geometry'},
     'truth': {'geometry', 'perception'},
     'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
@@ -32,7 +35,17 @@ ALLOWED = {
         'synthetic',
         'truth',
     },
-    'ros': {'errors', 'units', 'config', 'geometry', 'perception', 'messages', 'bags'},
+    'ros': {
+        'errors',
+        'process',
+        'units',
+        'settings',
+        'config',
+        'geometry',
+        'perception',
+        'messages',
+        'bags',
+    },
     'datasets': {
         'errors',
         'units',
@@ -48,6 +61,7 @@ ALLOWED = {
         'errors',
         'units',
         'config',
+        'window_scores',
         'geometry',
         'model',
         'perception',
@@ -60,13 +74,13 @@ ALLOWED = {
     'training': {
         'errors',
         'units',
+        'settings',
         'config',
+        'window_scores',
         'geometry',
         'model',
         'perception',
         'synthetic',
-        'datasets',
-        'evaluation',
         'truth',
     },
     'benchmark': {
@@ -83,6 +97,7 @@ ALLOWED = {
     'commands': {
         'errors',
         'units',
+        'settings',
         'config',
         'share',
         'perception',
@@ -96,8 +111,9 @@ ALLOWED = {
         'rrd',
         'truth',
     },
-    'cli': {'errors', 'units', 'commands'},
+    'cli': {'errors', 'process', 'units', 'commands'},
 }
+MOST_LINES = 450
 ROS = {'rclpy', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'diagnostic_msgs'}
 
 
@@ -167,6 +183,13 @@ def test_no_modules_import_each_other_in_a_circle():
         inner = {n for n in found if any(m.startswith(f'{n}.') for m in found)}
         imports[name] = found - inner
     assert cycles(imports) == []
+
+
+def test_no_file_is_long():
+    root = PACKAGE.parent
+    files = [path for folder in (PACKAGE, root / 'test') for path in folder.rglob('*.py')]
+    lengths = {str(path.relative_to(root)): path.read_text().count('\n') for path in files}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
 def test_every_room_has_its_rule():

@@ -1,4 +1,4 @@
-"""What `make test` promises to have must be there: otherwise half of the suite would skip."""
+"""Modules that `make test` promises are installed; strict mode refuses skips for want of them."""
 
 import importlib
 import os

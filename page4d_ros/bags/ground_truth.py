@@ -93,7 +93,7 @@ def read_depth(message: Any) -> NDArray[np.float32]:
 
 
 def read_mask(message: Any) -> NDArray[np.bool_]:
-    """What moves (H, W), of a message on `MASK`.
+    """Mask (H, W) of a message on `MASK`, True where something moves.
 
     Raises:
         FrameError: the data cannot be decoded.

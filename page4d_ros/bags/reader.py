@@ -63,7 +63,7 @@ class Message(NamedTuple):
 
 
 def is_bag(path: Path) -> bool:
-    """Whether this is a recording, damaged ones included."""
+    """True if this is a recording, damaged or not."""
     return bool(_storage_files(path)) or (path / METADATA).exists()
 
 

@@ -36,16 +36,18 @@ class ImageTopic(NamedTuple):
     """A topic with images.
 
     Attributes:
-        name: of the topic; type: of its messages; count: how many.
+        name: name of the topic.
+        type: message type.
+        count: number of messages.
         form: size and encoding of the first image.
-        picture: whether it can be a camera's picture, not depth and not ground truth.
+        colour: True if it may be a camera's image: neither depth nor ground truth.
     """
 
     name: str
     type: str
     count: int
     form: str
-    picture: bool
+    colour: bool
 
     def __str__(self) -> str:
         """One line for messages to the user."""
@@ -59,8 +61,8 @@ def image_topics(bag: Bag) -> list[ImageTopic]:
         if kind in {RAW, COMPRESSED} and count:
             first = next(bag.messages([name]), None)
             value = first.value if first else None
-            form, picture = _describe(value)
-            out.append(ImageTopic(name, kind, count, form, picture and NAMESPACE not in name))
+            form, colour = _describe(value)
+            out.append(ImageTopic(name, kind, count, form, colour and NAMESPACE not in name))
     return out
 
 
@@ -92,15 +94,15 @@ def choose_image(bag: Bag, wanted: str) -> ImageTopic:
             raise BagError(f'{bag.path}: no images on {wanted}; there are {listed}')
         return found[0]
     names = {topic.name for topic in topics}
-    pictures = [
+    images = [
         topic
         for topic in topics
         # one camera's images may be there twice
-        if topic.picture and topic.name.removesuffix('/compressed') not in names - {topic.name}
+        if topic.colour and topic.name.removesuffix('/compressed') not in names - {topic.name}
     ]
-    if len(pictures) != 1:
+    if len(images) != 1:
         raise BagError(f'{bag.path}: choose one of its images with --image-topic: {listed}')
-    return pictures[0]
+    return images[0]
 
 
 def info_topic_of(image: str) -> str:

@@ -1,4 +1,4 @@
-"""What is still readable of a recording that was cut off, or never closed.
+"""Recovery of the readable part of a recording that was cut off, or never closed.
 
 A scanner walks one file from its beginning, needs no index, and ends without an error where the
 file does.

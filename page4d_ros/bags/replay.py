@@ -139,6 +139,7 @@ def replay(
         raise BagError(
             f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(ALL_TOPICS))}'
         )
+    output = Path(output)
     is_path = isinstance(recording, str | Path)
     if is_path:
         _check_apart(recording, output)

@@ -1,14 +1,20 @@
-"""Where frames come from when there is no camera: recordings, folders of images, videos."""
+"""Sources of frames without a camera: recordings, folders of images, videos."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
-from page4d_ros.bags.reader import is_bag, natural
+from page4d_ros.bags.images import (
+    DEFAULT_RATE,
+    FIRST_STAMP_NS,
+    UNCALIBRATED,
+    ImageFolder,
+    Intrinsics,
+)
+from page4d_ros.bags.reader import is_bag
 from page4d_ros.bags.recording import Recording
 from page4d_ros.bags.stream import WHOLE, Item, Source, Span
 from page4d_ros.errors import BagError, FrameError
@@ -17,87 +23,9 @@ from page4d_ros.perception.types import Frame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
     from page4d_ros.config import Config
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
-DEFAULT_RATE = 30.0
-FIRST_STAMP_NS = 1_000_000_000  # time zero means "the latest" to tf
-UNITS = {19: 1, 16: 1_000, 13: 1_000_000, 10: 1_000_000_000}  # digits -> nanoseconds
-UNCALIBRATED = "no camera_info: using the network's own intrinsics"
-
-
-def parse_stamp(text: str) -> int | None:
-    """Nanoseconds of ``1305031235.429666`` (seconds), or of an integer of seconds, ms, us or ns.
-
-    None where the text does not look like a time. Exact: no floating point is involved.
-    """
-    if match := re.fullmatch(r'(\d+)\.(\d{1,9})', text):
-        return int(match[1]) * NS_PER_S + int(match[2].ljust(9, '0'))
-    return int(text) * UNITS[len(text)] if text.isdecimal() and len(text) in UNITS else None
-
-
-class ImageFolder:
-    """The jpg and png files of a folder.
-
-    Names that are all times give the stamps, otherwise the rate does.
-
-    Args:
-        path: the folder.
-        frame_id: optical frame of the images.
-        rate: frames per second for names that are not times.
-        span: part to take.
-
-    Raises:
-        BagError: there are no images.
-    """
-
-    T_base_camera = None
-
-    def __init__(self, path: Path, frame_id: str, rate: float | None, span: Span) -> None:
-        self.name = str(path)
-        self._frame_id = frame_id
-        self._warnings = [UNCALIBRATED]
-        files = sorted(
-            (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural
-        )
-        if not files:
-            hint = '; `page4d import-tum` reads it' if (path / 'rgb.txt').exists() else ''
-            raise BagError(f'{path}: holds neither a recording nor jpg or png files{hint}')
-        stamps = [parse_stamp(file.stem) for file in files]
-        if rate or None in stamps:
-            period = NS_PER_S / (rate or DEFAULT_RATE)
-            stamps = [FIRST_STAMP_NS + round(i * period) for i in range(len(files))]
-        timed = sorted(zip(stamps, files, strict=True), key=lambda item: item[0])
-        begin, end = span.bounds(timed[0][0])
-        self._files = [(stamp, file) for stamp, file in timed if begin <= stamp < end]
-        self.total = len(self._files)
-
-    def items(self) -> Iterator[Item]:
-        """Frames; each file is read when its frame is decoded."""
-        for stamp_ns, file in self._files:
-            yield Frame(stamp_ns, self._frame_id, _image_reader(file))
-
-    def take_warnings(self) -> list[str]:
-        """Return the new warnings."""
-        taken, self._warnings = self._warnings, []
-        return taken
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-def _image_reader(path: Path) -> Callable[[], NDArray]:
-    def read() -> NDArray:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise FrameError(f'{path}: cannot be decoded')
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-    return read
 
 
 class Video:
@@ -108,6 +36,7 @@ class Video:
         frame_id: optical frame of the images.
         rate: frames per second in place of the container's stamps.
         span: part to take.
+        intrinsics: of the images; None leaves the camera uncalibrated.
 
     Raises:
         BagError: the file is no video.
@@ -115,16 +44,26 @@ class Video:
 
     T_base_camera = None
 
-    def __init__(self, path: Path, frame_id: str, rate: float | None, span: Span) -> None:
+    def __init__(
+        self,
+        path: Path,
+        frame_id: str,
+        rate: float | None,
+        span: Span,
+        intrinsics: Intrinsics | None = None,
+    ) -> None:
         self.name = str(path)
         self._frame_id, self._rate, self._span = frame_id, rate, span
-        self._warnings = [UNCALIBRATED]
+        self._warnings = [] if intrinsics else [UNCALIBRATED]
         self._video = cv2.VideoCapture(str(path))
         if not self._video.isOpened():
             raise BagError(
                 f'{path}: is neither a recording nor a video that OpenCV reads; give a rosbag, an '
                 '.mcap, a folder of images or a video'
             )
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        size = (int(self._video.get(side)) for side in sides)
+        self._camera = intrinsics and intrinsics.camera(*size)
         count = int(self._video.get(cv2.CAP_PROP_FRAME_COUNT))
         whole = span == WHOLE and count > 0
         self.total = count if whole else None
@@ -150,7 +89,12 @@ class Video:
         found, image = self._video.retrieve()
         if not found:
             return FrameError(f'{self.name}: the frame at {stamp_ns} ns cannot be decoded')
-        return Frame(stamp_ns, self._frame_id, lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        return Frame(
+            stamp_ns,
+            self._frame_id,
+            lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+            self._camera,
+        )
 
     def take_warnings(self) -> list[str]:
         """Return the new warnings."""
@@ -171,6 +115,7 @@ def open_source(
     odom_topic: str = '',
     rate: float | None = None,
     span: Span = WHOLE,
+    camera: Intrinsics | None = None,
 ) -> Source:
     """Open a recording, a folder of images or a video.
 
@@ -182,6 +127,7 @@ def open_source(
         odom_topic: of a recording, for scale.mode odometry.
         rate: frames per second of images without times.
         span: part to take.
+        camera: intrinsics of the images of a folder or a video, at their own size.
 
     Raises:
         BagError: the source cannot be read; the message says what to do.
@@ -192,6 +138,8 @@ def open_source(
     if path.is_file() and path.stat().st_size == 0:
         raise BagError(f'{path}: is empty; record or copy it again')
     if is_bag(path):
+        if camera is not None:
+            raise BagError(f'{path}: is a recording, whose camera_info tells the intrinsics')
         return Recording(
             path,
             config,
@@ -205,4 +153,4 @@ def open_source(
             raise BagError(f'{path}: is no recording, so that --{option}-topic has no meaning')
     frame_id = config.frames.camera or DEFAULT_FRAME
     kind = ImageFolder if path.is_dir() else Video
-    return kind(path, frame_id, rate, span)
+    return kind(path, frame_id, rate, span, camera)

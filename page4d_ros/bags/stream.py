@@ -1,4 +1,4 @@
-"""What every source of frames gives."""
+"""Interface of sources of frames."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Source(Protocol):
     """Frames, in order, from whatever holds them.
 
     Attributes:
-        name: what the frames are taken from.
-        total: frames to expect; None where unknown.
+        name: path of the source.
+        total: number of frames to expect; None where unknown.
         T_base_camera: (4, 4) where the source knows it, otherwise None.
     """
 

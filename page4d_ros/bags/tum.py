@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.bags import ground_truth
-from page4d_ros.bags.sources import parse_stamp
+from page4d_ros.bags.images import parse_stamp
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
@@ -40,7 +40,7 @@ CAMERAS = {
 
 
 class Imported(NamedTuple):
-    """What an import wrote, and how many files the lists name that are not there."""
+    """Numbers of messages written, and of listed files that are missing."""
 
     images: int
     depths: int

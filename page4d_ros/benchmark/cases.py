@@ -1,4 +1,4 @@
-"""What is measured: networks, windows and how they slide."""
+"""Cases of the benchmark: networks, windows and their sliding."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """What the machine gives at best here and now: TFLOP/s of a matrix product, GB/s of a copy."""
+    """Best rates of the machine at this moment: TFLOP/s of a matrix product, GB/s of a copy."""
     a = torch.randn(SIDE, SIDE, device=device, dtype=dtype)
     memory = torch.empty(BYTES, dtype=torch.uint8, device=device)
     other = torch.empty_like(memory)

@@ -38,7 +38,7 @@ MIB = 1 << 20
 
 @dataclass
 class Result:
-    """What came out of a case; times in milliseconds, memory in MiB beside the weights.
+    """Measurements of a case; times in milliseconds, memory in MiB beside the weights.
 
     Attributes:
         name: of the case.

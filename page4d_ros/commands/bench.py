@@ -17,10 +17,10 @@ from typer import Option
 
 from page4d_ros import __version__
 from page4d_ros.commands.graph import need_ros
-from page4d_ros.commands.settings import parse_assignment
 from page4d_ros.commands.show import DEMO_SETTINGS, IMAGE_TOPIC, SAMPLE
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
+from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
     from rich.status import Status

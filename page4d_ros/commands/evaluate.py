@@ -11,11 +11,11 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.rrd import Rrd, check_rrd, open_rrd
-from page4d_ros.commands.settings import file_values, parse_assignment
 from page4d_ros.commands.show import SAMPLE, need_report
 from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
-from page4d_ros.config import Config
+from page4d_ros.config import Config, file_values
 from page4d_ros.errors import Page4dError
+from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +85,8 @@ def scenes(
     need_report()
     from page4d_ros.datasets.rendered_plan import Options
     from page4d_ros.evaluation.plans import scenes_tables as tables
-    from page4d_ros.evaluation.plans.scenes import METRICS_FILE, TABLES_FILE, evaluate_scenes
+    from page4d_ros.evaluation.plans.scenes import evaluate_scenes
+    from page4d_ros.evaluation.report.page import METRICS_FILE, TABLES_FILE
 
     given = {'unseen': unseen, 'seeds': seeds, 'drives': drives}
     values = (QUICK if quick else {}) | {k: v for k, v in given.items() if v is not None}
@@ -220,7 +221,7 @@ def data(
     ] = False,
     stride: Annotated[int | None, Option(min=1, help='Instead: every n-th frame.')] = None,
     frames: Annotated[int | None, Option(min=1, help='Instead: at most so many.')] = None,
-    roads: Annotated[
+    modes: Annotated[
         str | None,
         Option(
             help='Ways of running, of streaming, whole, single, streaming-other-mask and '
@@ -251,8 +252,8 @@ def data(
         raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')
     given = {k: v for k, v in {'stride': stride, 'frames': frames}.items() if v}
     given |= {'name': CUSTOM} if given else {}
-    if roads:
-        given['roads'] = tuple(dict.fromkeys(road.strip() for road in roads.split(',')))
+    if modes:
+        given['modes'] = tuple(dict.fromkeys(mode.strip() for mode in modes.split(',')))
     chosen = replace(PROTOCOLS[protocol], **given, as_published=as_published)
     output = (output or RESULTS / dataset).expanduser()
     values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])

@@ -14,10 +14,10 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
-from page4d_ros.commands.settings import file_values, parse_assignment
 from page4d_ros.commands.show import need_report, print_verdict
-from page4d_ros.config import Config
+from page4d_ros.config import Config, file_values
 from page4d_ros.errors import BagError, ConfigError
+from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +50,13 @@ def replay(
     rate: Annotated[
         float | None, Option(min=0.01, help='Frames per second of images without times.')
     ] = None,
+    camera: Annotated[
+        str,
+        Option(
+            metavar='FX,FY,CX,CY',
+            help='Intrinsics of a video or of a folder of images, in their own pixels.',
+        ),
+    ] = '',
     image_topic: Annotated[str, Option(help='Which images; "" takes the only ones.')] = '',
     depth_topic: Annotated[str, Option(help='Depth for scale.mode depth.')] = '',
     odom_topic: Annotated[str, Option(help='Odometry for scale.mode odometry.')] = '',
@@ -84,6 +91,7 @@ def replay(
     if rrd is not None and rrd.exists() and not force:
         raise BagError(f'{rrd}: exists already; choose another name, or --force to replace it')
 
+    from page4d_ros.bags.images import Intrinsics
     from page4d_ros.bags.replay import replay as run
     from page4d_ros.bags.stream import Span
 
@@ -100,6 +108,7 @@ def replay(
             odom_topic=odom_topic,
             rate=rate,
             span=Span(start, duration),
+            camera=Intrinsics.parse(camera) if camera else None,
             **hooks,
         )
     print(json.dumps(asdict(summary)) if as_json else _text(summary))

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,9 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.offline import INTERRUPTED, interruptible
-from page4d_ros.commands.settings import parse_assignment
 from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.errors import BagError, TrainingError
+from page4d_ros.settings import parse_assignment
 from page4d_ros.share import share_file
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from page4d_ros.training.trainer import Trainer
     from page4d_ros.truth import GroundTruthFrame
 
-EVERY_S = 30.0  # seconds between lines about the progress, where there is no terminal
+EVERY_S = 30.0  # seconds between lines of progress where stderr is not a terminal
 SMOOTH = 0.95
 SHOWN = ('abs_rel', 'rotation_deg', 'translation', 'mask_ap')
 
@@ -105,7 +106,7 @@ def shards_from(
     ] = None,
     force: Annotated[bool, Option('--force', help='Replace shards of the same name.')] = False,
 ) -> None:
-    """Make shards to train on of a recording with ground truth, or with depth and odometry."""
+    """Make training shards of a recording with ground truth, or with depth and odometry."""
     from page4d_ros.datasets.bag import Topics, read
 
     name, output = recording.expanduser().resolve().stem, output.expanduser()
@@ -149,18 +150,18 @@ def calibrate(
         bool, Option('--gram', help='Let the fusion read Gram statistics, too; slower.')
     ] = False,
     set_: Annotated[
-        list[str] | None, Option('--set', help='name=value of a parameter; repeat it.')
+        list[str] | None, Option('--set', help='NAME=VALUE of a parameter; repeat it.')
     ] = None,
 ) -> None:
-    """Fit what evidence of motion is worth to weights, on drives whose masks are known."""
+    """Fit the motion classifier of a weight file on drives with motion masks."""
     from rich.console import Console
     from rich.progress import Progress
 
     from page4d_ros.config import Config
+    from page4d_ros.evaluation.methods.motion_sources import Panel
     from page4d_ros.perception.build import UNTRAINED, build_engine, classifier_file, digest
-    from page4d_ros.training.calibrate import ROUNDS
-    from page4d_ros.training.calibrate import calibrate as fit
-    from page4d_ros.training.shards import find_shards
+    from page4d_ros.training.motion_calibration import ROUNDS, fit_classifier
+    from page4d_ros.training.window_sampling import find_shards
 
     values = {'window.stride': 1, 'model.checkpoint': checkpoint}
     values |= dict(parse_assignment(text) for text in set_ or [])
@@ -173,7 +174,10 @@ def calibrate(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         total = ROUNDS * sum(shard.frames for shard in found if shard.masked)
         task = bar.add_task('frames', total=total)
-        fitted = fit(engine, config, found, gram=gram, progress=lambda: bar.advance(task))
+        panel = partial(Panel, ask_all=True)
+        fitted = fit_classifier(
+            engine, config, found, panel, gram=gram, progress=lambda: bar.advance(task)
+        )
     if config.model.checkpoint != UNTRAINED:
         known = {'sha256': digest(config.model.checkpoint)}
         fitted = replace(fitted, facts={**fitted.facts, **known})
@@ -186,7 +190,7 @@ def calibrate(
 
 
 def _recipe_file(name: str) -> Path:
-    """A recipe of ours by its name, or any by its path."""
+    """Path of a shipped recipe by its name, or of any recipe by its path."""
     path = Path(name).expanduser()
     if path.suffix or len(path.parts) > 1 or path.is_file():
         return path
@@ -212,7 +216,7 @@ def _device(name: str) -> torch.device:
 
 
 def _run(trainer: Trainer, log: Log) -> bool:
-    """Train with a bar on a terminal, or with lines; false where it was stopped."""
+    """Train and show the progress; false if the run was stopped."""
     import torch
 
     with interruptible() as stopped, _Progress(trainer, log) as progress:
@@ -226,7 +230,7 @@ def _run(trainer: Trainer, log: Log) -> bool:
 
 
 class _Progress:
-    """Shows step, loss, the last metrics, speed and the time that is left, on stderr."""
+    """Shows step, loss, last metrics, speed and remaining time on stderr."""
 
     def __init__(self, trainer: Trainer, log: Log) -> None:
         from rich.console import Console
@@ -259,7 +263,7 @@ class _Progress:
         self._bar.stop()
 
     def __call__(self, losses: dict[str, float]) -> None:
-        """Take in a step's losses."""
+        """Show a step's loss."""
         loss, now = losses['total'], time.monotonic()
         known = math.isfinite(self._loss)
         self._loss = SMOOTH * self._loss + (1 - SMOOTH) * loss if known else loss

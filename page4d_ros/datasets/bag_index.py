@@ -1,4 +1,4 @@
-"""What a recording holds: poses, stamps and status at once, images one at a time."""
+"""Index of a recording: poses, stamps and status in memory, images read one at a time."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 
 
 class TopicLog(NamedTuple):
-    """How often something was said; times are those of the recording.
+    """Number and rate of the messages of a topic, by the time of recording.
 
     Attributes:
-        type: of the messages; count: how many.
+        type: message type.
+        count: number of messages.
         rate_hz: mean rate; None for less than two moments.
         longest_gap_s: between two messages that follow each other; None likewise.
     """
@@ -77,17 +78,18 @@ class Track:
 
 
 class BagIndex:
-    """A recording, read once from end to end; its images stay in the file.
+    """Index of a recording that is read once from end to end; images stay in the file.
 
     Attributes:
         bag: the open recording.
-        topics: what was said how often, by topic.
-        stamps: of the headers in recorded order, by topic; frame_ids: the last one, by topic.
-        tracks: of every nav_msgs/Odometry and geometry_msgs/PoseStamped topic; the latter does not
-            say of which child.
-        links: of every tf2_msgs/TFMessage topic, by child.
+        topics: number and rate of messages, by topic.
+        stamps: header stamps in recorded order, by topic.
+        frame_ids: last frame_id, by topic.
+        tracks: poses of every nav_msgs/Odometry and geometry_msgs/PoseStamped topic; the latter
+            names no child.
+        links: tracks of every tf2_msgs/TFMessage topic, by child.
         status: all page4d_ros/PerceptionStatus messages.
-        transforms: the latest of /tf and /tf_static.
+        transforms: latest transforms of /tf and /tf_static.
         malformed: times of messages that could not be read or decoded so far, by topic.
     """
 
@@ -226,7 +228,7 @@ def depth_of(message: Any) -> NDArray[np.float32]:
 
 
 def mask_of(message: Any) -> NDArray[np.bool_]:
-    """What moves (H, W), of an Image of 8 bits or a PNG.
+    """Mask (H, W) of an Image of 8 bits or a PNG, True where something moves.
 
     Raises:
         FrameError: the message is malformed.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.datasets.files import listed, read_image
+from page4d_ros.datasets.files import listed, read_image, rigid
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
@@ -68,6 +68,6 @@ def read_camera(path: Path) -> tuple[PinholeCamera, NDArray[np.float64]]:
         width, height = (int(v) for v in tree['image_size'])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise BagError(f'{path}: is missing or no camera file ({error!r})') from error
-    T = transform(R_camera_world, -R_camera_world @ position)
+    T = rigid(transform(R_camera_world, -R_camera_world @ position), path)
     small = (value / SCALE for value in (focal, focal, cx, cy))
     return PinholeCamera(width // SCALE, height // SCALE, *small), inverse(T)

@@ -9,7 +9,7 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from page4d_ros.datasets.files import nearest, read_image, rows
+from page4d_ros.datasets.files import nearest, read_image, rigid, rows
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera_calibration import CameraCalibration
@@ -75,7 +75,7 @@ def _sensor(path: Path) -> tuple[CameraCalibration, NDArray[np.float64]]:
     except (YAMLError, KeyError, TypeError, ValueError) as error:
         raise BagError(f'{path}: is no sensor.yaml of a camera ({error!r})') from error
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    return CameraCalibration(width, height, K, distortion), T
+    return CameraCalibration(width, height, K, distortion), rigid(T, path)
 
 
 def _load(

@@ -10,10 +10,11 @@ import numpy as np
 from page4d_ros.errors import BagError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+NOT_RIGID = 1e-2  # largest deviation of R R^T from the identity that is rounding
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -70,24 +71,6 @@ def listed(folder: Path, pattern: str, what: str) -> list[Path]:
     return found
 
 
-def sequences(root: Path, names: Sequence[str], what: str) -> list[Path]:
-    """Folders of the named sequences; of all, if no names are given.
-
-    Raises:
-        BagError: one is not there, or there is none.
-    """
-    if not root.is_dir():
-        raise BagError(f'{root}: no such folder; expected {what}')
-    found = [root / name for name in names] or sorted(p for p in root.iterdir() if p.is_dir())
-    for folder in found:
-        if not folder.is_dir():
-            there = ', '.join(sorted(p.name for p in root.iterdir() if p.is_dir())[:10])
-            raise BagError(f'{folder}: no such sequence; there are {there or "none"}')
-    if not found:
-        raise BagError(f'{root}: is empty; expected {what}')
-    return found
-
-
 def rows(path: Path, columns: int, *, delimiter: str | None = None) -> NDArray[np.float64]:
     """Numbers (n, columns) of a text file; lines that begin with # are comments.
 
@@ -110,6 +93,33 @@ def rows(path: Path, columns: int, *, delimiter: str | None = None) -> NDArray[n
             raise BagError(f'{path}:{number}: expected {columns} numbers, got {line[:60]!r}')
         out.append(values)
     return np.array(out).reshape(-1, columns)
+
+
+def rigid(T: NDArray, path: Path) -> NDArray[np.float64]:
+    """Published poses (..., 4, 4) with the nearest rotations: files round them to a few digits.
+
+    Args:
+        T: transforms; those with a value that is not finite are unknown, and stay as they are.
+        path: file that they are from, for messages.
+
+    Raises:
+        BagError: a matrix is not close to a rotation; names the file and the deviation.
+    """
+    out = np.array(T, np.float64)
+    known = np.isfinite(out).all((-2, -1))
+    R = out[known][:, :3, :3]
+    errors = np.abs(R @ R.swapaxes(-1, -2) - np.eye(3)).max((-2, -1), initial=0.0)
+    errors[np.linalg.det(R) <= 0] = np.inf
+    if np.any(errors > NOT_RIGID):
+        index = int(np.argmax(errors))
+        which = f' {np.flatnonzero(known)[index]}' if out.ndim > 2 else ''
+        how = 'it mirrors' if np.isinf(errors[index]) else f'R R^T is {errors[index]:.2g} off'
+        raise BagError(f'{path}: the pose{which} is no rotation and translation ({how})')
+    U, _, Vt = np.linalg.svd(R)
+    nearest_rotations = out[known]
+    nearest_rotations[:, :3, :3] = U @ Vt
+    out[known] = nearest_rotations
+    return out
 
 
 def nearest(stamps: NDArray[np.int64], stamp_ns: int, within_ns: int) -> int | None:

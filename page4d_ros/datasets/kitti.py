@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.datasets.files import listed, read_depth_png, read_image, rows
+from page4d_ros.datasets.files import listed, read_depth_png, read_image, rigid, rows
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
@@ -35,14 +35,15 @@ def read(folder: Path) -> FileSequence:
     """
     images = listed(folder / f'image_{CAMERA}', '*.png', 'images of the left colour camera')
     times = rows(folder / 'times.txt', 1)[:, 0]
-    poses = rows(folder.parents[1] / 'poses' / f'{folder.name}.txt', 12).reshape(-1, 3, 4)
+    path = folder.parents[1] / 'poses' / f'{folder.name}.txt'
+    poses = rows(path, 12).reshape(-1, 3, 4)
     for what, found in (('times', times), ('poses', poses)):
         if len(found) < len(images):
             raise BagError(f'{folder}: {len(images)} images, but {len(found)} {what}')
     P = _projection(folder / 'calib.txt')
     K = P[:, :3]
     T_camera0_camera = transform(np.eye(3), -np.linalg.solve(K, P[:, 3]))
-    T_world_camera = transform(poses[:, :, :3], poses[:, :, 3]) @ T_camera0_camera
+    T_world_camera = rigid(transform(poses[:, :, :3], poses[:, :, 3]), path) @ T_camera0_camera
     load = partial(_load, images, times, T_world_camera, K, folder / f'depth_{CAMERA}')
     return FileSequence(folder.name, len(images), partial(map, load), max_depth=np.inf)
 

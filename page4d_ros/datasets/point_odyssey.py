@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from page4d_ros.datasets.files import listed, read_depth_png, read_image
+from page4d_ros.datasets.files import listed, read_depth_png, read_image, rigid
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
@@ -45,7 +45,7 @@ def read(folder: Path) -> FileSequence:
     for what, found in (('depths', depths), ('cameras', T_camera_world), ('intrinsics', K)):
         if len(found) < len(images):
             raise BagError(f'{folder}: {len(images)} images, but {len(found)} {what}')
-    load = partial(_load, images, depths, K, inverse(T_camera_world))
+    load = partial(_load, images, depths, K, inverse(rigid(T_camera_world, annotations)))
     return FileSequence(folder.name, len(images), partial(map, load))
 
 

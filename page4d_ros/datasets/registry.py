@@ -21,46 +21,71 @@ from page4d_ros.datasets import (
     tum,
 )
 from page4d_ros.datasets.bag import FOUND, Topics
-from page4d_ros.datasets.files import sequences
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
-from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ['DATASETS', 'FOUND', 'FileSequence', 'GroundTruthFrame', 'Topics', 'open_sequences']
-
 BAG = 'bag'
-LOOK = 5  # frames at the beginning, one of which may have depth
+LOOK = 5  # frames at the beginning that are searched for depth
 
 
 class Dataset(NamedTuple):
-    """How a data set is found on disk.
+    """Layout of a data set on disk.
 
     Attributes:
         read: reads the folder of one sequence.
-        marker: what a sequence's folder holds, as a pattern; "" for recordings.
-        below: where sequences lie, below the folder that is given.
-        layout: for messages.
-        units: how its files say depth, for messages.
+        marker: pattern of a file or folder that every sequence's folder holds; "" for recordings.
+        roots: folders of sequences, below the root of the data set; () where that is its root.
+        layout: description for messages.
+        units: units of depth in its files, for messages.
         usual: least and largest median of a depth image in metres; beyond, the units are doubted.
     """
 
     read: Callable[[Path], FileSequence]
     marker: str
-    below: tuple[str, ...]
+    roots: tuple[str, ...]
     layout: str
     units: str = ''
     usual: tuple[float, float] = (0.0, np.inf)
 
     def holds(self, path: Path) -> bool:
-        """Whether this is a sequence."""
+        """True if the folder is that of a sequence."""
         return any(path.glob(self.marker)) if self.marker else is_bag(path)
 
+    def below(self, folder: Path, wanted: Sequence[str]) -> list[Path]:
+        """Folders of the sequences below the root of a data set, a scene or a folder above.
+
+        Args:
+            folder: where to search.
+            wanted: names of sequences, with or without that of the scene; () takes all.
+
+        Raises:
+            BagError: there is none, or not the wanted one; says what was expected.
+        """
+        above = (folder, *sorted(path for path in folder.iterdir() if path.is_dir()))
+        roots = [root / name for root in above for name in self.roots]
+        places = [(root, '*') for root in roots] + [(folder, '*'), (folder, '*/*')]
+        for root, pattern in places:
+            inside = sorted(path for path in root.glob(pattern) if path.is_dir())
+            found = [path for path in inside if self.holds(path)]
+            if found:
+                break
+        else:
+            raise BagError(f'{folder}: holds no sequence; expected {self.layout}')
+        out = []
+        for name in wanted:
+            chosen = [p for p in inside if name in {p.name, p.relative_to(root).as_posix()}]
+            if not chosen:
+                there = ', '.join(path.relative_to(root).as_posix() for path in found[:10])
+                raise BagError(f'{root / name}: no such sequence; there are {there}')
+            out += chosen
+        return out or found
+
     def doubted(self, sequence: FileSequence) -> FileSequence:
-        """The sequence, with a remark if its depth is hardly in metres."""
+        """Add a remark to a sequence whose depth is implausible in metres."""
         if not self.units:
             return sequence
         for frame in sequence.frames(range(min(sequence.count, LOOK))):
@@ -83,7 +108,7 @@ _INDOORS = 0.5, 8.0
 _TUM = Dataset(
     tum.read,
     'rgb.txt',
-    ('',),
+    (),
     '<sequence>/rgb.txt, depth.txt, groundtruth.txt',
     f'{tum.UNITS:g} a metre, and not millimetres',
     _INDOORS,
@@ -111,20 +136,20 @@ DATASETS = {
     '7scenes': Dataset(
         seven_scenes.read,
         'frame-*.color.png',
-        ('',),
+        (),
         '<scene>/seq-<number>',
         'millimetres',
         _INDOORS,
     ),
-    'euroc': Dataset(euroc.read, 'mav0', ('',), '<sequence>/mav0'),
+    'euroc': Dataset(euroc.read, 'mav0', (), '<sequence>/mav0'),
     'pointodyssey': Dataset(
-        point_odyssey.read, 'anno.npz', ('',), '<sequence>/rgbs, depths and anno.npz'
+        point_odyssey.read, 'anno.npz', (), '<sequence>/rgbs, depths and anno.npz'
     ),
-    'dycheck': Dataset(dycheck.read, 'camera', ('',), '<sequence>/rgb/2x, depth/2x and camera'),
+    'dycheck': Dataset(dycheck.read, 'camera', (), '<sequence>/rgb/2x, depth/2x and camera'),
     BAG: Dataset(
         bag.read,
         '',
-        ('',),
+        (),
         'a rosbag1, a rosbag2 folder, an .mcap or .db3 file, or a folder of rosbag2 folders',
         'metres (32FC1) or millimetres (16 bits)',
         (0.2, 100.0),
@@ -135,13 +160,13 @@ DATASETS = {
 def open_sequences(
     name: str, folder: Path, wanted: Sequence[str] = (), topics: Topics = FOUND
 ) -> list[FileSequence]:
-    """Sequences of a data set: of its folder, or of one sequence's folder.
+    """Open sequences of a data set.
 
     Args:
-        name: of `DATASETS`.
-        folder: as it was unpacked.
+        name: name of the data set, of `DATASETS`.
+        folder: root of the data set as it was unpacked, a scene, or a single sequence.
         wanted: names of sequences; () takes all.
-        topics: of recordings, where they are not found by themselves.
+        topics: topics of recordings, where they cannot be found automatically.
 
     Raises:
         BagError: the folder has another layout, or a sequence is broken; says what and where.
@@ -158,13 +183,7 @@ def open_sequences(
     if folder.is_file() or dataset.holds(folder):
         if wanted and list(wanted) != [folder.name]:
             raise BagError(f'{folder}: is itself a sequence; leave out --sequence')
-        return [dataset.doubted(dataset.read(folder))]
-    root = next((folder / b for b in dataset.below if (folder / b).is_dir()), None)
-    if root is None:
-        raise BagError(f'{folder}: is no {name}; expected {dataset.layout}')
-    found = sequences(root, wanted, dataset.layout)
-    if not wanted:
-        found = [path for path in found if dataset.holds(path)]
-    if not found:
-        raise BagError(f'{root}: holds no sequence of {name}; expected {dataset.layout}')
+        found = [folder]
+    else:
+        found = dataset.below(folder, wanted)
     return [dataset.doubted(dataset.read(path)) for path in found]

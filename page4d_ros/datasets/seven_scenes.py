@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from page4d_ros.datasets.files import listed, read_depth_png, read_image, rows
+from page4d_ros.datasets.files import listed, read_depth_png, read_image, rigid, rows
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
@@ -42,9 +42,10 @@ def _beside(image: Path, suffix: str) -> Path:
 
 def _load(images: list[Path], index: int) -> GroundTruthFrame:
     image = images[index]
-    pose = rows(_beside(image, 'pose.txt'), 4)
+    path = _beside(image, 'pose.txt')
+    pose = rows(path, 4)
     if pose.shape != (4, 4):
-        raise BagError(f'{_beside(image, "pose.txt")}: expected 4 lines of 4 numbers')
+        raise BagError(f'{path}: expected 4 lines of 4 numbers')
     depth = read_depth_png(_beside(image, 'depth.png'), UNITS, invalid=INVALID)
     stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
-    return GroundTruthFrame(stamp_ns, read_image(image), CAMERA, pose, depth)
+    return GroundTruthFrame(stamp_ns, read_image(image), CAMERA, rigid(pose, path), depth)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.datasets.files import listed, read_image, read_mask
+from page4d_ros.datasets.files import listed, read_image, read_mask, rigid
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera import PinholeCamera
@@ -62,7 +62,7 @@ def _load(
         round((index + 1) * NS_PER_S / RATE_HZ),
         rgb,
         PinholeCamera.from_matrix(K, width, height),
-        inverse(T_camera_world),
+        inverse(rigid(T_camera_world, cameras[index])),
         read_depth(depths[index]),
         None if mask is None else read_mask(mask),
     )

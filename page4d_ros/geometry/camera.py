@@ -20,13 +20,16 @@ MAX_ASPECT = 64
 
 
 def check_shape(width: int, height: int) -> None:
-    """Refuse a strip of pixels, which resizing would blow up beyond all memory.
+    """Refuse images so narrow that resizing them would exhaust the memory.
 
     Raises:
         FrameError: one side is over `MAX_ASPECT` times the other.
     """
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise FrameError(f'image of {width}x{height} pixels is no picture: far too narrow')
+        raise FrameError(
+            f'image of {width}x{height} pixels is far too narrow: one side may be at most '
+            f'{MAX_ASPECT} times the other'
+        )
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,7 @@ class PinholeCamera:
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Resize, then crop: how a source image became the network's input.
-
-    A negative ``crop_x`` or ``crop_y`` is padding on the left or the top.
+    """Resizing and cropping of a source image into the network's input.
 
     Attributes:
         source_width: width of the camera's image in pixels; source_height likewise.
@@ -102,33 +103,6 @@ class ImageTransform:
         height = max(patch, round(source_height * (size / source_width) / patch) * patch)
         kept = min(height, size)
         return cls(source_width, source_height, size, height, 0, (height - kept) // 2, size, kept)
-
-    @classmethod
-    def pad(
-        cls, source_width: int, source_height: int, size: int = 518, patch: int = 14
-    ) -> ImageTransform:
-        """Fit the long side to `size` and pad to a square: the published mode "pad".
-
-        Raises:
-            FrameError: the image is far too narrow.
-        """
-        check_shape(source_width, source_height)
-        if source_width >= source_height:
-            width = size
-            height = max(patch, round(source_height * (size / source_width) / patch) * patch)
-        else:
-            height = size
-            width = max(patch, round(source_width * (size / source_height) / patch) * patch)
-        return cls(
-            source_width,
-            source_height,
-            width,
-            height,
-            -((size - width) // 2),
-            -((size - height) // 2),
-            size,
-            size,
-        )
 
     @property
     def scale_x(self) -> float:

@@ -1,4 +1,4 @@
-"""What sensor_msgs/CameraInfo says about a camera."""
+"""Calibration of a camera as in sensor_msgs/CameraInfo."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CameraCalibration:
     model: str = 'plumb_bob'
 
     def same_as(self, other: CameraCalibration | None) -> bool:
-        """Whether the numbers are equal, so that what was computed from them still holds."""
+        """True if all numbers are equal, so that values derived from them stay valid."""
         if other is None or (self.width, self.height, self.model) != (
             other.width,
             other.height,
@@ -52,7 +52,7 @@ class CameraCalibration:
 
     @property
     def distorted(self) -> bool:
-        """Whether the image as taken is not a pinhole's."""
+        """True if the image as taken has lens distortion."""
         return bool(np.any(self.D)) or self.model in FISHEYE
 
     @property

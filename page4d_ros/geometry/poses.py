@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
-# Since 1.17 SciPy takes five times longer unless told that matrices are orthonormal.
+# Without this, SciPy >= 1.17 orthonormalises each matrix, which takes five times longer.
 _SCIPY = tuple(int(part) for part in scipy.__version__.split('.')[:2])
 _VALID = {'assume_valid': True} if _SCIPY >= (1, 17) else {}
 

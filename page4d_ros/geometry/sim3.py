@@ -98,7 +98,7 @@ def align(
 
 
 class Baselines(NamedTuple):
-    """What the distances between cameras say of two units.
+    """Ratio of two units of length, from the distances between cameras.
 
     Attributes:
         ratio: units of a per unit of b; NaN where no two cameras are apart.

@@ -1,4 +1,4 @@
-"""Messages in: images and calibrations, checked before anybody computes with them."""
+"""Decoding of messages: images and calibrations, checked before anything computes with them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _convert(code: int) -> Callable[[NDArray], NDArray]:
 
 
 _grey = _convert(cv2.COLOR_GRAY2RGB)
-_bgr = _convert(cv2.COLOR_BGR2RGB)  # not image[..., ::-1], which all who read it would copy slowly
+_bgr = _convert(cv2.COLOR_BGR2RGB)  # not image[..., ::-1], whose readers would copy it slowly
 
 
 def _grey16(image: NDArray) -> NDArray:
@@ -107,7 +107,7 @@ def pixels(message: Any, *, channels: int, dtype: type) -> NDArray:
 def image_reader(
     message: Any, fallback: Callable[[Any], NDArray] | None = None
 ) -> Callable[[], NDArray[np.uint8]]:
-    """Check a sensor_msgs/Image now, and return what makes it RGB (H, W, 3) uint8 later.
+    """Check a sensor_msgs/Image; return a function that converts it to RGB (H, W, 3) uint8.
 
     Args:
         message: the image.
@@ -162,7 +162,7 @@ def depth_metres(message: Any) -> NDArray[np.float32]:
 
 
 def calibration(message: Any) -> CameraCalibration | None:
-    """Calibration of a sensor_msgs/CameraInfo; None where it says that there is none (K[0] = 0).
+    """Calibration of a sensor_msgs/CameraInfo; None if it is marked uncalibrated (K[0] = 0).
 
     Binning and region of interest are applied, so that it describes the image as sent.
 
@@ -194,11 +194,11 @@ def calibration(message: Any) -> CameraCalibration | None:
 
 
 class FrameReader:
-    """Makes a `Frame` of an image message and the latest camera_info.
+    """Builds each `Frame` from an image message and the latest camera_info.
 
     Attributes:
-        calibration: set from camera_info; None until one came.
-        warnings: what the user should know once, in the order it was found.
+        calibration: set from camera_info; None until one arrives.
+        warnings: new warnings for the user, each only once, in order.
     """
 
     def __init__(

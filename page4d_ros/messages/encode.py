@@ -1,4 +1,4 @@
-"""Messages out: arrays and poses to sensor_msgs, nav_msgs, geometry_msgs and tf2_msgs.
+"""Encoding of messages: arrays and poses to sensor_msgs, nav_msgs, geometry_msgs, tf2_msgs.
 
 Every function takes the `MessageFactory` first and fills each field once.
 """

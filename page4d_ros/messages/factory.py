@@ -1,4 +1,4 @@
-"""One way to fill messages, whoever made their classes."""
+"""Construction of messages, independent of the library that defines their classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MessageFactory(Protocol):
         """Value of a float64 array field of fixed size."""
 
     def element(self, pose_stamped: Any) -> Any:
-        """What a geometry_msgs/PoseStamped is in the nav_msgs/Path that it stays in."""
+        """Element of a nav_msgs/Path for a geometry_msgs/PoseStamped, kept for many paths."""
         return pose_stamped
 
     def quaternion(self, T: NDArray) -> NDArray[np.float64]:

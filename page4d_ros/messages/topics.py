@@ -1,4 +1,4 @@
-"""What the node publishes, in one table."""
+"""Table of the topics that the node publishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree of tf, from its messages."""
+"""Tree of transforms, filled from tf messages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class TransformBuffer:
         """Take over a tf2_msgs/TFMessage; frames lose a leading slash.
 
         Returns:
-            What was refused because it is no rigid transform, a text each: a coordinate that is
-            not finite, or a quaternion that is (almost) zero.
+            A text for each transform that was refused because it is not rigid: a coordinate is
+            not finite, or its quaternion is (almost) zero.
         """
         refused = []
         for item in message.transforms:

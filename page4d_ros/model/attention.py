@@ -1,4 +1,4 @@
-"""Which attention kernel is the quickest for a shape: asked once, by trying."""
+"""Choice of the quickest attention kernel for a shape, made once by timing."""
 
 from __future__ import annotations
 

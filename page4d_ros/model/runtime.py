@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -15,23 +14,8 @@ from page4d_ros.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
-KEPT = 1 << 28  # bytes that were freed, at most
-LARGEST = 1 << 25  # an allocation that comes from them: glibc's own limit
 P = ParamSpec('P')
 T = TypeVar('T')
-
-
-def keep_memory() -> None:
-    """Let this process keep what it frees.
-
-    glibc gives large blocks back to the system at once, and takes them again, page by page, for
-    the next map of an image: that took two thirds of the time of the maps. Only glibc is told.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'mallopt'):
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def cached_table(build: Callable[P, T]) -> Callable[P, T]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from page4d_ros.model.network import run_sequence
-from page4d_ros.model.vggt4d import mine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +54,8 @@ def _as_trained(network: Network, images: Tensor) -> SequenceOutput:
 
 def _mined(network: Network, images: Tensor) -> SequenceOutput:
     """Depth and intrinsics of VGGT4D's first pass, poses of its second, and its masks."""
+    from page4d_ros.model.vggt4d import mine  # its libraries are of no use to a robot
+
     found = mine(network, images)
     first = found.output.pose_enc[0]
     pose_enc = torch.cat([found.pose_enc[:, :7], first[:, 7:]], dim=-1)[None]

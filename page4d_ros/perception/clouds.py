@@ -44,5 +44,5 @@ def cloud(estimate: Estimate | ViewEstimate, config: PointsConfig, *, dynamic: b
         index = index.take(np.arange(0, step * config.max_points, step) >> 16)
     if not len(index):
         return np.zeros(0, POINT)
-    # merged in one row: assigning to the fields of a structure takes several times longer
+    # merged in one row: assigning to the fields of a structured array is several times slower
     return cv2.merge([field[view].take(index)[None] for field in maps.fields]).view(POINT)[0, :, 0]

@@ -1,4 +1,4 @@
-"""Corners of the images, followed from frame to frame."""
+"""Image corners tracked from frame to frame."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
     from page4d_ros.perception.types import FrameKey
 
-WIDTH = 320  # most columns of the images that corners are followed in; more lose fast cameras
+WIDTH = 320  # greatest width of the images used for tracking; wider ones lose fast cameras
 MOST = 250
-ENOUGH = 175  # with fewer left, new ones are looked for
+ENOUGH = 175  # with fewer left, new ones are detected
 QUALITY = 0.01
-APART = 45  # the least distance of two corners is a 45th of the width
+APART = 45  # least distance of two corners: the width divided by this
 FLOW = {'winSize': (9, 9), 'maxLevel': 3, 'criteria': (3, 10, 0.03)}
-# the way back begins where it should end, and looks wider
+# tracking back starts at the expected end and searches wider
 RETURN = FLOW | {'winSize': (13, 13), 'maxLevel': 0, 'flags': cv2.OPTFLOW_USE_INITIAL_FLOW}
-ROUND_TRIP = 0.7  # pixels that a corner may be off after being followed there and back
+ROUND_TRIP = 0.7  # largest error in pixels after tracking forth and back
 
 
 class Corners:
-    """Corners (Shi and Tomasi, 1994) of a stream, followed by pyramidal KLT.
+    """Corners (Shi and Tomasi, 1994) of one camera's images, tracked by pyramidal KLT.
 
     Attributes:
-        keys: the frames they are followed through.
-        seen: (F, N, 2) where they are in these, in pixels of `fit`; NaN before they were found.
-        fit: from the camera's image to the one they are followed in.
+        keys: frames that they are tracked through.
+        seen: (F, N, 2) their positions in these, in pixels of `fit`; NaN before their detection.
+        fit: from the camera's image to the one used for tracking.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class Corners:
         self._grey: NDArray[np.uint8] | None = None
 
     def follow(self, key: FrameKey, image: NDArray[np.uint8]) -> None:
-        """Find the last frame's corners in this one, and new ones where few are left.
+        """Track the last frame's corners into this one; detect new ones if few are left.
 
         Args:
-            key: of the frame.
-            image: (H, W, 3) RGB; one of another size begins anew.
+            key: identity of the frame.
+            image: (H, W, 3) RGB; another size than before begins anew.
         """
         fit = _fit(image.shape[1], image.shape[0])
         if fit != self.fit:
@@ -68,7 +68,7 @@ class Corners:
         self._grey = grey
 
     def _found(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Where the corners are now; those that are lost are dropped."""
+        """Positions (N, 2) of the corners in a new image; lost corners are dropped."""
         if not self.seen.shape[1]:
             return np.zeros((0, 2), np.float32)
         last = np.ascontiguousarray(self.seen[-1])
@@ -93,17 +93,19 @@ class Corners:
         self.seen = np.concatenate([self.seen, seen], axis=1)
 
     def keep(self, keys: Collection[FrameKey]) -> None:
-        """Forget all other frames but the newest."""
+        """Forget all frames but these and the newest."""
         last = len(self.keys) - 1
         rows = [i for i, key in enumerate(self.keys) if i == last or key in keys]
         self.keys, self.seen = [self.keys[i] for i in rows], self.seen[rows]
 
     def drop(self, lost: NDArray[np.bool_]) -> None:
-        """Follow these (N,) no longer."""
+        """Drop the corners where `lost` (N,) is True."""
         self.seen = self.seen[:, ~lost]
 
     def pixels(self, fit: ImageTransform) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Pixels of the newest frame's network image: (N, 2) columns and rows; which are in it.
+        """Pixels (N, 2) of the corners in the newest frame's network image; True (N,) if inside.
+
+        Columns and rows; those outside are clipped to the border.
 
         Args:
             fit: from the camera's image to the network's.

@@ -1,4 +1,4 @@
-"""What moves: all evidence about a pixel as one probability, and a mask a consumer can use."""
+"""Moving pixels: all evidence about a pixel as one probability, and a mask for consumers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from page4d_ros.perception.edges import finite, restored, sharpened, upsampled
 from page4d_ros.perception.motion_classifier import FEATURES
 from page4d_ros.perception.residuals import (
     View,
-    picture,
     reprojection_residuals,
     sample_nearest,
     thinned,
+    thinned_rgb,
 )
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
-MOST_COLUMNS = 160  # that evidence is gathered at; wider images are thinned
-LOOKS = 3  # earlier frames that the newest is compared with
+MOST_COLUMNS = 160  # of the pixels that evidence is gathered at; wider images are thinned
+COMPARED = 3  # earlier frames that the newest is compared with
 MAX_LOGIT = 6.0
 LEAST_SCORE = 1e-6  # and its distance from 1
 AGREEMENT = 3.0  # deviations within which two frames see the same surface
@@ -44,11 +44,11 @@ class _Past(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is known of the newest frame's pixels.
+    """Evidence about a frame's pixels.
 
     Attributes:
         features: (len(FEATURES), h, w); 0 is no evidence.
-        called: (h, w) bool, whether the same surface was called moving in the frame before.
+        called: (h, w) bool, True where the same surface was called moving in the frame before.
     """
 
     features: NDArray[np.float32]
@@ -56,14 +56,14 @@ class Evidence(NamedTuple):
 
 
 class Judged:
-    """A `Motion` that is known at every n-th pixel, and made for all when somebody asks.
+    """A `Motion` that is known at every n-th pixel, and computed for all when it is first read.
 
     Args:
         probability: (h', w') above 0.
-        called: (h', w') bool, what is called moving.
+        called: (h', w') bool, True where a pixel is called moving.
         thin_depth: (h', w').
         depth: (h, w).
-        config: how the mask is cleaned.
+        config: cleaning of the mask.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Judged:
         self._thin_depth, self._depth, self._config = thin_depth, depth, config
 
     def near(self, at: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Whether anything moves at, or beside, pixels (N, 2), columns and rows."""
+        """True (N,) where anything moves at, or beside, pixels (N, 2), columns and rows."""
         grown = cv2.dilate((self._thin > 0).view(np.uint8), np.ones((3, 3), np.uint8))
         column, row = at.T // self._step
         return grown[row, column] > 0
@@ -123,34 +123,34 @@ class MotionEstimator(Protocol):
 
 
 class Dynamics:
-    """What moves in the newest frame, from one window to the next.
+    """Finds the moving pixels of the newest frames of each window.
 
-    All of it runs on the CPU, on so few pixels that moving them there costs less than many small
-    steps on a GPU would.
+    It remembers depth and decisions for the frames in the window, each by its view. All of it runs
+    on the CPU, on so few pixels that copying them there costs less than many small steps on a GPU.
 
     Args:
         config: source, threshold and cleaning.
         classifier: turns evidence of motion into a probability, fitted to these weights.
 
     Attributes:
-        features: (len(FEATURES), h', w') that the newest frame was judged by, of every n-th pixel.
+        features: (len(FEATURES), h', w') of the last frame that was judged, at every n-th pixel.
     """
 
     def __init__(self, config: MaskConfig, classifier: MotionClassifier) -> None:
         self.config, self.classifier = config, classifier
         self.features: NDArray | None = None
         self._past: list[_Past] = []
-        self._pictures: dict[FrameKey, NDArray] = {}
+        self._images: dict[FrameKey, NDArray] = {}
 
     @property
     def gram(self) -> bool:
-        """Whether the configured source reads Gram statistics."""
+        """True if the configured source reads Gram statistics."""
         return bool(self.classifier.sources[self.config.source].get('gram'))
 
     def forget(self) -> None:
         """Begin anew."""
         self._past.clear()
-        self._pictures.clear()
+        self._images.clear()
 
     def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Judged:
         """Moving pixels of a frame of the newest set, judged by earlier frames of its view.
@@ -171,7 +171,7 @@ class Dynamics:
         past = _Past(window.frames[index].key, now.depth * scale, logit, called)
         inside = {frame.key for frame in window.frames}
         self._past = [p for p in self._past if p.key in inside] + [past]
-        self._pictures = {key: each for key, each in self._pictures.items() if key in inside}
+        self._images = {key: each for key, each in self._images.items() if key in inside}
         return Judged(probability, called, now.depth, depth, self.config)
 
     def _judge(self, features: NDArray) -> NDArray[np.float32]:
@@ -184,7 +184,7 @@ class Dynamics:
     def _evidence(
         self, window: WindowEstimate, index: int, now: View, scale: float, step: int
     ) -> Evidence:
-        """What the network, its attention, and depth and colour of earlier frames say."""
+        """Evidence of the network, its attention, and depth and colour of earlier frames."""
         shape = now.depth.shape
         features = np.zeros((len(FEATURES), *shape), np.float32)
         called = np.zeros(shape, bool)
@@ -196,23 +196,25 @@ class Dynamics:
         depths, past = self._earlier(window, index, scale, step, shape)
         if depths:
             earlier = [self._view(window, i, depth, step) for i, depth in depths.items()]
-            seen = reprojection_residuals(now, thinned(window.confidence[index], step), earlier)
-            features[DEPTH] = np.log(1 + np.maximum(seen.depth.max(0), 0))  # log1p is slow
-            features[COLOUR] = np.log(1 + np.maximum(seen.colour.max(0), 0))
-            features[SEEN] = seen.visible.mean(0, dtype=np.float32)
+            residuals = reprojection_residuals(
+                now, thinned(window.confidence[index], step), earlier
+            )
+            features[DEPTH] = np.log(1 + np.maximum(residuals.depth.max(0), 0))  # log1p is slow
+            features[COLOUR] = np.log(1 + np.maximum(residuals.colour.max(0), 0))
+            features[SEEN] = residuals.visible.mean(0, dtype=np.float32)
             if past is not None:
-                same = seen.visible[-1] & (np.abs(seen.depth[-1]) < AGREEMENT)
-                at = seen.u[-1], seen.v[-1]
+                same = residuals.visible[-1] & (np.abs(residuals.depth[-1]) < AGREEMENT)
+                at = residuals.u[-1], residuals.v[-1]
                 features[CARRIED] = np.where(same, sample_nearest(past.logit, *at), 0)
                 called = same & (sample_nearest(past.called.view(np.uint8), *at) > 0)
         return Evidence(finite(features), called)
 
     def _view(self, window: WindowEstimate, index: int, depth: NDArray, step: int) -> View:
-        """View of a frame, whose image is thinned only once."""
+        """`View` of a frame; its image is thinned only once."""
         key = window.frames[index].key
-        image = self._pictures.get(key)
+        image = self._images.get(key)
         if image is None or image.shape[:2] != depth.shape:
-            image = self._pictures[key] = picture(window.images[index], step)
+            image = self._images[key] = thinned_rgb(window.images[index], step)
         return View.of(window, index, depth, image)
 
     def _earlier(
@@ -220,7 +222,7 @@ class Dynamics:
     ) -> tuple[dict[int, NDArray], _Past | None]:
         """Depths of some earlier frames of a frame's view, in the window's unit, by their index.
 
-        Also what was kept of the latest of them.
+        Also the memory of the latest of them, if there is any.
         """
         keys = [frame.key for frame in window.frames]
         past = {p.key: p for p in self._past if p.depth.shape == shape}
@@ -234,7 +236,7 @@ class Dynamics:
         if not known:
             return {}, None
         last = len(known) - 1
-        chosen = sorted({known[round(last * i / (LOOKS - 1))] for i in range(LOOKS)})
+        chosen = sorted({known[round(last * i / (COMPARED - 1))] for i in range(COMPARED)})
         depths = {
             i: thinned(window.depth[i - first], step)
             if i >= first

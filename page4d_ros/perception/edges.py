@@ -1,4 +1,4 @@
-"""Maps brought to other sizes, with their edges where those of depth are."""
+"""Resizing of maps with their edges aligned to those of depth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EDGE_DEPTH = 0.1  # steps of the logarithm of depth below which the filter smoot
 
 
 def restored(thin: NDArray, thin_depth: NDArray, depth: NDArray) -> NDArray:
-    """A float32 map (h', w') of every n-th pixel at all pixels (h, w).
+    """Upsample a float32 map (h', w') of every n-th pixel to all pixels (h, w).
 
     Each pixel takes the neighbour that is nearest in depth, so that edges stay where they are:
     those between known columns first, then those between known rows.
@@ -45,28 +45,28 @@ def _between(thin: NDArray, thin_depth: NDArray, depth: NDArray, step: tuple[int
 
 
 def _repeated(thin: NDArray, down: int, right: int) -> NDArray:
-    """Each pixel so many times along one axis, where the last one comes twice."""
+    """Repeat each pixel `down` or `right` times along that axis; the last one comes twice."""
     more = cv2.copyMakeBorder(thin, 0, min(down, 1), 0, min(right, 1), cv2.BORDER_REPLICATE)
     scale = {'fx': max(right, 1), 'fy': max(down, 1)}
     return cv2.resize(more, None, **scale, interpolation=cv2.INTER_NEAREST)
 
 
 def finite(values: NDArray) -> NDArray:
-    """The values, in place, 0 where they are not finite."""
+    """Replace values that are not finite by 0, in place."""
     values[~np.isfinite(values)] = 0
     return values
 
 
 def upsampled(score: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
-    """(h', w') at the pixels (h, w)."""
+    """Resize a map (h', w') to (h, w), bilinearly."""
     return cv2.resize(score, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def sharpened(score: NDArray[np.float32], depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Move the edges of a score (h, w) to those of depth (h, w): guided filter (He et al., 2010).
+    """Align the edges of a score (h, w) to those of depth (h, w): guided filter (He et al., 2010).
 
-    Depth has the edges of bodies; those of the image are of texture, too. What is not finite in
-    the score becomes 0, in place.
+    Depth has the edges of objects; those of the image are of texture, too. Scores that are not
+    finite become 0, in place.
     """
     guide = finite(np.log(np.maximum(depth, np.float32(1e-6))))
     guide -= guide.mean()
@@ -83,12 +83,12 @@ def sharpened(score: NDArray[np.float32], depth: NDArray[np.float32]) -> NDArray
 
 @lru_cache(maxsize=4)
 def _inside(height: int, width: int, radius: int) -> NDArray[np.float32]:
-    """How many pixels lie within a square around each."""
+    """Number of pixels (h, w) within a square around each."""
     return box_sums(np.ones((height, width), np.float32), radius)
 
 
 def box_sums(values: NDArray[np.floating], radius: int) -> NDArray[np.floating]:
-    """Sum (h, w) over the pixels within a square around each, as far as there are any."""
+    """Sum (h, w) over the pixels within a square around each, zeros beyond the border."""
     side = 2 * radius + 1
     border = cv2.BORDER_CONSTANT  # zeros
     return cv2.boxFilter(values, -1, (side, side), normalize=False, borderType=border)

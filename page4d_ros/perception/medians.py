@@ -1,4 +1,4 @@
-"""Medians of maps that are not known everywhere."""
+"""Medians that ignore NaN."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def median(values: NDArray[np.floating]) -> np.floating:
-    """Median of what is not NaN, in the type of the values; NaN where nothing is.
+    """Median of the values that are not NaN, in their type; NaN if there are none.
 
-    For few values this takes a fraction of np.nanmedian's time.
+    Takes a fraction of np.nanmedian's time for small arrays.
     """
     known = values[~np.isnan(values)]
     if not len(known):

@@ -1,4 +1,4 @@
-"""From evidence to probability: a logistic model per source, fitted to certain weights."""
+"""Motion classifier: a logistic model per source of evidence, fitted to certain weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MotionClassifier:
 
     Attributes:
         sources: coefficients by name of the source.
-        facts: how they were fitted.
+        facts: facts about the fit, for people.
     """
 
     sources: Mapping[str, Coefficients]
@@ -37,7 +37,7 @@ class MotionClassifier:
 
     @classmethod
     def of(cls, path: Path) -> MotionClassifier:
-        """What a file says, or the default where there is none.
+        """Classifier of a file, or the default if there is none.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -46,7 +46,7 @@ class MotionClassifier:
 
     @classmethod
     def read(cls, path: Path) -> MotionClassifier:
-        """Read what `write` wrote.
+        """Read a file of `write`.
 
         Raises:
             CheckpointError: the file cannot be read, or holds something else.

@@ -1,4 +1,4 @@
-"""Moving bodies: the dynamic points of a frame in groups, followed from frame to frame."""
+"""Moving bodies: dynamic points of a frame in groups, tracked from frame to frame."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
     from page4d_ros.perception.types import Estimate
 
-MOST_PIXELS = 20_000  # that are grouped; larger images are thinned
-DEPTH_STEP = 0.08  # of depth, from one pixel to its neighbour on the same body
-LEAST_SHARE = 0.002  # of the image that a body covers
+MOST_PIXELS = 20_000  # used for grouping; larger images are thinned
+DEPTH_STEP = 0.08  # largest relative step of depth between neighbours on one body
+LEAST_SHARE = 0.002  # of the image, covered by a body
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
-MARGIN = 0.3  # probability
+LEAST_PROBABILITY = 0.3  # of motion, for a pixel of the mask to count
 BOX = 5, 95  # percentiles of the points along each axis
-REACH = 1.0  # sizes that a body may be away from where it was expected
-FORGET_NS = 1_000_000_000
+REACH = 1.0  # largest distance of a body from its expected place, in sizes
+FORGET_NS = NS_PER_S  # a body not seen for so long is forgotten
 SMOOTHING = 0.5  # weight of the newest velocity
 
 
 class MovingBodyTracker:
-    """Groups what moves and gives the groups numbers."""
+    """Groups the moving pixels of the reference view and numbers the groups."""
 
     def __init__(self) -> None:
         self._known: dict[int, MovingBody] = {}
@@ -56,7 +56,10 @@ class MovingBodyTracker:
         return out
 
     def _followed(self, body: MovingBody, known: dict[int, MovingBody]) -> MovingBody:
-        """The body with number and velocity; what it was is taken from the known ones."""
+        """Body with the number of the known one that it continues, and with its velocity.
+
+        The known body is removed from `known`.
+        """
         nearest, least = None, REACH
         for number, before in known.items():
             seconds = (body.stamp_ns - before.stamp_ns) / NS_PER_S
@@ -87,8 +90,8 @@ def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
     view = (slice(None, None, step),) * 2
     depth = estimate.maps.depth[view]
     probability = estimate.probability[view]
-    # the mask has a margin, which belongs to what lies behind
-    moving = (estimate.mask[view] > 0) & (probability > MARGIN) & np.isfinite(depth)
+    # the mask has a margin, which belongs to the background
+    moving = (estimate.mask[view] > 0) & (probability > LEAST_PROBABILITY) & np.isfinite(depth)
     if not moving.any():
         return []
     index = np.cumsum(moving.ravel()).reshape(moving.shape) - 1
@@ -105,7 +108,7 @@ def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
 
 
 def _connected(depth: NDArray, moving: NDArray, index: NDArray) -> NDArray[np.int32]:
-    """Label (n,) of every moving pixel: neighbours of nearly the same depth are one body."""
+    """Label (n,) of each moving pixel; neighbours of nearly the same depth share one."""
     pairs = []
     height, width = moving.shape
     for down, right in NEIGHBOURS:

@@ -1,4 +1,4 @@
-"""The trajectory of the newest camera, with its velocity and its uncertainty."""
+"""Trajectory of the newest camera, with its velocity and its uncertainty."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from page4d_ros.perception.stitching import Placement
     from page4d_ros.perception.types import WindowEstimate
 
-DEPTH_COLUMNS = 64  # of pixels whose depths are compared
-OVERLAP_COLUMNS = 16  # of points by which views are compared
-FEWEST_STATIC = 0.05  # share of a view; variances grow up to twentyfold
+DEPTH_COLUMNS = 64  # of the grid of pixels whose depths are compared
+OVERLAP_COLUMNS = 16  # of the grid of points whose visibility measures overlap
+LEAST_STATIC = 0.05  # share of a view; bounds the growth of the variances to twentyfold
 LOST = OdometryEstimate(np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True)
 
 
@@ -52,7 +52,7 @@ class Odometry:
         self._overlap = 0.0
 
     def keeps_first(self, least: float) -> bool:
-        """Whether the window's first frame sees enough of the newest view to stay.
+        """True if the window's first frame sees enough of the newest view to stay.
 
         Args:
             least: ``window.keyframe_overlap``; 0 keeps none.
@@ -60,13 +60,13 @@ class Odometry:
         return 0 < least <= self._overlap
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
-        """Pose of the newest frame; `lost` where the network's answer is not finite."""
+        """Pose of the newest reference frame; `lost` if the network's output is not finite."""
         reference = window.reference
         stamp_ns = window.frames[reference].stamp_ns
-        self.scale.seen(stamp_ns)
+        self.scale.advance(stamp_ns)
         log_depth = _static_log_depth(window)
         if not np.isfinite(window.T_gauge_camera).all() or np.isnan(log_depth[reference]).all():
-            # what the last good window shares with the next one still ties them
+            # frames that the last good window shares with the next one still tie them
             scale = self.chain.scale * self.scale.factor
             self._overlap = 0.0
             return replace(
@@ -102,12 +102,12 @@ class Odometry:
             if placement.doubted:  # a guess may be off by as much as it moved
                 drift = max(drift, factor * float(np.linalg.norm(step[:3, 3])))
                 turn = max(turn, float(rotation_angle(step[:3, :3])))
-        few = 1.0 / max(static, FEWEST_STATIC)
+        inflation = 1.0 / max(static, LEAST_STATIC)
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            position_variance=few * (self.config.position_covariance + drift**2),
-            orientation_variance=few * (self.config.orientation_covariance + turn**2),
+            position_variance=inflation * (self.config.position_covariance + drift**2),
+            orientation_variance=inflation * (self.config.orientation_covariance + turn**2),
             scale=placement.scale * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,
@@ -116,14 +116,14 @@ class Odometry:
 
 
 def _static_share(window: WindowEstimate) -> float:
-    """Share of the newest view that stands still, as far as the network tells."""
+    """Share of the newest view that is static according to the mask head."""
     if window.dynamic is None:
         return 1.0
     return float((window.dynamic[window.reference] <= MOVING).mean())
 
 
 def _overlap(window: WindowEstimate) -> float:
-    """Share of the newest view, as far as its depth is known, that the first frame sees, too."""
+    """Share of the newest view's pixels of known depth that the first frame sees, too."""
     newest = window.reference
     camera = window.cameras[newest]
     pixels = _grid(camera.width, camera.height)
@@ -156,7 +156,7 @@ def _static_log_depth(window: WindowEstimate) -> NDArray[np.float32]:
         rows, columns = (np.arange(0, size, step) // patch for size in window.depth.shape[1:])
         score = window.dynamic[-len(depth) :, rows[:, None], columns]
         static = known & np.array([each <= median(each) for each in score])
-        # where all that is confident moves, what is doubtful and still has to do
+        # if everything confident moves, static pixels of low confidence are used
         both = use & static
         use = np.where(both.any((1, 2))[:, None, None], both, static)
     return np.log(np.where(use, depth, np.float32(np.nan)))

@@ -40,7 +40,7 @@ class Perception:
     Args:
         config: all settings; `configure` changes the dynamic ones later.
         engine: the network over a window.
-        dynamics: finds what moves; None for `Dynamics` with the default classifier.
+        dynamics: finds moving pixels; None for `Dynamics` with the default classifier.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Perception:
 
     def _at_rest(self, last: Estimate, frames: FrameSet, decoding: float) -> Estimate:
         """Last estimate at the stamps of frames that show nothing new."""
-        self.scale.seen(frames.frames[0].stamp_ns)
+        self.scale.advance(frames.frames[0].stamp_ns)
         views = tuple(
             replace(view, frame=frame)
             for view, frame in zip(last.views, frames.frames, strict=True)

@@ -1,4 +1,4 @@
-"""The network's poses made to agree with followed corners: bundle adjustment over a window."""
+"""Bundle adjustment over a window: the network's poses refined by tracked corners."""
 
 from __future__ import annotations
 
@@ -20,41 +20,44 @@ if TYPE_CHECKING:
     from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.types import FrameKey, WindowEstimate
 
-FEWEST = 25  # corners that a pose is refined by
-PIXEL = 0.2  # what a followed corner is off by, in pixels
-DEPTH = 0.05  # what depth is off by, relatively, where it is not far off
-TURN = 0.012  # what the network's rotation is off by, in rad
-SHIFT = 0.02  # what its translation is off by, in depths of the scene
-LIMITS = (20.0, 10.0, 5.0, 2.5, 2.5, 2.5)  # of a likely error in PIXEL, by iteration
-STILL = 0.05  # of TURN or SHIFT; smaller steps change nothing
-FITS = 4.0  # PIXEL, within which a corner fits
-NEAREST = 1e-3  # of its depth, may a point lie before a camera
-STRETCH = 5.0  # times, may a depth change
+FEWEST = 25  # corners needed to refine a pose
+PIXEL = 0.2  # usual error of a tracked corner, in pixels
+DEPTH = 0.05  # usual relative error of depth, outliers apart
+TURN = 0.012  # usual error of the network's rotation, in rad
+SHIFT = 0.02  # usual error of its translation, in depths of the scene
+LIMITS = (20.0, 10.0, 5.0, 2.5, 2.5, 2.5)  # scale of the robust loss in PIXEL, by iteration
+CONVERGED = 0.05  # of TURN or SHIFT; smaller steps end the iteration
+FITS = 4.0  # largest error of a corner that fits, in PIXEL
+NEAREST = 1e-3  # least depth of a point, relative to its first depth
+STRETCH = 5.0  # largest factor by which a depth may change
 
 
 class Refinement:
-    """Poses of each window against its newest frame, from what corners did since then.
+    """Refines the poses of each window, relative to its newest frame, by tracked corners.
 
-    A network that sees coarse patches knows roughly where its cameras are; corners know to a
-    fraction of a pixel, but neither how long the way was nor which of them move. So the network's
-    answers are where an adjustment begins and what holds it: its poses by their usual error, and
-    its depths robustly, which gives the unit. Corners on what moves are left out, by the mask head
-    at first, and by the mask from then on.
+    A network that sees coarse patches knows its cameras roughly; corners measure rotation and
+    direction to a fraction of a pixel, but neither the unit of length nor which of them move. So
+    the network's output is the start of an adjustment and its prior: its poses by their usual
+    error, and its depths robustly, which gives the unit. Corners on moving objects are left out,
+    by the mask head at first, and by the mask from then on.
+
+    Attributes:
+        corners: by view.
     """
 
     def __init__(self) -> None:
-        self.corners: dict[int, Corners] = {}  # by view
+        self.corners: dict[int, Corners] = {}
 
     def forget(self) -> None:
         """Begin anew."""
         self.corners.clear()
 
     def follow(self, key: FrameKey, image: NDArray[np.uint8]) -> None:
-        """Find the corners in a new frame's image (H, W, 3), RGB, before `update`."""
+        """Track the corners into a new frame's image (H, W, 3), RGB, before `update`."""
         self.corners.setdefault(key.view, Corners()).follow(key, image)
 
     def update(self, window: WindowEstimate) -> WindowEstimate:
-        """The network's answer with better poses; see `refined`."""
+        """Window with better poses; see `refined`."""
         keys = {frame.key for frame in window.frames}
         for corners in self.corners.values():
             corners.keep(keys)
@@ -74,14 +77,14 @@ class Refinement:
 
 
 def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
-    """The window with better poses, in the same gauge and unit; the newest one stays.
+    """Window with better poses, in the same gauge and unit; the newest pose stays.
 
     A frame that shares too few corners with the newest, or whose corners do not fit, keeps the
     network's pose; so does the whole window of a rig of several cameras.
 
     Args:
-        window: the network's answer, with the camera's own intrinsics where they are known.
-        corners: followed up to its newest frame.
+        window: output of the network, with the camera's own intrinsics where they are known.
+        corners: tracked up to its newest frame.
     """
     known = {key: row for row, key in enumerate(corners.keys)}
     earlier = [i for i, frame in enumerate(window.frames[:-1]) if frame.key in known]
@@ -107,7 +110,7 @@ def refined(window: WindowEstimate, corners: Corners) -> WindowEstimate:
 
 
 def _at_rest(window: WindowEstimate, corners: Corners) -> tuple[NDArray, NDArray[np.bool_]]:
-    """Depth (N,) at the newest frame's corners; which of them have one and stand still."""
+    """Depth (N,) at the newest frame's corners; True (N,) where it is known and static."""
     at, inside = corners.pixels(window.transforms[-1])
     depth = window.depth[-1][at[:, 1], at[:, 0]].astype(np.float64)
     use = inside & np.isfinite(depth) & (depth > 0)
@@ -119,11 +122,11 @@ def _at_rest(window: WindowEstimate, corners: Corners) -> tuple[NDArray, NDArray
 
 
 class Adjusted(NamedTuple):
-    """What an adjustment found.
+    """Result of an adjustment.
 
     Attributes:
         T_earlier_newest: (M, 4, 4) from the newest camera to earlier ones.
-        fits: (M,) bool, whether most of what a camera saw agrees with it.
+        fits: (M,) bool, True if most corners that a camera saw agree with its pose.
     """
 
     T_earlier_newest: NDArray[np.float64]
@@ -140,12 +143,12 @@ def adjust(
     """Most likely poses of M earlier cameras and depths of N corners of the newest one.
 
     Gauss-Newton on the reprojection errors, with weights of Cauchy's distribution that grow strict
-    from step to step, and the first answers as priors: normal for poses, Cauchy for depths. The
+    from step to step, and the initial values as priors: normal for poses, Cauchy for depths. The
     depths are eliminated (Schur complement; Triggs et al., Bundle Adjustment, 2000, section 6.1).
 
     Args:
-        T_earlier_newest: (M, 4, 4) first answer.
-        inverse_depth: (N,) first answer, > 0.
+        T_earlier_newest: (M, 4, 4) initial value.
+        inverse_depth: (N,) initial value, > 0.
         corners: (N, 2) pixels in the newest image.
         seen: (M, N, 2) pixels in the earlier images; NaN where not seen.
         camera: intrinsics of all images.
@@ -186,7 +189,7 @@ def adjust(
         step = step.reshape(count, 6)
         turn = np.array([cv2.Rodrigues(each)[0] for each in step[:, :3]])
         R, t = turn @ R, (turn @ t[..., None])[..., 0] + step[:, 3:]
-        if limit == LIMITS[-1] and (np.abs(step.ravel()) * np.sqrt(diagonal)).max() < STILL:
+        if limit == LIMITS[-1] and (np.abs(step.ravel()) * np.sqrt(diagonal)).max() < CONVERGED:
             break
     fits = (known & (squared < FITS**2)).sum(1) >= np.maximum(FEWEST, known.sum(1) / 2)
     return Adjusted(transform(R, t), fits)

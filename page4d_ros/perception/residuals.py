@@ -1,8 +1,8 @@
-"""What depth and pose say of motion: pixels of the newest frame, looked up in earlier ones.
+"""Evidence of motion from depth and pose: reprojection of the newest frame into earlier ones.
 
-A point that stands still was where it is now. If an earlier frame saw through that place, the
-point has come there; if it saw another colour there, something has changed. What was hidden
-behind something nearer says nothing, so that parallax of a world at rest scores nothing.
+A static point was where it is now. If an earlier frame saw through that place, the point has
+come there; if it saw another colour there, something has changed. Places that were hidden behind
+something nearer give no evidence, so that parallax of a static scene scores nothing.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from page4d_ros.perception.types import WindowEstimate
 
-DEPTH_FLOOR = 0.01  # of the logarithm of depth: residuals below say nothing even of a good network
+DEPTH_FLOOR = 0.01  # least deviation of the logarithm of depth, even of a good network
 COLOUR_FLOOR = 0.02 * 255
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
-COLUMNS = 48  # of pixels that medians are taken over
+COLUMNS = 48  # of the grid of pixels that medians are taken over
 AROUND = np.ones((3, 3), np.uint8)
 MEAN = np.full((1, 3), 1 / 3, np.float32)
 
 
 class View(NamedTuple):
-    """One frame of a window at every n-th of its pixels, as arrays of the host.
+    """One frame of a window at every n-th pixel, as arrays on the host.
 
     Attributes:
         T_gauge_camera: (4, 4).
@@ -53,21 +53,21 @@ class View(NamedTuple):
         depth: NDArray[np.float32],
         image: NDArray[np.uint8],
     ) -> View:
-        """View of a frame, whose depth (h, w) and image are thinned already."""
+        """View of a frame from its depth (h, w) and image (h, w, 3), both thinned already."""
         K = window.cameras[index].K
         K[:2] /= -(-window.cameras[index].width // depth.shape[1])
         return cls(window.T_gauge_camera[index], K, image, depth)
 
 
 class ReprojectionResiduals(NamedTuple):
-    """The newest frame's pixels as earlier ones saw their places; all (n, h, w).
+    """Comparison of a frame's pixels with n earlier frames; all (n, h, w).
 
     Attributes:
-        depth: how far in front of the surface that was seen there, in deviations of that frame;
-            negative where it was behind it.
-        colour: difference of colour, in deviations; 0 where the place was hidden.
-        visible: whether the place was in view and not hidden.
-        u: column of its pixel; anything where the place was not in view.
+        depth: signed distance in front of the surface that the earlier frame saw there, in
+            standard deviations of that frame; negative behind it.
+        colour: difference of colour, in standard deviations; 0 where the place was hidden.
+        visible: True where the place was in view and not hidden.
+        u: column of the place in the earlier frame; arbitrary where it was not in view.
         v: row, likewise.
     """
 
@@ -79,11 +79,11 @@ class ReprojectionResiduals(NamedTuple):
 
 
 def thinned(values: NDArray, step: int) -> NDArray:
-    """Every step-th pixel of a map (h, w), side by side."""
+    """Every step-th pixel of a map (h, w), contiguous in memory."""
     return np.ascontiguousarray(values[::step, ::step])
 
 
-def picture(image: Tensor, step: int = 1) -> NDArray[np.uint8]:
+def thinned_rgb(image: Tensor, step: int = 1) -> NDArray[np.uint8]:
     """Every step-th pixel of an image (3, h, w) in [0, 1], as RGB bytes (h', w', 3)."""
     planes = np.ascontiguousarray(image[:, ::step, ::step].float().cpu().numpy())
     return cv2.convertScaleAbs(cv2.merge(list(planes)), alpha=255)  # it rounds
@@ -93,12 +93,12 @@ def picture(image: Tensor, step: int = 1) -> NDArray[np.uint8]:
 def reprojection_residuals(
     now: View, confidence: NDArray[np.float32], earlier: Sequence[View]
 ) -> ReprojectionResiduals:
-    """Look a frame's pixels up in n earlier frames.
+    """Reproject a frame's pixels into n earlier frames, and compare.
 
     Args:
         now: the frame.
         confidence: (h, w) of its depth, in [0, 1).
-        earlier: the others, of the same size.
+        earlier: the earlier frames, of the same size.
     """
     place = _place(now, earlier)
     z = place[:, 2]
@@ -142,7 +142,7 @@ def _place(now: View, earlier: Sequence[View]) -> NDArray[np.float32]:
 
 
 def _out_of_range(image: NDArray, before: NDArray, u: NDArray, v: NDArray) -> NDArray[np.float32]:
-    """How far (h, w) colours (h, w, 3) lie out of the range around their places before."""
+    """Distance (h, w) of colours (h, w, 3) from the range of colours around their place before."""
     extremes = cv2.erode(before, AROUND), cv2.dilate(before, AROUND)
     least, most = (sample_nearest(extreme, u, v) for extreme in extremes)
     out = cv2.add(cv2.subtract(least, image), cv2.subtract(image, most))  # one of them is 0
@@ -150,21 +150,21 @@ def _out_of_range(image: NDArray, before: NDArray, u: NDArray, v: NDArray) -> ND
 
 
 def _standardize(values: NDArray[np.float32], floor: float) -> None:
-    """Turn values (n, h, w) into robust deviations from their median, in place; NaN is unknown."""
-    few = _few(values)
-    middle = np.array([median(each) for each in few], values.dtype)[:, None, None]
-    deviation = np.array([median(each) for each in np.abs(few - middle)], values.dtype)
+    """Divide deviations from the median by a robust standard deviation, (n, h, w), in place."""
+    sample = _sample(values)
+    middle = np.array([median(each) for each in sample], values.dtype)[:, None, None]
+    deviation = np.array([median(each) for each in np.abs(sample - middle)], values.dtype)
     values -= middle
     values /= np.maximum(MAD * deviation, floor)[:, None, None]
 
 
 def _trust(confidence: NDArray) -> NDArray[np.float32]:
-    """The published c >= 1 over its median: expected error falls with it (VGGT, 3.4)."""
+    """Published c >= 1 over its median; the expected error falls with it (VGGT, 3.4)."""
     c = 1 / np.maximum(1 - confidence, np.float32(1e-6))
-    return (c / median(_few(c))).clip(0.1, 3)
+    return (c / median(_sample(c))).clip(0.1, 3)
 
 
-def _few(values: NDArray) -> NDArray:
-    """Some of the pixels (..., h, w), enough for a median."""
+def _sample(values: NDArray) -> NDArray:
+    """Pixels (..., h', w') of a coarse grid, enough for a median."""
     step = -(-values.shape[-1] // COLUMNS)
     return values[..., ::step, ::step]

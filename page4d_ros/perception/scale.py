@@ -1,4 +1,4 @@
-"""From the unit of the odometry's chain to metres."""
+"""Metric scale: metres per unit of the odometry's chain."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from page4d_ros.config import ScaleConfig
     from page4d_ros.perception.types import WindowEstimate
 
-SENSOR_TOLERANCE_NS = 50_000_000
-MEMORY_NS = 10 * NS_PER_S  # sensor readings wait so long for a slow network
+SENSOR_TOLERANCE_NS = 50_000_000  # between a depth image and the frame it is compared with
+MEMORY_NS = 10 * NS_PER_S  # sensor readings are kept so long for a slow network
 GRID = (60, 80)
-MIN_BASELINE = 0.05  # metres of reference odometry before its length says anything
+MIN_BASELINE = 0.05  # metres of reference odometry; shorter ways are not measured
 GROUND_HYPOTHESES = 64
 GROUND_POINTS = 4000
 GROUND_TILT = np.cos(np.radians(15.0))
@@ -31,15 +31,16 @@ GROUND_BAND = 0.03
 
 
 class MetricScale:
-    """Median of what the configured source measured during ``scale.window`` seconds.
+    """Median of the measurements of the configured source during ``scale.window`` seconds.
 
     Without a new measurement the factor stays: it is frozen, never guessed. Any thread may feed
     readings; all else belongs to the thread of the perception.
 
     Attributes:
         factor: metres per unit of the chain.
-        metric: whether `factor` is known, so that lengths are metres.
-        up: gravity's opposite in the camera's optical frame, (3,); the node knows it from tf.
+        metric: True if `factor` is known, so that lengths are metres.
+        up: (3,) opposite of gravity in the reference camera's optical frame; the node sets it
+            from tf.
     """
 
     def __init__(self, config: ScaleConfig) -> None:
@@ -50,7 +51,7 @@ class MetricScale:
 
     @property
     def state(self) -> str:
-        """Where the factor comes from.
+        """Source of the factor.
 
         ``none`` and ``fixed`` as configured; ``waiting`` before the first measurement,
         ``tracking`` while the last is younger than ``scale.window``, ``frozen`` after that.
@@ -78,25 +79,25 @@ class MetricScale:
         self._measured: deque[tuple[int, float]] = deque()
 
     def feed_depth(self, stamp_ns: int, depth: NDArray) -> None:
-        """Offer a sensor's depth image (H, W), metres, of the same view (mode depth)."""
+        """Add a sensor's depth image (H, W), metres, of the reference camera (mode depth)."""
         reading = depth[_grid(depth.shape)]
         with self._feeding:
             _remember(self._depths, stamp_ns, reading)
 
     def feed_position(self, stamp_ns: int, position: ArrayLike) -> None:
-        """Offer a position (3,), metres, of a reference odometry (mode odometry)."""
+        """Add a position (3,), metres, of a reference odometry (mode odometry)."""
         with self._feeding:
             _remember(self._positions, stamp_ns, np.asarray(position, np.float64))
 
-    def seen(self, stamp_ns: int) -> None:
-        """Take note of the time, whether there is anything to measure or not."""
+    def advance(self, stamp_ns: int) -> None:
+        """Set the present time, by which measurements grow old."""
         self._now_ns = stamp_ns
 
     def update(self, window: WindowEstimate, T_chain_camera: NDArray, unit: float) -> None:
-        """Measure once, if the source has something to say about this window.
+        """Measure once, if the source has readings for this window.
 
         Args:
-            window: the network's answer.
+            window: the network's output.
             T_chain_camera: (N, 4, 4) its cameras in the chain.
             unit: units of the chain per unit of the window's gauge.
         """
@@ -118,7 +119,7 @@ class MetricScale:
         self.metric = True
 
     def _from_depth(self, window: WindowEstimate, unit: float) -> float | None:
-        """Median of sensor depth over ours, at the sensor image nearest in time."""
+        """Median ratio of sensor depth to ours, for the sensor image nearest in time."""
         index = window.reference
         stamp_ns = window.frames[index].stamp_ns
         with self._feeding:
@@ -131,7 +132,7 @@ class MetricScale:
         return float(np.median(ratio)) if len(ratio) >= 50 else None
 
     def _from_odometry(self, window: WindowEstimate, T_chain_camera: NDArray) -> float | None:
-        """Length of the reference's way over ours, from the first frame it knows to the last."""
+        """Ratio of the distance that the reference moved to ours, between frames it covers."""
         newest = window.frames[window.reference]
         own = [i for i, frame in enumerate(window.frames) if frame.view == newest.view]
         known = [self._position_at(window.frames[i].stamp_ns) for i in own]
@@ -154,7 +155,7 @@ class MetricScale:
         return p0 + (p1 - p0) * ((stamp_ns - t0) / max(t1 - t0, 1))
 
     def _from_ground(self, window: WindowEstimate, unit: float) -> float | None:
-        """Known height over that above the largest level plane of what stands still (RANSAC)."""
+        """Ratio of the known camera height to ours above the largest level plane (RANSAC)."""
         depth = _static_depth(window)
         step = max(1, int(np.sqrt(depth.size / GROUND_POINTS)))
         points = window.cameras[window.reference].unproject(depth)[::step, ::step]
@@ -181,7 +182,7 @@ class MetricScale:
 
 
 def _static_depth(window: WindowEstimate) -> NDArray:
-    """Depth (h, w) of the newest frame in units of the gauge, NaN where something moves."""
+    """Depth (h, w) of the newest reference frame in units of the gauge, NaN where it moves."""
     depth = window.depth[window.reference]
     if window.dynamic is not None:
         score = upsampled(window.dynamic[window.reference], depth.shape)

@@ -1,4 +1,4 @@
-"""Windows that each live in a gauge of their own, put into one chain over what they share."""
+"""Alignment of windows, each in a gauge of its own, into one chain over the frames they share."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from page4d_ros.perception.types import FrameKey
 
-HISTORY = 50  # windows that tell how well windows usually agree
-ENOUGH = 3  # of them, before a window can be told apart
+HISTORY = 50  # windows over which the usual disagreement is measured
+ENOUGH = 3  # of them, before a window can be suspicious
 SUSPICIOUS = 5.0  # times the usual disagreement
 SMALLEST_TURN = 0.015  # rad that are never suspicious
 SMALLEST_SHIFT = 0.015  # of the scene's depth, likewise
 MOST_DOUBTED = 8  # windows in a row; then the world has changed, and the next one is right
-MOST_WINDOWS = 50.0  # that a frame's pose is the mean of
-RECENT = 4  # frames whose motion a guess goes on with
-GUESSED = 0.1  # of a window, is a guessed pose worth
-GUESS = 0.3  # of its motion, may a guess be off
+MOST_WINDOWS = 50.0  # that a frame's pose is averaged over
+RECENT = 4  # frames whose motion is extrapolated for a guess
+GUESSED = 0.1  # weight of a guessed pose, in windows
+GUESS = 0.3  # tolerance of a guess, relative to its motion
 TINY = 1e-12
-LONG = 20.0  # times the disagreement is a baseline that may tell the scale
+LONG = 20.0  # least length of a baseline that gives the scale, in disagreements
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,10 @@ class _Placed:
     """A frame in the chain.
 
     Attributes:
-        T_chain_camera: the mean of how many `windows` put it where.
-        log_depth: NaN where dynamic or doubtful; None where not known.
-        guessed: rad and units of the chain that it moved by guess; None where it was measured.
+        T_chain_camera: pose averaged over `windows` windows.
+        windows: weight of the pose.
+        log_depth: NaN where dynamic or doubtful; None if not known.
+        guessed: rad and units of the chain that it moved by guess; None if it was measured.
     """
 
     T_chain_camera: NDArray[np.float64]
@@ -53,15 +54,16 @@ class _Placed:
 
 
 class Placement(NamedTuple):
-    """Where a window lies in the chain.
+    """Pose and scale of a window in the chain.
 
     Attributes:
-        T_chain_camera: (N, 4, 4) its cameras.
+        T_chain_camera: (N, 4, 4) poses of its cameras.
         scale: units of the chain per unit of the window's gauge.
-        turn: disagreement of the shared cameras in rad, and shift, in units of the chain.
-        restarted: nothing but the last pose ties it to the chain.
-        doubted: it disagrees with what is known, so that the newest pose is a guess from the
-            motion before.
+        turn: disagreement of the shared cameras in rad.
+        shift: their disagreement in units of the chain.
+        restarted: True if only the last pose ties it to the chain.
+        doubted: True if it disagrees with the chain, so that the newest pose is extrapolated from
+            the motion before.
     """
 
     T_chain_camera: NDArray[np.float64]
@@ -73,18 +75,20 @@ class Placement(NamedTuple):
 
 
 class Chain:
-    """The last window's frames, each where all windows so far that saw it put it.
+    """Poses of the last window's frames, averaged over all windows that contained them.
 
     The scale between a window and the chain is the median ratio of the static pixels' depths in
-    frames whose depth both know; where none is known, the ratio of the distances between shared
-    cameras, if these are long; else what it was. (Baselines beside depth make it worse: the noise
-    of a window makes its baselines longer than the chain's, and the chain shrinks.) Rotation and
-    translation are robust means over the shared cameras. Each frame's pose is then the mean over
-    the windows that saw it, which is about as good as solving for all windows at once.
+    frames whose depth both know; if there is none, the ratio of the distances between shared
+    cameras, if these are long; otherwise it stays. (Baselines in addition to depth make it worse:
+    the noise of a window makes its baselines longer than the chain's, and the chain shrinks.)
+    Rotation and translation are robust means over the shared cameras. Each frame's pose is then
+    the mean over the windows that saw it, which is about as good as solving for all windows at
+    once.
 
-    A window whose shared cameras disagree much more than is usual (it follows a moving thing, say)
-    moves nothing: the newest pose goes on as before, and scale stays with the last frame that is
-    no guess. After `MOST_DOUBTED` in a row the next is believed, and the old frames go with it.
+    If the shared cameras of a window disagree much more than is usual (because it follows a moving
+    object, say), it moves nothing: the newest pose is extrapolated, and the scale stays with the
+    last measured frame. After `MOST_DOUBTED` such windows in a row the next is believed, and the
+    old frames are forgotten.
 
     The chain keeps the unit of its first window.
     """
@@ -103,7 +107,7 @@ class Chain:
 
     @property
     def anchor(self) -> FrameKey | None:
-        """The frame whose depth in the next window tells the next window's scale."""
+        """Frame whose depth in the next window gives that window's scale."""
         newest = list(reversed(self._placed))
         measured = (key for key in newest if self._placed[key].guessed is None)
         return next(measured, newest[0] if newest else None)
@@ -183,7 +187,7 @@ class Chain:
         return statistics.median(history) if history else 0.0
 
     def _suspicious(self, found: Alignment, known: list[_Placed]) -> bool:
-        """Whether most of the shared cameras are farther off than windows usually are."""
+        """True if most of the shared cameras disagree much more than is usual."""
         if len(self._shifts) < ENOUGH:
             return False
         depth = self._placed[self.anchor].log_depth
@@ -195,7 +199,7 @@ class Chain:
         return max(off, _middle(found.shifts / (shift + guessed[:, 1]))) > 1.0
 
     def _foresee(self, stamp_ns: int) -> NDArray[np.float64]:
-        """Pose at a time, if the motion over the last frames goes on."""
+        """Pose at a time, extrapolated from the motion over the last frames."""
         stamps_ns = [key.stamp_ns for key in self._placed][-RECENT:]
         frames = list(self._placed.values())[-RECENT:]
         T_first, T_last = frames[0].T_chain_camera, frames[-1].T_chain_camera
@@ -207,7 +211,7 @@ class Chain:
         return T_last @ transform(turn.as_matrix(), part * step[:3, 3])
 
     def _guessed(self, T_chain_camera: NDArray) -> tuple[float, float]:
-        """Rad and way from the newest frame that is no guess."""
+        """Rotation angle and distance from the newest measured frame."""
         sure = [frame for frame in self._placed.values() if frame.guessed is None]
         since = sure[-1] if sure else self.last
         step = inverse(since.T_chain_camera) @ T_chain_camera
@@ -240,7 +244,7 @@ class Chain:
 
 
 def _between(T_a: NDArray, T_b: NDArray, part: NDArray) -> NDArray[np.float64]:
-    """Poses (N, 4, 4) part (N,) of the way from a to b."""
+    """Poses (N, 4, 4) interpolated from a to b by the fractions `part` (N,)."""
     turn = rotation(np.swapaxes(T_a[:, :3, :3], 1, 2) @ T_b[:, :3, :3]).as_rotvec()
     R = T_a[:, :3, :3] @ Rotation.from_rotvec(part[:, None] * turn).as_matrix()
     return transform(R, T_a[:, :3, 3] + part[:, None] * (T_b[:, :3, 3] - T_a[:, :3, 3]))

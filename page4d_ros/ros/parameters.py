@@ -12,14 +12,15 @@ from rcl_interfaces.msg import (
 )
 from rclpy.parameter import Parameter
 
-from page4d_ros.config import Config, settings
+from page4d_ros.config import Config
 from page4d_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from dataclasses import Field
 
     from rclpy.node import Node
+
+    from page4d_ros.settings import Setting
 
 TYPES = {kind.value for kind in Parameter.Type}
 
@@ -30,30 +31,29 @@ def declare(node: Node) -> Config:
     Raises:
         ConfigError: an override has a wrong type or is out of range.
     """
-    for name, leaf in settings():
+    for name, leaf in Config.leaves().items():
         node.declare_parameter(name, leaf.default, descriptor(leaf), ignore_override=False)
     return read(node)
 
 
-def descriptor(leaf: Field) -> ParameterDescriptor:
+def descriptor(leaf: Setting) -> ParameterDescriptor:
     """Description and range of one setting, for ``ros2 param describe`` and rqt."""
-    limits = leaf.metadata['setting']
-    notes = [f'one of: {", ".join(limits.choices)}'] if limits.choices else []
-    if not limits.dynamic:
+    notes = [f'one of: {", ".join(leaf.choices)}'] if leaf.choices else []
+    if not leaf.dynamic:
         notes.append('fixed once the node is configured')
     out = ParameterDescriptor(
-        description=limits.doc,
+        description=leaf.doc,
         additional_constraints='; '.join(notes),
         # `5` must do for a float, and a wrong type is answered by our own message
         dynamic_typing=True,
     )
-    if limits.low is not None and isinstance(leaf.default, float):
+    if leaf.low is not None and isinstance(leaf.default, float):
         out.floating_point_range = [
-            FloatingPointRange(from_value=float(limits.low), to_value=float(limits.high))
+            FloatingPointRange(from_value=float(leaf.low), to_value=float(leaf.high))
         ]
-    elif limits.low is not None:
+    elif leaf.low is not None:
         out.integer_range = [
-            IntegerRange(from_value=int(limits.low), to_value=int(limits.high), step=1)
+            IntegerRange(from_value=int(leaf.low), to_value=int(leaf.high), step=1)
         ]
     return out
 
@@ -64,7 +64,7 @@ def read(node: Node) -> Config:
     Raises:
         ConfigError: a value has a wrong type or is out of range.
     """
-    return Config().with_values({name: node.get_parameter(name).value for name, _ in settings()})
+    return Config().with_values({name: node.get_parameter(name).value for name in Config.leaves()})
 
 
 def changed(config: Config, parameters: list[Parameter], *, configured: bool) -> Config:
@@ -73,12 +73,12 @@ def changed(config: Config, parameters: list[Parameter], *, configured: bool) ->
     Raises:
         ConfigError: the change is not possible, or not while the node is configured.
     """
-    known = dict(settings())
+    known = Config.leaves()
     ours = {item.name: item.value for item in parameters if item.name in known}
     fixed = [
         name
         for name, value in ours.items()
-        if not known[name].metadata['setting'].dynamic and value != config.value(name)
+        if not known[name].dynamic and value != config.value(name)
     ]
     if configured and fixed:
         raise ConfigError(

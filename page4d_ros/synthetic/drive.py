@@ -1,4 +1,4 @@
-"""One drive through a room, drawn from a seed: the camera's path and the bodies about it."""
+"""One drive through a room, drawn from a seed: the camera's path and the objects around it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from page4d_ros.errors import FullRoomError
 from page4d_ros.synthetic.figure import Figure, stance
 from page4d_ros.synthetic.movers import Actor, Ball, Crate, Person, Still, Track
 from page4d_ros.synthetic.options import Rig, Traffic
-from page4d_ros.synthetic.trajectory import (
+from page4d_ros.synthetic.paths import (
     CameraPath,
     Loop,
     Shuttle,
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
     from page4d_ros.synthetic.room import Room
 
-DRIVE_SECONDS = 20.0  # unless said otherwise
+DRIVE_SECONDS = 20.0  # default duration
 CAMERA_SPACE = 0.45  # metres kept free around the camera
-MARGIN = 0.05  # between the spaces of any two
-LOADED = 0.25  # of all people carry something
-ATTEMPTS = 100
-PLANS = 200
+MARGIN = 0.05  # metres between the spaces of any two bodies
+LOADED = 0.25  # share of people that carry something
+ATTEMPTS = 100  # draws of one path
+PLANS = 200  # draws of a whole drive
 
 T = TypeVar('T')
 
 
-# Bodies of each kind in motion: at least, and fewer than.
+# Number of moving bodies of each kind: minimum, and maximum + 1.
 MOVERS = {Traffic.NONE: (0, 1), Traffic.SOME: (1, 3), Traffic.MANY: (2, 4)}
 
 
@@ -46,8 +46,8 @@ class Light(NamedTuple):
 
     Attributes:
         lamp: (red, green, blue) factor of the lamp.
-        fill: factor of what walls and floor throw back.
-        offset: (x, y) of the lamp from its usual place, in metres.
+        fill: factor of the light reflected by walls and floor.
+        offset: (x, y) of the lamp from its usual position, in metres.
     """
 
     lamp: tuple[float, float, float]
@@ -56,7 +56,7 @@ class Light(NamedTuple):
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Light:
-        """Draw from dim to bright, warm to cold."""
+        """Draw brightness and colour temperature."""
         warmth = rng.uniform(-0.1, 0.1)
         lamp = rng.uniform(0.75, 1.1) * np.array([1 + warmth, 1, 1 - warmth])
         return cls(tuple(lamp), rng.uniform(0.75, 1.2), tuple(rng.uniform(-0.5, 0.5, 2)))
@@ -64,14 +64,14 @@ class Light(NamedTuple):
 
 @dataclass(frozen=True)
 class Drive:
-    """Camera and bodies over some seconds, free of collisions all that time.
+    """Camera path and bodies over some seconds, without collisions.
 
     Attributes:
         camera: path of the camera.
-        movers: bodies in motion.
-        still: bodies of the same kinds that stay where they are.
-        light: how the room is lit.
-        seconds: how long it lasts.
+        movers: moving bodies.
+        still: bodies of the same kinds that do not move.
+        light: light of the room.
+        seconds: duration.
     """
 
     camera: CameraPath | WheeledPath
@@ -90,17 +90,17 @@ class Drive:
         traffic: Traffic = Traffic.SOME,
         seconds: float = DRIVE_SECONDS,
     ) -> Drive:
-        """Draw the drive with this seed; its other arguments belong to the seed.
+        """Draw a drive; equal arguments give equal drives.
 
         Args:
-            room: where it takes place.
-            seed: of everything that is drawn.
-            rig: what carries the camera.
-            traffic: how much moves.
-            seconds: how long it lasts; the longer, the less fits in.
+            room: the room.
+            seed: seed of all random draws.
+            rig: carrier of the camera.
+            traffic: number of moving bodies.
+            seconds: duration; fewer bodies fit into a longer drive.
 
         Raises:
-            FullRoomError: the room is too full for such a drive.
+            FullRoomError: no collision-free drive was found.
         """
         rng = np.random.default_rng([seed, 1])
         for _ in range(PLANS):
@@ -114,20 +114,20 @@ class Drive:
 
 
 class _NoRoomError(Exception):
-    """Nothing of the kind fits any more."""
+    """No collision-free path was found for a body."""
 
 
 class _Planner:
-    """Rejection sampling of paths, at sampled times, against the room and what is planned."""
+    """Rejection sampling of paths against the room and the paths already planned."""
 
     def __init__(self, room: Room, rng: np.random.Generator, seconds: float) -> None:
         self.room, self.rng, self.seconds = room, rng, seconds
         self.times = np.arange(0, seconds, 0.15)
-        self.reach = 0.35 * np.array(room.size[:2]) / 2  # of what happens, from the middle
-        self.taken: list[tuple[NDArray, float]] = []  # (T, 2) positions and the space there
+        self.reach = 0.35 * np.array(room.size[:2]) / 2  # half extent of the region of activity
+        self.taken: list[tuple[NDArray, float]] = []  # (T, 2) positions and the radius kept free
 
     def plan(self, rig: Rig, traffic: Traffic) -> Drive | None:
-        """Camera first, then whatever moves, then whatever stands; None if they do not fit."""
+        """Plan the camera, then moving bodies, then still ones; None if they do not fit."""
         rng = self.rng
         path = {
             Rig.HANDHELD: self._handheld,
@@ -150,7 +150,7 @@ class _Planner:
         return Drive(camera, movers, still, Light.draw(rng), self.seconds)
 
     def _fit(self, draw: Callable[[], T], space: float, locate: Callable[[T], Callable]) -> T:
-        """Draw paths until one keeps its distance from everything, and remember it."""
+        """Draw paths until one collides with nothing, and reserve it."""
         for _ in range(ATTEMPTS):
             path = draw()
             xy = locate(path)(self.times)[:, :2]
@@ -253,5 +253,5 @@ class _Planner:
         return Still(self._place(0.6, 1.2), self.rng.uniform(-np.pi, np.pi))
 
     def _place(self, beyond: float, spread: float) -> tuple[float, float]:
-        """A point about the focus, rather `beyond` it than between it and the camera."""
+        """Draw a point around the one that lies `beyond` metres behind the focus."""
         return tuple(self.focus + beyond * self.away + self.rng.normal(0, spread, 2))

@@ -11,15 +11,15 @@ from page4d_ros.synthetic import paint
 from page4d_ros.synthetic.paint import Paint, Palette, Part
 from page4d_ros.synthetic.shapes import box, lathe, limb, sphere
 
-FORWARD = (0.0, -1.0, 0.0)  # turning about this axis swings what hangs down to the front
+FORWARD = (0.0, -1.0, 0.0)  # rotation about this axis swings a hanging limb forward
 UPWARD = (0.0, 0.0, 1.0)
 
 
 class Link(NamedTuple):
-    """One rigid piece of a body; x forward, z up in the rest pose.
+    """One rigid link of a body; x forward, z up in the rest pose.
 
     Attributes:
-        parent: index of the link that carries it, -1 for the root.
+        parent: index of the parent link, -1 for the root.
         offset: origin of the link in its parent, (3,) metres.
         axis: hinge axis through that origin, None for the root.
         parts: painted meshes in the link's frame.
@@ -60,7 +60,7 @@ class Figure:
         return float((self.thigh * (np.cos(hips) + np.cos(hips + knees))).max()) + self.sole
 
     def links(self, rng: np.random.Generator, palette: Palette) -> list[Link]:
-        """Dress the figure; the order of the links is that of JOINTS after the pelvis."""
+        """Draw clothes and build the links: the pelvis, then those of JOINTS."""
         h = self.height
         skin = Paint('plaster', paint.shade(rng, (0.04, 0.08), (0.3, 0.6), (0.55, 1.0)))
         hair = Paint('wood', paint.shade(rng, (0.05, 0.1), (0.2, 0.7), (0.15, 0.6)))
@@ -104,7 +104,7 @@ class Figure:
         return links
 
     def carry(self, links: list[Link], rng: np.random.Generator, palette: Palette) -> list[Link]:
-        """Put a box before the chest; the arms hold it in `carrying`."""
+        """Add a box in front of the chest, held by the arms of the posture `carrying`."""
         h, size = self.height, rng.uniform((0.2, 0.3, 0.2), (0.35, 0.5, 0.4))
         load = Part(
             box(size, (0.09 * h + size[0] / 2, 0, 0.02 * h), tile=0.7), palette.fabric(rng)
@@ -114,7 +114,7 @@ class Figure:
 
 
 def carrying(angles: np.ndarray) -> np.ndarray:
-    """The same posture with both arms before the chest; angles (12,) as in JOINTS, radians."""
+    """Posture with both arms in front of the chest; angles (12,) as in JOINTS, radians."""
     return np.concatenate([[0.0], angles[1:2], [0.35, 1.2, 0.35, 1.2], angles[6:]])
 
 
@@ -135,7 +135,7 @@ def gait(phase: float, swing: float = 0.37) -> np.ndarray:
 
 
 def stance(rng: np.random.Generator) -> np.ndarray:
-    """Joint angles of somebody who stands, in radians, in the order of JOINTS."""
+    """Joint angles of a standing person, in radians, in the order of JOINTS."""
     legs = []
     for _ in range(2):
         hip = rng.uniform(-0.08, 0.15)

@@ -13,7 +13,7 @@ from page4d_ros.synthetic.shapes import box, cylinder, lathe, sphere
 
 
 class Furniture(NamedTuple):
-    """A piece that stands on the floor.
+    """A piece of furniture on the floor.
 
     Attributes:
         size: (width along x, depth along y, height) of its bounding box in metres; x is centred
@@ -57,7 +57,7 @@ def vase(rng: np.random.Generator, height: float) -> list[Part]:
 
 
 def bookshelf(rng: np.random.Generator, palette: Palette) -> Furniture:
-    """Open shelf full of books."""
+    """Open shelf with books."""
     width, depth, height = rng.uniform(0.9, 1.4), 0.32, rng.uniform(1.5, 2.0)
     wood = palette.wood(rng)
     parts = [

@@ -1,4 +1,4 @@
-"""Bodies that move, and their twins that stand still: people, balls and crates."""
+"""People, balls and crates, moving or still."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from page4d_ros.synthetic.figure import Figure, Link, carrying, gait
 from page4d_ros.synthetic.paint import Part
+from page4d_ros.synthetic.paths import Ground
 from page4d_ros.synthetic.shapes import box, sphere
-from page4d_ros.synthetic.trajectory import Ground
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ RUG = 0.012
 
 
 class Track(Protocol):
-    """Where on the floor a body is at any time: Loop, Shuttle or Still."""
+    """Path of a body on the floor: Loop, Shuttle or Still."""
 
     def at(self, t: float | NDArray) -> Ground:
         """Position, heading and distance at times t in seconds."""
@@ -32,19 +32,19 @@ class Track(Protocol):
 
 @dataclass(frozen=True)
 class Still:
-    """The track of a body that stays: (x, y) metres and heading in radians."""
+    """Track of a body that does not move: (x, y) metres and heading in radians."""
 
     xy: tuple[float, float]
     heading: float
 
     def at(self, t: float | NDArray) -> Ground:
-        """The same place at any time."""
+        """Constant position and heading, at times t in seconds."""
         zero = np.zeros_like(t, float)
         return Ground(zero[..., None] + self.xy, zero + self.heading, zero)
 
 
 class Posture(NamedTuple):
-    """Placement of a body.
+    """Pose and joint angles of a body.
 
     Attributes:
         position: (3,) of the root in the world, metres.
@@ -62,7 +62,7 @@ class Actor(Protocol):
 
     Attributes:
         SPACE: metres that any body of the kind needs around its place.
-        track: where it is on the floor.
+        track: path on the floor.
         links: its rigid pieces, the root first.
     """
 
@@ -71,12 +71,12 @@ class Actor(Protocol):
     links: list[Link]
 
     def posture(self, t: float) -> Posture:
-        """Placement at time t in seconds."""
+        """Posture at time t in seconds."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who walks along the track, or keeps `stance` where the track stays.
+    """A person who walks along the track, or keeps the posture `stance` on a Still track.
 
     `loaded` people hold something before them.
     """
@@ -89,7 +89,7 @@ class Person:
     loaded: bool = False
 
     def posture(self, t: float) -> Posture:
-        """Placement at time t in seconds; feet follow the distance walked."""
+        """Posture at time t in seconds; the phase of the gait follows the distance walked."""
         ground = self.track.at(t)
         angles = self.stance
         if angles is None:
@@ -117,7 +117,7 @@ class Ball:
         return cls(track, [Link(-1, (0, 0, 0), None, [ball])], radius)
 
     def posture(self, t: float) -> Posture:
-        """Placement at time t in seconds."""
+        """Posture at time t in seconds."""
         ground = self.track.at(t)
         roll = Rotation.from_euler('y', ground.travelled / self.radius)
         turn = Rotation.from_euler('z', ground.heading)
@@ -140,7 +140,7 @@ class Crate:
         return cls(track, [Link(-1, (0, 0, 0), None, parts)])
 
     def posture(self, t: float) -> Posture:
-        """Placement at time t in seconds."""
+        """Posture at time t in seconds."""
         ground = self.track.at(t)
         turn = Rotation.from_euler('z', ground.heading)
         return Posture(np.array([*ground.xy, RUG]), turn, np.empty(0))

@@ -1,4 +1,4 @@
-"""What can be asked of drives and of their pictures; light, so that command lines can show it."""
+"""Options of drives and shards; imports nothing heavy, so that command lines can show them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Rig(str, Enum):
-    """What carries the camera: a hand, a robot that looks ahead, a drone, or a stand."""
+    """Carrier of the camera: a hand, a robot that looks ahead, a drone, or a tripod."""
 
     HANDHELD = 'handheld'
     WHEELS = 'wheels'
@@ -16,7 +16,7 @@ class Rig(str, Enum):
 
 
 class Traffic(str, Enum):
-    """How much moves: nothing, a body or two of each kind, or one more of each."""
+    """Number of moving bodies of each kind: none, one or two, or two or three."""
 
     NONE = 'none'
     SOME = 'some'
@@ -24,13 +24,13 @@ class Traffic(str, Enum):
 
 
 class ShardFormat(NamedTuple):
-    """What every shard of a set has in common.
+    """Image size and timing common to the shards of a folder.
 
     Attributes:
         width: image width in pixels.
         height: image height in pixels.
-        fov_x_deg: horizontal field of view; wider than the network's, so that views can be
-            turned and zoomed within it.
+        fov_x_deg: horizontal field of view in degrees; wider than the network's input, so
+            that views can be rotated and zoomed at random.
         frames: frames per drive.
         rate_hz: frames per second.
     """

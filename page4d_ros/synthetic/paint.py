@@ -1,4 +1,4 @@
-"""Paints: a texture of the bank with a tint, and the palette a room draws them from."""
+"""Paints (texture and tint), and palettes of paints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from page4d_ros.synthetic.textures import OBJECT_PATTERNS
 
 
 class Paint(NamedTuple):
-    """A surface: name of a texture, the colour it is multiplied by, and its own glow in [0, 1]."""
+    """Surface appearance: texture name, colour that multiplies it, and emission in [0, 1]."""
 
     texture: str
     tint: tuple[float, float, float]
@@ -21,7 +21,7 @@ class Paint(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A painted mesh in the frame of the body that it belongs to."""
+    """A mesh with its paint, in the frame of its body."""
 
     mesh: Mesh
     paint: Paint
@@ -41,7 +41,7 @@ def shade(
 
 @dataclass(frozen=True)
 class Palette:
-    """A few paints that recur, as they do in a furnished room.
+    """A few paints that the objects of a room share.
 
     Attributes:
         woods: paints of cupboards, tables and floors.
@@ -64,11 +64,11 @@ class Palette:
         return cls(tuple(woods), tuple(fabrics))
 
     def wood(self, rng: np.random.Generator) -> Paint:
-        """One of the woods."""
+        """Draw one of the woods."""
         return self.woods[rng.integers(len(self.woods))]
 
     def fabric(self, rng: np.random.Generator) -> Paint:
-        """One of the fabrics."""
+        """Draw one of the fabrics."""
         return self.fabrics[rng.integers(len(self.fabrics))]
 
 

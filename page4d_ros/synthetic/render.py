@@ -1,4 +1,4 @@
-"""Renders a scene into frames with exact depth, motion mask and pose."""
+"""Rendering of a scene into frames with exact depth, motion mask and pose."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SAMPLE_ROOM_SEED = 1
 SAMPLE_DRIVE_SEED = 5
 
-# Time zero means "the latest" to tf, so no frame carries it.
+# tf takes time zero for "the latest", so no frame has it.
 FIRST_STAMP_NS = 1_000_000_000
 
 # The camera sits 0.2 m ahead of and 1.2 m above the robot's base_link (x forward, y left, z up)
@@ -43,14 +43,14 @@ def centred_camera(width: int, height: int, fov_x_deg: float = 60.0) -> PinholeC
 
 
 class Renderer:
-    """Draws a scene off screen; a context manager, because OpenGL wants to be closed in order.
+    """Off-screen renderer of a scene; a context manager that frees its OpenGL context.
 
     Args:
         scene: scene to draw.
         camera: intrinsics of the frames.
 
     Raises:
-        SceneError: no OpenGL that works without a display.
+        SceneError: OpenGL does not work without a display here.
     """
 
     def __init__(self, scene: Scene, camera: PinholeCamera) -> None:
@@ -71,7 +71,7 @@ class Renderer:
         self._context.readDepthMap = self._mj.mjtDepthMap.mjDEPTH_ZEROFAR
 
     def __enter__(self) -> Renderer:
-        """Give the renderer itself."""
+        """Return the renderer."""
         return self
 
     def __exit__(
@@ -80,23 +80,23 @@ class Renderer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the renderer."""
         self.close()
 
     def close(self) -> None:
-        """Free the OpenGL context; the renderer is of no use afterwards."""
+        """Free the OpenGL context; the renderer cannot be used afterwards."""
         self._gl.make_current()
         self._context.free()
         self._gl.free()
 
     def frame(self, t: float) -> GroundTruthFrame:
-        """Render time t, in seconds since the start of the drive.
+        """Render the scene at time t, in seconds since the start of the drive.
 
         All of the ground truth is known: every pixel has a finite depth, because rooms are closed.
-        The mask holds every body that moves during the drive, a limb at rest of somebody who walks
-        or a mover that pauses included; shadows and people who stand are static. Bodies are
-        numbered from 1, movers first; what somebody carries belongs to them. The pose of a ball or
-        a crate is that of the whole body, the pose of a person that of the pelvis.
+        The mask holds every body that moves during the drive, including resting limbs of a
+        walking person and a mover that pauses; shadows and standing people are static. Bodies are
+        numbered from 1, moving ones first; a carried box belongs to its carrier. The pose of a
+        ball or a crate is that of the whole body, the pose of a person that of the pelvis.
         """
         T_world_camera = self.scene.at(t)
         self._gl.make_current()
@@ -127,7 +127,7 @@ class Renderer:
         )
 
     def _look(self, T_world_camera: NDArray) -> None:
-        """Point both eyes of the view along the optical frame, with the camera's frustum."""
+        """Set pose and frustum of MuJoCo's two cameras to those of the optical frame."""
         camera = self.camera
         for eye in self._view.camera:
             eye.pos = T_world_camera[:3, 3]
@@ -140,7 +140,7 @@ class Renderer:
             eye.frustum_width = NEAR * camera.width / 2 / camera.fx
 
     def _draw(self, scale: int, *, labels: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Picture (or labels of the geoms) and depth at a multiple of the camera's size."""
+        """Render colours, or geom labels and depth, at a multiple of the camera's size."""
         flags = self._mj.mjtRndFlag
         self._view.flags[flags.mjRND_SEGMENT] = labels
         self._view.flags[flags.mjRND_IDCOLOR] = labels
@@ -157,7 +157,7 @@ class Renderer:
         return np.flipud(image), depth.astype(np.float32)
 
     def _bodies(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Number of each pixel's body, from its geom's label in the picture's channels."""
+        """Number of each pixel's body, decoded from the geom labels of a rendered image."""
         label = image.astype(np.int32) @ (1, 1 << 8, 1 << 16)
         bodies = np.zeros(self._view.ngeom + 1, np.uint8)
         for geom in self._view.geoms[: self._view.ngeom]:
@@ -182,17 +182,17 @@ def render_clip(
     Args:
         room_seed: seed of the room.
         drive_seed: seed of the drive through it.
-        frames: how many frames.
-        rate_hz: frames per second of the drive.
+        frames: number of frames.
+        rate_hz: frames per second.
         width: image width in pixels.
         height: image height in pixels.
-        rig: what carries the camera.
-        traffic: how much moves.
-        seconds: how long the whole drive lasts, of which the frames are the beginning; another
-            length is another drive, and a shorter one leaves room for more traffic.
+        rig: carrier of the camera.
+        traffic: number of moving bodies.
+        seconds: duration of the drive, which begins with the frames. Another duration is another
+            drive; more bodies fit into a shorter one.
 
     Returns:
-        Frames in order of time; the same arguments give the same bits on the same machine.
+        Frames in order of time; equal arguments give equal bits on the same machine.
 
     Raises:
         SceneError: the drive is shorter than the frames, or cannot be rendered here.

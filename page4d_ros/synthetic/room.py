@@ -1,4 +1,4 @@
-"""A furnished room drawn from a seed: floor, walls, ceiling and what stands along them."""
+"""A furnished room drawn from a seed: floor, walls, ceiling and furniture along the walls."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ GAP = (0.1, 0.6)
 
 @dataclass(frozen=True)
 class Room:
-    """Static world, z up, origin on the floor in the middle of the room; metres.
+    """Static world in metres; z up, origin on the floor in the middle of the room.
 
     Attributes:
         size: inner (x, y, z) extent.
         textures: images (S, S, 3) uint8 by name, shared by everything in the room.
-        palette: paints that furniture and movers draw from.
+        palette: paints of furniture and bodies.
         parts: painted meshes of the building and the furniture, in the world frame.
         obstacles: (N, 4) footprints of the furniture as x_min, y_min, x_max, y_max.
     """
@@ -41,7 +41,7 @@ class Room:
 
     @classmethod
     def draw(cls, seed: int) -> Room:
-        """Draw the room with this seed."""
+        """Draw the room of a seed."""
         rng = np.random.default_rng([seed, 0])
         textures = texture_bank(rng)
         palette = Palette.draw(rng)
@@ -63,7 +63,7 @@ class Room:
 
 
 def _shell(rng: np.random.Generator, size: tuple[float, float, float]) -> list[Part]:
-    """Floor with a rug, ceiling, four walls and their skirting."""
+    """Floor with a rug, ceiling and four walls."""
     x, y, z = np.diag(size)
     low = -(x + y) / 2
     wall = Paint('plaster', paint.shade(rng, (0.03, 0.6), (0.03, 0.22), (0.8, 0.95)))
@@ -127,7 +127,7 @@ def _furnish_wall(
     parts: list[Part],
     obstacles: list[NDArray],
 ) -> None:
-    """Line up pieces along one wall until it is full, with what hangs above the low ones."""
+    """Place furniture along one wall until it is full, and pictures above low pieces."""
     length, distance = (size[0], size[1]) if wall % 2 == 0 else (size[1], size[0])
     rotation = Rotation.from_euler('z', 90 * wall, degrees=True).as_matrix()
 

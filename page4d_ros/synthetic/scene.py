@@ -1,4 +1,4 @@
-"""A room and a drive compiled for MuJoCo, which only places bodies here: nothing is simulated."""
+"""A room and a drive as a MuJoCo model; only kinematics and rendering are used, no dynamics."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ NEAR, FAR = 0.05, 15.0
 
 
 class Scene:
-    """World of one drive in one room: z up, origin on the floor, metres and seconds.
+    """World of one drive in one room; z up, origin on the floor, metres and seconds.
 
     Args:
         room: the static world.
-        drive: the camera's path and all loose bodies.
+        drive: the camera's path and all bodies.
         shadow_size: edge of the shadow map in texels.
 
     Attributes:
-        model: the compiled model; data: its state, set by `at`.
-        bodies: (ngeom,) uint8, number of the loose body that a geom belongs to: movers first,
-            then those that stand still, from 1; 0 is the room.
-        moving: (1 + N,) bool, whether the body with that number is in motion.
+        model: the compiled model.
+        data: state of the model, set by `at`.
+        bodies: (ngeom,) uint8, number of the body that a geom belongs to: moving bodies first,
+            then still ones, from 1; 0 is the room.
+        moving: (1 + N,) bool, true if the body with that number moves.
 
     Raises:
         SceneError: MuJoCo or OpenGL is missing.
@@ -80,7 +81,7 @@ class Scene:
         return cls(room, drive)
 
     def at(self, t: float) -> NDArray[np.float64]:
-        """Place every body as it is at time t.
+        """Set the pose of every body at time t.
 
         Args:
             t: seconds since the start of the drive, up to its end.
@@ -102,7 +103,7 @@ class Scene:
 
     @property
     def T_world_bodies(self) -> NDArray[np.float64]:
-        """Poses of the loose bodies' roots where `at` has placed them, (N, 4, 4)."""
+        """Poses of the bodies' roots at the time set by `at`, (N, 4, 4)."""
         poses = np.tile(np.eye(4), (len(self._roots), 1, 1))
         poses[:, :3, :3] = self.data.xmat[self._roots].reshape(-1, 3, 3)
         poses[:, :3, 3] = self.data.xpos[self._roots]
@@ -110,7 +111,7 @@ class Scene:
 
 
 class _Builder:
-    """Fills an MjSpec; meshes of one paint become one geom."""
+    """Builds an MjSpec; the meshes of a body with the same paint become one geom."""
 
     def __init__(self, mujoco: ModuleType, room: Room, light: Light, shadow_size: int) -> None:
         self.mujoco = mujoco
@@ -140,7 +141,7 @@ class _Builder:
         visual.headlight.active = 0
 
     def _add_lights(self, size: tuple[float, float, float], light: Light) -> None:
-        """A lamp under the ceiling that casts shadows, and what walls and floor throw back."""
+        """Add a lamp with shadows under the ceiling, and light reflected by walls and floor."""
         x, y = light.offset
         lamp = (0.15 * size[0] + x, -0.1 * size[1] + y, size[2] - 0.05)
         colour = np.array([1.0, 0.96, 0.9]) * light.lamp
@@ -159,7 +160,7 @@ class _Builder:
         self.spec.worldbody.add_light(**{'ambient': (0, 0, 0), **fixed, **settings})
 
     def add_actor(self, name: str, actor: Actor) -> None:
-        """Add a body whose root is placed freely and whose other links turn on hinges."""
+        """Add a body with a free root; its other links rotate on hinges."""
         bodies = []
         for index, link in enumerate(actor.links):
             parent = self.spec.worldbody if link.parent < 0 else bodies[link.parent]
@@ -220,7 +221,7 @@ def import_mujoco() -> ModuleType:
 
 
 def no_opengl(error: Exception) -> SceneError:
-    """Say what a machine without a usable OpenGL needs."""
+    """Error that tells how to install a usable OpenGL."""
     return SceneError(
         'no OpenGL that works without a display: install libegl1 and libgl1-mesa-dri and set '
         f'MUJOCO_GL=egl, or libosmesa6 and MUJOCO_GL=osmesa ({error})'

@@ -18,7 +18,7 @@ CELL = 0.3
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles that face outwards.
+    """Triangle mesh whose faces point outwards.
 
     Attributes:
         vertices: (N, 3) metres.
@@ -52,7 +52,7 @@ class Mesh:
 
 
 def merge(meshes: Iterable[Mesh]) -> Mesh:
-    """Put meshes of one material together."""
+    """Concatenate meshes of one material."""
     meshes = list(meshes)
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
     return Mesh(
@@ -72,7 +72,7 @@ def _grid_faces(rows: int, columns: int) -> NDArray[np.int64]:
 
 
 def panel(origin: ArrayLike, edge_u: ArrayLike, edge_v: ArrayLike, tile: float = 1.0) -> Mesh:
-    """Parallelogram seen from the side of edge_u x edge_v; all in metres, `tile` too."""
+    """Parallelogram that faces along edge_u x edge_v; lengths and `tile` in metres."""
     edge_u, edge_v = np.asarray(edge_u, float), np.asarray(edge_v, float)
     length_u, length_v = np.linalg.norm(edge_u), np.linalg.norm(edge_v)
     u = np.linspace(0, 1, 1 + int(np.ceil(length_u / CELL)))

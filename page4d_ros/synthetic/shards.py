@@ -1,9 +1,9 @@
-"""Many short drives rendered to files that a trainer reads at random: one shard per drive.
+"""Short drives rendered to files for training: one shard per drive.
 
 A shard is a safetensors file with `rgb` (N, H, W, 3) uint8, `depth` (N, H, W) float16 metres along
-the optical axis, `mask` (N, H, W) uint8, 1 where a body shows that moves during the drive, and
-`T_world_camera` (N, 4, 4) float32, pose of the optical frame. Its metadata hold one JSON object
-under `shard`: the intrinsics `fx`, `fy`, `cx`, `cy` in pixels, `rate_hz` and where it comes from.
+the optical axis, `mask` (N, H, W) uint8, 1 where a pixel shows a body that moves during the drive,
+and `T_world_camera` (N, 4, 4) float32, pose of the optical frame. Its metadata hold one JSON
+object under `shard`: the intrinsics `fx`, `fy`, `cx`, `cy` in pixels, `rate_hz` and the origin.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Drives of one split never appear in another; a split's seeds begin here.
+# First drive seed of each split; splits share no drive.
 SPLITS = {'train': 100_000, 'validation': 200_000, 'test': 300_000}
 SPLIT_SIZE = 100_000
 
@@ -44,7 +44,7 @@ LAYOUT = ShardFormat()
 
 
 def conditions(drive_seed: int) -> tuple[Rig, Traffic]:
-    """What carries the camera and how much moves in the drive with this seed."""
+    """Draw rig and traffic of the drive with this seed."""
     rng = np.random.default_rng([drive_seed, 7])
     rig = rng.choice([rig.value for rig in RIGS], p=list(RIGS.values()))
     traffic = rng.choice([traffic.value for traffic in TRAFFIC], p=list(TRAFFIC.values()))
@@ -52,18 +52,18 @@ def conditions(drive_seed: int) -> tuple[Rig, Traffic]:
 
 
 def save_shard(path: Path, arrays: dict[str, NDArray], facts: dict[str, object]) -> None:
-    """Write a shard as a whole or not at all; its folder is made.
+    """Write a shard atomically; its folder is created.
 
     Args:
-        path: file to write, replaced if it is there.
-        arrays: what the shard holds, by name.
-        facts: values for JSON.
+        path: file to write or replace.
+        arrays: arrays by name.
+        facts: JSON values of the metadata.
 
     Raises:
-        SceneError: it cannot be written, for instance because the disk is full.
+        SceneError: the file cannot be written, for instance because the disk is full.
     """
     part = _part(path)
-    # safetensors writes the memory of an array, whatever its strides are
+    # safetensors writes the memory of an array and ignores its strides
     arrays = {name: np.asarray(array, order='C') for name, array in arrays.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,22 +89,22 @@ def render_shards(
     layout: ShardFormat = LAYOUT,
     processes: int | None = None,
 ) -> Iterator[Path]:
-    """Render drives of a split, in parallel; shards that are there already are kept.
+    """Render drives of a split in parallel; existing shards are kept.
 
     Args:
-        folder: where the files go; one for each split.
+        folder: folder of the files; each split needs its own.
         split: one of SPLITS.
         rooms: seeds of the rooms.
-        drives: drives per room. A drive that does not fit into its room is left out.
-        layout: sizes.
-        processes: how many renderers run side by side; None takes one a core.
+        drives: drives per room. A drive that does not fit into its room is skipped.
+        layout: image size and timing.
+        processes: number of parallel renderers; None is one per core.
 
     Returns:
-        Each file when it is complete. Closing the iterator stops the renderers.
+        Paths of the files as they are completed. Closing the iterator stops the renderers.
 
     Raises:
-        SceneError: something that cannot be asked for; the folder holds shards of another split
-            or layout; or nothing can be rendered or written here.
+        SceneError: impossible arguments; the folder holds shards of another split or layout; or
+            rendering or writing failed.
     """
     _check_request(split, rooms, drives, layout)
     folder = Path(folder).expanduser()
@@ -146,7 +146,7 @@ def _check_request(split: str, rooms: Sequence[int], drives: int, layout: ShardF
 
 
 def _check_shard(path: Path, split: str, layout: ShardFormat) -> None:
-    """Refuse to add to a shard of another split or layout."""
+    """Check that an existing shard has this split and layout."""
     try:
         with safe_open(path, 'np') as file:
             facts = json.loads((file.metadata() or {})['shard'])
@@ -184,7 +184,7 @@ def _room(seed: int) -> Room:
 
 
 def _render(task: _Task) -> Path | None:
-    """Render a shard; None if the seed asks for more than the room holds."""
+    """Render a shard; None if the drive does not fit into the room."""
     layout, room = task.layout, _room(task.room_seed)
     rig, traffic = conditions(task.drive_seed)
     seconds = layout.frames / layout.rate_hz

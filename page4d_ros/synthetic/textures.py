@@ -20,9 +20,9 @@ def fractal(
     """Tileable multi-octave noise whose amplitude falls as frequency ** -slope.
 
     Args:
-        rng: source of randomness.
+        rng: random numbers.
         slope: 0 is white noise; 1 has the spectrum of natural images; more is smoother.
-        stretch: how much longer the features are along (rows, columns).
+        stretch: elongation of the features along (rows, columns).
 
     Returns:
         Array (SIZE, SIZE) in [0, 1] with mean about 0.5.
@@ -53,7 +53,7 @@ def _wood(rng: np.random.Generator) -> NDArray[np.float64]:
 def _bonded(
     rng: np.random.Generator, rows: int, columns: int, joint: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Shade of each brick or plank of a half-bond, (SIZE, SIZE), and where the joints are."""
+    """Shade of each brick or plank of a half-bond, (SIZE, SIZE), and mask of the joints."""
     row, column = _grid()
     i = (row * rows).astype(int)
     shifted = column * columns + 0.5 * (i % 2)
@@ -134,15 +134,14 @@ PATTERNS: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
     'terrazzo': _terrazzo,
     'dots': _dots,
 }
-# Patterns that pass on furniture, clothes, balls and crates alike; the others are building.
+# Patterns of furniture, clothes, balls and crates; the others are for the building.
 OBJECT_PATTERNS = ('wood', 'stripes', 'plaid', 'weave', 'carpet', 'marble', 'terrazzo', 'dots')
 
 
 def texture_bank(rng: np.random.Generator) -> dict[str, NDArray[np.uint8]]:
     """Draw one texture of every pattern.
 
-    The textures are light and nearly grey: the colour comes from the tint of each object, so
-    that one bank serves a whole room, furniture and movers alike.
+    The textures are light and nearly grey, because each object multiplies them by its tint.
 
     Returns:
         Images (SIZE, SIZE, 3) by pattern name; they repeat without a seam.

@@ -1,4 +1,4 @@
-"""Work spread over processes that never outlive the one that wants it."""
+"""Parallel work in processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 Task = TypeVar('Task')
 Result = TypeVar('Result')
 
-AHEAD = 4  # calls for each process that are done or ordered before their turn
+AHEAD = 4  # calls per process that are submitted ahead of the result in turn
 
 
 def in_parallel(
     work: Callable[[Task], Result], tasks: Sequence[Task], processes: int
 ) -> Iterator[Result]:
-    """Do every task in one of several processes.
+    """Call a function for every task in one of several processes.
 
     Args:
-        work: function of a module.
-        tasks: its arguments, one call each.
-        processes: how many calls run side by side.
+        work: function at module level.
+        tasks: arguments, one per call.
+        processes: number of parallel calls.
 
     Yields:
-        Results in the order of the tasks. Closing the iterator ends the processes in the midst
-        of their work, and so does any error, Ctrl-C, or the death of this process.
+        Results in the order of the tasks. Closing the iterator terminates the processes, and so
+        does any error, Ctrl-C, or the end of this process.
 
     Raises:
-        SceneError: a process died; what `work` raises is raised as it is.
+        SceneError: a process died. Exceptions of `work` are raised unchanged.
     """
     if not tasks:
         return
-    context = get_context('spawn')  # a fork would share what OpenGL and OpenCV hold
+    context = get_context('spawn')  # a fork would share resources of OpenGL and OpenCV
     lifeline, held = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _prepare, (lifeline,))
     try:
@@ -71,7 +71,7 @@ def in_parallel(
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes that start in here never see Ctrl-C: it is for the one that starts them."""
+    """Context in which started processes inherit a blocked Ctrl-C; the parent handles it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -80,12 +80,12 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _prepare(lifeline: Connection) -> None:
-    os.environ.setdefault('LP_NUM_THREADS', '0')  # a core for each renderer, not all for each
+    os.environ.setdefault('LP_NUM_THREADS', '0')  # one core per renderer
     cv2.setNumThreads(1)
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
 
 
 def _follow(lifeline: Connection) -> None:
-    """End as soon as nobody holds the other end."""
+    """End this process as soon as the parent closes or loses its end of the pipe."""
     lifeline.poll(None)
     os._exit(1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Average of a network's weights over steps; younger than 1 / (1 - decay) steps it is plain.
+    """Moving average of a network's weights; nearly the plain mean in its first steps.
 
     Attributes:
         state: averaged tensors by name.
@@ -24,14 +24,14 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after a step."""
+        """Include the weights after a step."""
         decay = min(self.decay, step / (step + 10))
         for name, value in network.state_dict().items():
             self.state[name].lerp_(value, 1 - decay)
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[nn.Module]:
-        """Put the average into the network, in evaluation mode, for the length of a block."""
+        """Context in which the network has the average weights and is in evaluation mode."""
         own = {name: value.detach().clone() for name, value in network.state_dict().items()}
         network.load_state_dict(self.state)
         network.eval()

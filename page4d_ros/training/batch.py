@@ -1,4 +1,4 @@
-"""What a training step reads: windows of views with exact answers."""
+"""Input of a training step: windows of views with ground truth."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Batch(NamedTuple):
     Attributes:
         images: RGB in [0, 1], (B, S, 3, H, W).
         depth: metres along the optical axis, (B, S, H, W); 0 where unknown.
-        extrinsics: world -> camera, (B, S, 3, 4), metres; the world is the scene's own.
-        intrinsics: (B, S, 3, 3) in pixels whose integer coordinates are the centres.
-        motion: fraction of each patch that shows a moving body, (B, S, h, w); NaN where unknown.
+        extrinsics: world -> camera, (B, S, 3, 4), metres; the world is the frame of the scene.
+        intrinsics: (B, S, 3, 3) in pixels; integer coordinates are pixel centres.
+        motion: fraction of each patch that shows a moving object, (B, S, h, w); NaN where unknown.
     """
 
     images: Tensor
@@ -26,11 +26,11 @@ class Batch(NamedTuple):
     motion: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """Move to a device."""
+        """Copy on a device."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
     def split(self, parts: int) -> list[Batch]:
-        """Parts of nearly equal size along B, none empty."""
+        """Split along B into parts of nearly equal size, none empty."""
         columns = [tensor.chunk(parts) for tensor in self]
         return [Batch(*row) for row in zip(*columns, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: a file of JSON lines, and TensorBoard where it is installed."""
+"""Log of a run: a file of JSON lines, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ METRICS = 'metrics.jsonl'
 
 
 class Log:
-    """Writes to the folder of a run, after what is there.
+    """Appends losses and metrics to the files in a run's folder.
 
     Args:
-        output: that folder.
-        after: step that the run goes on from; what was written of later steps, by a run that was
-            killed before it saved its state, is removed. None keeps all.
+        output: the folder.
+        after: step at which the run resumes. Lines of later steps, from a run that was killed
+            before it saved its state, are removed; None keeps all.
 
     Attributes:
-        last: the last evaluation of this run; empty before the first.
-        boarded: whether TensorBoard is written too.
+        last: metrics of the last validation; empty before the first.
+        boarded: True if TensorBoard files are written too.
 
     Raises:
         TrainingError: the file cannot be written.
@@ -45,7 +45,7 @@ class Log:
         self._since = time.perf_counter()
 
     def losses(self, step: int, losses: dict[str, float]) -> None:
-        """Take in a step's losses; their means are written now and then."""
+        """Add a step's losses; their means are written every EVERY steps."""
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
@@ -54,12 +54,12 @@ class Log:
             self._write_means()
 
     def metrics(self, step: int, metrics: dict[str, float]) -> None:
-        """Take in an evaluation."""
+        """Write the metrics of a validation."""
         self.last = metrics
         self._write(step, 'validation', metrics)
 
     def close(self) -> None:
-        """Write what is left, and finish both files."""
+        """Write the remaining losses and close the files."""
         self._write_means()
         self._file.close()
         if self._board is not None:
@@ -75,7 +75,7 @@ class Log:
         self._sums, self._count, self._since = {}, 0, now
 
     def _write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        # JSON knows no NaN
+        # JSON has no NaN
         known = {k: round(v, 6) if math.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps({'step': step, 'kind': kind} | known) + '\n')
         self._file.flush()
@@ -84,7 +84,7 @@ class Log:
 
 
 def _kept(path: Path, after: int | None) -> dict[str, float]:
-    """Remove lines of later steps, and a last line that is not whole; give the last evaluation."""
+    """Remove later and incomplete lines of a file; return the metrics of the last validation."""
     if after is None or not path.exists():
         return {}
     kept, last = [], {}

@@ -21,10 +21,10 @@ def camera_loss(
 
     Args:
         pose_enc_iters: predictions, (iterations, B, S, 9).
-        gt_pose_enc: answers, (B, S, 9).
-        valid: known pixels, (B, S, H, W) bool; windows whose first view has few are left out.
-        either_sign: a quaternion and its negative are the same answer; the published loss wants
-            the one with w >= 0.
+        gt_pose_enc: targets, (B, S, 9).
+        valid: pixels with ground truth, (B, S, H, W) bool; a window whose first view has at most
+            MIN_VALID of them is left out.
+        either_sign: accept a quaternion and its negative; the published loss wants w >= 0.
 
     Returns:
         ``translation``, ``rotation``, ``field_of_view`` and their weighted sum ``camera``.
@@ -81,10 +81,10 @@ def point_loss(points: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor) ->
 def dense_loss(
     pred: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor, *, gamma: float, alpha: float
 ) -> dict[str, Tensor]:
-    """Error of dense predictions (..., C), plain and weighted by learnt confidence.
+    """Error of dense predictions (..., C), plain and weighted by predicted confidence.
 
     Returns:
-        ``regression`` and ``confidence``, zero where fewer than MIN_VALID pixels are known.
+        ``regression`` and ``confidence``, zero with less than MIN_VALID pixels of ground truth.
     """
     if valid.sum() < MIN_VALID:
         zero = (pred.sum() + confidence.sum()) * 0
@@ -96,7 +96,7 @@ def dense_loss(
 
 
 def trimmed_mean(values: Tensor) -> Tensor:
-    """Mean of values (N,) without the largest fiftieth, where there are many."""
+    """Mean of values (N,); without the largest 2 % where there are more than ENOUGH values."""
     values = finite(values)
     if values.numel() > ENOUGH:
         values = values.clamp(max=LIMIT)
@@ -107,7 +107,7 @@ def trimmed_mean(values: Tensor) -> Tensor:
 
 
 def gradient_loss(pred: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
-    """L1 of the horizontal and vertical differences of the error of maps (N, H, W)."""
+    """L1 of the horizontal and vertical gradients of the error of maps (N, H, W)."""
     inside = valid.to(pred.dtype)
     error = finite(pred - gt) * inside
     total = 0
@@ -130,7 +130,7 @@ def normal_loss(pred: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
 
 
 def _normals(points: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Normals (4, N, H, W, 3) of the four triangles about each pixel, and which are known."""
+    """Normals (4, N, H, W, 3) of the four triangles around each pixel, and which are known."""
     padded = functional.pad(points, (0, 0, 1, 1, 1, 1))
     inside = functional.pad(valid, (1, 1, 1, 1))
     shifts = ((0, 1), (1, 0), (2, 1), (1, 2))  # up, left, down, right
@@ -146,5 +146,5 @@ def _normals(points: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def finite(values: Tensor) -> Tensor:
-    """Replace what is no number by zero."""
+    """Replace NaN and infinity by zero."""
     return torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,4 +1,4 @@
-"""From a batch to one number: the network's forward pass and the weighted losses."""
+"""Training objective: the network's forward pass and the weighted sum of the losses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.network import NetworkOutput
 from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.pose_encoding import encode_pose, quaternion_to_matrix
+from page4d_ros.training.auxiliary import (
+    AttentionRecorder,
+    CameraTokenHead,
+    CoordinateHead,
+    CorrespondenceHead,
+    attention_loss,
+    camera_token_loss,
+    coordinate_loss,
+    correspondence_loss,
+)
 from page4d_ros.training.batch import Batch
-from page4d_ros.training.gauge import Target, compose, invert, target
 from page4d_ros.training.losses import (
     camera_loss,
     depth_loss,
@@ -21,28 +30,19 @@ from page4d_ros.training.losses import (
     point_loss,
 )
 from page4d_ros.training.matches import first_view_matches
-from page4d_ros.training.probes import (
-    AttentionProbe,
-    CameraProbe,
-    CoordinateHead,
-    CorrespondenceProbe,
-    attention_loss,
-    camera_probe_loss,
-    coordinate_loss,
-    correspondence_loss,
-)
 from page4d_ros.training.recipe import LossConfig
+from page4d_ros.training.targets import Targets, compose, invert, targets
 
 
 class Objective(nn.Module):
-    """The network together with what only training needs.
+    """The network together with its auxiliary heads, which are not written to weight files.
 
     Args:
-        network: what is trained.
+        network: the network to train.
         config: weights of the losses.
 
     Raises:
-        TrainingError: attention is to be taught in a block that the network does not have.
+        TrainingError: ``attention_blocks`` names a block that the network does not have.
     """
 
     def __init__(self, network: Page4D, config: LossConfig) -> None:
@@ -50,8 +50,8 @@ class Objective(nn.Module):
         self.network, self.config = network, config
         sizes = network.config
         self.coordinates = CoordinateHead(sizes) if config.coordinates else None
-        self.cameras = CameraProbe(sizes) if config.camera_tokens else None
-        self.matches = CorrespondenceProbe(sizes) if config.correspondence else None
+        self.cameras = CameraTokenHead(sizes) if config.camera_tokens else None
+        self.matches = CorrespondenceHead(sizes) if config.correspondence else None
         self.attention = None
         if config.attention:
             if max(config.attention_blocks) >= sizes.depth:
@@ -59,7 +59,7 @@ class Objective(nn.Module):
                     f'loss.attention_blocks {config.attention_blocks}: the network has '
                     f'{sizes.depth} blocks, numbered from 0'
                 )
-            self.attention = AttentionProbe(network, config.attention_blocks)
+            self.attention = AttentionRecorder(network, config.attention_blocks)
 
     def forward(self, batch: Batch, mask_alpha: float = 0.0, step: int = 0) -> dict[str, Tensor]:
         """Losses of a batch by name; ``total`` is their weighted sum.
@@ -67,10 +67,10 @@ class Objective(nn.Module):
         Args:
             batch: windows on the network's device.
             mask_alpha: strength of the mask's bias in attention.
-            step: decides which views `dense_stride` takes.
+            step: selects the views that `dense_stride` takes.
 
         Raises:
-            TrainingError: no loss has a weight that this network can learn.
+            TrainingError: no loss of this network has a weight.
         """
         network, config = self.network, self.config
         stride = min(config.dense_stride, batch.images.shape[1])
@@ -93,67 +93,67 @@ class Objective(nn.Module):
             features.mask_score,
         )  # fmt: skip
         with torch.autocast(batch.images.device.type, enabled=False):
-            answer = target(batch, config.gauge)
-            losses = self._losses(output, batch, answer, dense)
-            losses |= self._probe(encoded, features.taps, batch, answer)
+            truth = targets(batch, config.targets)
+            losses = self._losses(output, batch, truth, dense)
+            losses |= self._auxiliary(encoded, features.taps, batch, truth)
         if not losses:
-            raise TrainingError('loss: nothing to learn; give a part of this network a weight')
+            raise TrainingError('loss: nothing to train; give a loss of this network a weight')
         losses['total'] = sum(getattr(config, name) * value for name, value in losses.items())
         return losses
 
-    def _probe(
-        self, encoded: Tensor, taps: list[Tensor], batch: Batch, answer: Target
+    def _auxiliary(
+        self, encoded: Tensor, taps: list[Tensor], batch: Batch, truth: Targets
     ) -> dict[str, Tensor]:
-        """Losses of the auxiliary layers."""
+        """Losses of the auxiliary heads and of the recorded attention."""
         grid, unit, losses = self.network.grid(batch.images), self.config.length_unit, {}
         if self.coordinates is not None:
             late = taps[-1][:, :, self.network.config.num_special_tokens :]
-            guesses = self.coordinates(encoded.float(), late.float())
-            losses['coordinates'] = coordinate_loss(guesses, answer, grid, unit)
+            predictions = self.coordinates(encoded.float(), late.float())
+            losses['coordinates'] = coordinate_loss(predictions, truth, grid, unit)
         if self.cameras is not None:
-            losses['camera_tokens'] = camera_probe_loss(self.cameras(taps), answer, unit)
+            losses['camera_tokens'] = camera_token_loss(self.cameras(taps), truth, unit)
         frames = batch.images.shape[1]
         logits = [] if self.attention is None else self.attention.logits(frames)
         if frames == 1 or not (logits or self.matches):
             return losses
-        matches = first_view_matches(answer, batch.motion)
+        matches = first_view_matches(truth, batch.motion)
         if logits:
             losses['attention'] = attention_loss(logits, matches, grid, batch.size)
         if self.matches is not None:
-            guesses = self.matches(taps)
-            losses['correspondence'] = correspondence_loss(guesses, matches, batch.size[1])
+            predictions = self.matches(taps)
+            losses['correspondence'] = correspondence_loss(predictions, matches, batch.size[1])
         return losses
 
     def _losses(
-        self, output: NetworkOutput, batch: Batch, answer: Target, dense: slice
+        self, output: NetworkOutput, batch: Batch, truth: Targets, dense: slice
     ) -> dict[str, Tensor]:
         config, unit = self.config, self.config.length_unit
         poses = in_unit(output.pose_enc_iters.float(), unit)
         extrinsics = torch.cat(
-            [answer.extrinsics[..., :3], answer.extrinsics[..., 3:] / unit], dim=-1
+            [truth.extrinsics[..., :3], truth.extrinsics[..., 3:] / unit], dim=-1
         )
         losses = {}
         if config.camera:
-            gt = encode_pose(extrinsics, answer.intrinsics, batch.size)
-            camera = camera_loss(poses, gt, answer.valid, either_sign=config.either_sign)
+            gt = encode_pose(extrinsics, truth.intrinsics, batch.size)
+            camera = camera_loss(poses, gt, truth.valid, either_sign=config.either_sign)
             losses['camera'] = camera['camera']
         if config.relative:
             poses = output.pose_enc_iters.float()
-            losses['relative'] = relative_loss(poses, answer.extrinsics)
+            losses['relative'] = relative_loss(poses, truth.extrinsics)
         if config.depth:
             parts = depth_loss(
                 output.depth.float() / unit,
                 output.depth_conf.float(),
-                answer.depth[:, dense] / unit,
-                answer.valid[:, dense],
+                truth.depth[:, dense] / unit,
+                truth.valid[:, dense],
             )
             losses['depth'] = sum(parts.values())
         if output.world_points is not None:
             parts = point_loss(
                 output.world_points.float() / unit,
                 output.world_points_conf.float(),
-                answer.world_points[:, dense] / unit,
-                answer.valid[:, dense],
+                truth.world_points[:, dense] / unit,
+                truth.valid[:, dense],
             )
             losses['points'] = sum(parts.values())
         if config.motion and output.mask_score is not None:
@@ -162,10 +162,10 @@ class Objective(nn.Module):
 
 
 def limit_windows(gradient: Tensor) -> Tensor:
-    """Limit each window's gradient (B, S, C) to three times the median one.
+    """Limit each window's gradient (B, S, C) to three times the median over windows.
 
-    A quaternion of either sign must change it somewhere, and there the answer is so steep that one
-    window would drown all others.
+    With `either_sign` the loss has a kink where the sign changes; near it the gradient of one
+    window would outweigh all others.
     """
     norm = gradient.flatten(1).norm(dim=1)
     limit = 3 * norm.median().clamp_min(1e-12) / norm.clamp_min(1e-12)
@@ -173,16 +173,16 @@ def limit_windows(gradient: Tensor) -> Tensor:
 
 
 def in_unit(pose_enc: Tensor, unit: float) -> Tensor:
-    """Pose encodings (..., 9) with the translation in another unit."""
+    """Divide the translation of pose encodings (..., 9) by a unit of length."""
     return torch.cat([pose_enc[..., :3] / unit, pose_enc[..., 3:]], dim=-1)
 
 
 def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor) -> Tensor:
-    """L1 of the poses between all pairs of views, after every iteration.
+    """L1 of the relative poses of all pairs of views, after every iteration.
 
     Args:
         pose_enc_iters: predictions, (iterations, B, S, 9).
-        extrinsics: answers world -> camera in the same unit, (B, S, 3, 4).
+        extrinsics: targets, world -> camera in the same unit, (B, S, 3, 4).
     """
     frames = extrinsics.shape[1]
     if frames < 2:
@@ -198,10 +198,10 @@ def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor) -> Tensor:
 
 
 def motion_loss(mask_score: Tensor, motion: Tensor) -> Tensor:
-    """Cross-entropy of the dynamic probability (B, S, h, w) against the moving fraction."""
+    """Cross-entropy between the dynamic probability (B, S, h, w) and the moving fraction."""
     known = torch.isfinite(motion)
     if not known.any():
         return mask_score.sum() * 0
-    # torch ends the process over a probability that is NaN; the gradient shall tell of it instead
+    # torch aborts the process on a NaN probability; the gradient will be NaN and reported instead
     probability = finite(dynamic_probability(mask_score)[known]).clamp(1e-6, 1 - 1e-6)
     return functional.binary_cross_entropy(probability, motion[known])

@@ -1,4 +1,4 @@
-"""The training loop: plain torch, since a resumed run must repeat the bits of an unbroken one."""
+"""Training loop in plain torch; a resumed run repeats an uninterrupted one bit by bit."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from page4d_ros.training.average import Average
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.log import Log
 from page4d_ros.training.objective import Objective
-from page4d_ros.training.recipe import Recipe, differences, read_recipe, recipe_tree
+from page4d_ros.training.recipe import Recipe, fixed_differences, read_recipe
 from page4d_ros.training.schedule import clip_gradients, make_optimiser, set_learning_rates
-from page4d_ros.training.shards import WindowDataset, find_shards
 from page4d_ros.training.validation import Validation
+from page4d_ros.training.window_sampling import WindowDataset, find_shards
 
 STATE, WEIGHTS = 'state.pt', 'network.safetensors'
 SIZES = {'tiny': NetworkConfig.tiny, 'published': NetworkConfig.published}
-# Standard deviation of embeddings where nothing was learnt yet: the published 1e-6 would leave
-# all frames' camera tokens alike for thousands of steps.
+# Standard deviation of untrained embeddings: with the published 1e-6 the camera tokens of all
+# frames stay alike for thousands of steps.
 EMBEDDING_STD = 0.3
 MAX_SKIPPED = 50  # steps in a row
 
 
 def initial_network(recipe: Recipe) -> Page4D:
-    """The network that a run begins with."""
-    torch.manual_seed(recipe.seed)  # of what only training needs, too
+    """Network at the start of a run: from the recipe's weight file, or random."""
+    torch.manual_seed(recipe.seed)  # also for the auxiliary heads
     if recipe.weights:
         return load_network(recipe.weights).train()
     network = Page4D(SIZES[recipe.network]()).train()
@@ -57,20 +57,20 @@ def initial_network(recipe: Recipe) -> Page4D:
 
 
 class Trainer:
-    """One run in one folder; it goes on where the folder's last state ends.
+    """One run in one folder; it resumes from the state that the folder holds.
 
     Args:
         recipe: all settings.
-        output: folder of the run, made if need be: `state.pt` to resume from, with the recipe, and
-            `network.safetensors` to use.
-        device: where it runs.
+        output: folder of the run, created if missing; receives `state.pt`, the state to resume
+            from with its recipe, and `network.safetensors`, the weights.
+        device: torch device.
 
     Attributes:
-        step: optimiser steps that were made so far.
+        step: number of optimiser steps so far.
 
     Raises:
-        TrainingError: the folder cannot be made, or holds a run of another recipe or a damaged
-            one; or the recipe's groups do not fit the network.
+        TrainingError: the folder cannot be created, or holds a run of another recipe or version,
+            or a damaged one; or the recipe's groups do not match the network.
         CheckpointError: the recipe's weights cannot be read.
     """
 
@@ -84,7 +84,7 @@ class Trainer:
         network = initial_network(recipe)
         if network.aggregator.spatial_mask_head is not None:
             network.aggregator.spatial_mask_head.detached = recipe.mask.detached
-            # weights are used as they were trained in the end
+            # use the weights with the bias that they had at the end of training
             masked = self._mask_alpha(recipe.steps) >= 0.5
             network.config = replace(network.config, mask_enabled=masked)
         self.objective = Objective(network, recipe.loss).to(self.device)
@@ -110,12 +110,12 @@ class Trainer:
         """Train up to the recipe's last step.
 
         Args:
-            log: where losses and metrics go.
-            stopped: asked after each step; a run that is stopped saves its state.
+            log: receives losses and metrics.
+            stopped: called after each step; if it returns true, the run saves its state and ends.
             progress: called after each step with its losses.
 
         Returns:
-            Whether the last step was reached.
+            True if the last step was reached.
 
         Raises:
             TrainingError: data are missing or damaged, the gradient is not finite for
@@ -150,15 +150,15 @@ class Trainer:
         return True
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step over all parts of a batch; its gradient is clipped once.
+        """Make one optimiser step over all parts of a batch; its gradient is clipped once.
 
-        The loss is the mean over the parts, weighted by their windows. It is the loss of the whole
-        batch where a loss is a mean over windows; means over known pixels, and the filter of
-        outliers, are each part's own, as in the published loop.
+        The loss is the mean over the parts, weighted by their number of windows. For losses that
+        are means over windows this equals the loss of the whole batch; means over known pixels and
+        the filter of outliers are computed within each part, as in the published loop.
 
         Returns:
-            Losses by name, and ``gradient``, its norm before clipping; ``skipped`` where that was
-            not finite, so that the weights stayed as they were.
+            Losses by name, and ``gradient``, its norm before clipping; ``skipped`` if that was not
+            finite and the weights were left unchanged.
         """
         recipe = self.recipe
         set_learning_rates(self.optimiser, recipe, self.step)
@@ -186,44 +186,50 @@ class Trainer:
         return totals
 
     def evaluate(self, validation: Validation) -> dict[str, float]:
-        """Metrics of the weights that would be kept now."""
-        with self._kept() as network, self._autocast():
+        """Validation metrics of the weights that `save` would write now."""
+        with self._kept_network() as network, self._autocast():
             return validation.run(network)
 
     def save(self) -> None:
-        """Write the state to resume from, and the weights to use.
+        """Write the state to resume from, and the weights.
 
         Raises:
-            TrainingError: they cannot be written; the older state is still whole.
+            TrainingError: they cannot be written; the previous state is intact.
         """
         state = {
             'step': self.step,
             'objective': self.objective.state_dict(),
             'optimiser': self.optimiser.state_dict(),
             'average': self.average.state if self.average else None,
-            'recipe': recipe_tree(self.recipe),
+            'recipe': self.recipe.to_mapping(),
         }
         part = self.output / (STATE + '.part')
         try:
             torch.save(state, part)
             part.replace(self.output / STATE)
-        except (OSError, RuntimeError) as error:  # RuntimeError is torch's where a disk is full
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a disk is full
             part.unlink(missing_ok=True)
             raise TrainingError(f'{part}: cannot be written ({_first_line(error)})') from error
-        with self._kept() as network:
+        with self._kept_network() as network:
             save_network(
                 deepcopy(network).half() if self.recipe.half else network,
                 self.output / WEIGHTS,
                 name=self.recipe.name,
                 purpose=self.recipe.purpose,
                 step=self.step,
-                recipe=json.dumps(recipe_tree(self.recipe)),
+                recipe=json.dumps(self.recipe.to_mapping()),
             )
 
     def _resume(self, path: Path) -> None:
         state = _read_state(path, self.device)
-        saved = read_recipe(state['recipe'], f'{path}: recipe')
-        if names := differences(saved, self.recipe):
+        try:
+            saved = read_recipe(state['recipe'], 'recipe')
+        except TrainingError as error:
+            raise TrainingError(
+                f'{path}: was saved by another version of page4d ({error}); resume it with that '
+                'version, or name an empty folder'
+            ) from error
+        if names := fixed_differences(saved, self.recipe):
             raise TrainingError(
                 f'{path}: belongs to a run with another {", ".join(names)}; set that back, or '
                 'name an empty folder'
@@ -256,8 +262,8 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
 
     @contextmanager
-    def _kept(self) -> Iterator[Page4D]:
-        """The network with the weights to use, in evaluation mode."""
+    def _kept_network(self) -> Iterator[Page4D]:
+        """Context with the network in evaluation mode, with the weights that `save` writes."""
         if self.average is not None:
             with self.average.applied(self.network) as network:
                 yield network
@@ -272,18 +278,18 @@ class Trainer:
 def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch.load raises whatever its readers meet in a broken file
+    except Exception as error:  # torch.load raises many types for a broken file
         raise TrainingError(
-            f'{path}: is damaged or no state of a run; remove it to begin anew'
+            f'{path}: is damaged, or not the state of a run; remove it to begin anew'
         ) from error
     wanted = {'step', 'objective', 'optimiser', 'average', 'recipe'}
     if not isinstance(state, dict) or not wanted <= state.keys():
-        raise TrainingError(f'{path}: is no state of a run; remove it to begin anew')
+        raise TrainingError(f'{path}: is not the state of a run; remove it to begin anew')
     return state
 
 
 def _one_line_errors(loader: DataLoader) -> Iterator[Batch]:
-    """Batches; an error of ours in a worker is raised without the worker's trace."""
+    """Yield batches; raise a TrainingError of a worker process without the worker's traceback."""
     try:
         yield from loader
     except TrainingError as error:

@@ -1,4 +1,4 @@
-"""Metrics on windows of drives that are not trained on."""
+"""Metrics on windows of the validation drives."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy as np
 import torch
 
 from page4d_ros.errors import TrainingError
-from page4d_ros.evaluation.metrics.windows import WindowScores, score_window
 from page4d_ros.model.mask_head import dynamic_probability
 from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.recipe import DataConfig
-from page4d_ros.training.shards import check_size, find_shards, make_views
+from page4d_ros.training.window_sampling import check_size, find_shards, make_views
+from page4d_ros.window_scores import WindowScores, score_window
 
 FRAMES = 4
 STRIDES = (1, 2, 4)
 
 
 class Validation:
-    """A fixed set of windows, one per drive, without disturbances.
+    """A fixed set of windows, one per drive, without augmentation.
 
-    Windows of 4 frames have strides of 1, 2 and 4 in turn, or what their drive is long enough for.
+    Windows of FRAMES frames have the STRIDES in turn, or the largest stride that the drive allows.
 
     Args:
-        config: where the shards are, and sizes.
+        config: folder of the shards, and sizes.
         patch_size: of the network.
 
     Attributes:
-        shards: the drives; none where the recipe names no folder.
+        shards: the drives; empty where the recipe names no folder.
 
     Raises:
         TrainingError: the folder holds no shards, or one that is damaged or too short.
@@ -48,7 +48,7 @@ class Validation:
                 )
 
     def windows(self) -> Iterator[Batch]:
-        """Batches of one window each; only one is in memory."""
+        """Batches of one window each, read one at a time."""
         for index, shard in enumerate(self.shards):
             stride = min(STRIDES[index % len(STRIDES)], (shard.frames - 1) // (FRAMES - 1))
             indices = stride * np.arange(FRAMES)
@@ -57,7 +57,7 @@ class Validation:
 
     @torch.inference_mode()
     def run(self, network: Page4D) -> dict[str, float]:
-        """Metrics of a network in evaluation mode, as `WindowScores.summary` names them."""
+        """Compute the metrics of `WindowScores.summary` for a network in evaluation mode."""
         device = next(network.parameters()).device
         scores = WindowScores()
         for window in self.windows():
@@ -76,6 +76,6 @@ class Validation:
                     gt_motion=window.motion[0].numpy(),
                 )
             )
-        with warnings.catch_warnings():  # means of nothing, where no drive has a motion mask
+        with warnings.catch_warnings():  # empty means where no drive has a motion mask
             warnings.simplefilter('ignore', RuntimeWarning)
             return scores.summary()

@@ -113,8 +113,8 @@ def test_the_shipped_parameter_file_is_accepted(tmp_path, bag, configs):
     [
         (('--set', 'window.size=0'), 'window.size: 0 is outside'),
         (('--set', 'window.size'), 'expected NAME=VALUE'),
-        (('--set', 'window.sise=3'), "unknown parameter 'window.sise'"),
-        (('--params', 'none.yaml'), 'none.yaml: is no parameter file'),
+        (('--set', 'window.sise=3'), "unknown setting 'window.sise'"),
+        (('--params', 'none.yaml'), 'none.yaml: no such file'),
         (('--set', 'scale.mode=depth'), '--depth-topic and --set scale.mode=depth need'),
         (('--odom-topic', '/odom'), '--odom-topic and --set scale.mode=odometry need'),
         (('--image-topic', '/x'), 'no images on /x; there are /camera/image'),

@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 from bags_helpers import camera_messages, write_bag
 from data_folders import DATA, SHARED, needs_shared
-from fakes import picture
+from fakes import CAMERA, picture
 
+from page4d_ros.bags.images import Intrinsics, parse_stamp
 from page4d_ros.bags.recording import Recording
-from page4d_ros.bags.sources import open_source, parse_stamp
+from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.stream import Span
 from page4d_ros.config import Config
-from page4d_ros.errors import BagError, FrameError
+from page4d_ros.errors import BagError, ConfigError, FrameError
 from page4d_ros.messages.decode import DEFAULT_FRAME
 
 
@@ -129,3 +130,70 @@ def test_davis_frames(folder, frames):
     source = open_source(images, Config(), rate=24)
     assert source.total == frames
     assert next(iter(source.items())).decode().shape == (480, 854, 3)
+
+
+def write_grey16(path):
+    cv2.imwrite(str(path), np.full((48, 64), 2000, np.uint16))
+
+
+def test_depth_images_and_masks_are_left_out(tmp_path):
+    """By their names, as in 7-Scenes, or by their 16 bits."""
+    folder = tmp_path / 'seq-01'
+    write_images(folder, ['frame-000000.color.png', 'frame-000001.color.png', '000001.mask.png'])
+    for name in ('frame-000000.depth.png', 'plain-7.png'):
+        write_grey16(folder / name)
+    (folder / 'frame-000000.pose.txt').write_text('1 0 0 0')
+    source = open_source(folder, Config())
+    assert source.total == 2
+    assert source.take_warnings()[0] == f'{folder}: left out 1 masks, 2 depth images'
+    assert np.array_equal([*source.items()][1].decode(), picture(1))
+
+
+def test_a_folder_of_depth_images_only(tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    write_grey16(folder / '1.png')
+    with pytest.raises(BagError, match='holds 1 depth images, but no images of a camera'):
+        open_source(folder, Config())
+
+
+def test_several_images_of_one_moment(tmp_path):
+    write_images(tmp_path / 'x', ['left-1.png', 'right-1.png', 'left-2.png', 'right-2.png'])
+    with pytest.raises(BagError, match=r'several series of images \(2 left-#, 2 right-#\)'):
+        open_source(tmp_path / 'x', Config())
+
+
+def test_names_without_numbers_are_one_series(tmp_path):
+    write_images(tmp_path / 'x', ['door.png', 'kitchen.jpg', 'window2.png'])
+    assert open_source(tmp_path / 'x', Config()).total == 3
+
+
+def test_a_data_set_says_which_folder_to_give(tmp_path):
+    (tmp_path / 'sequences/00').mkdir(parents=True)
+    write_images(tmp_path / 'sequences/00/image_2', ['000000.png'])
+    write_images(tmp_path / 'Annotations', ['000000.png'])
+    (tmp_path / 'range').mkdir()
+    write_grey16(tmp_path / 'range/000000.png')
+    with pytest.raises(BagError) as caught:
+        open_source(tmp_path, Config())
+    assert str(caught.value).endswith(f'; give {tmp_path / "sequences/00/image_2"}')
+
+
+def test_intrinsics_of_images_and_videos(tmp_path):
+    write_images(tmp_path / 'x', ['1.png', '2.png'])
+    intrinsics = Intrinsics.parse('50, 52,31,24.5')
+    for path in (tmp_path / 'x', write_video(tmp_path / 'x.avi', frames=2)):
+        source = open_source(path, Config(), camera=intrinsics)
+        assert [item.camera for item in source.items()] == [CAMERA, CAMERA]
+        assert not source.take_warnings()
+        with pytest.raises(BagError, match=r'\(90, 24.5\) lies outside the images of 64x48'):
+            open_source(path, Config(), camera=intrinsics._replace(cx=90.0))
+    bag = write_bag(tmp_path / 'bag', 'mcap', camera_messages())
+    with pytest.raises(BagError, match='whose camera_info tells the intrinsics'):
+        open_source(bag, Config(), camera=intrinsics)
+
+
+@pytest.mark.parametrize('text', ['1,2,3', 'a,b,c,d', '0,50,31,24', '50,-1,31,24', 'nan,1,1,1'])
+def test_what_are_no_intrinsics(text):
+    with pytest.raises(ConfigError, match='expected fx,fy,cx,cy'):
+        Intrinsics.parse(text)

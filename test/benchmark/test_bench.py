@@ -103,7 +103,7 @@ def test_the_command_prints_and_writes(tmp_path, monkeypatch):
 def test_what_is_wrong_is_said():
     assert 'no such case; there are width128_S4' in page4d('--only', 'width7').stderr
     for what in ('--node', '--overhead'):
-        assert 'unknown parameter' in page4d(what, '--set', 'window.sise=3').stderr
+        assert 'unknown setting' in page4d(what, '--set', 'window.sise=3').stderr
     if not torch.cuda.is_available():
         assert 'model.device' in page4d('--preset', 'gpu', '--only', 'k2').stderr
 

@@ -40,13 +40,13 @@ def walks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('walks')
     for letter in 'ab':
         layouts.write_tum(folder / 'tum', f'rgbd_dataset_freiburg3_{letter}', count=4)
-    roads = {'off': 'streaming,whole,streaming-other-mask'}
-    roads['on'] = 'streaming,streaming-other-mask,whole-other-mask'
+    modes = {'off': 'streaming,whole,streaming-other-mask'}
+    modes['on'] = 'streaming,streaming-other-mask,whole-other-mask'
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('page4d_ros.evaluation.metrics.point_maps.MOST', 2000)
-        for mask, names in roads.items():
+        for mask, names in modes.items():
             words = ['data', 'tum', folder / 'tum', '-o', folder / mask, '--frames', 3]
-            words += ['--checkpoint', 'untrained', '--roads', names]
+            words += ['--checkpoint', 'untrained', '--modes', names]
             words += ['--set', 'model.resolution=112', '--set', f'model.mask_attention={mask}']
             done = CliRunner().invoke(app, ['evaluate', *map(str, words)])
             assert done.exit_code == 0, done.output

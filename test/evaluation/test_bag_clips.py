@@ -170,7 +170,7 @@ def test_a_recording_that_was_cut_short(tmp_path):
     (file,) = path.glob('*.mcap')
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * 0.6)])
     out = tmp_path / 'out'
-    words = 'bag', path, '-o', out, *UNTRAINED, '--roads', 'streaming', '--frames', 4
+    words = 'bag', path, '-o', out, *UNTRAINED, '--modes', 'streaming', '--frames', 4
     done = evaluate(*words)
     assert done.exit_code == 0, done.output
     assert done.stderr.count('damaged or not closed properly') == 1
@@ -187,7 +187,7 @@ def test_a_recording_that_was_cut_short(tmp_path):
 def test_a_recording_from_end_to_end(tmp_path):
     path = write_bag(tmp_path, poses='pose', odom='/mocap')
     out = tmp_path / 'out'
-    words = 'bag', path, '-o', out, *UNTRAINED, '--roads', 'streaming,whole'
+    words = 'bag', path, '-o', out, *UNTRAINED, '--modes', 'streaming,whole'
     done = evaluate(*words, '--odom-topic', '/mocap')
     assert done.exit_code == 0, done.output
     tree = json.loads((out / 'metrics.json').read_text())['sequences']['drive']['methods']
@@ -206,7 +206,7 @@ def test_topics_are_for_recordings_and_sources_have_to_be_there(tmp_path):
         (('bag', tmp_path / 'nowhere'), 'no such folder; expected a rosbag1'),
         (('bag', tmp_path / 'text.bag'), 'is no recording that is known here'),
         (('bag', tmp_path / 'none.mcap'), 'is empty'),
-        (('bag', tmp_path / 'davis'), 'holds no sequence of bag'),
+        (('bag', tmp_path / 'davis'), 'holds no sequence; expected a rosbag1'),
     ):
         done = evaluate(*words, '-o', tmp_path / 'out')
         assert done.exit_code == 1

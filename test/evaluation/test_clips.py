@@ -143,7 +143,7 @@ def test_protocols():
     assert len(PROTOCOLS['vggt4d-mask-davis16'].sequences) == 20
     assert len(PROTOCOLS['vggt4d-mask-davis17'].sequences) == 30
     assert len(PROTOCOLS['page4d-pose-sintel'].sequences) == 14
-    for wrong in ({'stride': 0}, {'roads': ('x',)}, {'as_published': True}):
+    for wrong in ({'stride': 0}, {'modes': ('x',)}, {'as_published': True}):
         with pytest.raises(ConfigError):
             Protocol(**wrong)
 
@@ -160,7 +160,7 @@ def dog(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('page4d_ros.evaluation.plans.data.WHOLE_MOST', 3)
         words = 'davis', folder / 'davis', '-o', folder / 'out', *UNTRAINED
-        result = evaluate(*words, '--roads', 'streaming,whole')
+        result = evaluate(*words, '--modes', 'streaming,whole')
     assert result.exit_code == 0, result.output
     return metrics_of(folder / 'out')
 
@@ -261,7 +261,7 @@ def test_as_published_measures_other_depths(tmp_path):
     for flag in ([], ['--as-published']):
         out = tmp_path / f'out{len(flag)}'
         words = 'tum', tmp_path / 'tum', '-o', out, *UNTRAINED, '--protocol', 'page4d-pose-tum'
-        result = evaluate(*words, *flag, '--roads', 'whole')
+        result = evaluate(*words, *flag, '--modes', 'whole')
         assert result.exit_code == 0, result.output
         metrics = metrics_of(out)
         assert list(validator().iter_errors(metrics)) == []
@@ -353,7 +353,7 @@ def test_what_is_wrong_is_one_line(tmp_path):
         (['nothing', tmp_path], 'there are tum, bonn'),
         (['tum', tmp_path], 'expected <sequence>/rgb.txt'),
         (['tum', tmp_path, '--protocol', 'x'], 'no protocol'),
-        (['tum', tmp_path, '--roads', 'x'], 'no road'),
+        (['tum', tmp_path, '--modes', 'x'], 'no mode'),
         (['tum', tmp_path, '--protocol', 'page4d-depth-bonn'], 'is for bonn'),
         (['tum', tmp_path, '--as-published'], "needs a paper's --protocol"),
     ):

@@ -28,7 +28,7 @@ def result(errors, **changes):
             'blocks': shares.blocks(),
         }
         sequences[f's{index}'] = {'frames': len(values), 'methods': {'streaming': tree}}
-    protocol = {'name': 'all', 'stride': 1, 'roads': ['streaming'], 'as_published': False}
+    protocol = {'name': 'all', 'stride': 1, 'modes': ['streaming'], 'as_published': False}
     metrics = {'kind': 'page4d evaluate data', 'format': 2, 'dataset': 'tum'}
     metrics |= {'protocol': protocol, 'sequences': sequences, 'checkpoint': {'label': 'x'}}
     return metrics | changes

@@ -274,3 +274,79 @@ def test_depth_of_another_size(tmp_path):
 
     text = broken(tmp_path, '7scenes', spoil)
     assert 'frame 2: the depth has 32x24 pixels and the image 64x48' in text
+
+
+def spoil_pose(folder, change):
+    """Change the rotation of one published pose of the miniature of 7-Scenes."""
+    path = folder / 'chess/seq-01/frame-000001.pose.txt'
+    T = np.loadtxt(path)
+    T[:3, :3] = change(T[:3, :3])
+    np.savetxt(path, T)
+
+
+def test_rounded_rotations_are_made_orthonormal(tmp_path):
+    """Published poses of 7-Scenes are orthonormal to 1e-4 only."""
+    folder = layouts.write_7scenes(tmp_path)
+    spoil_pose(tmp_path, lambda R: R + 1e-4 * np.arange(9).reshape(3, 3))
+    (sequence,) = open_sequences('7scenes', folder)
+    R = list(sequence.frames())[1].T_world_camera[:3, :3]
+    np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(R, layouts.pose(1)[:3, :3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('change', 'text'),
+    [(lambda R: 1.1 * R, 'R R^T is 0.21 off'), (lambda R: R * (-1, 1, 1), 'it mirrors')],
+)
+def test_what_is_far_from_a_rotation_is_refused(change, text, tmp_path):
+    found = broken(tmp_path, '7scenes', lambda folder: spoil_pose(folder, change))
+    assert 'frame-000001.pose.txt: the pose is no rotation' in found
+    assert text in found
+
+
+def test_stacked_poses_name_the_wrong_one(tmp_path):
+    def spoil(folder):
+        path = folder / 'poses/07.txt'
+        lines = path.read_text().splitlines()
+        lines[2] = '2 0 0 0 0 2 0 0 0 0 2 0'
+        path.write_text('\n'.join(lines))
+
+    assert '07.txt: the pose 2 is no rotation' in broken(tmp_path, 'kitti', spoil)
+
+
+def test_unknown_poses_stay_unknown(tmp_path):
+    folder = layouts.write_7scenes(tmp_path)
+    spoil_pose(tmp_path, lambda R: np.full_like(R, np.nan))
+    (sequence,) = open_sequences('7scenes', folder)
+    assert np.isnan(list(sequence.frames())[1].T_world_camera[:3, :3]).all()
+
+
+@pytest.mark.parametrize(
+    ('name', 'levels'),
+    [
+        ('tum', ('..', '', 'rgbd_dataset_freiburg3_x')),
+        ('sintel', ('..', '', 'training', 'training/final', 'training/final/alley_9')),
+        ('davis', ('..', '', 'JPEGImages/480p', 'JPEGImages/480p/dog')),
+        ('kitti', ('..', '', 'sequences', 'sequences/07')),
+        ('7scenes', ('', 'chess', 'chess/seq-01')),
+        ('euroc', ('..', '', 'V1_09')),
+        ('pointodyssey', ('..', '', 'ani')),
+        ('dycheck', ('..', '', 'apple')),
+    ],
+)
+def test_any_level_of_the_folders_may_be_given(name, levels, tmp_path):
+    WRITERS[name](tmp_path / 'set')
+    for level in levels:
+        (sequence,) = open_sequences(name, tmp_path / 'set' / level)
+        assert sequence.count == layouts.COUNT
+
+
+def test_scenes_with_sequences_of_one_name(tmp_path):
+    for scene in ('chess', 'fire'):
+        layouts.write_7scenes(tmp_path / 'x')
+        (tmp_path / 'x' / 'chess').rename(tmp_path / scene)
+    names = [sequence.name for sequence in open_sequences('7scenes', tmp_path)]
+    assert names == ['chess/seq-01', 'fire/seq-01']
+    (one,) = open_sequences('7scenes', tmp_path, ['fire/seq-01'])
+    assert one.name == 'fire/seq-01'
+    assert len(open_sequences('7scenes', tmp_path, ['seq-01'])) == 2

@@ -68,7 +68,7 @@ def page4d(*words):
 def test_a_data_set_with_its_truth(tmp_path):
     path, file = write_bag(tmp_path), tmp_path / 'out' / 'drive.rrd'
     words = 'evaluate', 'data', 'bag', path, '-o', tmp_path / 'out', '--rrd', file
-    words += *UNTRAINED, '--roads', 'streaming', '--set', 'depth.min_confidence=0.0'
+    words += *UNTRAINED, '--modes', 'streaming', '--set', 'depth.min_confidence=0.0'
     done = page4d(*words)
     assert done.exit_code == 0, done.output
     assert str(file) in done.stdout
@@ -156,7 +156,7 @@ def test_each_sequence_has_its_own_file(tmp_path):
         layouts.write_davis(tmp_path / 'davis', name)
     file = tmp_path / 'all.rrd'
     words = 'evaluate', 'data', 'davis', tmp_path / 'davis', '-o', tmp_path / 'out'
-    done = page4d(*words, *UNTRAINED, '--roads', 'streaming', '--rrd', file)
+    done = page4d(*words, *UNTRAINED, '--modes', 'streaming', '--rrd', file)
     assert done.exit_code == 0, done.output
     assert sorted(p.name for p in tmp_path.glob('*.rrd')) == ['all-cat.rrd', 'all-dog.rrd']
     assert 'truth/moving' in read(tmp_path / 'all-dog.rrd')

@@ -27,7 +27,6 @@ from page4d_ros.evaluation.methods.network import Network
 from page4d_ros.evaluation.methods.simple import MeanDepth, Still, network_grid
 from page4d_ros.evaluation.metrics.figures import METRICS, difference, figure
 from page4d_ros.evaluation.metrics.prediction import Score, Truth
-from page4d_ros.evaluation.metrics.windows import average_precision
 from page4d_ros.evaluation.plans import scenes_tables as tables
 from page4d_ros.evaluation.plans.scenes import baselines, score
 from page4d_ros.evaluation.plans.scenes_result import MEASURED, Results
@@ -36,6 +35,7 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.render import centred_camera
 from page4d_ros.synthetic.shards import SPLIT_SIZE, SPLITS
+from page4d_ros.window_scores import average_precision
 
 CAMERA = centred_camera(*SIZE)
 PERFECT = {'abs_rel': 0, 'delta': 1, 'rotation_deg': 0, 'translation': 0}

@@ -100,7 +100,7 @@ def test_the_worst_frames_are_not_neighbours():
     assert worst([]) == []
 
 
-def road(ate=0.1, depth=0.1, mask=None):
+def mode(ate=0.1, depth=0.1, mask=None):
     errors = {'ate_m': ate, 'rpe_translation_m': ate}
     pose = {'sim3': errors, 'standing_still': {'ate_m': 0.5, 'rpe_translation_m': 0.5}}
     wall = {'per_sequence': {'abs_rel': depth}, 'per_sequence_flat_wall': {'abs_rel': 0.3}}
@@ -108,19 +108,19 @@ def road(ate=0.1, depth=0.1, mask=None):
 
 
 def test_sequences_are_judged_beside_trivial_answers():
-    def judged(*roads, trained=True):
-        return judge(list(roads), trained=trained, caution='')
+    def judged(*modes, trained=True):
+        return judge(list(modes), trained=trained, caution='')
 
     mask = {'precision': 0.1, 'recall': 0.1, 'moving': 0.2}
-    assert judged(road(), road()).level == 'good'
-    assert judged(road(), road(ate=1)).level == 'fair'
-    assert judged(road(), road(ate=1)).headline == (
+    assert judged(mode(), mode()).level == 'good'
+    assert judged(mode(), mode(ate=1)).level == 'fair'
+    assert judged(mode(), mode(ate=1)).headline == (
         'Partly: depth (2 of 2) beat the trivial answers, pose (1 of 2) did not.'
     )
-    assert judged(road(mask=mask)).headline.endswith('answers, motion mask did not.')
-    assert judged(road(ate=1, depth=1)).level == 'bad'
+    assert judged(mode(mask=mask)).headline.endswith('answers, motion mask did not.')
+    assert judged(mode(ate=1, depth=1)).level == 'bad'
     assert judged({'pose': None, 'depth': None, 'mask': None}).level == 'plain'
-    assert 'untrained' in judged(road(), trained=False).banner
+    assert 'untrained' in judged(mode(), trained=False).banner
 
 
 def near(picture, colour):

@@ -6,7 +6,7 @@ from functools import lru_cache
 import parity
 import pytest
 import torch
-from data_folders import parity_file
+from data_folders import PARITY, parity_file
 
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
@@ -22,9 +22,7 @@ def network_of():
 def small(network_of):
     """The network of the folder's first fixture, so that no other need be built."""
     salts = [
-        data['salt']
-        for path in parity.FOLDER.glob('*.npz')
-        if 'salt' in (data := parity.read(path))
+        data['salt'] for path in PARITY.glob('*.npz') if 'salt' in (data := parity.read(path))
     ]
     return network_of(salts[0] if salts else '')
 

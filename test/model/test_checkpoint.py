@@ -9,9 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from page4d_ros.errors import CheckpointError
-from page4d_ros.model.checkpoint import infer_config, load_network, save_network
+from page4d_ros.model import families
+from page4d_ros.model.checkpoint import load_network, save_network
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.families import Family
 from page4d_ros.model.page4d import Page4D
+from page4d_ros.model.page4d_weights import infer_config
 
 PUBLISHED_LIKE = NetworkConfig(
     img_size=56,
@@ -201,6 +204,29 @@ def test_no_state_dict(write, content):
 
 def test_foreign_weights(write):
     assert 'not PAGE-4D weights' in message(write({'conv1.weight': torch.zeros(3)}))
+
+
+def test_another_family_is_named(narrow, write):
+    state = {f'spatial.{key}': value for key, value in narrow.state_dict().items()}
+    said = message(write({'model': state, 'architecture': '4d-vggt-geometry-v1'}))
+    assert "not PAGE-4D weights (they say architecture '4d-vggt-geometry-v1')" in said
+
+
+def test_a_family_is_one_entry(monkeypatch, narrow, write):
+    """A file goes to the first family that recognises its metadata or keys."""
+
+    def build(file, mask_enabled):
+        assert file.metadata == {'architecture': 'other-v1'}
+        assert mask_enabled is None
+        return torch.nn.Linear(2, 1)
+
+    other = Family('Other', lambda file: file.metadata.get('architecture') == 'other-v1', build)
+    monkeypatch.setattr(families, 'FAMILIES', (other, *families.FAMILIES))
+    weights = torch.nn.Linear(2, 1).state_dict()
+    loaded = load_network(write({'model': weights, 'architecture': 'other-v1'}, 'other.pt'))
+    assert torch.equal(loaded.weight, weights['weight'])
+    assert loaded.name == 'other'
+    assert isinstance(load_network(write(narrow.state_dict(), 'page4d.pt')), Page4D)
 
 
 def test_a_part_is_missing_altogether(narrow, write):

@@ -17,7 +17,7 @@ from page4d_ros.perception.edges import box_sums, restored, sharpened
 from page4d_ros.perception.motion_classifier import DEFAULT, FEATURES, SOURCES, MotionClassifier
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.pipeline import assemble
-from page4d_ros.perception.residuals import View, picture, reprojection_residuals
+from page4d_ros.perception.residuals import View, reprojection_residuals, thinned_rgb
 from page4d_ros.perception.types import Frame, FrameSet, OdometryEstimate, WindowEstimate
 from page4d_ros.units import NS_PER_S
 
@@ -69,7 +69,7 @@ def looked_back(estimate, frames):
     """What earlier frames saw, all of known depth."""
     depth = estimate.depth
     now, *earlier = (
-        View.of(estimate, i, depth[i], picture(estimate.images[i])) for i in (-1, *frames)
+        View.of(estimate, i, depth[i], thinned_rgb(estimate.images[i])) for i in (-1, *frames)
     )
     return reprojection_residuals(now, estimate.confidence[-1], earlier)
 

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from page4d_ros.benchmark.meter import peak_bytes
 from page4d_ros.config import ModelConfig
-from page4d_ros.errors import ConfigError, DeviceMemoryError
+from page4d_ros.errors import ConfigError, DeviceMemoryError, FrameError
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
@@ -123,6 +123,57 @@ def test_a_window_that_keeps_its_first_frame():
         assert max(worst.values()) <= LIMIT, (index, worst)
     # 0 3 4 5 while it was kept, then 3 left because 0 did
     assert [f.stamp_ns for f in window.frames] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize('mask', [False, True])
+def test_two_views_are_frames_of_a_window_of_twice_the_size(mask):
+    network = network_of(mask=mask)
+    rig, alone = WindowEngine(network, SETTINGS, 2), WindowEngine(network, SETTINGS, 4)
+    for time in range(5):
+        pair = []
+        for view in range(2):
+            (single,), (image,) = frame(2 * time + view)[0].frames, frame(2 * time + view)[1]
+            single = replace(single, stamp_ns=time, view=view)
+            alone.push(FrameSet.of(single), [image])
+            pair.append((single, image))
+        frames, images = zip(*pair, strict=True)
+        rig.push(FrameSet(time, frames), images)
+        anchor = FrameKey(time - 1, 0) if time % 2 else None
+        ours, theirs = rig.step(anchor, gram=True), alone.step(anchor, gram=True)
+        assert [f.key for f in ours.frames] == [f.key for f in theirs.frames]
+        assert len(ours.depth) == len(theirs.depth) == (4 if time % 2 else 2)
+        for name in ('T_gauge_camera', 'depth', 'confidence', 'dynamic', 'points'):
+            assert relative(getattr(ours, name), getattr(theirs, name)) <= LIMIT, name
+        assert [len(each.gram) for each in (ours, theirs)] == [2, 1]  # one map per newest frame
+        assert relative(ours.gram[-1], theirs.gram[-1]) <= 1e-9
+    assert [f.key for f in ours.frames] == [(3, 0), (3, 1), (4, 0), (4, 1)]
+
+
+def test_the_first_set_may_be_kept_and_a_camera_may_be_missing():
+    network = network_of(mask=True)
+    engine, reference = WindowEngine(network, SETTINGS, 3), Reference(network)
+    views = [(0, 1), (0,), (0, 1), (1,), (0, 1)]
+    for time, present in enumerate(views):
+        frames = tuple(Frame(time, 'camera', lambda: None, view=view) for view in present)
+        images = [frame(10 * time + view)[1][0] for view in present]
+        engine.push(FrameSet(time, frames), images, keep_first=True)
+        window = engine.step()
+        assert len(window.depth) == len(present)
+        assert max(differences(window, reference, 1.0).values()) <= LIMIT
+    assert [f.key for f in window.frames] == [(0, 0), (0, 1), (3, 1), (4, 0), (4, 1)]
+
+
+def test_images_of_a_set_have_one_size():
+    engine, _ = pair(mask=False)
+    frames = tuple(Frame(0, 'camera', lambda: None, view=view) for view in range(2))
+    images = [np.zeros((48, 64, 3), np.uint8), np.zeros((48, 72, 3), np.uint8)]
+    with pytest.raises(FrameError, match=r'sizes \[\(64, 48\), \(72, 48\)\]'):
+        engine.push(FrameSet(0, frames), images)
+
+
+def test_a_resolution_that_is_no_multiple_of_the_patch():
+    with pytest.raises(ConfigError, match=r'model\.resolution: 60 is not a multiple of 14'):
+        WindowEngine(network_of(mask=False), replace(SETTINGS, resolution=60), SIZE)
 
 
 def test_a_window_of_two_always_slides():

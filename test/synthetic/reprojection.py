@@ -5,18 +5,18 @@ import numpy as np
 
 
 def camera_motion(a, b):
-    """T_b_a of what does not move."""
+    """T_b_a of the static scene."""
     return np.linalg.inv(b.T_world_camera) @ a.T_world_camera
 
 
 def body_motion(a, b, number):
-    """T_b_a of what belongs to the root of a loose body."""
+    """T_b_a of the root of a body."""
     moved = b.T_world_bodies[number - 1] @ np.linalg.inv(a.T_world_bodies[number - 1])
     return np.linalg.inv(b.T_world_camera) @ moved @ a.T_world_camera
 
 
 def world_points(frame):
-    """Points (H, W, 3) that the pixels show."""
+    """World points (H, W, 3) of all pixels."""
     T = frame.T_world_camera
     return frame.camera.unproject(frame.depth) @ T[:3, :3].T + T[:3, 3]
 

@@ -6,8 +6,8 @@ from reprojection import camera_motion, relative_depth_error
 
 from page4d_ros.synthetic.drive import Drive, Light
 from page4d_ros.synthetic.options import Rig, Traffic
+from page4d_ros.synthetic.paths import CAMERA_HEIGHT
 from page4d_ros.synthetic.room import Room
-from page4d_ros.synthetic.trajectory import CAMERA_HEIGHT
 
 SEEDS = range(8)
 TIMES = np.arange(0, 2, 0.1)

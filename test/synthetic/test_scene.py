@@ -10,12 +10,12 @@ import pytest
 from page4d_ros.errors import SceneError
 from page4d_ros.synthetic.drive import DRIVE_SECONDS, Drive
 from page4d_ros.synthetic.movers import Ball, Crate, Person
+from page4d_ros.synthetic.paths import Loop
 from page4d_ros.synthetic.render import SAMPLE_DRIVE_SEED, SAMPLE_ROOM_SEED
 from page4d_ros.synthetic.room import Room
 from page4d_ros.synthetic.scene import import_mujoco
 from page4d_ros.synthetic.shapes import box, cylinder, limb, sphere
 from page4d_ros.synthetic.textures import texture_bank
-from page4d_ros.synthetic.trajectory import Loop
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""Losses and their gauge against PAGE-4D's own numbers; each check fails for a typical mistake."""
+"""Losses and targets against PAGE-4D's own numbers; each check fails for a typical mistake."""
 
 import parity
 import pytest
@@ -8,10 +8,10 @@ from training_cases import random_batch
 
 from page4d_ros.model.pose_encoding import encode_pose, unproject
 from page4d_ros.training import losses
-from page4d_ros.training.gauge import compose, invert, normalise_scene, target
+from page4d_ros.training.auxiliary import camera_token_loss, coordinate_loss
 from page4d_ros.training.losses import camera_loss, dense_loss, depth_loss, point_loss
 from page4d_ros.training.objective import limit_windows, motion_loss, relative_loss
-from page4d_ros.training.probes import camera_probe_loss, coordinate_loss
+from page4d_ros.training.targets import compose, invert, normalise_scene, targets
 
 TOLERANCE = 1e-5
 
@@ -138,7 +138,7 @@ def test_scene_normalisation_is_the_published_one(scene):
     parity.assert_close(in_camera, scene['out_cam_points'], TOLERANCE)
 
 
-def test_a_mistake_in_the_gauge_shows(scene):
+def test_a_mistake_in_the_target_frame_shows(scene):
     everywhere = normalised(scene, valid=torch.ones_like(scene['point_masks']))
     other_origin = normalised(scene, extrinsics=scene['extrinsics'].flip(1))
     for found in (everywhere, other_origin):
@@ -154,9 +154,9 @@ def test_compose_and_invert():
     torch.testing.assert_close(compose(a, b), (four[0] @ four[1])[..., :3, :])
 
 
-def test_target_in_both_gauges():
+def test_targets_in_both_frames():
     batch = random_batch(2, 3, known=0.5)
-    scene, first = target(batch, 'scene'), target(batch, 'first_camera')
+    scene, first = targets(batch, 'scene'), targets(batch, 'first_camera')
     assert torch.equal(scene.valid, batch.depth > 0)
     assert torch.equal(scene.depth, batch.depth)
     torch.testing.assert_close(first.extrinsics[:, 0], torch.eye(3, 4).expand(2, 3, 4))
@@ -209,13 +209,13 @@ def test_either_sign_of_a_quaternion_is_the_answer():
     assert float(camera_loss(pred, gt, valid)['rotation']) > 0.1
 
 
-def test_a_probe_that_knows_the_camera_is_right():
-    answer = target(random_batch(2, 3), 'scene')
+def test_a_token_that_encodes_the_camera_has_no_loss():
+    answer = targets(random_batch(2, 3), 'scene')
     T_world_camera = invert(answer.extrinsics)
     right, _, forward, centre = T_world_camera.unbind(-1)
     known = torch.cat([centre / 2, right, forward], dim=-1)
-    assert float(camera_probe_loss([known, known], answer, 2.0)) < 1e-6
-    wrong = camera_probe_loss([known, known + 0.1], answer, 2.0)
+    assert float(camera_token_loss([known, known], answer, 2.0)) < 1e-6
+    wrong = camera_token_loss([known, known + 0.1], answer, 2.0)
     assert float(wrong) == pytest.approx(0.05, rel=1e-4)
 
 
@@ -247,9 +247,9 @@ def test_unknown_motion_and_places_teach_nothing():
     some = unknown.clone()
     some[0, 0] = 1.0
     assert motion_loss(score * 0 - 0.4, some).item() == pytest.approx(-torch.tensor(0.9).log())
-    answer = target(random_batch(1, 2, known=0.0), 'scene')
-    guesses = (torch.rand(1, 2, 6, 3, requires_grad=True),) * 2
-    loss = coordinate_loss(guesses, answer, (2, 3), 1.0)
+    answer = targets(random_batch(1, 2, known=0.0), 'scene')
+    predictions = (torch.rand(1, 2, 6, 3, requires_grad=True),) * 2
+    loss = coordinate_loss(predictions, answer, (2, 3), 1.0)
     loss.backward()
     assert loss.item() == 0.0
-    assert torch.equal(guesses[0].grad, torch.zeros_like(guesses[0]))
+    assert torch.equal(predictions[0].grad, torch.zeros_like(predictions[0]))

@@ -10,19 +10,25 @@ from test_schedule import RECIPES
 from page4d_ros.errors import TrainingError
 from page4d_ros.training.log import EVERY, METRICS, Log
 from page4d_ros.training.recipe import (
+    GroupConfig,
     Recipe,
-    differences,
+    fixed_differences,
     load_recipe,
     read_recipe,
-    recipe_tree,
 )
 
 
 @pytest.mark.parametrize('name', ['tiny', 'tiny_poses', 'finetune'])
 def test_a_shipped_recipe_survives_its_own_tree(name):
     recipe = load_recipe(RECIPES / f'{name}.yaml')
-    assert read_recipe(recipe_tree(recipe), name) == recipe
-    assert differences(recipe, Recipe())
+    assert read_recipe(recipe.to_mapping(), name) == recipe
+    assert fixed_differences(recipe, Recipe())
+
+
+def test_every_setting_is_documented_and_its_default_is_allowed():
+    for name, leaf in (Recipe.leaves() | GroupConfig.leaves()).items():
+        assert leaf.doc.endswith('.'), name
+    assert Recipe().with_values(Recipe().to_mapping()) == Recipe()
 
 
 def test_an_empty_file_is_all_defaults(tmp_path):
@@ -32,14 +38,14 @@ def test_an_empty_file_is_all_defaults(tmp_path):
 
 def test_overrides_reach_every_depth(tmp_path):
     (tmp_path / 'r.yaml').write_text('data: {width: 70}\n')
-    values = {'steps': 7, 'data.train': 'here', 'data.sensor.noise': 0, 'loss.camera': 2}
+    values = {'steps': 7, 'data.train': 'here', 'data.augmentation.noise': 0, 'loss.camera': 2}
     recipe = load_recipe(tmp_path / 'r.yaml', values | {'data.window_sizes': {3: 1}})
     assert (recipe.steps, recipe.data.train, recipe.data.width) == (7, 'here', 70)
-    assert (recipe.data.sensor.noise, recipe.loss.camera) == (0.0, 2.0)
+    assert (recipe.data.augmentation.noise, recipe.loss.camera) == (0.0, 2.0)
     assert recipe.data.window_sizes == {3: 1}
-    assert set(differences(recipe, Recipe())) == {
+    assert set(fixed_differences(recipe, Recipe())) == {
         'data.width',
-        'data.sensor.noise',
+        'data.augmentation.noise',
         'data.window_sizes',
         'loss.camera',
     }
@@ -48,36 +54,42 @@ def test_overrides_reach_every_depth(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('sunshine: 1', 'no setting sunshine; there are .*steps'),
-        ('data: {sensor: {rain: 1}}', 'r.yaml: data: sensor: no setting rain'),
-        ('3: 4', 'no setting 3'),
-        ('steps: many', "steps must be a int, not 'many'"),
-        ('steps: 1.5', 'steps must be a int'),
-        ('steps: true', 'steps must be a int'),
-        ('steps: 0', r'steps is 0, outside \[1, inf\]'),
-        ('save_every: 0', 'save_every is 0'),
-        ('data: 5', 'data: expected settings by name, not 5'),
-        ('[1, 2]', r'expected settings by name, not \[1, 2\]'),
-        ('name:', 'name must be a str, not None'),
-        ('network: huge', "network is 'huge'; take one of tiny, published"),
-        ('loss: {gauge: room}', 'take one of first_camera, first_camera_metres, scene'),
-        ('loss: {depth: -1}', r'depth is -1.0, outside \[0, inf\]'),
-        ('loss: {depth: .nan}', 'depth is nan'),
-        ('data: {ordered: 2}', r'ordered is 2.0, outside \[0, 1\]'),
-        ('data: {fov_x_deg: 180}', 'fov_x_deg is 180'),
-        ('data: {window_sizes: {}}', 'window_sizes must be odds by length'),
-        ('data: {window_sizes: {0: 1}}', 'window_sizes must be odds by length'),
-        ('data: {window_sizes: {2: 0}}', 'window_sizes must be odds by length'),
-        ('data: {window_sizes: {a: 1}}', 'window_sizes must be odds by length'),
-        ('betas: [0.9]', 'betas must be two numbers below 1'),
-        ('groups: []', 'groups must be a list of groups'),
-        ('groups: {lr: 1}', 'groups must be a list of groups'),
-        ("groups: [{parameters: '*'}]", 'parameters must be a list of names'),
-        ('groups: [{lr: fast}]', "groups: lr must be a float, not 'fast'"),
-        ('groups: [{fall: sine}]', 'take one of cosine, linear'),
+        ('sunshine: 1', "unknown setting 'sunshine'; there are .*steps"),
+        (
+            'data: {augmentation: {rain: 1}}',
+            'augmentation.rain.; there are exposure',
+        ),
+        ('stesp: 1', "unknown setting 'stesp'; did you mean steps"),
+        ('loss: {gauge: scene}', r'r.yaml: loss\.gauge is now called loss\.targets'),
+        ('data: {sensor: {noise: 0}}', r'data\.sensor is now called data\.augmentation'),
+        ('3: 4', "unknown setting '3'"),
+        ('steps: many', "steps: expected int, got 'many'"),
+        ('steps: 1.5', 'steps: expected int'),
+        ('steps: true', 'steps: expected int'),
+        ('steps: 0', r'steps: 0 is outside \[1, inf\]'),
+        ('save_every: 0', 'save_every: 0 is outside'),
+        ('data: 5', 'data: expected settings by name, got 5'),
+        ('[1, 2]', r'expected settings by name, got \[1, 2\]'),
+        ('name:', 'name: expected str, got None'),
+        ('network: huge', "network: 'huge' is not one of tiny, published"),
+        ('loss: {targets: room}', 'is not one of first_camera, first_camera_metres, scene'),
+        ('loss: {depth: -1}', r'depth: -1.0 is outside \[0, inf\]'),
+        ('loss: {depth: .nan}', 'depth: nan is outside'),
+        ('data: {ordered: 2}', r'ordered: 2.0 is outside \[0, 1\]'),
+        ('data: {fov_x_deg: 180}', 'fov_x_deg: 180.0 is outside'),
+        ('data: {window_sizes: {}}', 'window_sizes: expected odds by length'),
+        ('data: {window_sizes: {0: 1}}', 'window_sizes: expected odds by length'),
+        ('data: {window_sizes: {2: 0}}', 'window_sizes: expected odds by length'),
+        ('data: {window_sizes: {a: 1}}', 'window_sizes: expected odds by length'),
+        ('betas: [0.9]', 'betas: expected two numbers below 1'),
+        ('groups: []', 'groups: expected a list of groups'),
+        ('groups: {lr: 1}', 'groups: expected a list of groups'),
+        ("groups: [{parameters: '*'}]", 'parameters: expected a list of names'),
+        ('groups: [{lr: fast}]', r"groups\[0\]\.lr: expected float, got 'fast'"),
+        ('groups: [{fall: sine}]', 'is not one of cosine, linear'),
         ('groups: [{warmup: 0.5, hold: 0.1}]', 'hold 0.1 ends before warmup 0.5'),
-        ('a: [', 'is no YAML'),
-        ('a: 1\n\tb: 2', 'is no YAML'),
+        ('a: [', 'not a YAML file'),
+        ('a: 1\n\tb: 2', 'not a YAML file'),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_line(tmp_path, text, message):
@@ -92,17 +104,17 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path, text, message):
 @pytest.mark.parametrize('name', ['sunshine', 'data.rain', 'steps.more', 'data.train.x.y'])
 def test_a_wrong_override_is_named(tmp_path, name):
     (tmp_path / 'r.yaml').write_text('steps: 3\ndata: {train: here}\n')
-    with pytest.raises(TrainingError, match=r'r.yaml.*no setting'):
+    with pytest.raises(TrainingError, match=r'r.yaml.*unknown setting'):
         load_recipe(tmp_path / 'r.yaml', {name: 1})
 
 
 def test_what_is_no_recipe_is_refused(tmp_path):
     (tmp_path / 'bytes.yaml').write_bytes(b'\xff\xfe\x00steps')
-    with pytest.raises(TrainingError, match='is no YAML'):
+    with pytest.raises(TrainingError, match='not a YAML file'):
         load_recipe(tmp_path / 'bytes.yaml')
-    with pytest.raises(TrainingError, match='no such recipe'):
+    with pytest.raises(TrainingError, match='no such file'):
         load_recipe(tmp_path / 'missing.yaml')
-    with pytest.raises(TrainingError, match='no such recipe'):
+    with pytest.raises(TrainingError, match='no such file'):
         load_recipe(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What is trained, how fast, and how gradients are clipped; the spec's numbers."""
+"""Trained parameters, learning rates and clipped gradients, against the specification."""
 
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def test_the_first_fitting_group_takes_a_parameter():
 
 def test_a_pattern_that_fits_nothing_is_refused():
     module = nn.Linear(2, 2)
-    with pytest.raises(TrainingError, match=r"no parameter fits \['aggregator.*'weight'"):
+    with pytest.raises(TrainingError, match=r"no parameter matches \['aggregator.*'weight'"):
         make_optimiser(module, Recipe(groups=(GroupConfig(('aggregator.*',)),)))
 
 

@@ -39,8 +39,8 @@ from page4d_ros.model.checkpoint import load_network
 from page4d_ros.model.pose_encoding import unproject
 from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.training.recipe import DataConfig
-from page4d_ros.training.shards import find_shards, make_views
 from page4d_ros.training.trainer import Trainer
+from page4d_ros.training.window_sampling import find_shards, make_views
 from page4d_ros.units import NS_PER_S
 
 
@@ -119,9 +119,9 @@ def test_without_tensorboard_it_says_so_once(recipe, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['missing.yaml'], 'missing.yaml: no such recipe'),
+        (['missing.yaml'], 'missing.yaml: no such file'),
         (['huge'], "no recipe 'huge'; there are finetune, tiny, tiny_poses"),
-        (['tiny', '--set', 'loss.rain=1'], 'no setting rain'),
+        (['tiny', '--set', 'loss.rain=1'], "unknown setting 'loss.rain'"),
         (['tiny', '--set', 'steps'], 'expected NAME=VALUE'),
         (['tiny', '--device', 'toaster'], '--device toaster: take auto'),
         (['tiny', '--device', 'cuda:99'], 'there is no such GPU'),
@@ -328,7 +328,7 @@ def test_what_a_recording_lacks_is_one_line(tmp_path, messages, words, message):
 
 
 def test_lens_distortion_is_removed_from_all(tmp_path):
-    """Depth follows the picture: both are sampled at the same places."""
+    """Depth follows the image: both are sampled at the same places."""
     info = camera_info(START_NS)
     info.d = MAKE.sequence(np.array([0.1, -0.05, 0.001, 0.0, 0.0]))
     pictures = [m for m in camera_messages(3) if 'info' not in m[0]]
@@ -364,7 +364,7 @@ def test_poses_are_interpolated_only_between_close_ones():
 
 
 def test_own_data_fine_tunes_a_network(sample, watched, tmp_path):
-    """The whole road: a recording, its shards, the finetune preset by name, weights to use."""
+    """End to end: a recording, its shards, the finetune preset by name, weights to use."""
     weights = cases.save_micro(tmp_path / 'standin.safetensors', cases.STANDIN)
     folder = sample[0].path.parent
     values = {

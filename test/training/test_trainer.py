@@ -14,7 +14,7 @@ from training_cases import Log, Trainer, random_batch
 from page4d_ros.errors import TrainingError
 from page4d_ros.model.checkpoint import load_network
 from page4d_ros.training import trainer as module
-from page4d_ros.training.recipe import load_recipe, recipe_tree
+from page4d_ros.training.recipe import load_recipe
 from page4d_ros.training.trainer import STATE, WEIGHTS, initial_network
 
 
@@ -188,7 +188,7 @@ def test_a_broken_gradient_is_skipped_and_many_end_the_run(recipe_of, tmp_path, 
 def test_nothing_to_learn_is_refused(recipe_of, tmp_path):
     parts = dict.fromkeys(('camera', 'depth', 'relative', 'motion', 'coordinates'), 0.0)
     trainer = Trainer(recipe_of(loss=parts | {'points': 1.0}), tmp_path)  # without a point head
-    with pytest.raises(TrainingError, match='nothing to learn'):
+    with pytest.raises(TrainingError, match='nothing to train'):
         trainer.train_step(random_batch())
 
 
@@ -227,7 +227,7 @@ def test_more_steps_and_other_folders_go_on(recipe_of, tmp_path, watched):
 def test_a_state_from_before_a_setting_existed_takes_its_default(recipe_of, tmp_path):
     Trainer(recipe_of(), tmp_path).save()
     state = torch.load(tmp_path / STATE, weights_only=True)
-    del state['recipe']['loss']['dense_stride'], state['recipe']['data']['sensor']
+    del state['recipe']['loss']['dense_stride'], state['recipe']['data']['augmentation']
     torch.save(state, tmp_path / STATE)
     Trainer(recipe_of(), tmp_path)
     with pytest.raises(TrainingError, match=r'another loss\.dense_stride'):
@@ -244,6 +244,13 @@ def other_network(path):
     torch.save(state, path)
 
 
+def from_the_past(path):
+    state = torch.load(path, weights_only=True)
+    loss = state['recipe']['loss']
+    loss['gauge'] = loss.pop('targets')
+    torch.save(state, path)
+
+
 def from_the_future(path):
     state = torch.load(path, weights_only=True)
     state['recipe']['sunshine'] = 1
@@ -253,13 +260,14 @@ def from_the_future(path):
 @pytest.mark.parametrize(
     ('damage', 'text'),
     [
-        (cut, 'is damaged or no state of a run; remove it'),
+        (cut, 'is damaged, or not the state of a run; remove it'),
         (lambda path: path.write_bytes(b''), 'is damaged'),
         (lambda path: path.write_text('hello'), 'is damaged'),
-        (lambda path: torch.save({'model': {}}, path), 'is no state of a run'),
+        (lambda path: torch.save({'model': {}}, path), 'is not the state of a run'),
         (lambda path: torch.save(os.path.join, path), 'is damaged'),  # never run
         (other_network, 'does not fit the network'),
-        (from_the_future, 'no setting sunshine'),
+        (from_the_past, r'saved by another version .*loss\.gauge is now called loss\.targets'),
+        (from_the_future, "saved by another version .*unknown setting 'sunshine'"),
     ],
 )
 def test_a_damaged_state_is_one_clear_error(recipe_of, tmp_path, damage, text):
@@ -292,7 +300,7 @@ def test_a_window_can_be_learnt_by_heart(files, recipe_of, tmp_path):
     plain = dict.fromkeys(
         ('exposure', 'flutter', 'colour', 'gamma', 'noise', 'blur', 'blur_share'), 0.0
     )
-    still = {'turn_deg': 0.0, 'shake_deg': 0.0, 'zoom': 0.0, 'sensor': plain}
+    still = {'turn_deg': 0.0, 'shake_deg': 0.0, 'zoom': 0.0, 'augmentation': plain}
     data = {'train': str(files / 'train'), 'validation': '', 'width': 56, 'height': 42}
     data |= still | {'window_sizes': {2: 1}, 'frames_per_batch': 2, 'workers': 0}
     group = {'lr': 3e-3, 'lr_ends': 1e-3, 'warmup': 0.1, 'hold': 0.5}
@@ -365,4 +373,4 @@ def test_published_weights_move_only_where_the_recipe_says(files, tmp_path, watc
     lines = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').open()]
     assert [line['kind'] for line in lines] == ['validation', 'loss']
     assert {'camera', 'depth', 'points', 'total', 'gradient'} <= lines[1].keys()
-    assert recipe_tree(recipe)['weights'] == str(weights)
+    assert recipe.to_mapping()['weights'] == str(weights)

@@ -11,8 +11,8 @@ import numpy as np
 from page4d_ros.config import MaskConfig
 from page4d_ros.evaluation.methods.klt import FEWEST, follow_corners, grey_images
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction, Truth, overlap
-from page4d_ros.evaluation.metrics.windows import MOVING
 from page4d_ros.perception.dynamics import clean
+from page4d_ros.window_scores import MOVING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

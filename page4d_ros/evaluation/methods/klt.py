@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.truth import GroundTruthFrame
 
+LABEL = 'KLT + essential matrix, told the lengths'
 # chosen on drives of the training, for the smallest errors of poses
 CORNERS = 800
 FLOW = {'winSize': (11, 11), 'maxLevel': 3}
@@ -114,6 +116,20 @@ class Klt:
         images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
         poses = chain(zip(images, footage.T_world_camera, strict=True), K)
         return Path(footage.stamps, np.stack(list(poses)))
+
+
+def klt_path(frames: Iterable[GroundTruthFrame], K: NDArray) -> Path:
+    """Poses from each image to the next, with true lengths; frames without pose are left out."""
+    stamps: list[int] = []
+
+    def posed() -> Iterator[tuple[NDArray, NDArray]]:
+        for frame in frames:
+            if frame.has_pose:
+                stamps.append(frame.stamp_ns)
+                yield cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), frame.T_world_camera
+
+    poses = np.array(list(chain(posed(), K))).reshape(-1, 4, 4)
+    return Path(np.array(stamps, np.int64), poses)
 
 
 def chain(frames: Iterable[tuple[NDArray, NDArray]], K: NDArray) -> Iterator[NDArray]:

@@ -15,7 +15,6 @@ from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.perception.clip import estimate_clip
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,15 +26,15 @@ if TYPE_CHECKING:
 LABELS = {STREAM: 'streaming', WHOLE: 'whole clip', SINGLE: 'each picture alone'}
 
 
-def label(road: str, *, masked: bool) -> str:
-    """Name of a road in tables.
+def label(mode: str, *, masked: bool) -> str:
+    """Name of a mode in tables.
 
     Args:
-        road: of `ROADS`.
+        mode: of `MODES`.
         masked: whether the weights as configured let the mask into attention.
     """
-    plain = LABELS[road.removesuffix(OTHER_MASK)]
-    if not road.endswith(OTHER_MASK):
+    plain = LABELS[mode.removesuffix(OTHER_MASK)]
+    if not mode.endswith(OTHER_MASK):
         return plain
     return f'{plain}, mask {"off" if masked else "on"} in attention'
 
@@ -51,36 +50,36 @@ def with_other_mask(network: Network) -> Network:
 
 
 def run(
-    road: str, clip: FileSequence, indices: Sequence[int], network: Network
+    mode: str, clip: FileSequence, indices: Sequence[int], network: Network
 ) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
     """Estimates beside the truth, frame by frame.
 
     Args:
-        road: of `ROADS`.
+        mode: of `MODES`.
         clip: sequence, as `seen` by the network.
         indices: frames of it.
         network: weights and settings.
 
     Raises:
-        ConfigError: the weights have no mask head, and the road needs one.
+        ConfigError: the weights have no mask head, and the mode needs one.
     """
-    if road.endswith(OTHER_MASK):
+    if mode.endswith(OTHER_MASK):
         network = with_other_mask(network)
+    frames = clip.frames(indices)
+    kind = mode.removesuffix(OTHER_MASK)
+    if kind == STREAM:
+        yield from network.estimates(frames)
+        return
     network.engine.clear()
     dynamics = Dynamics(network.config.mask, network.classifier)
     perception = Perception(network.config, network.engine, dynamics)
-    frames = clip.frames(indices)
-    kind = road.removesuffix(OTHER_MASK)
     if kind == WHOLE:  # the pictures of a clip have to be in memory anyway
         known = list(frames)
         pictures = [(frame.frame, frame.rgb) for frame in known]
         yield from zip(estimate_clip(pictures, perception), known, strict=True)
         return
     for frame in frames:
-        if kind == STREAM:
-            yield perception.process(FrameSet.of(frame.frame)), frame
-        else:
-            yield next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame
+        yield next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame
 
 
 def seen(clip: FileSequence, network: Network, quirks: str) -> FileSequence:

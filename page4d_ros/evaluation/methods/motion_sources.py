@@ -7,26 +7,21 @@ from typing import TYPE_CHECKING
 
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import SOURCES
-from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from numpy.typing import NDArray
 
-    from page4d_ros.config import Config, MaskConfig
-    from page4d_ros.perception.engine import Engine
+    from page4d_ros.config import MaskConfig
     from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import Estimate, Frame, WindowEstimate
+    from page4d_ros.perception.types import WindowEstimate
 
 
 class Panel:
     """In place of `Dynamics`, all sources at once; the perception goes on with the configured one.
 
     Attributes:
-        answers: of the last window, by source.
+        predictions: of the last window, by source.
         features: what they were judged by.
         each: the `Dynamics` of every source.
 
@@ -43,7 +38,7 @@ class Panel:
         self.each = {
             source: Dynamics(replace(config, source=source), classifier) for source in SOURCES
         }
-        self.answers: dict[str, Motion] = {}
+        self.predictions: dict[str, Motion] = {}
         self.features: dict[str, NDArray] = {}
 
     @property
@@ -58,19 +53,8 @@ class Panel:
 
     def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Motion:
         """See `Dynamics.update`."""
-        self.answers = {
+        self.predictions = {
             source: dynamics.update(window, scale, index) for source, dynamics in self.each.items()
         }
         self.features = {source: dynamics.features for source, dynamics in self.each.items()}
-        return self.answers[self.config.source]
-
-
-def follow(
-    frames: Iterable[Frame], config: Config, engine: Engine, classifier: MotionClassifier
-) -> Iterator[tuple[Estimate, dict[str, Motion]]]:
-    """Estimate and all sources' answers, frame by frame, on the product's own road."""
-    engine.clear()
-    panel = Panel(config.mask, classifier)
-    perception = Perception(config, engine, panel)
-    for frame in frames:
-        yield perception.process(FrameSet.of(frame)), panel.answers
+        return self.predictions[self.config.source]

@@ -1,13 +1,12 @@
-"""Who answers: networks, and answers that cost nothing."""
+"""Networks as evaluated methods: windows, streams, and the loop that runs them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
-from page4d_ros.evaluation.metrics.windows import relative_poses
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Dynamics
@@ -15,17 +14,20 @@ from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.pipeline import Perception, with_calibration
 from page4d_ros.perception.refinement import refined
 from page4d_ros.perception.types import FrameSet
+from page4d_ros.window_scores import relative_poses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
     from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import Frame
+    from page4d_ros.perception.types import Estimate
+    from page4d_ros.truth import GroundTruthFrame
 
 
 class Path(NamedTuple):
@@ -81,8 +83,9 @@ class Network:
 
     def alone(self) -> Network:
         """The same, with poses as the network says them."""
-        config = self.config.with_values({'odometry.refine': False})
-        return Network(f'{self.label}, unrefined', self.engine, config, self.classifier)
+        found = self.with_values({'odometry.refine': False})
+        found.label = f'{self.label}, unrefined'
+        return found
 
     def predict(self, footage: RenderedSequence) -> Prediction:
         """Predict for a window."""
@@ -105,22 +108,48 @@ class Network:
             mask=self.dynamics.update(window).mask > 0,
         )
 
-    def track(self, footage: RenderedSequence) -> Path:
+    def estimates(
+        self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None
+    ) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
+        """Estimates along a stream; masks from `dynamics`, None for those of the settings."""
+        dynamics = dynamics or Dynamics(self.config.mask, self.classifier)
+        return estimates(frames, self.config, self.engine, dynamics)
+
+    def track(self, sequence: RenderedSequence) -> Path:
         """Poses of the camera along the stream, without frames at which it was lost."""
-        frames = (known.frame for known in footage.frames())
-        return follow_camera(frames, self.config, self.engine, self.classifier)
+        return camera_path(self.estimates(sequence.frames()))
+
+    def with_values(self, values: dict[str, Any]) -> Network:
+        """The same weights with other settings, by dotted name."""
+        return Network(self.label, self.engine, self.config.with_values(values), self.classifier)
 
 
-def follow_camera(
-    frames: Iterable[Frame], config: Config, engine: Engine, classifier: MotionClassifier
-) -> Path:
-    """Poses of the product's own road, without frames at which it was lost."""
+def estimates(
+    frames: Iterable[GroundTruthFrame],
+    config: Config,
+    engine: Engine,
+    dynamics: MotionEstimator,
+) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
+    """Run the perception over a stream, from an empty window; the only such loop of evaluation.
+
+    Args:
+        frames: images of one camera in order of time.
+        config: all settings.
+        engine: the network; its window is cleared first.
+        dynamics: estimates the motion masks.
+    """
     engine.clear()
-    perception = Perception(config, engine, Dynamics(config.mask, classifier))
+    perception = Perception(config, engine, dynamics)
+    for frame in frames:
+        yield perception.process(FrameSet.of(frame.frame)), frame
+
+
+def camera_path(found: Iterable[tuple[Estimate, GroundTruthFrame]]) -> Path:
+    """Poses of the camera along a stream, without the frames at which it was lost."""
     known = [
-        (frame.stamp_ns, odometry.T_world_camera)
-        for frame in frames
-        if not (odometry := perception.process(FrameSet.of(frame)).odometry).lost
+        (frame.stamp_ns, estimate.odometry.T_world_camera)
+        for estimate, frame in found
+        if not estimate.odometry.lost
     ]
     return Path(
         np.array([stamp for stamp, _ in known], np.int64),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from page4d_ros.evaluation.metrics.windows import average_precision
 from page4d_ros.evaluation.result import Unknown
+from page4d_ros.window_scores import average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,12 @@ import cv2
 import numpy as np
 
 from page4d_ros.evaluation.metrics.masks import Measure, boundary, region
-from page4d_ros.perception.residuals import View, picture, reprojection_residuals, sample_nearest
+from page4d_ros.perception.residuals import (
+    View,
+    reprojection_residuals,
+    sample_nearest,
+    thinned_rgb,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +133,7 @@ def places_at_rest(
     Returns:
         Their columns and rows (h, w), and (h, w) bool.
     """
-    now, last = (View.of(truth, i, truth.depth[i], picture(truth.images[i])) for i in (-1, -2))
+    now, last = (View.of(truth, i, truth.depth[i], thinned_rgb(truth.images[i])) for i in (-1, -2))
     seen = reprojection_residuals(now, truth.confidence[-1], [last])
     at, visible = (seen.u[0], seen.v[0]), seen.visible[0]
     still = visible & (np.abs(seen.depth[0]) < SAME) & ~moving

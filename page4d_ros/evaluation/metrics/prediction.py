@@ -1,4 +1,4 @@
-"""What a method says of a window, and how far that is from the truth at the network's pixels."""
+"""Predictions of a method for a window, and their errors at the network's pixels."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.evaluation.metrics.windows import (
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.synthetic.options import Rig
+from page4d_ros.window_scores import (
     MOVING,
     WindowScore,
     depth_errors,
     pose_errors,
     relative_poses,
 )
-from page4d_ros.geometry.poses import inverse
-from page4d_ros.synthetic.options import Rig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

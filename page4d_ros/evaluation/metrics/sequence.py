@@ -1,4 +1,4 @@
-"""One sequence through one road, against whatever truth it has."""
+"""One sequence through one mode, against whatever truth it has."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEPTHS = 'abs_rel', 'delta_1_25'  # in the tables
 
 
 class Result(NamedTuple):
-    """What a road gave.
+    """What a mode gave.
 
     Attributes:
         tree: `metric`, `pose`, `depth`, `points`, `mask` and `timing`; `Unknown` says why one is
@@ -96,7 +96,7 @@ class Measuring:
         self.metric = estimate.odometry.metric
         if not estimate.odometry.lost:
             self.poses['estimate'].append((frame.stamp_ns, estimate.odometry.T_world_camera))
-        if posed(frame):
+        if frame.has_pose:
             self.poses['truth'].append((frame.stamp_ns, frame.T_world_camera))
         if frame.depth is not None:
             self.with_depth.append(at)
@@ -115,7 +115,7 @@ class Measuring:
             self.mask_errors.append((frame.stamp_ns, wrong))
 
     def _has_points(self, frame: GroundTruthFrame) -> bool:
-        return posed(frame) and frame.depth is not None and frame.camera is not None
+        return frame.has_pose and frame.depth is not None and frame.camera is not None
 
     def _mask(self, at: int, estimate: Estimate, truth: NDArray[np.bool_]) -> None:
         before, count = self.masks.table.copy(), len(self.masks.regions)
@@ -228,11 +228,6 @@ def measure(
             measuring.add(estimate, frame)
             progress()
         return measuring.result()
-
-
-def posed(frame: GroundTruthFrame) -> bool:
-    """Whether the pose of a frame is known."""
-    return frame.T_world_camera is not None and bool(np.isfinite(frame.T_world_camera).all())
 
 
 def pose(

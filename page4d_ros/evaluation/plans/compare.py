@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from page4d_ros.evaluation.plans.data_tables import Column
+    from page4d_ros.evaluation.report.tables import Column
 
 SEQUENCES = 5  # from so many on they are resampled as wholes
 Sums = tuple[float, float]  # sum and weight
@@ -97,7 +97,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Difference]:
 
 def _check(first: dict[str, Any], second: dict[str, Any]) -> None:
     def facts(metrics: dict[str, Any]) -> dict[str, Any]:
-        protocol = {k: v for k, v in metrics['protocol'].items() if k != 'roads'}
+        protocol = {k: v for k, v in metrics['protocol'].items() if k != 'modes'}
         frames = {name: sequence['frames'] for name, sequence in metrics['sequences'].items()}
         return {'data set': metrics['dataset'], **protocol, 'sequences and frames': frames}
 

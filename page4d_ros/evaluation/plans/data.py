@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.datasets.registry import FOUND, Topics, open_sequences
 from page4d_ros.errors import BagError, ConfigError, DeviceMemoryError
 from page4d_ros.evaluation.methods.checkpoints import load
-from page4d_ros.evaluation.methods.klt_path import classical
+from page4d_ros.evaluation.methods.klt import LABEL as KLT
+from page4d_ros.evaluation.methods.klt import klt_path
 from page4d_ros.evaluation.methods.modes import label, run, seen
-from page4d_ros.evaluation.metrics.sequence import measure
-from page4d_ros.evaluation.plans.data_tables import KLT, tables
+from page4d_ros.evaluation.metrics.sequence import measure, pose
+from page4d_ros.evaluation.plans.data_tables import tables
 from page4d_ros.evaluation.plans.protocol import OTHER_MASK, PAGE4D, STREAM, WHOLE
 from page4d_ros.evaluation.plans.quoted import quotes
 from page4d_ros.evaluation.plans.watch import watched
@@ -21,9 +22,11 @@ from page4d_ros.evaluation.report.page import write_results
 from page4d_ros.evaluation.result import Unknown, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from page4d_ros.config import Config
     from page4d_ros.datasets.sequence import FileSequence
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.plans.protocol import Protocol
     from page4d_ros.evaluation.plans.watch import Watcher
     from page4d_ros.perception.engine import Engine
+    from page4d_ros.truth import GroundTruthFrame
 
 KIND, FORMAT = 'page4d evaluate data', 2
 WHOLE_MOST = 120  # frames that are taken at once, as PAGE-4D's evaluation of video depth does
@@ -90,7 +94,7 @@ def evaluate_clips(
         if results:
             method, first = next(iter(results.items()))
             judged.append(settle(first.tree)[0])
-            paths = {road: found.path for road, found in results.items() if found.path is not None}
+            paths = {mode: found.path for mode, found in results.items() if found.path is not None}
             head = len(parts), clip.name, method
             parts.append(shown_part(*head, judged[-1], first.shown, paths))
     caution = network.engine.caution
@@ -135,22 +139,22 @@ def _sequence(
     watch: Callable[[], AbstractContextManager[Watcher]] | None,
     progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, Result]]:
-    """Figures of one sequence by method, and what the roads gave; the first is shown."""
+    """Figures of one sequence by method, and what the modes gave; the first is shown."""
     indices = protocol.indices(clip.count)
     masked = network.engine.mask_in_attention
     if not len(indices):
         few = Unknown(f'has only {clip.count} frames')
-        methods = {label(road, masked=masked): few for road in protocol.roads}
+        methods = {label(mode, masked=masked): few for mode in protocol.modes}
         return {'frames': 0, 'methods': methods}, {}
     methods: dict[str, Any] = {}
     results: dict[str, Result] = {}
     as_seen = seen(clip, network, protocol.quirks)
-    for road in protocol.roads:
-        name, kind = label(road, masked=masked), road.removesuffix(OTHER_MASK)
+    for mode in protocol.modes:
+        name, kind = label(mode, masked=masked), mode.removesuffix(OTHER_MASK)
         if kind == WHOLE and len(indices) > WHOLE_MOST:
             methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
             continue
-        estimates = run(road, as_seen, indices, network)
+        estimates = run(mode, as_seen, indices, network)
         measuring = partial(
             measure,
             clip=as_seen,
@@ -162,14 +166,35 @@ def _sequence(
             progress=lambda text=f'{clip.name}, {name}': progress(text),
         )
         try:
-            first = road == protocol.roads[0]
+            first = mode == protocol.modes[0]
             results[name] = watched(estimates, measuring, watch if first else None)
         except (ConfigError, DeviceMemoryError) as error:
-            if road == STREAM:
+            if mode == STREAM:
                 raise
             methods[name] = Unknown(str(error))
             continue
         methods[name] = results[name].tree
-    simple = classical(clip, indices, lambda: progress(f'{clip.name}, KLT'))
+    simple = _klt(clip, indices, lambda: progress(f'{clip.name}, KLT'))
     methods |= {KLT: simple} if simple else {}
     return {'frames': len(indices), 'methods': methods}, results
+
+
+def _klt(
+    clip: FileSequence, indices: Sequence[int], progress: Callable[[], None]
+) -> dict[str, Any] | None:
+    """Poses of the KLT baseline; None without camera or pose of the first frame."""
+    first = next(clip.frames(indices[:1]))
+    if first.camera is None or not first.has_pose:
+        return None
+    truth: dict[int, NDArray] = {}
+
+    def frames() -> Iterator[GroundTruthFrame]:
+        for frame in clip.frames(indices):
+            if frame.has_pose:
+                truth[frame.stamp_ns] = frame.T_world_camera
+                yield frame
+                progress()
+
+    path = klt_path(frames(), first.camera.K)
+    estimate = list(zip(path.stamps.tolist(), path.poses, strict=True))
+    return {'pose': pose({'estimate': estimate, 'truth': list(truth.items())}, metric=False)[0]}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from page4d_ros.evaluation.metrics.blocks import figure
-from page4d_ros.evaluation.report.tables import Cell, Table, number
+from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Cell, Column, Table, is_best, number
 
-KLT = 'KLT + essential matrix, told the lengths'
 # section, label, and where the answers lie in the section of any method
 SIMPLE = {
     'pose': {
@@ -23,20 +22,8 @@ SIMPLE = {
 MEAN = 'mean'
 
 
-class Column(NamedTuple):
-    """A figure: key path below its section, head, and whether less is better."""
-
-    key: str
-    head: str
-    less: bool
-
-
 COLUMNS = {
-    'pose': (
-        Column('ate_m', 'ATE [m]', True),
-        Column('rpe_translation_m', 'RPE [m]', True),
-        Column('rpe_rotation_deg', 'RPE [°]', True),
-    ),
+    'pose': POSE_COLUMNS,
     'depth': (
         Column('per_frame.abs_rel', 'AbsRel, scale per frame', True),
         Column('per_frame.delta_1_25', 'δ < 1.25, scale per frame', False),
@@ -150,7 +137,6 @@ def _cell(
     less: bool,
 ) -> Cell:
     rivals = [v[column] for other, v in values.items() if other[0] == row[0]]
-    known = [rival for rival in rivals if rival is not None]
     mine = values[row][column]
-    best = mine is not None and mine == (min if less else max)(known)
-    return Cell(number(mine), best=best and len(known) > 1)
+    alone = sum(rival is not None for rival in rivals) < 2
+    return Cell(number(mine), best=not alone and is_best(mine, rivals, less=less))

@@ -12,7 +12,7 @@ from page4d_ros.config import Config
 from page4d_ros.datasets.registry import open_sequences
 from page4d_ros.datasets.rendered import spare_cores
 from page4d_ros.evaluation.methods.checkpoints import load
-from page4d_ros.evaluation.methods.motion_sources import follow
+from page4d_ros.evaluation.methods.motion_sources import Panel
 from page4d_ros.evaluation.metrics.masks import at_network
 from page4d_ros.evaluation.metrics.motion import Sequence, pooled
 from page4d_ros.evaluation.plans.dynamics_plan import KINDS
@@ -25,11 +25,11 @@ from page4d_ros.evaluation.plans.dynamics_sequences import (
 )
 from page4d_ros.evaluation.report.page import write_results
 from page4d_ros.evaluation.report.pictures import Picture, jpeg, overlay
-from page4d_ros.evaluation.report.tables import Cell, Table, number
+from page4d_ros.evaluation.report.tables import Cell, Column, Table, is_best, number
 from page4d_ros.perception.motion_classifier import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,24 +37,22 @@ if TYPE_CHECKING:
     from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.methods.network import Network
     from page4d_ros.evaluation.plans.dynamics_plan import Options
-    from page4d_ros.perception.types import Frame
 
 FORMAT = 1
-# key, head, whether less is better
 MOVING = (
-    ('JM', 'JM', False),
-    ('JR', 'JR', False),
-    ('FM', 'FM', False),
-    ('FR', 'FR', False),
-    ('precision', 'precision', False),
-    ('recall', 'recall', False),
-    ('ece', 'ECE', True),
-    ('flicker', 'flicker', True),
+    Column('JM', 'JM', False),
+    Column('JR', 'JR', False),
+    Column('FM', 'FM', False),
+    Column('FR', 'FR', False),
+    Column('precision', 'precision', False),
+    Column('recall', 'recall', False),
+    Column('ece', 'ECE', True),
+    Column('flicker', 'flicker', True),
 )
 STILL = (
-    ('false_positives', 'called moving', True),
-    ('ece', 'ECE', True),
-    ('flicker', 'flicker', True),
+    Column('false_positives', 'called moving', True),
+    Column('ece', 'ECE', True),
+    Column('flicker', 'flicker', True),
 )
 NOTE = (
     "Masks without their margin (mask.dilate), at the network's pixels, of frames whose window is "
@@ -139,11 +137,11 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
     return [*out, Table('Ghosts', ['on movers'], ghosts, note)]
 
 
-def _table(title: str, figures: dict[str, Any], columns: tuple, note: str) -> Table:
+def _table(title: str, figures: dict[str, Any], columns: tuple[Column, ...], note: str) -> Table:
     def cell(source: str, key: str, *, less: bool) -> Cell:
-        values = {s: f[key] for s, f in figures.items() if s != ORACLE and f[key] is not None}
-        best = (min if less else max)(values.values(), default=None)
-        return Cell(number(figures[source][key]), best=values.get(source, np.nan) == best)
+        rivals = [f[key] for s, f in figures.items() if s != ORACLE]
+        value = figures[source][key]
+        return Cell(number(value), best=source != ORACLE and is_best(value, rivals, less=less))
 
     rows = [
         (source, [cell(source, key, less=less) for key, _, less in columns]) for source in figures
@@ -157,20 +155,14 @@ def _clip(
     """Figures of a clip by source, and what its pictures show."""
     out = {source: Sequence() for source in SOURCES}
     shown, config = Shown(clip.name), network.config
-    truths: list[NDArray] = []
-
-    def frames() -> Iterator[Frame]:
-        for shot in clip.frames():
-            truths.append(shot.mask)
-            yield shot.frame
-
     picks = set(np.linspace(0, clip.count - 1, PICTURES).round().astype(int))
-    stream = follow(frames(), config, network.engine, network.classifier)
-    for index, (estimate, answers) in enumerate(stream):
-        truth = at_network(truths.pop(), estimate.transform)
-        masks = {s: called(a.probability, config.mask) for s, a in answers.items()}
-        for source, answer in answers.items():
-            out[source].add(answer.probability, masks[source], truth)
+    panel = Panel(config.mask, network.classifier)
+    for index, (estimate, frame) in enumerate(network.estimates(clip.frames(), panel)):
+        truth = at_network(frame.mask, estimate.transform)
+        predictions = panel.predictions
+        masks = {s: called(motion.probability, config.mask) for s, motion in predictions.items()}
+        for source, motion in predictions.items():
+            out[source].add(motion.probability, masks[source], truth)
         if index in picks:
             shown.add(estimate, truth, masks)
         progress()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from page4d_ros.datasets.rendered import render_sequences
-from page4d_ros.evaluation.methods.motion_sources import follow
+from page4d_ros.evaluation.methods.motion_sources import Panel
 from page4d_ros.evaluation.metrics.motion import Sequence, places_at_rest, pooled
 from page4d_ros.evaluation.metrics.prediction import Grid, Truth
 from page4d_ros.evaluation.metrics.true_windows import speeds, true_window, whole
@@ -124,26 +124,25 @@ def _drive(
     ghosts, before, truth = np.zeros((2, 2)), {}, None
     first = min(config.window.size, len(footage.stamps)) - 1  # the window is full
     picks = set(np.linspace(first, len(footage.stamps) - 1, PICTURES).round().astype(int))
-    stream = follow(
-        (known.frame for known in footage.frames()), config, network.engine, network.classifier
-    )
-    for index, (estimate, answers) in enumerate(stream):
+    panel = Panel(config.mask, network.classifier)
+    for index, (estimate, _) in enumerate(network.estimates(footage.frames(), panel)):
+        predictions = panel.predictions
         if truth is None:
             truth = Truth.of(footage, Grid(estimate.transform, network.engine.patch_size))
         moving = truth.mask[index]
         if index >= first:
-            for source, answer in answers.items():
-                mask = called(answer.probability, config.mask)
-                out[source].add(answer.probability, mask, moving)
+            for source, motion in predictions.items():
+                mask = called(motion.probability, config.mask)
+                out[source].add(motion.probability, mask, moving)
             window = true_window(footage, estimate.transform, truth.depth, index, 2)
             at, still = places_at_rest(window, moving, truth.mask[index - 1])
-            for source, answer in answers.items():
-                out[source].compare(answer.probability, before[source], at, still)
+            for source, motion in predictions.items():
+                out[source].compare(motion.probability, before[source], at, still)
             ghosts += _accumulate(shown, estimate, moving, truth.depth[index], footage, index)
         if index in picks:
-            masks = {name: called(a.probability, config.mask) for name, a in answers.items()}
+            masks = {name: called(a.probability, config.mask) for name, a in predictions.items()}
             shown.add(estimate, moving, masks)
-        before = {source: answer.probability for source, answer in answers.items()}
+        before = {source: motion.probability for source, motion in predictions.items()}
         progress()
     return out, ghosts, shown
 

@@ -12,7 +12,7 @@ from page4d_ros.evaluation.plans.odometry_recordings import Drive, measure_drive
 from page4d_ros.evaluation.plans.odometry_trials import figures, run, trials
 from page4d_ros.evaluation.report import plots
 from page4d_ros.evaluation.report.page import write_results
-from page4d_ros.evaluation.report.tables import Cell, Table, number
+from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Cell, Table, is_best, number
 from page4d_ros.perception.build import build_perception
 
 if TYPE_CHECKING:
@@ -38,11 +38,6 @@ TRIAL_NOTE = (
     '3), without a network. ATE after Sim(3); scale drift: logarithm, first frame to last; '
     'wander: of a camera that stands still; the times are of odometry alone, here and now.'
 )
-POSE_COLUMNS = {
-    'ate_m': 'ATE [m]',
-    'rpe_translation_m': 'RPE [m]',
-    'rpe_rotation_deg': 'RPE [°]',
-}
 STILL = 'standing still'
 
 
@@ -117,9 +112,15 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
     for name, drive in metrics['drives'].items():
         methods = {k: v for k, v in drive['methods'].items() if v is not None}
         methods[STILL] = drive['standing_still']
-        best = {key: min(row[key] for row in methods.values()) for key in POSE_COLUMNS}
+        rivals = {c.key: [row[c.key] for row in methods.values()] for c in POSE_COLUMNS}
         rows = [
-            (label, [Cell(number(row[k]), best=row[k] == best[k]) for k in POSE_COLUMNS])
+            (
+                label,
+                [
+                    Cell(number(row[key]), best=is_best(row[key], rivals[key], less=less))
+                    for key, _, less in POSE_COLUMNS
+                ],
+            )
             for label, row in methods.items()
         ]
         truth = drive['truth']
@@ -134,5 +135,5 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
             for method, row in drive['methods'].items()
             if row is None
         ]
-        out.append(Table(name, list(POSE_COLUMNS.values()), rows, ' '.join([note, *failed])))
+        out.append(Table(name, [c.head for c in POSE_COLUMNS], rows, ' '.join([note, *failed])))
     return out

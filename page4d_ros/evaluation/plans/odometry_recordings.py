@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from page4d_ros.datasets.bag import Topics, read
 from page4d_ros.datasets.bag_index import Track
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.methods.classical import chain
-from page4d_ros.evaluation.methods.network import follow_camera
+from page4d_ros.evaluation.methods.klt import LABEL as KLT
+from page4d_ros.evaluation.methods.klt import klt_path
+from page4d_ros.evaluation.methods.network import camera_path, estimates
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
+from page4d_ros.perception.dynamics import Dynamics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
     from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.metrics.trajectory import Aligned
     from page4d_ros.perception.pipeline import Perception
-    from page4d_ros.perception.types import Frame
     from page4d_ros.truth import GroundTruthFrame
 
 OURS = 'page4d'
-KLT = 'KLT + essential matrix, told the lengths'
 OTHERS = {
     'page4d, unrefined': {'odometry.refine': False},
     'page4d, always sliding': {'window.keyframe_overlap': 0.0},
@@ -75,10 +74,16 @@ def measure_drive(
     stamps, true = _true_path(sequence)
     if len(stamps) < LEAST:
         raise BagError(f'{recording}: only {len(stamps)} frames have depth and pose')
-    tracks = {OURS: _ours(sequence, config, built, progress)}
+
+    def frames() -> Iterator[GroundTruthFrame]:
+        for frame in _undamaged(sequence):
+            yield frame
+            progress()
+
+    tracks = {OURS: _ours(frames(), config, built)}
     for name, values in OTHERS.items():
-        tracks[name] = _ours(sequence, config.with_values(values), built, progress)
-    tracks[KLT] = _klt(sequence, stamps, progress)
+        tracks[name] = _ours(frames(), config.with_values(values), built)
+    tracks[KLT] = Track('odom', 'camera', *klt_path(frames(), sequence.camera.K))
     methods, paths, tree = {}, {}, {}
     for name, track in tracks.items():
         found, aligned = trajectory_metrics(
@@ -107,22 +112,6 @@ def _true_path(sequence: FileSequence) -> tuple[NDArray, NDArray]:
     return stamps, np.array([T for _, T in known]).reshape(-1, 4, 4)
 
 
-def _ours(
-    sequence: FileSequence, config: Config, built: Perception, progress: Callable[[], None]
-) -> Track:
-    def frames() -> Iterator[Frame]:
-        for known in _undamaged(sequence):
-            yield known.frame
-            progress()
-
-    path = follow_camera(frames(), config, built.engine, built.dynamics.classifier)
-    return Track('odom', 'camera', *path)
-
-
-def _klt(sequence: FileSequence, stamps: NDArray, progress: Callable[[], None]) -> Track:
-    def frames() -> Iterator[tuple[NDArray, NDArray]]:
-        for known in _undamaged(sequence):
-            yield cv2.cvtColor(known.rgb, cv2.COLOR_RGB2GRAY), known.T_world_camera
-            progress()
-
-    return Track('odom', 'camera', stamps, np.stack(list(chain(frames(), sequence.camera.K))))
+def _ours(frames: Iterable[GroundTruthFrame], config: Config, built: Perception) -> Track:
+    dynamics = Dynamics(config.mask, built.dynamics.classifier)
+    return Track('odom', 'camera', *camera_path(estimates(frames, config, built.engine, dynamics)))

@@ -18,7 +18,7 @@ PAGE4D, VGGT4D = 'page4d', 'vggt4d'
 CUSTOM = 'custom'
 STREAM, WHOLE, SINGLE = 'streaming', 'whole', 'single'
 OTHER_MASK = '-other-mask'
-ROADS = STREAM, WHOLE, SINGLE, STREAM + OTHER_MASK, WHOLE + OTHER_MASK
+MODES = STREAM, WHOLE, SINGLE, STREAM + OTHER_MASK, WHOLE + OTHER_MASK
 USUAL = STREAM, WHOLE, STREAM + OTHER_MASK
 
 
@@ -32,7 +32,7 @@ class Protocol:
         stride: take every n-th.
         frames: at most so many; 0 is all.
         spread: take so many, evenly from the first to the last; 0 takes `stride` and `frames`.
-        roads: ways of running that it is about, of `ROADS`.
+        modes: ways of running that it is about, of `MODES`.
         dataset: the only one it is for; '' is for all.
         sequences: the only ones that count; () is all.
         as_published: measure with the quirks of the paper's code.
@@ -46,7 +46,7 @@ class Protocol:
     stride: int = 1
     frames: int = 0
     spread: int = 0
-    roads: tuple[str, ...] = USUAL
+    modes: tuple[str, ...] = USUAL
     dataset: str = ''
     sequences: tuple[str, ...] = ()
     as_published: bool = False
@@ -58,8 +58,8 @@ class Protocol:
         if self.as_published and not self.name.startswith((PAGE4D, VGGT4D)):
             papers = ', '.join(name for name in PROTOCOLS if name != 'all')
             raise ConfigError(f"--as-published needs a paper's --protocol, as it is: {papers}")
-        if wrong := [road for road in self.roads if road not in ROADS]:
-            raise ConfigError(f'no road {wrong[0]!r}; there are {", ".join(ROADS)}')
+        if wrong := [mode for mode in self.modes if mode not in MODES]:
+            raise ConfigError(f'no mode {wrong[0]!r}; there are {", ".join(MODES)}')
 
     @property
     def quirks(self) -> str:
@@ -113,7 +113,7 @@ PROTOCOLS = {
         _named('page4d-depth', frames=120),
         _named('page4d-depth-sintel', 'sintel', _SINTEL.replace('market_5 ', ''), frames=120),
         _named('page4d-depth-bonn', 'bonn', _BONN, first=30, frames=110),
-        _named('page4d-mono', roads=(SINGLE,)),
+        _named('page4d-mono', modes=(SINGLE,)),
         _named('vggt4d-pose-sintel', 'sintel'),
         _named('vggt4d-pose-tum', 'tum', stride=30),
         _named('vggt4d-pose-dycheck', 'dycheck', stride=4),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from page4d_ros.datasets.bag_index import BagIndex
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.metrics.running import command_line
 from page4d_ros.evaluation.plans.recording_metrics import Case, measure
+from page4d_ros.evaluation.report.page import REPORT_FILE, write_metrics
 from page4d_ros.evaluation.report.report import write_report
 from page4d_ros.evaluation.report.verdict import judge, remarks
 from page4d_ros.evaluation.result import Unknown, settle
 from page4d_ros.perception.build import digest
-
-METRICS, REPORT = 'metrics.json', 'report.html'
 
 
 def evaluate(
@@ -73,9 +71,8 @@ def evaluate(
         output = Path(output).expanduser()
         try:
             output.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(metrics, indent=2, allow_nan=False)
-            (output / METRICS).write_text(text + '\n', encoding='utf-8')
-            write_report(output / REPORT, metrics, case, measured)
+            write_metrics(output, metrics)
+            write_report(output / REPORT_FILE, metrics, case, measured)
         except OSError as error:
             raise BagError(f'{output}: cannot be written: {error.strerror}') from error
     return metrics

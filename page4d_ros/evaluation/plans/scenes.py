@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from contextlib import closing
@@ -31,6 +30,7 @@ from page4d_ros.evaluation.metrics.running import command_line, versions
 from page4d_ros.evaluation.metrics.streams import StreamScore
 from page4d_ros.evaluation.plans.scenes_result import Results
 from page4d_ros.evaluation.plans.scenes_tables import document
+from page4d_ros.evaluation.report.page import TABLES_FILE, write_metrics
 from page4d_ros.evaluation.result import settle
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.methods.network import Method
 
 FORMAT = 1
-METRICS_FILE, TABLES_FILE = 'metrics.json', 'tables.md'
 TRACKERS = (Network, Still, Klt)
 MASKERS = (Network, Differencing)
 REMARKS = (
@@ -101,8 +100,7 @@ def evaluate_scenes(
         'seconds': time.perf_counter() - start,
         'versions': versions() | {'mujoco': version('mujoco')},
     }
-    text = json.dumps(metrics, indent=1, allow_nan=False)
-    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
+    write_metrics(output, metrics)
     (output / TABLES_FILE).write_text(document(metrics), encoding='utf-8')
     return metrics
 

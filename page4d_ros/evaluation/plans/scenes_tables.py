@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.datasets.rendered_plan import Group
 from page4d_ros.evaluation.metrics.figures import METRICS
 from page4d_ros.evaluation.plans.scenes_result import MEASURED
-from page4d_ros.evaluation.report.tables import UNKNOWN, Cell, Table, markdown, number
+from page4d_ros.evaluation.report.tables import UNKNOWN, Cell, Table, is_best, markdown, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,9 +118,9 @@ def _table(metrics: dict[str, Any], group: Group) -> Table:
         found = row.get(label)
         if found is None or found['mean'] is None:
             return Cell(UNKNOWN)
-        known = [value['mean'] for value in row.values() if value['mean'] is not None]
-        best = (min if METRICS[column[1]].less else max)(known)
-        return _shown(found, best=found['mean'] == best)
+        rivals = [value['mean'] for value in row.values()]
+        best = is_best(found['mean'], rivals, less=METRICS[column[1]].less)
+        return _shown(found, best=best)
 
     return Table(TITLES[group], *_body(metrics, group, cell), _note(metrics, group))
 

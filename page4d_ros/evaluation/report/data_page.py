@@ -39,9 +39,9 @@ def shown_part(
     Args:
         index: of the sequence on the page, for names in it.
         name: of the sequence.
-        method: name of the road that is shown.
-        tree: settled metrics of the road that is shown.
-        shown: of that road.
+        method: name of the mode that is shown.
+        tree: settled metrics of the mode that is shown.
+        shown: of that mode.
         paths: aligned trajectories by method.
     """
     scene = shown.scene
@@ -67,12 +67,12 @@ def shown_part(
     }
 
 
-def judge(roads: list[dict[str, Any]], *, trained: bool, caution: str) -> Verdict:
-    """Judge settled metrics of sequences, one road each."""
+def judge(modes: list[dict[str, Any]], *, trained: bool, caution: str) -> Verdict:
+    """Judge settled metrics of sequences, one mode each."""
     if not trained:
         return Verdict(FAIR, 'The plumbing works.', '', UNTRAINED)
     won: dict[str, list[bool]] = defaultdict(list)
-    for tree in roads:
+    for tree in modes:
         for name, better in comparisons(_as_report(tree)).items():
             won[name].append(better)
     if not won:
@@ -86,7 +86,7 @@ def judge(roads: list[dict[str, Any]], *, trained: bool, caution: str) -> Verdic
 
 
 def _as_report(tree: dict[str, Any]) -> dict[str, Any]:
-    """Settled metrics of a road as those of a recording."""
+    """Settled metrics of a mode as those of a recording."""
     mask = tree['mask']
     if mask:
         precision, recall = mask['precision'] or 0.0, mask['recall'] or 0.0

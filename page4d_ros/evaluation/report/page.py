@@ -50,13 +50,22 @@ def write_results(
     command = command_line()
     metrics, reasons = settle({'command': command, **facts, 'versions': versions()})
     metrics['reasons'] = reasons
-    text = json.dumps(metrics, indent=1, allow_nan=False)
-    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
+    write_metrics(output, metrics)
     shown = tables(metrics)
     lines = [f'# {title}', '', f'`{command}`', '', *map(markdown, shown)]
     (output / TABLES_FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
     write_page(output / REPORT_FILE, template, m=metrics, tables=shown, **values)
     return metrics
+
+
+def write_metrics(output: Path, metrics: dict[str, Any]) -> None:
+    """Write ``metrics.json`` into a folder; what is unknown must be None by now.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = json.dumps(metrics, indent=1, allow_nan=False)
+    (output / METRICS_FILE).write_text(text + '\n', encoding='utf-8')
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 UNKNOWN = '–'
 Rows = tuple[tuple[str, str, int], ...]
-Columns = tuple[tuple[str, str, bool], ...]
+
+
+class Column(NamedTuple):
+    """A figure in a table: key (path) below its section, head, and True if less is better."""
+
+    key: str
+    head: str
+    less: bool
 
 
 class Cell(NamedTuple):
@@ -53,15 +63,14 @@ MASK = (
     ('all_static', 'everything static', 0),
     ('all_moving', 'everything moving', 0),
 )
-# key, head, whether less is better
 POSE_COLUMNS = (
-    ('ate_m', 'ATE [m]', True),
-    ('rpe_translation_m', 'RPE [m]', True),
-    ('rpe_rotation_deg', 'RPE [°]', True),
+    Column('ate_m', 'ATE [m]', True),
+    Column('rpe_translation_m', 'RPE [m]', True),
+    Column('rpe_rotation_deg', 'RPE [°]', True),
 )
-DEPTH_COLUMNS = (('abs_rel', 'AbsRel', True), ('delta_1_25', 'δ < 1.25', False))
-MASK_COLUMNS = tuple((key, key, False) for key in ('precision', 'recall', 'accuracy'))
-MASK_COLUMNS += (('iou', 'IoU', False),)
+DEPTH_COLUMNS = (Column('abs_rel', 'AbsRel', True), Column('delta_1_25', 'δ < 1.25', False))
+MASK_COLUMNS = tuple(Column(key, key, False) for key in ('precision', 'recall', 'accuracy'))
+MASK_COLUMNS += (Column('iou', 'IoU', False),)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -73,6 +82,12 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) < 5e-5:
         return '0'
     return f'{value:.{digits}g}' if abs(value) < 1000 else f'{value:.0f}'
+
+
+def is_best(value: float | None, rivals: Iterable[float | None], *, less: bool) -> bool:
+    """True if a value is the best of its rivals, itself among them; None does not count."""
+    known = [rival for rival in rivals if rival is not None]
+    return value is not None and value == (min if less else max)(known)
 
 
 def markdown(table: Table) -> str:
@@ -115,7 +130,12 @@ def accuracy_tables(metrics: dict[str, Any]) -> list[Table]:
 
 
 def _table(
-    title: str, metrics: dict[str, Any], name: str, rows: Rows, columns: Columns, note: str
+    title: str,
+    metrics: dict[str, Any],
+    name: str,
+    rows: Rows,
+    columns: tuple[Column, ...],
+    note: str,
 ) -> Table:
     section, reasons = metrics[name], metrics['reasons']
     values = {
@@ -127,10 +147,9 @@ def _table(
     def cell(row: str, group: int, key: str, *, less: bool) -> Cell:
         value = values[row, key]
         rivals = [values[other, key] for other, _, same in rows if same == group]
-        known = [rival for rival in rivals if rival is not None]
-        best = bool(known) and value == (min if less else max)(known)
+        wins = is_best(value, rivals, less=less)
         why = reasons.get(f'{name}.{row}.{key}') or reasons.get(f'{name}.{row}', '')
-        return Cell(number(value), why, best and metrics['run']['trained'] is not False)
+        return Cell(number(value), why, wins and metrics['run']['trained'] is not False)
 
     lines = [
         (label, [cell(row, group, key, less=less) for key, _, less in columns])

@@ -1,4 +1,4 @@
-"""How well a network answers for single windows: depth, relative pose and motion per patch."""
+"""Errors of single windows: depth, relative pose and motion per patch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class WindowScore(NamedTuple):
         abs_rel: mean relative error of depth after one scale for the window.
         delta: fraction of pixels within a factor of 1.25 after that scale.
         rotation_deg: error of the rotation between every two views, (P,) degrees.
-        turn_deg: how far they are turned in truth, (P,): the error of "identity".
+        turn_deg: true rotation between every two views, (P,) degrees: the error of "identity".
         translation: error of the translation between every two views that are MIN_BASELINE
             apart, over that baseline, (Q,).
-        probability: of motion of every patch, (N,).
-        moving: whether it moves, (N,) bool.
+        probability: predicted probability of motion of every patch, (N,).
+        moving: true motion of every patch, (N,) bool.
     """
 
     abs_rel: float
@@ -47,30 +47,30 @@ def score_window(
     gt_extrinsics: NDArray,
     gt_motion: NDArray,
 ) -> WindowScore:
-    """Compare a window of S views with the truth; its unit is free, its frame too.
+    """Compare a window of S views with ground truth, whatever its frame and unit of length.
 
     Args:
         depth: (S, H, W).
         extrinsics: world -> camera, (S, 3, 4).
-        motion: probability of every patch, (S, h, w), or None.
+        motion: probability of motion of every patch, (S, h, w), or None.
         gt_depth: (S, H, W) metres, 0 where unknown.
         gt_extrinsics: (S, 3, 4) metres.
         gt_motion: fraction of every patch that moves, (S, h, w).
     """
     abs_rel, delta, ratio = depth_errors(depth, gt_depth)
     known = np.isfinite(gt_motion)
-    guessed = np.zeros(known.sum()) if motion is None else motion[known]
+    predicted = np.zeros(known.sum()) if motion is None else motion[known]
     return WindowScore(
         abs_rel,
         delta,
         *pose_errors(relative_poses(extrinsics), relative_poses(gt_extrinsics), ratio),
-        guessed.astype(np.float64),
+        predicted.astype(np.float64),
         gt_motion[known] > MOVING,
     )
 
 
 def depth_errors(depth: NDArray, truth: NDArray) -> tuple[float, float, float]:
-    """AbsRel, fraction within a factor of 1.25, and the one scale that both are taken after.
+    """AbsRel, fraction within a factor of 1.25, and the scale applied before both.
 
     The scale is the median ratio over the window; without a valid pixel it is 1 and the errors
     are NaN.
@@ -89,7 +89,7 @@ def depth_errors(depth: NDArray, truth: NDArray) -> tuple[float, float, float]:
 
 
 def relative_poses(extrinsics: NDArray) -> NDArray[np.float64]:
-    """Transforms (P, 3, 4) from camera i to camera j, of all i < j, from world -> camera."""
+    """Transforms (P, 3, 4) from camera i to camera j for all i < j, from world -> camera."""
     E = np.asarray(extrinsics, np.float64)
     i, j = np.triu_indices(len(E), 1)
     R = E[j, :, :3] @ np.swapaxes(E[i, :, :3], 1, 2)
@@ -114,13 +114,13 @@ def pose_errors(
 
 
 class WindowScores:
-    """Scores of many windows."""
+    """Collects the scores of many windows."""
 
     def __init__(self) -> None:
         self.all: list[WindowScore] = []
 
     def add(self, score: WindowScore) -> None:
-        """Take in one window."""
+        """Add one window."""
         self.all.append(score)
 
     def summary(self, threshold: float = 0.5) -> dict[str, float]:
@@ -145,13 +145,13 @@ class WindowScores:
 
 
 def average_precision(truth: NDArray, score: NDArray) -> float:
-    """Area under precision over recall, as a sum of steps; NaN where nothing is true.
+    """Area under precision over recall, as a sum of steps; NaN without a true element.
 
-    The same as scikit-learn's, whose checks of its arguments would take minutes of a bootstrap.
+    Equals scikit-learn's, whose argument checks would take minutes in a bootstrap.
 
     Args:
         truth: (N,) bool.
-        score: (N,), high where it is likely.
+        score: (N,), higher is more likely.
     """
     if not truth.any():
         return np.nan

@@ -1,4 +1,4 @@
-"""Frame and unit of the answers that the network learns."""
+"""Training targets: ground truth in the frame and unit that the network predicts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from page4d_ros.model.pose_encoding import unproject
 from page4d_ros.training.batch import Batch
 
 
-class Target(NamedTuple):
-    """Answers in the gauge of training.
+class Targets(NamedTuple):
+    """Ground truth of a batch in the target frame.
 
     Attributes:
         depth: (B, S, H, W).
-        valid: (B, S, H, W) bool, where depth is known.
-        extrinsics: gauge -> camera, (B, S, 3, 4).
+        valid: (B, S, H, W) bool, true where depth is known.
+        extrinsics: target frame -> camera, (B, S, 3, 4).
         intrinsics: (B, S, 3, 3) in pixels.
-        world_points: (B, S, H, W, 3) in the gauge.
+        world_points: (B, S, H, W, 3) in the target frame.
     """
 
     depth: Tensor
@@ -30,20 +30,20 @@ class Target(NamedTuple):
 
 
 def compose(a: Tensor, b: Tensor) -> Tensor:
-    """Rigid transforms a after b, (..., 3, 4)."""
+    """Compose rigid transforms (..., 3, 4); b is applied first."""
     rotation = a[..., :3] @ b[..., :3]
     translation = a[..., :3] @ b[..., 3:] + a[..., 3:]
     return torch.cat([rotation, translation], dim=-1)
 
 
 def invert(a: Tensor) -> Tensor:
-    """Inverse of rigid transforms (..., 3, 4)."""
+    """Invert rigid transforms (..., 3, 4)."""
     rotation = a[..., :3].transpose(-1, -2)
     return torch.cat([rotation, -rotation @ a[..., 3:]], dim=-1)
 
 
 def into_first_camera(extrinsics: Tensor, world_points: Tensor) -> tuple[Tensor, Tensor]:
-    """Extrinsics (B, S, 3, 4) and points (B, S, H, W, 3) in the frame of the first camera."""
+    """Express extrinsics (B, S, 3, 4) and points (B, S, H, W, 3) in the first camera's frame."""
     first = extrinsics[:, :1]
     points = world_points @ first[:, :, None, :, :3].transpose(-1, -2)
     return compose(extrinsics, invert(first)), points + first[:, :, None, None, :, 3]
@@ -52,7 +52,7 @@ def into_first_camera(extrinsics: Tensor, world_points: Tensor) -> tuple[Tensor,
 def normalise_scene(
     extrinsics: Tensor, world_points: Tensor, depth: Tensor, valid: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The published gauge: the first camera is the origin, the mean distance of points is 1.
+    """Move the origin to the first camera and make the mean distance of points 1, as published.
 
     Args:
         extrinsics: world -> camera, (B, S, 3, 4).
@@ -61,7 +61,7 @@ def normalise_scene(
         valid: (B, S, H, W) bool.
 
     Returns:
-        Extrinsics, points and depth in that gauge, and the unit (B,) they were divided by.
+        Extrinsics, points and depth in that frame and unit, and the unit (B,).
     """
     local, points = into_first_camera(extrinsics, world_points)
     inside = valid.to(points.dtype)
@@ -73,20 +73,20 @@ def normalise_scene(
     return local, points / by[..., None], depth / by, unit
 
 
-def target(batch: Batch, gauge: str) -> Target:
-    """Answers of a batch in a gauge.
+def targets(batch: Batch, frame: str) -> Targets:
+    """Express the ground truth of a batch in a target frame.
 
     Args:
-        batch: views with exact answers.
-        gauge: ``first_camera``, in units of the mean distance (published);
-            ``first_camera_metres``; or ``scene``, the frame and the metres of the room.
+        batch: views with ground truth.
+        frame: ``first_camera``, where the mean distance is 1 (published);
+            ``first_camera_metres``; or ``scene``, the room's frame in metres.
     """
     valid = torch.isfinite(batch.depth) & (batch.depth > 1e-8)
     depth = torch.where(valid, batch.depth, 0)
     points = unproject(depth, batch.extrinsics, batch.intrinsics)
     extrinsics = batch.extrinsics
-    if gauge == 'first_camera':
+    if frame == 'first_camera':
         extrinsics, points, depth, _ = normalise_scene(extrinsics, points, depth, valid)
-    elif gauge == 'first_camera_metres':
+    elif frame == 'first_camera_metres':
         extrinsics, points = into_first_camera(extrinsics, points)
-    return Target(depth, valid, extrinsics, batch.intrinsics, points)
+    return Targets(depth, valid, extrinsics, batch.intrinsics, points)

@@ -1,4 +1,4 @@
-"""Where patches are in the first view, and the losses that ask for it."""
+"""Correspondences with the first view, and the auxiliary losses."""
 
 import pytest
 import torch
@@ -6,12 +6,12 @@ from training_cases import MICRO
 
 from page4d_ros.errors import TrainingError
 from page4d_ros.model.checkpoint import untrained_network
+from page4d_ros.training.auxiliary import attention_loss, correspondence_loss
 from page4d_ros.training.batch import Batch
-from page4d_ros.training.gauge import target
 from page4d_ros.training.matches import first_view_matches
 from page4d_ros.training.objective import Objective
-from page4d_ros.training.probes import attention_loss, correspondence_loss
 from page4d_ros.training.recipe import LossConfig
+from page4d_ros.training.targets import targets
 
 SIZE = 56, 84
 GRID = 4, 6
@@ -27,15 +27,15 @@ def shifted(pixels, *, depth=DEPTH):
     return Batch(images, torch.full((1, 2, *SIZE), depth), extrinsics, K, torch.zeros(1, 2, *GRID))
 
 
-@pytest.mark.parametrize('gauge', ['scene', 'first_camera_metres', 'first_camera'])
-def test_a_wall_moves_as_the_camera_does(gauge):
+@pytest.mark.parametrize('frame', ['scene', 'first_camera_metres', 'first_camera'])
+def test_a_wall_moves_as_the_camera_does(frame):
     batch = shifted(14.0)
-    matches = first_view_matches(target(batch, gauge), batch.motion)
-    moved = matches.pixels[0, 0] - matches.middles
+    matches = first_view_matches(targets(batch, frame), batch.motion)
+    moved = matches.pixels[0, 0] - matches.centres
     torch.testing.assert_close(moved, torch.tensor([14.0, 0.0]).expand(24, 2), atol=1e-3, rtol=0)
-    assert matches.middles[0].tolist() == [7, 7]
-    assert matches.middles[-1].tolist() == [77, 49]
-    columns = matches.seen.view(*GRID)
+    assert matches.centres[0].tolist() == [7, 7]
+    assert matches.centres[-1].tolist() == [77, 49]
+    columns = matches.visible.view(*GRID)
     assert columns[:, :5].all()
     assert not columns[:, 5].any()  # the last column has left the first view
 
@@ -46,14 +46,14 @@ def test_what_moves_hides_or_is_unknown_is_no_match():
     batch.motion[0, 1, 1] = torch.nan
     batch.depth[0, 0, 28:42] = 1.0  # something stands before the third row in the first view
     batch.depth[0, 1, 42:] = 0.0
-    seen = first_view_matches(target(batch, 'scene'), batch.motion).seen.view(*GRID)
+    seen = first_view_matches(targets(batch, 'scene'), batch.motion).visible.view(*GRID)
     assert [bool(row.all()) for row in seen] == [False, True, False, False]
     assert not seen[[0, 2, 3]].any()
 
 
 def test_knowing_the_displacement_is_right():
     batch = shifted(14.0)
-    matches = first_view_matches(target(batch, 'scene'), batch.motion)
+    matches = first_view_matches(targets(batch, 'scene'), batch.motion)
     right = torch.tensor([14.0 / 84, 0.0]).expand(1, 1, 24, 2)
     assert float(correspondence_loss([right], matches, 84)) < 1e-4
     assert float(correspondence_loss([right, right + 0.1], matches, 84)) == pytest.approx(
@@ -63,7 +63,7 @@ def test_knowing_the_displacement_is_right():
 
 def test_attention_to_the_true_place_is_right():
     batch = shifted(7.0)  # between two patches
-    matches = first_view_matches(target(batch, 'scene'), batch.motion)
+    matches = first_view_matches(targets(batch, 'scene'), batch.motion)
     specials = 5
     logits = torch.full((1, 1, 24, 2 * (24 + specials)), -9.0)
     for patch in range(24):
@@ -71,14 +71,14 @@ def test_attention_to_the_true_place_is_right():
         logits[..., patch, there] = 0.0
         logits[..., patch, min(there + 1, specials + 23)] = 0.0
     best = float(attention_loss([logits], matches, GRID, SIZE))
-    assert float(torch.tensor(2.0).log()) < best < 1.1  # middles are half a pixel off the patches
+    assert float(torch.tensor(2.0).log()) < best < 1.1  # centres are half a pixel off the patches
     elsewhere = torch.roll(logits, 24 + specials, dims=-1)  # the same place in the wrong view
     assert float(attention_loss([elsewhere], matches, GRID, SIZE)) > 5 * best
 
 
-def test_probes_teach_the_blocks_they_listen_to():
+def test_auxiliary_losses_train_the_blocks_they_read():
     config = LossConfig(
-        gauge='first_camera_metres',
+        targets='first_camera_metres',
         camera=0,
         depth=0,
         points=0,
@@ -88,7 +88,7 @@ def test_probes_teach_the_blocks_they_listen_to():
     network = untrained_network(MICRO)
     objective = Objective(network, config)
     with torch.no_grad():
-        network(shifted(3.0).images)  # an evaluation in between is not listened to
+        network(shifted(3.0).images)  # an evaluation in between is not recorded
     losses = objective(shifted(3.0))
     assert set(losses) == {'attention', 'total'}
     losses['total'].backward()
@@ -96,7 +96,7 @@ def test_probes_teach_the_blocks_they_listen_to():
     assert blocks[1].attn.qkv.weight.grad.abs().max() > 0
     assert blocks[2].attn.qkv.weight.grad is None
     one = Batch(*(column[:, :1] for column in shifted(3.0)))
-    with pytest.raises(TrainingError, match='nothing to learn'):
+    with pytest.raises(TrainingError, match='nothing to train'):
         objective(one)
     assert set(objective(shifted(3.0))) == {'attention', 'total'}
 

@@ -1,4 +1,4 @@
-"""Smooth paths in closed form: any time can be evaluated, nothing is integrated."""
+"""Smooth paths in closed form, which can be evaluated at any time."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Wobble(NamedTuple):
         )
 
     def at(self, t: float | NDArray) -> NDArray[np.float64]:
-        """Value of every channel at times t (...) in seconds, (..., C)."""
+        """Evaluate every channel at times t (...) in seconds, (..., C)."""
         turns = self.frequency * np.asarray(t)[..., None, None]
         waves = np.sin(2 * np.pi * turns + self.phase)
         return self.amplitude * waves.sum(-1) * np.sqrt(2 / waves.shape[-1])
 
 
 class Ground(NamedTuple):
-    """Where a body is on the floor, at times of any shape (...).
+    """Position and heading of a body on the floor, at times of any shape (...).
 
     Attributes:
         xy: (..., 2) metres.
@@ -67,13 +67,13 @@ def direction(angle: float | NDArray) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Loop:
-    """Ellipse walked at a constant speed.
+    """Ellipse traversed at a constant speed.
 
     Attributes:
         centre: (x, y) metres.
         axes: half axes in metres.
         turn: angle of the first axis in radians.
-        speed: metres per second; a negative one walks clockwise.
+        speed: metres per second; negative is clockwise.
         start: metres along the ellipse at time zero.
     """
 
@@ -107,13 +107,13 @@ class Loop:
 
 @dataclass(frozen=True)
 class Shuttle:
-    """Straight line travelled back and forth, slowing down at its ends.
+    """Straight line traversed back and forth with sinusoidal speed.
 
     Attributes:
         centre: (x, y) metres.
         heading: direction in radians.
         reach: metres to either side of the centre.
-        period: seconds there and back.
+        period: seconds for both ways.
         phase: radians at time zero.
     """
 
@@ -132,16 +132,16 @@ class Shuttle:
 
 @dataclass(frozen=True)
 class CameraPath:
-    """A camera carried along an arc, looking at the middle of what happens.
+    """Camera on an arc around the region of activity, at which it looks.
 
     Attributes:
-        focus: (x, y, z) metres, the point that the view wanders about.
-        angle: where the arc's middle lies, in radians as seen from the focus.
+        focus: (x, y, z) metres, mean of the point that the camera looks at.
+        angle: direction from the focus to the middle of the arc, in radians.
         sweep: half the arc in radians.
         radius: mean distance from the focus in metres.
         period: seconds along the arc and back.
         phase: radians at time zero.
-        sway: slow wandering of (radius, height, gaze x, gaze y, gaze z) in metres.
+        sway: slow variation of (radius, height, gaze x, gaze y, gaze z) in metres.
         shake: tremor, translation x, y, z in metres and rotation vector in radians.
         height: mean height above the floor in metres.
     """
@@ -174,11 +174,11 @@ class CameraPath:
 
 @dataclass(frozen=True)
 class WheeledPath:
-    """A camera on a wheeled robot that looks where it drives.
+    """Camera on a wheeled robot, looking in the direction of travel.
 
     Attributes:
-        track: where the robot is.
-        gaze: slow wandering of (yaw, pitch) in radians about straight ahead.
+        track: path of the robot.
+        gaze: slow variation of (yaw, pitch) in radians about straight ahead.
         tilt: mean pitch in radians, positive looks down.
         shake: vibration, translation x, y, z in metres and rotation vector in radians.
     """
@@ -191,13 +191,13 @@ class WheeledPath:
 
     @property
     def focus(self) -> tuple[float, float, float]:
-        """The point that it looks at in the beginning, (x, y, z) metres."""
+        """Point that the camera looks at in the beginning, (x, y, z) metres."""
         ground = self.track.at(0.0)
         return (*(ground.xy + self.AHEAD * direction(ground.heading)), CAMERA_HEIGHT)
 
     @property
     def angle(self) -> float:
-        """Where the camera is in the beginning, in radians as seen from the focus."""
+        """Direction from the focus to the camera in the beginning, in radians."""
         return float(self.track.at(0.0).heading) + np.pi
 
     def position(self, t: float | NDArray) -> NDArray[np.float64]:

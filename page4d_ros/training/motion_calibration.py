@@ -1,58 +1,69 @@
-"""What evidence of motion is worth: logistic models fitted on drives that are not trained on."""
+"""Fit of the motion classifier: logistic regression on drives with known motion masks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy.optimize import minimize
 
 from page4d_ros.errors import TrainingError
-from page4d_ros.evaluation.methods.motion_sources import Panel
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.perception.motion_classifier import FEATURES, SOURCES, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.synthetic.render import centred_camera
-from page4d_ros.training.shards import turned
+from page4d_ros.training.window_sampling import rotate_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from page4d_ros.config import Config
+    from page4d_ros.config import Config, MaskConfig
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import Coefficients
-    from page4d_ros.training.shards import Shard
+    from page4d_ros.training.window_sampling import Shard
 
-ROUNDS = 3  # because what is carried depends on the coefficients
-PER_FRAME = 1000  # pixels
+ROUNDS = 3  # the carried evidence depends on the coefficients, so the fit is repeated
+PER_FRAME = 1000  # pixels drawn from each frame
 RIDGE = 1e-4
 RATE_HZ = 10
 FOV_X_DEG = 60.0
 WIDTH = 320
 
 
-def calibrate(
+class SourcePanel(Protocol):
+    """Replacement of `Dynamics` that evaluates all sources of evidence."""
+
+    classifier: MotionClassifier
+    features: dict[str, NDArray]
+
+    def forget(self) -> None:
+        """Clear all state."""
+
+
+def fit_classifier(
     engine: Engine,
     config: Config,
     shards: Sequence[Shard],
+    make_panel: Callable[[MaskConfig, MotionClassifier], SourcePanel],
     *,
     gram: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> MotionClassifier:
-    """Fit every source's coefficients.
+    """Fit the coefficients of every source of evidence.
 
     Args:
-        engine: holds the network.
+        engine: runs the network.
         config: all settings of the perception.
-        shards: drives whose masks are known.
-        gram: whether the fusion may read Gram statistics, which cost time.
-        progress: called after each frame; there are ROUNDS times as many as in all shards.
+        shards: drives; those without motion masks are skipped.
+        make_panel: replacement of `Dynamics` that evaluates all sources, Gram statistics included.
+        gram: let the fusion use Gram statistics, which cost time.
+        progress: called after each frame; the shards are read ROUNDS times.
 
     Raises:
-        TrainingError: nothing moves in the shards, or it is not known what does.
+        TrainingError: nothing moves in the shards, or none has motion masks.
     """
     shards = [shard for shard in shards if shard.masked]
     names = {
@@ -67,21 +78,21 @@ def calibrate(
     for _ in range(ROUNDS):
         X: dict[str, list[NDArray]] = {source: [] for source in SOURCES}
         y: list[NDArray] = []
-        panel = Panel(config.mask, MotionClassifier(fitted), ask_all=True)
+        panel = make_panel(config.mask, MotionClassifier(fitted))
         for shard in shards:
             for index, moving in enumerate(_stream(engine, config, panel, shard)):
                 progress()
                 if index + 1 < min(config.window.size, shard.frames):
-                    continue  # a robot's windows are full
+                    continue  # on a robot all windows are full
                 step = -(-moving.shape[1] // panel.features['fused'].shape[-1])
-                seen = moving[::step, ::step].ravel()  # evidence is of some of the pixels
+                seen = moving[::step, ::step].ravel()  # evidence is computed on a coarser grid
                 pick = rng.integers(0, seen.size, PER_FRAME)
                 y.append(seen[pick])
                 for source, features in panel.features.items():
                     X[source].append(features.reshape(len(features), -1)[:, pick].T)
         truth = np.concatenate(y) if y else np.zeros(0, bool)
         if not truth.any():
-            raise TrainingError('nothing moves in these shards, or it is not known what does')
+            raise TrainingError('nothing moves in these shards, or they have no motion masks')
         pixels = len(truth)
         for source, rows in X.items():
             columns = [FEATURES.index(name) for name in names[source]]
@@ -97,9 +108,9 @@ def calibrate(
 
 
 def _stream(
-    engine: Engine, config: Config, panel: Panel, shard: Shard
+    engine: Engine, config: Config, panel: SourcePanel, shard: Shard
 ) -> Iterator[NDArray[np.bool_]]:
-    """Run a drive through the perception; what truly moves at the network's pixels, (h, w)."""
+    """Run the perception over a drive; yield true motion masks (h, w) at network resolution."""
     engine.clear()
     panel.forget()
     perception = Perception(config, engine, panel)
@@ -108,7 +119,7 @@ def _stream(
     K = centred_camera(WIDTH, height, FOV_X_DEG).K
     camera = PinholeCamera.from_matrix(K, WIDTH, height)
     for index in range(shard.frames):
-        image, _, moving = turned(
+        image, _, moving = rotate_view(
             drive['rgb'][index],
             drive['depth'][index],
             drive['mask'][index],
@@ -118,7 +129,7 @@ def _stream(
             (WIDTH, height),
         )
         stamp = round((index + 1) * 1e9 / RATE_HZ)
-        frame = Frame(stamp, 'camera', lambda picture=image: picture, camera)
+        frame = Frame(stamp, 'camera', lambda image=image: image, camera)
         fit = perception.process(FrameSet.of(frame)).transform
         v, u = np.mgrid[: fit.height, : fit.width]
         at = np.rint(fit.to_source(np.stack([u, v], -1))).astype(int)
@@ -127,7 +138,7 @@ def _stream(
 
 
 def logistic(X: NDArray, y: NDArray[np.bool_]) -> list[float]:
-    """Coefficients of the columns of X (n, k), then the bias: most likely to give y (n,)."""
+    """Fit logistic regression of y (n,) on X (n, k); return k coefficients and the bias."""
     A = np.column_stack([X, np.ones(len(X))]).astype(np.float64)
     deviation = A.std(0)
     deviation[deviation == 0] = 1

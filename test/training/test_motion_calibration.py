@@ -1,4 +1,4 @@
-"""What evidence is worth: the fit, and the command."""
+"""Fit of the motion classifier, and its command."""
 
 import json
 
@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from page4d_ros.cli import app
 from page4d_ros.perception.motion_classifier import SOURCES, MotionClassifier
-from page4d_ros.training.calibrate import logistic
+from page4d_ros.training.motion_calibration import logistic
 
 
 def test_the_fit_finds_the_model_that_made_the_data():

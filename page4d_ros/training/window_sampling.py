@@ -1,4 +1,7 @@
-"""Windows of rendered drives, turned, zoomed and disturbed at random; the same for a step."""
+"""Training windows: frames of shards, rotated, zoomed and augmented at random.
+
+The batch of a step depends on the seed and the number of the step only.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,24 @@ from torch.utils.data import Dataset
 
 from page4d_ros.errors import TrainingError
 from page4d_ros.synthetic.render import centred_camera
+from page4d_ros.training.augmentation import augment
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.recipe import DataConfig
-from page4d_ros.training.sensor import disturb
 
 ARRAYS = ('rgb', 'depth', 'mask', 'T_world_camera')
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One drive on disk; see `page4d_ros.synthetic.shards` for what it holds.
+    """One drive on disk; `page4d_ros.synthetic.shards` describes the format.
 
     Attributes:
         path: the file.
-        frames: how many.
+        frames: number of frames.
         rgb_shape: height and width of the frames in pixels.
         K: camera matrix (3, 3) of the frames.
-        room_seed: of the rendered room; -1 in a recording.
-        masked: whether it is known what moves.
+        room_seed: seed of the rendered room; -1 for a recording.
+        masked: True if the shard holds motion masks.
     """
 
     path: Path
@@ -46,10 +49,10 @@ class Shard:
 
     @classmethod
     def open(cls, path: Path) -> Shard:
-        """Read what does not need the pixels.
+        """Open a file and read all but the pixels.
 
         Raises:
-            TrainingError: the file is damaged or no shard.
+            TrainingError: the file is damaged or not a shard.
         """
         try:
             with safe_open(path, 'np') as file:
@@ -63,9 +66,7 @@ class Shard:
             wanted |= {'mask': (frames, height, width)} if masked else {}
             wrong = [name for name, shape in wanted.items() if shapes.get(name) != shape]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise TrainingError(
-                f'{path}: no shard of a drive, or a damaged one ({error})'
-            ) from error
+            raise TrainingError(f'{path}: not a shard of a drive, or damaged ({error})') from error
         if wrong:
             raise TrainingError(
                 f'{path}: a damaged shard; {", ".join(wrong)} do not fit {frames} frames of '
@@ -75,10 +76,10 @@ class Shard:
         return cls(path, frames, (height, width), K, room_seed, masked)
 
     def read(self, indices: NDArray) -> dict[str, NDArray]:
-        """Arrays of some frames, in the order given; `mask` is all zero where it is unknown.
+        """Read arrays of some frames, in the order given; `mask` is zero where it is unknown.
 
         Raises:
-            TrainingError: the file is no longer there, or was replaced by another.
+            TrainingError: the file was removed, or replaced by another.
         """
         low, high = int(indices.min()), int(indices.max()) + 1
         names = [name for name in ARRAYS if self.masked or name != 'mask']
@@ -98,22 +99,23 @@ def _open(path: Path) -> safe_open:
 
 
 def check_size(config: DataConfig, patch_size: int) -> None:
-    """Refuse views that are no whole patches.
+    """Check that views consist of whole patches.
 
     Raises:
-        TrainingError: says which size would do.
+        TrainingError: they do not; the message names a size that does.
     """
     for name in ('width', 'height'):
         value = getattr(config, name)
         if value % patch_size:
             near = max(1, round(value / patch_size)) * patch_size
             raise TrainingError(
-                f'data.{name}: {value} is no multiple of the patch size {patch_size}; take {near}'
+                f'data.{name}: {value} is not a multiple of the patch size {patch_size}; '
+                f'take {near}'
             )
 
 
 def find_shards(folder: Path | str) -> list[Shard]:
-    """All shards of a folder, by name.
+    """All shards of a folder, in order of their names.
 
     Raises:
         TrainingError: there are none.
@@ -128,17 +130,17 @@ def find_shards(folder: Path | str) -> list[Shard]:
 
 
 class WindowDataset(Dataset):
-    """Batch number i, drawn from (seed, i) alone, so that a resumed run sees the same data.
+    """Batches of random windows; batch i depends on (seed, i) only, also in a resumed run.
 
     Args:
-        shards: where windows come from.
-        config: sizes and disturbances.
-        patch_size: of the network.
-        seed: of the draws.
-        steps: how many batches there are.
+        shards: drives to draw from.
+        config: sizes and augmentation.
+        patch_size: patch size of the network in pixels.
+        seed: seed of the draws.
+        steps: number of batches.
 
     Raises:
-        TrainingError: the views are no whole patches, or a window is longer than a drive.
+        TrainingError: views are not whole patches, or a window is longer than a drive.
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class WindowDataset(Dataset):
         longest = max(size for size, odds in config.window_sizes.items() if odds)
         for shard in shards:
             if shard.frames < longest:
-                # the published sampling repeats frames here, but equal views teach nothing
+                # the published sampling repeats frames here, but equal views add no information
                 raise TrainingError(
                     f'{shard.path}: has {shard.frames} frames, and windows have up to {longest}; '
                     'make longer shards, or set data.window_sizes'
@@ -198,13 +200,13 @@ class WindowDataset(Dataset):
 def choose_frames(
     rng: np.random.Generator, frames: int, size: int, config: DataConfig
 ) -> NDArray[np.int64]:
-    """Draw a window: in order at some stride, or any frames, forwards or backwards.
+    """Draw frame indices: in order with a random stride, or any frames; forwards or backwards.
 
     Args:
-        rng: source of the draw.
-        frames: of the drive.
-        size: of the window, at most `frames`; no frame is drawn twice.
-        config: how often which.
+        rng: random numbers.
+        frames: number of frames of the drive.
+        size: number of frames of the window, at most `frames`; no frame is drawn twice.
+        config: probabilities of the kinds of windows.
     """
     if size == 1 or rng.random() < config.ordered:
         most = max(1, min(config.max_stride, (frames - 1) // max(1, size - 1)))
@@ -223,14 +225,14 @@ def make_views(
     patch_size: int,
     rng: np.random.Generator | None,
 ) -> tuple[NDArray, ...]:
-    """Views of the network's size out of wider frames.
+    """Cut views of the network's input size from the wider frames of a shard.
 
     Args:
         shard: the drive.
-        indices: its frames.
-        config: sizes and disturbances.
-        patch_size: of the network.
-        rng: source of random turns, zoom and disturbances; None makes the plain middle view.
+        indices: frames of the drive.
+        config: sizes and augmentation.
+        patch_size: patch size of the network in pixels.
+        rng: random rotation, zoom and augmentation; None cuts the central view unchanged.
 
     Returns:
         The fields of `Batch` for one window.
@@ -246,7 +248,7 @@ def make_views(
     for rgb, depth, mask, T_world_camera in frames:
         turn = common if rng is None else common + rng.normal(0, np.radians(config.shake_deg), 3)
         R = Rotation.from_rotvec(turn).as_matrix()  # view from camera
-        image, z, moving = turned(rgb, depth, mask, R, shard.K, K, size)
+        image, z, moving = rotate_view(rgb, depth, mask, R, shard.K, K, size)
         images.append(image)
         depths.append(z)
         masks.append(moving)
@@ -255,7 +257,7 @@ def make_views(
         poses.append(np.column_stack([R_view_world, -R_view_world @ T[:3, 3]]))
     images = np.stack(images).astype(np.float32) / 255
     if rng is not None:
-        images = disturb(images, config.sensor, rng)
+        images = augment(images, config.augmentation, rng)
     rows, columns = config.height // patch_size, config.width // patch_size
     blocks = np.stack(masks).reshape(len(masks), rows, patch_size, columns, patch_size)
     motion = blocks.mean((2, 4), dtype=np.float32)
@@ -268,7 +270,7 @@ def make_views(
     )
 
 
-def turned(
+def rotate_view(
     rgb: NDArray,
     depth: NDArray,
     mask: NDArray,
@@ -277,9 +279,20 @@ def turned(
     K: NDArray,
     size: tuple[int, int],
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """The same place seen by a camera turned by R: exact, but for the resampling.
+    """Resample a frame as seen by a camera at the same place, rotated by R.
 
-    Depth is along the new axis, and 0 outside the source.
+    Args:
+        rgb: source image, (H, W, 3).
+        depth: along the source's optical axis, (H, W) metres.
+        mask: (H, W).
+        R: rotation from source to view axes, (3, 3).
+        K_source: camera matrix of the source, (3, 3).
+        K: camera matrix of the view, (3, 3).
+        size: width and height of the view in pixels.
+
+    Returns:
+        Image, depth along the view's optical axis, and mask; depth and mask are 0 outside the
+        source.
     """
     H_source_view = K_source @ R.T @ np.linalg.inv(K)
     flags = cv2.WARP_INVERSE_MAP
@@ -291,5 +304,5 @@ def turned(
     )
     moving = cv2.warpPerspective(mask, H_source_view, size, flags=cv2.INTER_NEAREST | flags)
     u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ R  # along the old axes
+    rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ R  # in the source's axes
     return image, z / rays[..., 2].astype(np.float32), moving

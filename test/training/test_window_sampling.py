@@ -17,21 +17,21 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import load_network
 from page4d_ros.model.pose_encoding import unproject
 from page4d_ros.synthetic.render import centred_camera
-from page4d_ros.training import shards as module
-from page4d_ros.training.recipe import DataConfig, SensorConfig
-from page4d_ros.training.shards import (
+from page4d_ros.training import window_sampling as module
+from page4d_ros.training.recipe import AugmentationConfig, DataConfig
+from page4d_ros.training.trainer import _one_line_errors
+from page4d_ros.training.validation import Validation
+from page4d_ros.training.window_sampling import (
     Shard,
     WindowDataset,
     choose_frames,
     find_shards,
     make_views,
 )
-from page4d_ros.training.trainer import _one_line_errors
-from page4d_ros.training.validation import Validation
 
-CLEAR = SensorConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+CLEAR = AugmentationConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 CONFIG = DataConfig(
-    width=56, height=42, fov_x_deg=50, turn_deg=6, shake_deg=1, zoom=0.1, sensor=CLEAR
+    width=56, height=42, fov_x_deg=50, turn_deg=6, shake_deg=1, zoom=0.1, augmentation=CLEAR
 )
 
 
@@ -83,18 +83,20 @@ def test_the_plain_view_is_the_middle_of_the_frame(shard):
 
 
 def test_a_mistaken_turn_would_show(shard, monkeypatch):
-    right = module.turned
+    right = module.rotate_view
     monkeypatch.setattr(
-        module, 'turned', lambda rgb, z, mask, R, *rest: right(rgb, z, mask, R.T, *rest)
+        module, 'rotate_view', lambda rgb, z, mask, R, *rest: right(rgb, z, mask, R.T, *rest)
     )
     _, depth, extrinsics, K, _ = views(shard, np.random.default_rng(0))
     points = plane_points(depth, extrinsics, K)
     assert np.median(np.abs(points[depth > 0][:, 2] - 6.0)) > 0.1
 
 
-def test_disturbances_touch_nothing_but_the_picture(shard):
+def test_augmentation_changes_nothing_but_the_image(shard):
     plain = views(shard, np.random.default_rng(0))
-    loud = views(shard, np.random.default_rng(0), replace(CONFIG, sensor=SensorConfig()))
+    loud = views(
+        shard, np.random.default_rng(0), replace(CONFIG, augmentation=AugmentationConfig())
+    )
     assert np.abs(plain[0] - loud[0]).mean() > 0.01
     assert 0 <= loud[0].min() <= loud[0].max() <= 1
     for a, b in zip(plain[1:], loud[1:], strict=True):
@@ -129,7 +131,7 @@ def equal(a, b):
 
 
 def test_a_batch_is_drawn_from_seed_and_index_alone(files, shard):
-    config = replace(CONFIG, frames_per_batch=8, sensor=SensorConfig())
+    config = replace(CONFIG, frames_per_batch=8, augmentation=AugmentationConfig())
     shards = find_shards(files / 'train')
     dataset = WindowDataset(shards, config, 14, seed=5, steps=10)
     third = dataset[3]
@@ -195,7 +197,7 @@ def test_windows_longer_than_a_drive_are_refused(files):
 
 
 def test_views_are_whole_patches(files):
-    with pytest.raises(TrainingError, match=r'data.height: 45 is no multiple .* 14; take 42'):
+    with pytest.raises(TrainingError, match=r'data.height: 45 is not a multiple .* 14; take 42'):
         WindowDataset(find_shards(files / 'train'), replace(CONFIG, height=45), 14, 0, 1)
 
 
