@@ -37,7 +37,7 @@ MOVING, TRULY_MOVING = 1, 2
 
 
 class Known(Protocol):
-    """What is true of a frame; None where that is not known.
+    """Ground truth of a frame; None where it is not known.
 
     Attributes:
         T_world_camera: (4, 4) in the true world.
@@ -204,7 +204,7 @@ def _thin(image: NDArray, kind: type) -> NDArray:
 
 
 def blueprint() -> rrb.Blueprint:
-    """What the viewer shows at first: the world on the left, pictures and curves on the right."""
+    """Initial layout of the viewer: the world on the left, images and curves on the right."""
     past = rrb.TimeRangeBoundary.infinite()
     trail = rrb.TimeRangeBoundary.cursor_relative(seconds=-TRAIL_S)
     now = rrb.TimeRangeBoundary.cursor_relative()

@@ -219,3 +219,16 @@ def test_versions_agree():
     root = PACKAGE.parent
     assert f'<version>{page4d_ros.__version__}</version>' in (root / 'package.xml').read_text()
     assert f"version='{page4d_ros.__version__}'" in (root / 'setup.py').read_text()
+
+
+def test_docstrings_begin_with_a_noun_or_a_verb():
+    """A docstring that opens with a question word names no thing and no action."""
+    question = ('What ', 'Where ', 'Whether ', 'Who ', 'How ', 'Which ', 'When ')
+    kinds = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
+    found = [
+        f'{path.relative_to(PACKAGE)}: {text.splitlines()[0]}'
+        for path in sorted(PACKAGE.rglob('*.py'))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kinds) and (text := ast.get_docstring(node) or '').startswith(question)
+    ]
+    assert not found, '\n'.join(found)

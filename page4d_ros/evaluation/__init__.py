@@ -1,1 +1,1 @@
-"""How well a recording of the node's outputs agrees with the truth, in numbers and in a report."""
+"""Evaluation against ground truth: methods, metrics, plans and the report."""

@@ -43,7 +43,7 @@ class Panel:
 
     @property
     def gram(self) -> bool:
-        """Whether any source reads Gram statistics."""
+        """True if any source reads Gram statistics."""
         return self.ask_all or any(dynamics.gram for dynamics in self.each.values())
 
     def forget(self) -> None:

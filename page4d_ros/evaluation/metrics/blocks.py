@@ -1,4 +1,4 @@
-"""What each stretch of a sequence adds to a figure, so that two runs can be resampled together."""
+"""Contribution of each stretch of a sequence to a figure, for resampling two runs together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a depth is laid over its truth: by our rules, or by those of PAGE-4D's published code.
+"""Alignment of depth with its ground truth: by our rules, or by those of PAGE-4D's published code.
 
 Both give the fits of the published protocol: a scale for each picture, one for the sequence, one
 scale and shift. Ours minimise what they say; the published code stops short of it in places.

@@ -179,7 +179,7 @@ def figure(blocks: Sequence[Sequence[Any]], metric: Metric, seed: int = 0) -> Fi
 
 
 def difference(other: Figure, first: Figure) -> dict[str, Any]:
-    """How much more `other` has than `first`, with the interval of the paired bootstrap."""
+    """Difference `other` minus `first`, with the interval of the paired bootstrap."""
     if not np.isfinite(other.mean - first.mean):
         return {'mean': NOT_ANSWERED, 'low': np.nan, 'high': np.nan}
     low, high = np.nanpercentile(other.samples - first.samples, INTERVAL)

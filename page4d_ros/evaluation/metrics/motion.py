@@ -123,7 +123,7 @@ def _ratio(part: float, whole: float) -> float:
 def places_at_rest(
     truth: WindowEstimate, moving: NDArray[np.bool_], before: NDArray[np.bool_]
 ) -> tuple[tuple[NDArray, NDArray], NDArray[np.bool_]]:
-    """Where the newest frame's pixels were one frame before, and which of them are at rest.
+    """Places of the newest frame's pixels one frame before, and which of them are at rest.
 
     Args:
         truth: window of true poses and depths, with depth of at least two frames.

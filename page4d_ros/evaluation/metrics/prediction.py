@@ -35,7 +35,7 @@ class Grid(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a method says; None for what it does not answer.
+    """Predictions of a method for a window; None for what it does not predict.
 
     Attributes:
         grid: whose pixels and patches these are, (h, w) and (h', w').

@@ -1,4 +1,4 @@
-"""How the node ran: counts, times, and on what."""
+"""Run-time facts of the node: counts, times, device and versions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIBRARIES = ('torch', 'numpy', 'opencv-python-headless', 'rosbags', 'evo')
 
 
 def run_metrics(recording: BagIndex, images: int | Unknown) -> dict[str, Any]:
-    """What the node says about itself, and how many images became estimates.
+    """Facts from the node's status messages, and the number of images that became estimates.
 
     Args:
         recording: what it published.
@@ -119,7 +119,7 @@ def topic_metrics(recording: BagIndex) -> dict[str, dict[str, Any]]:
 
 
 def command_line() -> str:
-    """How this process was started, to be typed again."""
+    """Command line of this process, to be typed again."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 

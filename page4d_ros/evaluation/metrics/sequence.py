@@ -39,7 +39,7 @@ DEPTHS = 'abs_rel', 'delta_1_25'  # in the tables
 
 
 class Result(NamedTuple):
-    """What a mode gave.
+    """Metrics of one sequence in one mode.
 
     Attributes:
         tree: `metric`, `pose`, `depth`, `points`, `mask` and `timing`; `Unknown` says why one is

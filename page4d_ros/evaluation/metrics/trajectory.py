@@ -143,7 +143,7 @@ def _steps(poses: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _extent(poses: list[NDArray]) -> dict[str, float]:
-    """How much the truth moves: without that, small errors say nothing."""
+    """Extent of the true motion: without it, small errors say nothing."""
     lengths, angles = _steps(np.stack(poses))
     return {
         'path_length_m': float(lengths.sum()),

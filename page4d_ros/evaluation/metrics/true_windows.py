@@ -29,7 +29,7 @@ def whole(footage: RenderedSequence) -> ImageTransform:
 def true_window(
     footage: RenderedSequence, fit: ImageTransform, depth: NDArray, index: int, size: int
 ) -> WindowEstimate:
-    """What a network that knows would say of the frames up to this one.
+    """Window estimate with the true poses and depths of the frames up to this one.
 
     Args:
         footage: the drive.
@@ -54,7 +54,7 @@ def true_window(
 
 
 def speeds(footage: RenderedSequence, index: int) -> NDArray[np.float64]:
-    """How far each body's pixels move from the frame before, (B + 1,) in pixels, by its median.
+    """Median motion of each body's pixels since the frame before, (B + 1,) in pixels.
 
     The camera's own motion is taken out; limbs count as their body does. 0 is the room, and
     bodies that the frame does not show do not move.

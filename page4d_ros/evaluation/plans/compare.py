@@ -28,7 +28,7 @@ Sums = tuple[float, float]  # sum and weight
 
 
 class Difference(NamedTuple):
-    """How much more the second run has.
+    """Difference of a figure, second run minus first.
 
     Attributes:
         section, head: what is compared.
@@ -49,7 +49,7 @@ class Difference(NamedTuple):
 
     @property
     def sure(self) -> bool:
-        """Whether the interval excludes 0."""
+        """True if the interval excludes 0."""
         return bool(self.low > 0 or self.high < 0)
 
 

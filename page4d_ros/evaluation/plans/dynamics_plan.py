@@ -1,4 +1,4 @@
-"""Which drives are asked what moves in them."""
+"""Rendered sequences of the motion evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Options:
-    """How much is evaluated.
+    """Amount of data that is evaluated.
 
     Attributes:
         rooms: seeds of the rooms that the network knows.

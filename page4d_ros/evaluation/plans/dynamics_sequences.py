@@ -37,7 +37,7 @@ PICTURES = 4  # of the frames of one drive
 
 @dataclass
 class Shown:
-    """What pictures need of a drive: images, true masks, every source's masks, points."""
+    """Images, true masks, masks of every source, and points of a sequence, for pictures."""
 
     title: str
     images: list[NDArray] = field(default_factory=list)

@@ -37,7 +37,7 @@ LEAST = 3  # frames
 
 
 class Drive(NamedTuple):
-    """What came of one recording.
+    """Result of one recording.
 
     Attributes:
         tree: of ``metrics.json``.

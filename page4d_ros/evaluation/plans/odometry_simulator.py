@@ -32,7 +32,7 @@ HONEST = 20
 
 @dataclass(frozen=True)
 class Noise:
-    """What is wrong with the oracle's answers.
+    """Errors that are added to the simulated windows.
 
     Attributes:
         position: of every camera in every window, in metres; standard deviation, as all here.

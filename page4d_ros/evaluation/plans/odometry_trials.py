@@ -1,4 +1,4 @@
-"""What odometry makes of windows whose truth is known, without any network."""
+"""Trials of odometry on simulated windows with known truth, without a network."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def trials(*, quick: bool = False) -> list[Trial]:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What came of a trial.
+    """Result of a trial.
 
     Attributes:
         T_true, T_estimated: (n, 4, 4).

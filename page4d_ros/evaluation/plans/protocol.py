@@ -1,4 +1,4 @@
-"""Which frames papers evaluate; see docs/evaluation.md for where each comes from."""
+"""Frames that papers evaluate; docs/evaluation.md gives the source of each protocol."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Protocol:
         return found[: self.frames] if self.frames else found
 
     def counts(self, clip: FileSequence) -> bool:
-        """Whether a sequence is one of the protocol's; folders may have a prefix."""
+        """True if a sequence is one of the protocol's; folders may have a prefix."""
         endings = tuple(f'_{name}' for name in self.sequences)
         return not self.sequences or clip.name in self.sequences or clip.name.endswith(endings)
 

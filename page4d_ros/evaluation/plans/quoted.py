@@ -10,7 +10,7 @@ FILE = Path(__file__).with_name('quoted.json')
 
 
 def quotes(dataset: str, protocol: str) -> list[dict[str, Any]]:
-    """What papers print for this data set and protocol.
+    """Figures that papers print for this data set and protocol.
 
     Returns:
         For each row `source`, `method`, a `note` on how far it can be compared, and `figures` by

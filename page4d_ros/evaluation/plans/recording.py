@@ -79,7 +79,7 @@ def evaluate(
 
 
 def _damage(log: BagIndex) -> list[str]:
-    """What could not be read of a recording."""
+    """Sentences about messages of a recording that could not be read."""
     return [f'{warning}.' for warning in log.bag.warnings] + [
         f'{log.bag.path.name}: {len(times)} messages of {topic} are malformed and left out.'
         for topic, times in sorted(log.malformed.items())

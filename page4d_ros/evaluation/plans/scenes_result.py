@@ -32,7 +32,7 @@ MEASURED = {
 
 
 class Drive(NamedTuple):
-    """What was rendered, and every method's score on it."""
+    """A rendered sequence and the score of every method on it."""
 
     block: int
     room: int
@@ -122,7 +122,7 @@ class Results:
         return out
 
     def _counts(self, group: Group) -> dict[str, Any]:
-        """What the drives are, and what went wrong on them."""
+        """Numbers of sequences, rooms and failures."""
         drives = self.drives[group]
         out: dict[str, Any] = {
             'drives': len(drives),

@@ -47,7 +47,7 @@ def block_tables(metrics: dict[str, Any]) -> list[Table]:
 
 
 def difference_tables(metrics: dict[str, Any]) -> list[Table]:
-    """How the other networks differ from the first; what is surely better is marked."""
+    """Differences of the other networks to the first; significant improvements are marked."""
     if not metrics['differences']:
         return []
     first = metrics['checkpoints'][0]['label']
@@ -149,7 +149,7 @@ def _note(metrics: dict[str, Any], group: Group) -> str:
 
 
 def _losses(metrics: dict[str, Any], counts: dict[str, Any]) -> list[str]:
-    """What networks owe; simple answers stand still on purpose."""
+    """Lost frames of the networks; simple methods stand still on purpose."""
     labels = [network['label'] for network in metrics['checkpoints']]
     lost = _listed({name: counts['frames'] - counts['poses'][name] for name in labels})
     flat = _listed({name: counts['collapsed'][name] for name in labels})

@@ -31,7 +31,7 @@ def watched(
     measuring: Callable[[Iterator[tuple[Estimate, GroundTruthFrame]]], Result],
     watch: Callable[[], AbstractContextManager[Watcher]] | None,
 ) -> Result:
-    """What `measuring` makes of estimates, while somebody may look on."""
+    """Result of `measuring` on the estimates, which a watcher may see as they pass."""
     if watch is None:
         return measuring(estimates)
     with watch() as watcher:

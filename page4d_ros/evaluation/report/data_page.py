@@ -34,7 +34,7 @@ def shown_part(
     shown: Shown,
     paths: dict[str, Aligned],
 ) -> dict[str, Any]:
-    """What the template needs of a sequence.
+    """Values of a sequence for the template.
 
     Args:
         index: of the sequence on the page, for names in it.

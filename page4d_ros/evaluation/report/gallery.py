@@ -1,4 +1,4 @@
-"""What a page shows of a sequence: frames, the worst of them, a scene, errors and times."""
+"""Content of a page about a sequence: frames, the worst of them, a scene, errors and times."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Errors = list[tuple[int, float]]
 
 
 class Shown(NamedTuple):
-    """What is drawn.
+    """Material for the drawings of a sequence.
 
     Attributes:
         columns: captions and pictures of frames from the first to the last.

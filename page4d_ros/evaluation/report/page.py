@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: figures, tables, and a page that needs nothing else."""
+"""Files that an evaluation writes: metrics, tables, and a self-contained page."""
 
 from __future__ import annotations
 

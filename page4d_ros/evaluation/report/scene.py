@@ -1,4 +1,4 @@
-"""What was seen put together in one frame: a static cloud, what moved when, and the path."""
+"""Scene in one frame of reference: static cloud, moving points over time, and the path."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T_UPRIGHT_OPTICAL = transform(R_BODY_OPTICAL, np.zeros(3))
 
 
 class Moment(NamedTuple):
-    """What moved in one frame.
+    """Moving points of one frame.
 
     Attributes:
         stamp_ns: when.
@@ -47,7 +47,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What was seen, in the frame of the estimated trajectory (z up).
+    """Scene in the frame of the estimated trajectory (z up).
 
     Attributes:
         static: (n, 6) x, y, z, red, green, blue.

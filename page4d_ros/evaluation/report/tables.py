@@ -192,7 +192,7 @@ def accuracy_tiles(metrics: dict[str, Any]) -> list[Tile]:
 
 
 def run_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """What ran, as (name, value)."""
+    """Facts of the run, as (name, value)."""
     run = metrics['run']
     yes = {True: 'yes', False: 'no', None: UNKNOWN}
     counts = ('received', 'dropped', 'lost', 'window_size')

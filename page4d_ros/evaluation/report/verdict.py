@@ -1,4 +1,4 @@
-"""What the numbers mean, in words."""
+"""Verdict on the numbers, in words."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def answer(better: dict[str, bool]) -> tuple[str, str]:
 
 
 def comparisons(metrics: dict[str, Any]) -> dict[str, bool]:
-    """Whether pose, depth and mask are better than their baselines; only what is known."""
+    """True or false for pose, depth and mask: better than their baselines; only where known."""
     out: dict[str, bool] = {}
     trajectory, depth, mask = (metrics[name] for name in ('trajectory', 'depth', 'mask'))
     if trajectory:
@@ -84,7 +84,7 @@ def _listed(names: list[str]) -> str:
 
 
 def remarks(metrics: dict[str, Any]) -> list[str]:
-    """What else is worth a look: lost poses, drops, topics that stay silent."""
+    """Remarks on lost poses, dropped frames and silent topics."""
     run, out = metrics['run'], []
     if run['lost']:
         out.append(f'The pose of {run["lost"]} of {run["estimates"]} frames is not known (lost).')
