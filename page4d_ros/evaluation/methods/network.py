@@ -130,7 +130,7 @@ def estimates(
     engine: Engine,
     dynamics: MotionEstimator,
 ) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
-    """Run the perception over a stream, from an empty window; the only such loop of evaluation.
+    """Run the perception over a stream, from an empty window, as the node does.
 
     Args:
         frames: images of one camera in order of time.

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from page4d_ros.evaluation.metrics.blocks import figure
-from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Cell, Column, Table, is_best, number
+from page4d_ros.evaluation.report.tables import (
+    MOTION_COLUMNS,
+    POSE_COLUMNS,
+    Cell,
+    Column,
+    Table,
+    is_best,
+    number,
+)
 
 # section, label, and where the answers lie in the section of any method
 SIMPLE = {
@@ -42,14 +50,7 @@ COLUMNS = {
         Column('median.overall_m', 'Overall median [m]', True),
         Column('mean.normal_consistency', 'NC', False),
     ),
-    'mask': (
-        Column('JM', 'JM', False),
-        Column('JR', 'JR', False),
-        Column('FM', 'FM', False),
-        Column('FR', 'FR', False),
-        Column('precision', 'precision', False),
-        Column('recall', 'recall', False),
-    ),
+    'mask': MOTION_COLUMNS,
 }
 TITLES = {
     'pose': 'Pose, after Sim(3) alignment',

@@ -25,7 +25,14 @@ from page4d_ros.evaluation.plans.dynamics_sequences import (
 )
 from page4d_ros.evaluation.report.page import write_results
 from page4d_ros.evaluation.report.pictures import Picture, jpeg, overlay
-from page4d_ros.evaluation.report.tables import Cell, Column, Table, is_best, number
+from page4d_ros.evaluation.report.tables import (
+    MOTION_COLUMNS,
+    Cell,
+    Column,
+    Table,
+    is_best,
+    number,
+)
 from page4d_ros.perception.motion_classifier import SOURCES
 
 if TYPE_CHECKING:
@@ -40,12 +47,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MOVING = (
-    Column('JM', 'JM', False),
-    Column('JR', 'JR', False),
-    Column('FM', 'FM', False),
-    Column('FR', 'FR', False),
-    Column('precision', 'precision', False),
-    Column('recall', 'recall', False),
+    *MOTION_COLUMNS,
     Column('ece', 'ECE', True),
     Column('flicker', 'flicker', True),
 )

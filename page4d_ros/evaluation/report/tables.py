@@ -71,6 +71,15 @@ POSE_COLUMNS = (
 DEPTH_COLUMNS = (Column('abs_rel', 'AbsRel', True), Column('delta_1_25', 'δ < 1.25', False))
 MASK_COLUMNS = tuple(Column(key, key, False) for key in ('precision', 'recall', 'accuracy'))
 MASK_COLUMNS += (Column('iou', 'IoU', False),)
+# region (J) and boundary (F) measures of DAVIS
+MOTION_COLUMNS = (
+    Column('JM', 'JM', False),
+    Column('JR', 'JR', False),
+    Column('FM', 'FM', False),
+    Column('FR', 'FR', False),
+    Column('precision', 'precision', False),
+    Column('recall', 'recall', False),
+)
 
 
 def number(value: float | None, digits: int = 3) -> str:
