@@ -165,11 +165,11 @@ class FramesConfig(Settings):
 class OdometryConfig(Settings):
     """Trajectory and its uncertainty."""
 
-    refine: bool = setting(
-        True,
-        "Make the network's poses agree with corners that are followed from frame to frame; false "
-        'takes them as they come.',
-        dynamic=True,
+    estimator: str = setting(
+        'both',
+        'both: the network and tracked image corners, each weighed by its record; network: windows '
+        'as they come; geometry: corners alone.',
+        choices=('both', 'network', 'geometry'),
     )
     position_covariance: float = setting(
         0.05, 'Variance of position and linear velocity, m^2.', low=1e-9, high=1e4, dynamic=True

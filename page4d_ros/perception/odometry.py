@@ -10,6 +10,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform, twist
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.sparse import SparseEstimator, Witness
 from page4d_ros.perception.stitching import Chain
 from page4d_ros.perception.types import MOVING, OdometryEstimate
 
@@ -42,6 +43,7 @@ class Odometry:
     def reset(self) -> None:
         """Begin again at identity."""
         self.chain = Chain()
+        self.sparse = SparseEstimator()
         self._T_chain_camera: NDArray | None = None
         self._last: tuple[int, OdometryEstimate] | None = None
         self._overlap = 0.0
@@ -49,6 +51,7 @@ class Odometry:
     def forget_window(self) -> None:
         """Begin a new window at the last pose."""
         self.chain.clear()
+        self.sparse.forget()
         self._overlap = 0.0
 
     def keeps_first(self, least: float) -> bool:
@@ -59,47 +62,123 @@ class Odometry:
         """
         return 0 < least <= self._overlap
 
-    def update(self, window: WindowEstimate) -> OdometryEstimate:
-        """Pose of the newest reference frame; `lost` if the network's output is not finite."""
+    def follow(self, frames: FrameSet, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Track image corners into new frames, before `update`.
+
+        Args:
+            frames: of the newest time.
+            images: (H, W, 3) RGB of each.
+        """
+        if self.config.estimator != 'network' and frames.views == (0,):
+            self.sparse.follow(images[0])
+
+    def update(self, window: WindowEstimate) -> tuple[WindowEstimate, OdometryEstimate]:
+        """Pose of the newest reference frame; `lost` if neither network nor corners know it.
+
+        Returns:
+            The window with better poses, in the same gauge; and the pose.
+        """
         reference = window.reference
         stamp_ns = window.frames[reference].stamp_ns
         self.scale.advance(stamp_ns)
         log_depth = _static_log_depth(window)
-        if not np.isfinite(window.T_gauge_camera).all() or np.isnan(log_depth[reference]).all():
+        placement = None
+        if np.isfinite(window.T_gauge_camera).all() and not np.isnan(log_depth[reference]).all():
+            keys = [frame.key for frame in window.frames]
+            placement = self.chain.place(keys, window.T_gauge_camera, log_depth, reference)
+        pose = None
+        if self.config.estimator != 'network' and self.sparse.tracks.fit is not None:
+            pose = self._by_corners(window, placement)
+        if pose is None and placement is None:
             # frames that the last good window shares with the next one still tie them
             scale = self.chain.scale * self.scale.factor
             self._overlap = 0.0
-            return replace(
+            return window, replace(
                 LOST, scale=scale, metric=self.scale.metric, scale_state=self.scale.state
             )
-        keys = [frame.key for frame in window.frames]
-        placement = self.chain.place(keys, window.T_gauge_camera, log_depth, reference)
-        if placement.restarted:
+        if placement is not None and placement.restarted:
             self.scale.forget()
-        if not placement.doubted:
-            self.scale.update(window, placement.T_chain_camera, placement.scale)
+        if pose is None:
+            T, unit, drift, turn = (
+                placement.T_chain_camera,
+                placement.scale,
+                placement.shift,
+                placement.turn,
+            )
+        else:
+            window = _with_poses(window, pose, self.sparse.poses)
+            T = _placed(window, pose)
+            unit = pose.unit
+            drift, turn = pose.deviations
+        if placement is not None and not placement.doubted:
+            self.scale.update(window, T, unit)
         self._overlap = _overlap(window)
-        T_chain_camera = placement.T_chain_camera[reference]
-        estimate = self._advance(stamp_ns, T_chain_camera, placement, _static_share(window))
-        self._T_chain_camera = T_chain_camera
+        restarted = placement is not None and placement.restarted
+        doubted = pose is None and placement.doubted
+        estimate = self._advance(
+            stamp_ns, T[reference], unit, drift, turn, _static_share(window), restarted=restarted, doubted=doubted
+        )
+        self._T_chain_camera = T[reference]
         self._last = stamp_ns, estimate
-        return estimate
+        return window, estimate
+
+    def _by_corners(
+        self, window: WindowEstimate, placement: Placement | None
+    ) -> SparsePose | None:
+        reference = window.reference
+        fit = window.transforms[reference]
+        camera = fit.camera_to_source(window.cameras[reference])
+        witness = None
+        if placement is not None:
+            T_newest_gauge = inverse(window.T_gauge_camera[reference])
+            depth = window.depth[reference]
+            with np.errstate(divide='ignore'):
+                w = np.where(depth > 0, 1 / depth, np.nan)
+            witness = Witness(
+                {
+                    frame.key: T_newest_gauge @ T
+                    for frame, T in zip(window.frames[:-1], window.T_gauge_camera[:-1], strict=True)
+                },
+                w,
+                fit,
+                placement.scale,
+            )
+        alone = self.config.estimator == 'geometry'
+        return self.sparse.update(window.frames[reference].key, camera, witness, alone=alone)
+
+    def hide(self, motion: Motion, fit: ImageTransform) -> None:
+        """Drop corners on moving objects, if the network is trusted to know them.
+
+        Args:
+            motion: moving pixels of the newest reference frame.
+            fit: from the camera's image to the network's.
+        """
+        self.sparse.hide(motion, fit)
 
     def _advance(
-        self, stamp_ns: int, T_chain_camera: NDArray, placement: Placement, static: float
+        self,
+        stamp_ns: int,
+        T_chain_camera: NDArray,
+        unit: float,
+        drift: float,
+        turn: float,
+        static: float,
+        *,
+        restarted: bool,
+        doubted: bool,
     ) -> OdometryEstimate:
         """Integrate the chain's motion in metres and differentiate it."""
         factor = self.scale.factor
         velocity, T_world_camera = np.zeros(6), np.eye(4)
-        drift, turn = placement.shift * factor, placement.turn
+        drift = drift * factor
         if self._last is not None:
             last_ns, last = self._last
             step = inverse(self._T_chain_camera) @ T_chain_camera
             T_world_camera = last.T_world_camera @ transform(step[:3, :3], factor * step[:3, 3])
             seconds = (stamp_ns - last_ns) * 1e-9
-            if seconds > 0 and not placement.restarted:
+            if seconds > 0 and not restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
-            if placement.doubted:  # a guess may be off by as much as it moved
+            if doubted:  # a guess may be off by as much as it moved
                 drift = max(drift, factor * float(np.linalg.norm(step[:3, 3])))
                 turn = max(turn, float(rotation_angle(step[:3, :3])))
         inflation = 1.0 / max(static, LEAST_STATIC)
@@ -108,11 +187,31 @@ class Odometry:
             twist=velocity,
             position_variance=inflation * (self.config.position_covariance + drift**2),
             orientation_variance=inflation * (self.config.orientation_covariance + turn**2),
-            scale=placement.scale * factor,
+            scale=unit * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,
-            restarted=placement.restarted,
+            restarted=restarted,
         )
+
+
+def _with_poses(window, pose, poses):
+    """Window with the poses of frames by their corners, in the same gauge; the newest stays."""
+    known = poses([frame.key for frame in window.frames])
+    T = window.T_gauge_camera.copy()
+    T_newest_world = inverse(pose.T_world_camera)
+    for index, frame in enumerate(window.frames[:-1]):
+        if frame.key in known:
+            step = T_newest_world @ known[frame.key]
+            step[:3, 3] /= pose.unit
+            T[index] = T[-1] @ step
+    return replace(window, T_gauge_camera=T)
+
+
+def _placed(window, pose):
+    """(N, 4, 4) T_world_camera of the window's cameras."""
+    steps = inverse(window.T_gauge_camera[-1]) @ window.T_gauge_camera
+    steps[:, :3, 3] *= pose.unit
+    return pose.T_world_camera @ steps
 
 
 def _static_share(window: WindowEstimate) -> float:

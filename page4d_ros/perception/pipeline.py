@@ -16,7 +16,6 @@ from page4d_ros.perception.maps import Maps
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.odometry import Odometry
-from page4d_ros.perception.refinement import Refinement
 from page4d_ros.perception.scale import MetricScale
 from page4d_ros.perception.types import Estimate, ViewEstimate
 
@@ -48,7 +47,6 @@ class Perception:
     ) -> None:
         self.engine = engine
         self.scale = MetricScale(config.scale)
-        self.refinement = Refinement()
         self.odometry = Odometry(config.odometry, self.scale)
         self.dynamics = dynamics or Dynamics(config.mask, DEFAULT)
         self.bodies = MovingBodyTracker()
@@ -59,8 +57,6 @@ class Perception:
     def configure(self, config: Config) -> None:
         """Use changed settings from the next frame set on."""
         self.config = config
-        if not config.odometry.refine:
-            self.refinement.forget()
         self.odometry.config = config.odometry
         self.dynamics.config = config.mask
 
@@ -69,7 +65,6 @@ class Perception:
         if restart is Restart.NONE:
             return
         self.engine.clear()
-        self.refinement.forget()
         self.odometry.forget_window()
         self.dynamics.forget()
         self._thumbnails, self._last = {}, None
@@ -95,23 +90,17 @@ class Perception:
         keep_first = self.odometry.keeps_first(self.config.window.keyframe_overlap)
         self.engine.push(frames, images, keep_first=keep_first)
         pushed = time.perf_counter()
-        if self.config.odometry.refine:
-            for frame, image in zip(frames.frames, images, strict=True):
-                self.refinement.follow(frame.key, image)  # a GPU encodes the frames meanwhile
+        self.odometry.follow(frames, images)  # a GPU encodes the frames meanwhile
         following = time.perf_counter() - pushed
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
         stepped = time.perf_counter()
         window, calibrated = with_calibration(window)
-        if self.config.odometry.refine:
-            window = self.refinement.update(window)
-        odometry = self.odometry.update(window)
+        window, odometry = self.odometry.update(window)
         unit = odometry.scale / self.scale.factor
         motions = [self.dynamics.update(window, unit, index) for index in window.newest]
         self.engine.hide(motions)
-        if self.config.odometry.refine:
-            for index, motion in zip(window.newest, motions, strict=True):
-                view, fit = window.frames[index].view, window.transforms[index]
-                self.refinement.hide(view, motion, fit)
+        if frames.views == (0,):
+            self.odometry.hide(motions[0], window.transforms[-1])
         estimate = assemble(window, odometry, motions, self.config.depth, calibrated=calibrated)
         if self.config.dynamics.clusters and not odometry.lost:
             estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))

@@ -1,0 +1,162 @@
+"""Recent keyframes and the points that they saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.perception.bundle import Adjusted, Points, Step, adjust
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+FREE = 10  # newest keyframes, whose poses are adjusted
+FIXED = 6  # older ones, which hold the rest in place while their points are seen
+MOST_POINTS = 400  # in one adjustment
+NEIGHBOURS = 3  # known points whose median inverse depth a new one begins with
+
+
+class LocalMap:
+    """Keyframes and points in one world; the newest keyframes are adjusted together.
+
+    Attributes:
+        T_camera_world: (K, 4, 4) poses of the keyframes, oldest first.
+        steps: K expected motions, each from the keyframe before; None where nothing is expected.
+        ids: (N,) rising identities of the points' tracks.
+        points: N places.
+        seen: (K, N, 2) normalised image coordinates; NaN where not seen.
+        deviation: (N,) standard deviation of the present inverse depths, given the poses.
+        strikes: (N,) frames in which a point's track disagreed with it.
+    """
+
+    def __init__(self) -> None:
+        self.T_camera_world = np.zeros((0, 4, 4))
+        self.steps: list[Step | None] = []
+        self.ids = np.zeros(0, np.int64)
+        empty = np.zeros(0)
+        self.points = Points(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3)), empty, empty)
+        self.seen = np.zeros((0, 0, 2))
+        self.deviation = empty
+        self.strikes = np.zeros(0, np.int64)
+
+    def find(self, ids: NDArray) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Columns of tracks' points; True (M,) where a track has one."""
+        if not len(self.ids):
+            return np.zeros(len(ids), np.intp), np.zeros(len(ids), bool)
+        at = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
+        return at, self.ids[at] == ids
+
+    def row(self, ids: NDArray, rays: NDArray) -> NDArray[np.float64]:
+        """(N, 2) of `seen` for tracks (M,) at normalised image coordinates (M, 2)."""
+        out = np.full((len(self.ids), 2), np.nan)
+        at, has = self.find(ids)
+        out[at[has]] = rays[has]
+        return out
+
+    def add(
+        self,
+        T_camera_world: NDArray,
+        ids: NDArray,
+        rays: NDArray,
+        inverse_depth: NDArray,
+        deviation: NDArray,
+        step: Step | None = None,
+    ) -> None:
+        """Add a keyframe; tracks without a point get one.
+
+        Args:
+            T_camera_world: (4, 4) pose of the keyframe.
+            ids: (M,) rising identities of its tracks; new ones are greater than all before.
+            rays: (M, 2) their normalised image coordinates.
+            inverse_depth: (M,) of new points in the keyframe.
+            deviation: (M,) its standard deviation.
+            step: motion expected from the last keyframe.
+        """
+        new = ~self.find(ids)[1]
+        count = int(new.sum())
+        T = inverse(T_camera_world)
+        fresh = Points(
+            np.column_stack([rays[new], inverse_depth[new]]),
+            np.broadcast_to(T[:3, :3], (count, 3, 3)),
+            np.broadcast_to(T[:3, 3], (count, 3)),
+            inverse_depth[new],
+            deviation[new],
+        )
+        self.ids = np.concatenate([self.ids, ids[new]])
+        self.points = Points(*map(np.concatenate, zip(self.points, fresh, strict=True)))
+        self.deviation = np.concatenate([self.deviation, deviation[new]])
+        self.strikes = np.concatenate([self.strikes, np.zeros(count, np.int64)])
+        gap = np.full((len(self.seen), count, 2), np.nan)
+        self.seen = np.concatenate([self.seen, gap], axis=1)
+        self.seen = np.concatenate([self.seen, self.row(ids, rays)[None]])
+        self.T_camera_world = np.concatenate([self.T_camera_world, T_camera_world[None]])
+        self.steps.append(step)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop the oldest keyframes, and points that none of the rest saw."""
+        self.T_camera_world = self.T_camera_world[-(FREE + FIXED) :]
+        self.seen, self.steps = self.seen[-(FREE + FIXED) :], self.steps[-(FREE + FIXED) :]
+        self.keep(np.isfinite(self.seen[..., 0]).any(0))
+
+    def keep(self, columns: NDArray[np.bool_]) -> None:
+        """Drop all points but those where `columns` (N,) is True."""
+        self.ids, self.strikes = self.ids[columns], self.strikes[columns]
+        self.points, self.seen = self.points[columns], self.seen[:, columns]
+        self.deviation = self.deviation[columns]
+
+    def near(self, T_camera_world: NDArray, known: NDArray, rays: NDArray) -> NDArray[np.float64]:
+        """Inverse depths (M,) for new points, from the nearest known ones in the image.
+
+        Args:
+            T_camera_world: (4, 4) pose of the camera.
+            known: columns of points that it sees, at least one.
+            rays: (M, 2) normalised image coordinates of the new points.
+        """
+        w = self.points[known].inverse_depth(T_camera_world)
+        at = self.points[known]
+        X, scale = at.homogeneous
+        q = X @ T_camera_world[:3, :3].T + T_camera_world[:3, 3] * scale[:, None]
+        uv = q[:, :2] / np.maximum(q[:, 2:], 1e-9)
+        distance = ((rays[:, None] - uv) ** 2).sum(2)
+        nearest = np.argsort(distance, axis=1)[:, :NEIGHBOURS]
+        return np.maximum(np.median(w[nearest], axis=1), 1e-3 * np.median(w))
+
+    def adjust(
+        self,
+        sigma: float,
+        limits: Sequence[float],
+        newest: tuple[NDArray, NDArray] | None = None,
+        step: Step | None = None,
+    ) -> tuple[Adjusted, NDArray[np.intp]]:
+        """Adjust points and keyframes, and a newest camera that is none.
+
+        Args:
+            sigma: standard deviation of `seen`.
+            limits: scale of the robust loss, by iteration.
+            newest: pose (4, 4) and `row` of a further camera.
+            step: motion expected from the last keyframe to it.
+
+        Returns:
+            The result, and the columns of the points that took part.
+        """
+        T, seen, steps = self.T_camera_world, self.seen, self.steps
+        if newest is not None:
+            T = np.concatenate([T, newest[0][None]])
+            seen, steps = np.concatenate([seen, newest[1][None]]), [*steps, step]
+        views = np.isfinite(seen[..., 0]).sum(0)
+        columns = np.flatnonzero(views >= 2)
+        if len(columns) > MOST_POINTS:
+            now = np.isfinite(seen[-1, columns, 0])
+            best = np.argsort(-(views[columns] + len(T) * now), kind='stable')[:MOST_POINTS]
+            columns = np.sort(columns[best])
+        fixed = max(1, len(T) - FREE)
+        found = adjust(T, fixed, self.points[columns], seen[:, columns], sigma, limits, steps)
+        self.T_camera_world = found.T_camera_world[: len(self.T_camera_world)]
+        self.points.xyw[columns] = found.xyw
+        self.deviation[columns] = found.deviation
+        return found, columns

@@ -1,0 +1,62 @@
+"""How far the network has been right lately: errors of its poses and depths against points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UNKNOWN = np.array([0.05, 0.1, 0.5])  # errors assumed before any is measured
+LEAST = np.array([0.003, 0.005, 0.03])  # errors that are never believed to be smaller
+MOST = np.array([0.5, 1.0, 2.0])
+HALF = np.array([0.03, 0.06, 0.25])  # errors at which each takes half of the trust
+RISE, FALL = 0.3, 0.1  # share of a new measurement, for the worse and for the better
+
+
+class Trust:
+    """Root mean square errors of the network, with a memory of about a second.
+
+    They are the standard deviations of what it says.
+
+    Attributes:
+        turn: rad, between the newest camera and an earlier one of the window.
+        shift: in depths of the scene, likewise.
+        depth: of the logarithm of depth, after one scale for each frame.
+    """
+
+    def __init__(self) -> None:
+        self._variance = UNKNOWN**2
+
+    def add(self, turn: float, shift: float, depth: float) -> None:
+        """Take in the errors of one window; NaN where one could not be measured."""
+        new = np.clip([turn, shift, depth], LEAST, MOST) ** 2
+        rate = np.where(new > self._variance, RISE, FALL)
+        change = rate * (np.minimum(new, 9 * self._variance) - self._variance)
+        self._variance = self._variance + np.nan_to_num(change)
+
+    @property
+    def _errors(self) -> NDArray[np.float64]:
+        return np.sqrt(self._variance)
+
+    @property
+    def turn(self) -> float:
+        """Error of rotation."""
+        return float(self._errors[0])
+
+    @property
+    def shift(self) -> float:
+        """Error of translation."""
+        return float(self._errors[1])
+
+    @property
+    def depth(self) -> float:
+        """Error of depth."""
+        return float(self._errors[2])
+
+    @property
+    def value(self) -> float:
+        """0, if the network says nothing of use, to 1."""
+        return float(1 / (1 + self._variance / HALF**2).prod())
