@@ -267,7 +267,10 @@ def _moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:
     """Poses (F, 4, 4) after steps (F, 6) of turn and shift in the frames of the cameras."""
     turn = np.array([cv2.Rodrigues(each)[0] for each in step[:, :3]])
     shift = (turn @ T[:, :3, 3:])[..., 0] + step[:, 3:]
-    return transform(turn @ T[:, :3, :3], shift)
+    R = turn @ T[:, :3, :3]
+    # a Newton step to the nearest rotation: predictions from motions would double the rounding
+    # errors with each frame
+    return transform(1.5 * R - 0.5 * R @ R.swapaxes(1, 2) @ R, shift)
 
 
 def _projected(T: NDArray, points: Points) -> tuple[NDArray, NDArray]:

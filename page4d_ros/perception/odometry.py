@@ -109,6 +109,7 @@ class Odometry:
             window = _with_poses(window, pose, self.sparse.poses)
             T = _placed(window, pose)
             unit = pose.unit
+            self._T_chain_camera = pose.T_world_previous
             drift, turn = pose.deviations
         if placement is not None and not placement.doubted:
             self.scale.update(window, T, unit)

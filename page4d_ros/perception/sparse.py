@@ -34,7 +34,7 @@ STRIKES = 2  # that a track survives
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
 KEYFRAME_TRACKS = 0.6  # of MOST; with fewer left, a keyframe is taken
 FEWEST = 12  # corners that fit, for a pose
-PARALLAX = 0.018  # median, normalised coordinates, at which the first two views are compared
+PARALLAX = 0.01  # median, normalised coordinates, at which the first two views are compared
 BETTER = 0.9  # of the cost, below which the essential matrix's start is taken
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 SURE = 0.8  # likewise, above which no other start is tried
@@ -44,6 +44,7 @@ PARALLEL = 0.1  # relative deviation of a depth, below which it judges the netwo
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 SAFE = 1.5  # by which the errors of the network are taken larger
 HIDES = 0.3  # trust, from which on the mask hides corners
+CALM = 0.03  # expected motion before there is parallax, in depths of the scene
 START = 'net'
 FIRST, USUAL = 1.0, 0.7  # deviation of a new point's inverse depth, relative to it
 
@@ -78,6 +79,7 @@ class SparsePose(NamedTuple):
 
     Attributes:
         T_world_camera: (4, 4), in the unit of the map.
+        T_world_previous: (4, 4) of the frame before in the same map, which may be another one now.
         information: (6, 6) of turn and shift in the camera's frame.
         tracked: corners with a known place.
         fits: how many of them agree with the pose.
@@ -86,6 +88,7 @@ class SparsePose(NamedTuple):
     """
 
     T_world_camera: NDArray[np.float64]
+    T_world_previous: NDArray[np.float64]
     information: NDArray[np.float64]
     tracked: int
     fits: int
@@ -157,6 +160,7 @@ class SparseEstimator:
         rays = self._rays(camera)
         if self._young:
             self._check(rays, sigma)
+        previous = self._T
         at, has = self.map.find(self.tracks.ids)
         columns = at[has]
         said = np.full(len(rays), np.nan) if witness is None else witness.at(self.tracks.source)
@@ -181,7 +185,10 @@ class SparseEstimator:
             self._keyframe(key, T, camera, witness, unit, step and step[2])
         self._motion, self._T = T @ inverse(self._T), T
         self._known[key] = T
-        return SparsePose(inverse(T), found.information, tracked, fits, unit, depth)
+        self._last = self.tracks.ids, self._rays(camera)
+        return SparsePose(
+            inverse(T), inverse(previous), found.information, tracked, fits, unit, depth
+        )
 
     def poses(self, keys: Iterable[FrameKey]) -> dict[FrameKey, NDArray[np.float64]]:
         """T_world_camera (4, 4) of recent frames, by key; all others are forgotten."""
@@ -222,7 +229,10 @@ class SparseEstimator:
         self._keyframes = [key]
         self._known = {key: self._T}
         unit = np.nan if witness is None else witness.unit
-        return SparsePose(inverse(self._T), np.zeros((6, 6)), 0, 0, unit, np.nan)
+        self._last = self.tracks.ids, self._rays(camera)
+        return SparsePose(
+            inverse(self._T), inverse(self._T), np.zeros((6, 6)), 0, 0, unit, np.nan
+        )
 
     def _step(
         self, witness: Witness | None, unit: float
@@ -232,10 +242,13 @@ class SparseEstimator:
         Returns:
             Pose of that frame, the motion, and the motion again if it is since the keyframe.
         """
-        if self._alone or witness is None or not np.isfinite(unit):
-            return None
         w = self.map.points.xyw[:, 2]
         depth = 1 / np.median(w) if len(w) else 1.0
+        if self._alone or witness is None or not np.isfinite(unit):
+            if not self._young:
+                return None
+            step = Step(np.eye(4), 1.0, CALM * depth)
+            return self.map.T_camera_world[-1], step, step
         key = self._keyframes[-1]
         since = key if key in witness.T_newest_earlier else next(reversed(self._known))
         if since not in witness.T_newest_earlier:
@@ -357,7 +370,7 @@ class SparseEstimator:
         E, inliers = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_DEFAULT, 0.999, 3 * sigma)
         if E is None or E.shape != (3, 3):
             return
-        count, R, t, _ = cv2.recoverPose(E, a, b, np.eye(3), mask=inliers)
+        count, R, t, _, _ = cv2.recoverPose(E, a, b, np.eye(3), distanceThresh=1e4, mask=inliers)
         if count < len(a) / 2:
             return
         other = copy.deepcopy(self.map)
@@ -374,8 +387,13 @@ class SparseEstimator:
         if theirs[0] < BETTER * ours[0]:
             self.map, self._keyframes = other, self._keyframes[:1]
             self._known = {self._keyframes[0]: other.T_camera_world[0]}
+            ids, last = self._last
+            at, has = other.find(ids)
+            points = other.points[at[has]]
+            points.deviation[:] = 0.0
+            self._T = locate(theirs[1], points, last[has], sigma, FIND).T_camera_world
             ours = theirs
-        self._T, self._motion = ours[1], np.eye(4)
+        self._motion = ours[1] @ inverse(self._T)
 
     def _started(
         self, start: LocalMap, T: NDArray, rays: NDArray, sigma: float, both: NDArray
