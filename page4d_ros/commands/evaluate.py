@@ -245,7 +245,7 @@ def data(
     from page4d_ros.datasets.registry import Topics
     from page4d_ros.evaluation.plans.data import evaluate_clips
     from page4d_ros.evaluation.plans.data_tables import tables
-    from page4d_ros.evaluation.plans.protocol import CUSTOM, PROTOCOLS
+    from page4d_ros.evaluation.protocol import CUSTOM, PROTOCOLS
     from page4d_ros.evaluation.report.page import REPORT_FILE
 
     if protocol not in PROTOCOLS:

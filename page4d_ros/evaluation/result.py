@@ -1,17 +1,91 @@
-"""Numbers that are not known, and why."""
+"""Types that all parts of the evaluation share: outputs of methods, and what is measured."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.perception.types import Estimate
+    from page4d_ros.truth import GroundTruthFrame
+
+Errors = list[tuple[int, float]]  # (stamp, error) of single frames
 
 
 class Unknown(str):
     """Stands in a tree of metrics for what cannot be computed; its text is the reason."""
 
     __slots__ = ()
+
+
+class Output(NamedTuple):
+    """Output of a method for one frame.
+
+    Attributes:
+        frame: the image and its ground truth.
+        T_world_camera: (4, 4) estimated pose, in a world and a unit of the method's own; None
+            where the method is lost.
+        estimate: everything that the pipeline estimates; None of methods that give poses only.
+    """
+
+    frame: GroundTruthFrame
+    T_world_camera: NDArray[np.float64] | None
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """An estimate laid over the truth.
+
+    Attributes:
+        stamps: (n,) int64 nanoseconds of the estimate.
+        seconds: (n,) since the first matched pose.
+        truth: (n, 3) true positions in metres.
+        estimate: (n, 3) estimated positions after alignment.
+        error: (n,) metres.
+        steps: errors (n - 1,) of the motion from each pose to the next, by name of the metric.
+        rotation: (3, 3), and translation (3,) and scale, with which
+            truth = scale * rotation @ original + translation.
+    """
+
+    stamps: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    truth: NDArray[np.float64]
+    estimate: NDArray[np.float64]
+    error: NDArray[np.float64]
+    steps: dict[str, NDArray[np.float64]]
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+    scale: float
+
+    def to_estimate(self, points: NDArray) -> NDArray[np.float64]:
+        """Bring points (n, 3) of the true world into the frame of the estimate."""
+        return (points - self.translation) @ self.rotation / self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Result of one or more metrics.
+
+    Attributes:
+        tree: figures by name; `Unknown` where there are none.
+        errors: errors of single frames, by the name of the error; absent without truth.
+        path: trajectory laid over the truth.
+    """
+
+    tree: dict[str, Any]
+    errors: dict[str, Errors] = field(default_factory=dict)
+    path: Aligned | None = None
+
+    def __or__(self, other: Measured) -> Measured:
+        """Results of both."""
+        path = self.path if other.path is None else other.path
+        return Measured(self.tree | other.tree, self.errors | other.errors, path)
 
 
 def settle(tree: Any) -> tuple[Any, dict[str, str]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.evaluation.methods.network import Path
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
+from page4d_ros.evaluation.metrics.trajectory import Path
+from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.preprocess import image_to_network
@@ -114,40 +115,39 @@ class Klt:
     def track(self, footage: RenderedSequence) -> Path:
         """Chain the poses from each frame to the next."""
         images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
-        poses = chain(zip(images, footage.T_world_camera, strict=True), K)
+        poses = map(Chain(K).add, images, footage.T_world_camera)
         return Path(footage.stamps, np.stack(list(poses)))
 
 
-def klt_path(frames: Iterable[GroundTruthFrame], K: NDArray) -> Path:
+def follow(frames: Iterable[GroundTruthFrame], K: NDArray) -> Iterator[Output]:
     """Poses from each image to the next, with true lengths; frames without pose are left out."""
-    stamps: list[int] = []
-
-    def posed() -> Iterator[tuple[NDArray, NDArray]]:
-        for frame in frames:
-            if frame.has_pose:
-                stamps.append(frame.stamp_ns)
-                yield cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), frame.T_world_camera
-
-    poses = np.array(list(chain(posed(), K))).reshape(-1, 4, 4)
-    return Path(np.array(stamps, np.int64), poses)
+    chain = Chain(K)
+    for frame in frames:
+        if frame.has_pose:
+            grey = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+            yield Output(frame, chain.add(grey, frame.T_world_camera))
 
 
-def chain(frames: Iterable[tuple[NDArray, NDArray]], K: NDArray) -> Iterator[NDArray]:
-    """Poses (4, 4) in the first camera, each from the frame before, as far as it truly is.
+class Chain:
+    """Poses in the first camera, each from the frame before, as far as it truly is.
 
     Args:
-        frames: grey image (H, W) and true T_world_camera of each.
-        K: intrinsics (3, 3) of all.
+        K: intrinsics (3, 3) of all images.
     """
-    T, last = np.eye(4), None
-    for image, T_world_camera in frames:
-        if last is not None:
-            before, T_world_before = last
-            pose = two_view_pose(*follow_corners([before, image])[0], K)
+
+    def __init__(self, K: NDArray) -> None:
+        self.K, self._T = K, np.eye(4)
+        self._before: tuple[NDArray, NDArray] | None = None
+
+    def add(self, image: NDArray, T_world_camera: NDArray) -> NDArray[np.float64]:
+        """Pose (4, 4) of the next grey image (H, W), whose true pose lends its length."""
+        if self._before is not None:
+            before, T_world_before = self._before
+            pose = two_view_pose(*follow_corners([before, image])[0], self.K)
             step = _with_length(pose, (inverse(T_world_camera) @ T_world_before)[:3, 3])
-            T = T @ inverse(transform(step[:, :3], step[:, 3]))
-        last = image, T_world_camera
-        yield T
+            self._T = self._T @ inverse(transform(step[:, :3], step[:, 3]))
+        self._before = image, T_world_camera
+        return self._T
 
 
 def _with_length(pose: NDArray | None, true: NDArray) -> NDArray[np.float64]:

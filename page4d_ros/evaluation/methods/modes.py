@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.evaluation.methods.network import Network
-from page4d_ros.evaluation.plans.protocol import OTHER_MASK, PAGE4D, SINGLE, STREAM, WHOLE
+from page4d_ros.evaluation.methods.network import Network, as_output
+from page4d_ros.evaluation.protocol import OTHER_MASK, PAGE4D, SINGLE, STREAM, WHOLE
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.perception.clip import estimate_clip
-from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from page4d_ros.datasets.sequence import FileSequence
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.evaluation.result import Output
     from page4d_ros.truth import GroundTruthFrame
 
 LABELS = {STREAM: 'streaming', WHOLE: 'whole clip', SINGLE: 'each picture alone'}
@@ -51,8 +49,8 @@ def with_other_mask(network: Network) -> Network:
 
 def run(
     mode: str, clip: FileSequence, indices: Sequence[int], network: Network
-) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
-    """Estimates beside the truth, frame by frame.
+) -> Iterator[Output]:
+    """Outputs of a network in a mode, frame by frame.
 
     Args:
         mode: of `MODES`.
@@ -68,18 +66,17 @@ def run(
     frames = clip.frames(indices)
     kind = mode.removesuffix(OTHER_MASK)
     if kind == STREAM:
-        yield from network.estimates(frames)
+        yield from network.outputs(frames)
         return
     network.engine.clear()
-    dynamics = Dynamics(network.config.mask, network.classifier)
-    perception = Perception(network.config, network.engine, dynamics)
-    if kind == WHOLE:  # the pictures of a clip have to be in memory anyway
+    perception = network.perception()
+    if kind == WHOLE:  # the images have to be in memory anyway
         known = list(frames)
-        pictures = [(frame.frame, frame.rgb) for frame in known]
-        yield from zip(estimate_clip(pictures, perception), known, strict=True)
+        images = [(frame.frame, frame.rgb) for frame in known]
+        yield from map(as_output, estimate_clip(images, perception), known)
         return
     for frame in frames:
-        yield next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame
+        yield as_output(next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame)
 
 
 def seen(clip: FileSequence, network: Network, quirks: str) -> FileSequence:

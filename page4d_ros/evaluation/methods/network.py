@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
+from page4d_ros.evaluation.metrics.trajectory import Path
+from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Dynamics
@@ -19,8 +21,6 @@ from page4d_ros.window_scores import relative_poses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from numpy.typing import NDArray
-
     from page4d_ros.config import Config
     from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.perception.dynamics import MotionEstimator
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import Estimate
     from page4d_ros.truth import GroundTruthFrame
-
-
-class Path(NamedTuple):
-    """Poses of a stream.
-
-    Attributes:
-        stamps: (n,) nanoseconds of the frames whose pose is known.
-        poses: (n, 4, 4) T_world_camera, in a world and a unit of their own.
-    """
-
-    stamps: NDArray[np.int64]
-    poses: NDArray[np.float64]
 
 
 class Method(Protocol):
@@ -108,49 +96,44 @@ class Network:
             mask=self.dynamics.update(window).mask > 0,
         )
 
-    def estimates(
+    def outputs(
         self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None
-    ) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
-        """Estimates along a stream; masks from `dynamics`, None for those of the settings."""
+    ) -> Iterator[Output]:
+        """Run the perception over a stream, from an empty window, as the node does.
+
+        Args:
+            frames: images of one camera in order of time.
+            dynamics: estimates the motion masks; None takes that of the settings.
+        """
+        self.engine.clear()
+        perception = self.perception(dynamics)
+        for frame in frames:
+            yield as_output(perception.process(FrameSet.of(frame.frame)), frame)
+
+    def perception(self, dynamics: MotionEstimator | None = None) -> Perception:
+        """The pipeline that the node runs, with nothing behind it yet."""
         dynamics = dynamics or Dynamics(self.config.mask, self.classifier)
-        return estimates(frames, self.config, self.engine, dynamics)
+        return Perception(self.config, self.engine, dynamics)
 
     def track(self, sequence: RenderedSequence) -> Path:
         """Poses of the camera along the stream, without frames at which it was lost."""
-        return camera_path(self.estimates(sequence.frames()))
+        return camera_path(self.outputs(sequence.frames()))
 
     def with_values(self, values: dict[str, Any]) -> Network:
         """The same weights with other settings, by dotted name."""
         return Network(self.label, self.engine, self.config.with_values(values), self.classifier)
 
 
-def estimates(
-    frames: Iterable[GroundTruthFrame],
-    config: Config,
-    engine: Engine,
-    dynamics: MotionEstimator,
-) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
-    """Run the perception over a stream, from an empty window, as the node does.
-
-    Args:
-        frames: images of one camera in order of time.
-        config: all settings.
-        engine: the network; its window is cleared first.
-        dynamics: estimates the motion masks.
-    """
-    engine.clear()
-    perception = Perception(config, engine, dynamics)
-    for frame in frames:
-        yield perception.process(FrameSet.of(frame.frame)), frame
+def as_output(estimate: Estimate, frame: GroundTruthFrame) -> Output:
+    """An estimate as the output for its frame."""
+    odometry = estimate.odometry
+    return Output(frame, None if odometry.lost else odometry.T_world_camera, estimate)
 
 
-def camera_path(found: Iterable[tuple[Estimate, GroundTruthFrame]]) -> Path:
+def camera_path(outputs: Iterable[Output]) -> Path:
     """Poses of the camera along a stream, without the frames at which it was lost."""
-    known = [
-        (frame.stamp_ns, estimate.odometry.T_world_camera)
-        for estimate, frame in found
-        if not estimate.odometry.lost
-    ]
+    known = [(out.frame.stamp_ns, out.T_world_camera) for out in outputs]
+    known = [(stamp, T) for stamp, T in known if T is not None]
     return Path(
         np.array([stamp for stamp, _ in known], np.int64),
         np.array([pose for _, pose in known]).reshape(-1, 4, 4),

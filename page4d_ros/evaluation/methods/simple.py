@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.evaluation.methods.network import Path
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction, Truth
+from page4d_ros.evaluation.metrics.trajectory import Path
 from page4d_ros.geometry.camera import ImageTransform
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
 
 if TYPE_CHECKING:
     from page4d_ros.datasets.rendered import RenderedSequence
-    from page4d_ros.evaluation.methods.network import Path
+    from page4d_ros.evaluation.metrics.trajectory import Path
 
 
 class StreamScore(NamedTuple):

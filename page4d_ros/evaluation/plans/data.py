@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import partial, reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from page4d_ros.datasets.registry import FOUND, Topics, open_sequences
 from page4d_ros.errors import BagError, ConfigError, DeviceMemoryError
 from page4d_ros.evaluation.methods.checkpoints import load
 from page4d_ros.evaluation.methods.klt import LABEL as KLT
-from page4d_ros.evaluation.methods.klt import klt_path
+from page4d_ros.evaluation.methods.klt import follow
 from page4d_ros.evaluation.methods.modes import label, run, seen
-from page4d_ros.evaluation.metrics.sequence import measure, pose
+from page4d_ros.evaluation.metrics.blocks import Shares
+from page4d_ros.evaluation.metrics.depth import MAX_DEPTH
+from page4d_ros.evaluation.metrics.depth_alignment import OURS, PUBLISHED
+from page4d_ros.evaluation.metrics.sequence import (
+    DepthErrors,
+    MaskErrors,
+    PointErrors,
+    PoseErrors,
+    Timing,
+)
+from page4d_ros.evaluation.metrics.stored_maps import StoredMaps
 from page4d_ros.evaluation.plans.data_tables import tables
-from page4d_ros.evaluation.plans.protocol import OTHER_MASK, PAGE4D, STREAM, WHOLE
 from page4d_ros.evaluation.plans.quoted import quotes
-from page4d_ros.evaluation.plans.watch import watched
+from page4d_ros.evaluation.protocol import OTHER_MASK, PAGE4D, SINGLE, STREAM, VGGT4D, WHOLE
 from page4d_ros.evaluation.report.data_page import judge, shown_part
+from page4d_ros.evaluation.report.gallery import Gallery
 from page4d_ros.evaluation.report.page import write_results
-from page4d_ros.evaluation.result import Unknown, settle
+from page4d_ros.evaluation.result import Measured, Unknown, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from page4d_ros.config import Config
     from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.methods.network import Network
-    from page4d_ros.evaluation.metrics.sequence import Result
-    from page4d_ros.evaluation.plans.protocol import Protocol
     from page4d_ros.evaluation.plans.watch import Watcher
+    from page4d_ros.evaluation.protocol import Protocol
+    from page4d_ros.evaluation.report.gallery import Shown
+    from page4d_ros.evaluation.result import Output
     from page4d_ros.perception.engine import Engine
-    from page4d_ros.truth import GroundTruthFrame
 
+ALONE = Unknown('each picture stands alone')
 KIND, FORMAT = 'page4d evaluate data', 2
 WHOLE_MOST = 120  # frames that are taken at once, as PAGE-4D's evaluation of video depth does
 # papers compare masks without margin, and whoever measures depth gets what the network says
@@ -93,8 +107,9 @@ def evaluate_clips(
         trees[clip.name], results = _sequence(clip, dataset, protocol, network, looks, progress)
         if results:
             method, first = next(iter(results.items()))
-            judged.append(settle(first.tree)[0])
-            paths = {mode: found.path for mode, found in results.items() if found.path is not None}
+            judged.append(settle(first.measured.tree)[0])
+            found = {mode: each.measured.path for mode, each in results.items()}
+            paths = {mode: path for mode, path in found.items() if path is not None}
             head = len(parts), clip.name, method
             parts.append(shown_part(*head, judged[-1], first.shown, paths))
     caution = network.engine.caution
@@ -131,6 +146,13 @@ def _clips(
     return found
 
 
+class Measurement(NamedTuple):
+    """Metrics of a sequence in one mode, and what a page shows of it."""
+
+    measured: Measured
+    shown: Shown | None
+
+
 def _sequence(
     clip: FileSequence,
     dataset: str,
@@ -138,7 +160,7 @@ def _sequence(
     network: Network,
     watch: Callable[[], AbstractContextManager[Watcher]] | None,
     progress: Callable[[str], None],
-) -> tuple[dict[str, Any], dict[str, Result]]:
+) -> tuple[dict[str, Any], dict[str, Measurement]]:
     """Figures of one sequence by method, and what the modes gave; the first is shown."""
     indices = protocol.indices(clip.count)
     masked = network.engine.mask_in_attention
@@ -147,36 +169,78 @@ def _sequence(
         methods = {label(mode, masked=masked): few for mode in protocol.modes}
         return {'frames': 0, 'methods': methods}, {}
     methods: dict[str, Any] = {}
-    results: dict[str, Result] = {}
+    results: dict[str, Measurement] = {}
     as_seen = seen(clip, network, protocol.quirks)
     for mode in protocol.modes:
         name, kind = label(mode, masked=masked), mode.removesuffix(OTHER_MASK)
         if kind == WHOLE and len(indices) > WHOLE_MOST:
             methods[name] = Unknown(f'more than {WHOLE_MOST} frames')
             continue
-        estimates = run(mode, as_seen, indices, network)
-        measuring = partial(
-            measure,
-            clip=as_seen,
-            indices=indices,
-            kind=kind,
-            dataset=dataset,
-            quirks=protocol.quirks,
-            drawn=not results,
-            progress=lambda text=f'{clip.name}, {name}': progress(text),
+        outputs = _counted(
+            run(mode, as_seen, indices, network), lambda n=name: progress(f'{clip.name}, {n}')
         )
+        first = mode == protocol.modes[0]
         try:
-            first = mode == protocol.modes[0]
-            results[name] = watched(estimates, measuring, watch if first else None)
+            results[name] = _measure(
+                outputs, as_seen, indices, kind, dataset, protocol.quirks,
+                drawn=not results, watch=watch if first else None,
+            )  # fmt: skip
         except (ConfigError, DeviceMemoryError) as error:
             if mode == STREAM:
                 raise
             methods[name] = Unknown(str(error))
             continue
-        methods[name] = results[name].tree
+        methods[name] = results[name].measured.tree
     simple = _klt(clip, indices, lambda: progress(f'{clip.name}, KLT'))
     methods |= {KLT: simple} if simple else {}
     return {'frames': len(indices), 'methods': methods}, results
+
+
+def _counted(outputs: Iterator[Output], progress: Callable[[], None]) -> Iterator[Output]:
+    for output in outputs:
+        yield output
+        progress()
+
+
+def _measure(
+    outputs: Iterator[Output],
+    clip: FileSequence,
+    indices: Sequence[int],
+    kind: str,
+    dataset: str,
+    quirks: str,
+    *,
+    drawn: bool,
+    watch: Callable[[], AbstractContextManager[Watcher]] | None,
+) -> Measurement:
+    published, shares = quirks == PAGE4D, Shares(len(indices))
+    farthest = MAX_DEPTH if dataset == 'sintel' and published else np.inf
+    rules = PUBLISHED._replace(farthest=farthest) if published else OURS
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stored = StoredMaps(clip, indices, folder, first_axis=published)
+        # PAGE-4D's code has no unit to doubt
+        metrics = [DepthErrors(stored, shares, rules=rules, unit_known=published), Timing()]
+        if kind != SINGLE:
+            metrics.append(MaskErrors(shares, as_published=quirks == VGGT4D))
+            metrics.append(PoseErrors(shares))
+        if kind != SINGLE and not published:
+            metrics.append(PointErrors(len(indices), shares, clip.max_depth))
+        gallery = Gallery(stored, placed=kind != SINGLE) if drawn else None
+        watcher = stack.enter_context(watch()) if watch else None
+        for output in outputs:
+            for each in (stored, *metrics, *([gallery] if gallery else [])):
+                each.add(output)
+            if watcher:
+                watcher.add(output.estimate, output.frame)
+        measured = reduce(or_, (metric.result() for metric in metrics))
+        if watcher and measured.path is not None:
+            watcher.align(measured.path)
+        absent = dict.fromkeys(('pose', 'points', 'mask'), ALONE)
+        if published and kind != SINGLE:
+            absent['points'] = Unknown('no code for point maps was published')
+        measured = Measured(absent) | measured | Measured({'blocks': shares.blocks()})
+        return Measurement(measured, gallery.finish(measured) if gallery else None)
 
 
 def _klt(
@@ -186,15 +250,7 @@ def _klt(
     first = next(clip.frames(indices[:1]))
     if first.camera is None or not first.has_pose:
         return None
-    truth: dict[int, NDArray] = {}
-
-    def frames() -> Iterator[GroundTruthFrame]:
-        for frame in clip.frames(indices):
-            if frame.has_pose:
-                truth[frame.stamp_ns] = frame.T_world_camera
-                yield frame
-                progress()
-
-    path = klt_path(frames(), first.camera.K)
-    estimate = list(zip(path.stamps.tolist(), path.poses, strict=True))
-    return {'pose': pose({'estimate': estimate, 'truth': list(truth.items())}, metric=False)[0]}
+    errors = PoseErrors()
+    for output in _counted(follow(clip.frames(indices), first.camera.K), progress):
+        errors.add(output)
+    return errors.result().tree

@@ -159,7 +159,8 @@ def _clip(
     shown, config = Shown(clip.name), network.config
     picks = set(np.linspace(0, clip.count - 1, PICTURES).round().astype(int))
     panel = Panel(config.mask, network.classifier)
-    for index, (estimate, frame) in enumerate(network.estimates(clip.frames(), panel)):
+    for index, output in enumerate(network.outputs(clip.frames(), panel)):
+        estimate, frame = output.estimate, output.frame
         truth = at_network(frame.mask, estimate.transform)
         predictions = panel.predictions
         masks = {s: called(motion.probability, config.mask) for s, motion in predictions.items()}

@@ -125,7 +125,8 @@ def _drive(
     first = min(config.window.size, len(footage.stamps)) - 1  # the window is full
     picks = set(np.linspace(first, len(footage.stamps) - 1, PICTURES).round().astype(int))
     panel = Panel(config.mask, network.classifier)
-    for index, (estimate, _) in enumerate(network.estimates(footage.frames(), panel)):
+    for index, output in enumerate(network.outputs(footage.frames(), panel)):
+        estimate = output.estimate
         predictions = panel.predictions
         if truth is None:
             truth = Truth.of(footage, Grid(estimate.transform, network.engine.patch_size))

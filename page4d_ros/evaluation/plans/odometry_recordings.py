@@ -10,10 +10,9 @@ from page4d_ros.datasets.bag import Topics, read
 from page4d_ros.datasets.bag_index import Track
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.methods.klt import LABEL as KLT
-from page4d_ros.evaluation.methods.klt import klt_path
-from page4d_ros.evaluation.methods.network import camera_path, estimates
+from page4d_ros.evaluation.methods.klt import follow
+from page4d_ros.evaluation.methods.network import Network, camera_path
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
-from page4d_ros.perception.dynamics import Dynamics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.datasets.sequence import FileSequence
-    from page4d_ros.evaluation.metrics.trajectory import Aligned
+    from page4d_ros.evaluation.result import Aligned
     from page4d_ros.perception.pipeline import Perception
     from page4d_ros.truth import GroundTruthFrame
 
@@ -83,7 +82,7 @@ def measure_drive(
     tracks = {OURS: _ours(frames(), config, built)}
     for name, values in OTHERS.items():
         tracks[name] = _ours(frames(), config.with_values(values), built)
-    tracks[KLT] = Track('odom', 'camera', *klt_path(frames(), sequence.camera.K))
+    tracks[KLT] = Track('odom', 'camera', *camera_path(follow(frames(), sequence.camera.K)))
     methods, paths, tree = {}, {}, {}
     for name, track in tracks.items():
         found, aligned = trajectory_metrics(
@@ -113,5 +112,5 @@ def _true_path(sequence: FileSequence) -> tuple[NDArray, NDArray]:
 
 
 def _ours(frames: Iterable[GroundTruthFrame], config: Config, built: Perception) -> Track:
-    dynamics = Dynamics(config.mask, built.dynamics.classifier)
-    return Track('odom', 'camera', *camera_path(estimates(frames, config, built.engine, dynamics)))
+    network = Network(OURS, built.engine, config, built.dynamics.classifier)
+    return Track('odom', 'camera', *camera_path(network.outputs(frames)))

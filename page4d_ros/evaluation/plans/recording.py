@@ -9,8 +9,8 @@ from typing import Any
 from page4d_ros.bags.reader import is_bag, open_bag
 from page4d_ros.datasets.bag_index import BagIndex
 from page4d_ros.errors import BagError
+from page4d_ros.evaluation.metrics.recording import Case, measure
 from page4d_ros.evaluation.metrics.running import command_line
-from page4d_ros.evaluation.plans.recording_metrics import Case, measure
 from page4d_ros.evaluation.report.page import REPORT_FILE, write_metrics
 from page4d_ros.evaluation.report.report import write_report
 from page4d_ros.evaluation.report.verdict import judge, remarks

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from page4d_ros.evaluation.metrics.sequence import TOTAL
 from page4d_ros.evaluation.report import plots
-from page4d_ros.evaluation.report.gallery import TOTAL
 from page4d_ros.evaluation.report.tables import Tile, accuracy_tiles, number
 from page4d_ros.evaluation.report.verdict import (
     FAIR,
@@ -22,8 +22,8 @@ from page4d_ros.evaluation.report.verdict import (
 from page4d_ros.evaluation.report.view import view
 
 if TYPE_CHECKING:
-    from page4d_ros.evaluation.metrics.trajectory import Aligned
     from page4d_ros.evaluation.report.gallery import Shown
+    from page4d_ros.evaluation.result import Aligned
 
 
 def shown_part(

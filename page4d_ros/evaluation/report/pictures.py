@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.bag_index import BagIndex
-    from page4d_ros.evaluation.plans.recording_metrics import Case
+    from page4d_ros.evaluation.metrics.recording import Case
 
 FRAMES = 6
 WIDTH = 360  # pixels of a picture in the report

@@ -17,8 +17,9 @@ from page4d_ros.evaluation.report.verdict import comparisons
 from page4d_ros.evaluation.report.view import view
 
 if TYPE_CHECKING:
-    from page4d_ros.evaluation.plans.recording_metrics import Case, Measured
+    from page4d_ros.evaluation.metrics.recording import Case
     from page4d_ros.evaluation.report.scene import Scene
+    from page4d_ros.evaluation.result import Measured
 
 
 def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Measured) -> None:
@@ -37,7 +38,7 @@ def write_report(path: Path, metrics: dict[str, Any], case: Case, measured: Meas
     unit = 'm' if metric else 'units, not metres'
     depth = metrics['depth']
     scale = depth['scale'] if depth and not metric else 1.0
-    scene = build_scene(case, measured.aligned)
+    scene = build_scene(case, measured.path)
     worst = {
         name: strip(case, scale, worst_frames(case, errors)).columns
         for name, errors in measured.errors.items()
@@ -70,7 +71,7 @@ def _figures(case: Case, measured: Measured, scene: Scene | None, unit: str) -> 
         if len(scene.static) + len(scene.dynamic):
             out['above'] = plots.cloud_plot(scene, 'above', unit)
             out['side'] = plots.cloud_plot(scene, 'side', unit)
-    if (aligned := measured.aligned) is not None:
+    if (aligned := measured.path) is not None:
         out['position'] = plots.position_plot(aligned)
     timing = measured.tree['timing']
     if isinstance(timing, dict):

@@ -1,10 +1,7 @@
-"""Errors of single frames, and which frames are the worst."""
+"""The frames with the largest errors."""
 
 from __future__ import annotations
 
-DEPTH_ERROR = 'depth error (AbsRel)'
-MASK_ERROR = 'mask error (share of pixels)'
-POSITION_ERROR = 'position error [m]'
 WORST = 4  # frames
 APART, LEAST = 1 / 20, 2  # of all frames, and frames at least: neighbours look the same
 
