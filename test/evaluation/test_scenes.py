@@ -30,6 +30,7 @@ from page4d_ros.evaluation.metrics.prediction import Score, Truth
 from page4d_ros.evaluation.plans import scenes_tables as tables
 from page4d_ros.evaluation.plans.scenes import baselines, score
 from page4d_ros.evaluation.plans.scenes_result import MEASURED, Results
+from page4d_ros.evaluation.report.tables import UNKNOWN, number
 from page4d_ros.evaluation.result import settle
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.synthetic.options import Rig, Traffic
@@ -226,12 +227,12 @@ def test_tables_hold_the_figures_of_the_metrics():
     known = metrics['figures']['known']
     for name in MEASURED[Group.KNOWN]:
         value = known[name]['worse']['mean']
-        assert tables.number(value) in text
+        assert number(value) in text
     (table,) = tables.tables(metrics)
     cells = dict(table.rows)
     assert cells['oracle'][0].best
     assert not cells['worse'][0].best
-    assert cells['identity pose'][0].text == tables.UNKNOWN
+    assert cells['identity pose'][0].text == UNKNOWN
     (worse,) = tables.difference_tables(metrics)
     assert worse.rows[0][1][0].text.startswith('+')
     assert not worse.rows[0][1][0].best
@@ -320,4 +321,4 @@ def test_the_command_measures_and_writes(tmp_path, rendered, monkeypatch):
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert set(metrics['figures']) == {'known', 'static', 'crowded'}
     value = metrics['figures']['known']['abs_rel']['untrained']['mean']
-    assert tables.number(value) in (tmp_path / 'tables.md').read_text()
+    assert number(value) in (tmp_path / 'tables.md').read_text()

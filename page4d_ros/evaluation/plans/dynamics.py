@@ -25,14 +25,7 @@ from page4d_ros.evaluation.plans.dynamics_sequences import (
 )
 from page4d_ros.evaluation.report.page import write_results
 from page4d_ros.evaluation.report.pictures import Picture, jpeg, overlay
-from page4d_ros.evaluation.report.tables import (
-    MOTION_COLUMNS,
-    Cell,
-    Column,
-    Table,
-    is_best,
-    number,
-)
+from page4d_ros.evaluation.report.tables import MOTION_COLUMNS, Column, Row, Table, table
 from page4d_ros.perception.motion_classifier import SOURCES
 
 if TYPE_CHECKING:
@@ -127,28 +120,20 @@ def evaluate_dynamics(
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
-    """A table for each kind of drives and for each clip; the best is marked."""
+    """A table for each kind of drives and for each clip."""
     out = []
     for kind, figures in (metrics['kinds'] | metrics['clips']).items():
         columns = STILL if kind in KINDS and not figures['fused']['moving'] else MOVING
-        out.append(_table(kind, figures, columns, NOTE if not out else ''))
+        out.append(table(kind, _rows(figures), columns, '' if out else NOTE))
     every = {source: metrics['all'][source] for source in SOURCES}
-    out.append(_table('All drives in known rooms', every, MOVING, ''))
-    ghosts = [(name, [Cell(number(share))]) for name, share in metrics['ghosts'].items()]
+    out.append(table('All drives in known rooms', _rows(every), MOVING))
+    ghosts = [Row(name, {'share': share}) for name, share in metrics['ghosts'].items()]
     note = 'Share of the points of the accumulated static cloud that lie on moving bodies.'
-    return [*out, Table('Ghosts', ['on movers'], ghosts, note)]
+    return [*out, table('Ghosts', ghosts, [Column('share', 'on movers')], note)]
 
 
-def _table(title: str, figures: dict[str, Any], columns: tuple[Column, ...], note: str) -> Table:
-    def cell(source: str, key: str, *, less: bool) -> Cell:
-        rivals = [f[key] for s, f in figures.items() if s != ORACLE]
-        value = figures[source][key]
-        return Cell(number(value), best=source != ORACLE and is_best(value, rivals, less=less))
-
-    rows = [
-        (source, [cell(source, key, less=less) for key, _, less in columns]) for source in figures
-    ]
-    return Table(title, [head for _, head, _ in columns], rows, note)
+def _rows(figures: dict[str, Any]) -> list[Row]:
+    return [Row(s, tree, rivals=None if s == ORACLE else 0) for s, tree in figures.items()]
 
 
 def _clip(

@@ -12,7 +12,7 @@ from page4d_ros.evaluation.plans.odometry_recordings import Drive, measure_drive
 from page4d_ros.evaluation.plans.odometry_trials import figures, run, trials
 from page4d_ros.evaluation.report import plots
 from page4d_ros.evaluation.report.page import write_results
-from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Cell, Table, is_best, number
+from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Column, Row, Table, number, table
 from page4d_ros.perception.build import build_perception
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
 
 FORMAT = 1
-TRIAL_COLUMNS = {
-    'windows': 'windows',
-    'ate_m': 'ATE [m]',
-    'extent_m': 'extent [m]',
-    'scale_drift': 'scale drift',
-    'largest_step': 'largest step / median',
-    'wander': 'wander / depth',
-    'step_ms': 'first tenth [ms]',
-    'last_step_ms': 'last tenth [ms]',
-    'growth_mib': 'memory growth [MiB]',
-}
+TRIAL_COLUMNS = (
+    Column('windows', 'windows'),
+    Column('ate_m', 'ATE [m]'),
+    Column('extent_m', 'extent [m]'),
+    Column('scale_drift', 'scale drift'),
+    Column('largest_step', 'largest step / median'),
+    Column('wander', 'wander / depth'),
+    Column('step_ms', 'first tenth [ms]'),
+    Column('last_step_ms', 'last tenth [ms]'),
+    Column('growth_mib', 'memory growth [MiB]'),
+)
 TRIAL_NOTE = (
     'Windows of a camera in a room, each in a random gauge (rotation, translation, scale 0.3 to '
     '3), without a network. ATE after Sim(3); scale drift: logarithm, first frame to last; '
@@ -103,37 +103,24 @@ def evaluate_odometry(
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
-    """A table of the trials, and one for each recording; the best is marked."""
-    rows = [
-        (name, [Cell(number(row.get(key))) for key in TRIAL_COLUMNS])
-        for name, row in metrics['trials'].items()
-    ]
-    out = [Table('Windows that are known', list(TRIAL_COLUMNS.values()), rows, TRIAL_NOTE)]
+    """A table of the trials, and one for each recording."""
+    rows = [Row(name, row) for name, row in metrics['trials'].items()]
+    out = [table('Windows that are known', rows, TRIAL_COLUMNS, TRIAL_NOTE)]
+    reasons = metrics['reasons']
     for name, drive in metrics['drives'].items():
         methods = {k: v for k, v in drive['methods'].items() if v is not None}
         methods[STILL] = drive['standing_still']
-        rivals = {c.key: [row[c.key] for row in methods.values()] for c in POSE_COLUMNS}
-        rows = [
-            (
-                label,
-                [
-                    Cell(number(row[key]), best=is_best(row[key], rivals[key], less=less))
-                    for key, _, less in POSE_COLUMNS
-                ],
-            )
-            for label, row in methods.items()
-        ]
         truth = drive['truth']
         note = (
             f'{drive["frames"]} frames; the true path is {number(truth["path_length_m"])} m long, '
             f'{number(truth["extent_m"])} m across. After Sim(3), by evo; RPE from one frame to '
             f'the next. Weights: {metrics["checkpoint"]}. {metrics["caution"]}'.strip()
         )
-        reasons = metrics['reasons']
         failed = [
             f'{method}: {reasons[f"drives.{name}.methods.{method}"]}.'
             for method, row in drive['methods'].items()
             if row is None
         ]
-        out.append(Table(name, [c.head for c in POSE_COLUMNS], rows, ' '.join([note, *failed])))
+        rows = [Row(label, row) for label, row in methods.items()]
+        out.append(table(name, rows, POSE_COLUMNS, ' '.join([note, *failed])))
     return out

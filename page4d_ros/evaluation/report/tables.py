@@ -1,22 +1,45 @@
-"""Metrics as tables and tiles of text, with the better value marked."""
+"""Tables and tiles of text, with the best value of each column marked."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 UNKNOWN = '–'
-Rows = tuple[tuple[str, str, int], ...]
 
 
 class Column(NamedTuple):
-    """A figure in a table: key (path) below its section, head, and True if less is better."""
+    """A figure in a table.
+
+    Attributes:
+        key: dotted path of the figure in a row's tree.
+        head: of the column.
+        less: True if less is better; None if its figures do not compete.
+    """
 
     key: str
     head: str
-    less: bool
+    less: bool | None = None
+
+
+class Row(NamedTuple):
+    """Figures of a method in a table.
+
+    Attributes:
+        label: name of the row.
+        tree: figures by key of the column, nested or by dotted path. Each is a number, None, a
+            text, a `Cell`, or a figure with its interval (`mean`, `low` and `high`).
+        rivals: rows with the same value compete for the best figure; None competes with nobody,
+            as an oracle or a row of a paper does.
+        where: path of the tree in ``metrics.json``, by which the reasons of unknowns are found.
+    """
+
+    label: str
+    tree: Mapping[str, Any] | None
+    rivals: Hashable = 0
+    where: str = ''
 
 
 class Cell(NamedTuple):
@@ -93,10 +116,76 @@ def number(value: float | None, digits: int = 3) -> str:
     return f'{value:.{digits}g}' if abs(value) < 1000 else f'{value:.0f}'
 
 
-def is_best(value: float | None, rivals: Iterable[float | None], *, less: bool) -> bool:
-    """True if a value is the best of its rivals, itself among them; None does not count."""
+def lookup(tree: Mapping[str, Any] | None, key: str) -> Any:
+    """The value at a dotted path; None where there is none."""
+    if tree is None or key in tree:
+        return tree and tree[key]
+    first, _, rest = key.partition('.')
+    inner = tree.get(first)
+    return lookup(inner, rest) if rest and isinstance(inner, dict) else None
+
+
+def table(
+    title: str,
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    note: str = '',
+    *,
+    reasons: Mapping[str, str] | None = None,
+    mark: bool = True,
+) -> Table:
+    """Make a table; the best of two or more figures that compete in a column is marked.
+
+    Args:
+        title: above it.
+        rows: in order.
+        columns: in order.
+        note: below it.
+        reasons: why figures are unknown, by path in ``metrics.json``; they become hints.
+        mark: False marks nothing as best.
+    """
+    rows, reasons = list(rows), reasons or {}
+
+    def cell(row: Row, column: Column) -> Cell:
+        value = lookup(row.tree, column.key)
+        if not isinstance(value, Cell | str | None):
+            same = (lookup(r.tree, column.key) for r in rows if r.rivals == row.rivals)
+            competes = mark and row.rivals is not None and column.less is not None
+            best = competes and _is_best(_figure(value), map(_figure, same), less=column.less)
+            return as_cell(value, best=best)
+        why = reasons.get(f'{row.where}.{column.key}') or reasons.get(row.where, '')
+        return as_cell(value) if value is not None else Cell(UNKNOWN, why)
+
+    lines = [(row.label, [cell(row, column) for column in columns]) for row in rows]
+    return Table(title, [column.head for column in columns], lines, note)
+
+
+def as_cell(value: Any, *, best: bool = False, sign: str = '') -> Cell:
+    """Text of a value of a row.
+
+    Args:
+        value: see `Row`.
+        best: mark it.
+        sign: stands before a positive number.
+    """
+    if isinstance(value, Cell):
+        return value
+    if isinstance(value, str):
+        return Cell(value)
+    known = _figure(value)
+    text = f'{sign if known is not None and known > 0 else ""}{number(known)}'
+    if isinstance(value, dict) and known is not None:
+        return Cell(text, f'[{number(value["low"])}, {number(value["high"])}]', best)
+    return Cell(text, best=best)
+
+
+def _figure(value: Any) -> float | None:
+    return value.get('mean') if isinstance(value, dict) else value
+
+
+def _is_best(value: float | None, rivals: Iterable[float | None], *, less: bool) -> bool:
     known = [rival for rival in rivals if rival is not None]
-    return value is not None and value == (min if less else max)(known)
+    return len(known) > 1 and value == (min if less else max)(known)
 
 
 def markdown(table: Table) -> str:
@@ -142,29 +231,13 @@ def _table(
     title: str,
     metrics: dict[str, Any],
     name: str,
-    rows: Rows,
+    rows: tuple[tuple[str, str, int], ...],
     columns: tuple[Column, ...],
     note: str,
 ) -> Table:
-    section, reasons = metrics[name], metrics['reasons']
-    values = {
-        (row, key): section[row][key] if section[row] else None
-        for row, _, _ in rows
-        for key, _, _ in columns
-    }
-
-    def cell(row: str, group: int, key: str, *, less: bool) -> Cell:
-        value = values[row, key]
-        rivals = [values[other, key] for other, _, same in rows if same == group]
-        wins = is_best(value, rivals, less=less)
-        why = reasons.get(f'{name}.{row}.{key}') or reasons.get(f'{name}.{row}', '')
-        return Cell(number(value), why, wins and metrics['run']['trained'] is not False)
-
-    lines = [
-        (label, [cell(row, group, key, less=less) for key, _, less in columns])
-        for row, label, group in rows
-    ]
-    return Table(title, [head for _, head, _ in columns], lines, note)
+    found = [Row(label, metrics[name][key], same, f'{name}.{key}') for key, label, same in rows]
+    trained = metrics['run']['trained'] is not False
+    return table(title, found, columns, note, reasons=metrics['reasons'], mark=trained)
 
 
 def tiles(metrics: dict[str, Any]) -> list[Tile]:
