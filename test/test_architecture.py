@@ -120,6 +120,7 @@ EVALUATION = (
     {'methods'},
     {'report'},
     {'plans'},
+    {'run'},
 )
 MOST_LINES = 450
 ROS = {'rclpy', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'diagnostic_msgs'}

@@ -10,6 +10,7 @@ import layouts
 import numpy as np
 import pytest
 from data_folders import parity_file
+from pages import check_page
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
@@ -191,7 +192,7 @@ def test_a_data_set_from_end_to_end(walks):
     text = (out / 'tables.md').read_text()
     assert '| mean: streaming |' in text
     assert 'standing still' in text
-    page = (out / 'report.html').read_text()
+    page, _ = check_page(out / 'report.html')
     assert page.count('data:image/jpeg') == 2 * (3 + 2) * 3  # and the worst depths
     assert page.count('class="stage"') == 2
     assert page.count('Shown is streaming.') == 2

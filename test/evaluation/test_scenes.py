@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from fakes import OracleEngine, pose_at, room_depth
+from pages import check_page
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
@@ -28,10 +29,11 @@ from page4d_ros.evaluation.methods.simple import MeanDepth, Still, network_grid
 from page4d_ros.evaluation.metrics.figures import METRICS, difference, figure
 from page4d_ros.evaluation.metrics.prediction import Score, Truth
 from page4d_ros.evaluation.plans import scenes_tables as tables
-from page4d_ros.evaluation.plans.scenes import baselines, score
-from page4d_ros.evaluation.plans.scenes_result import MEASURED, Results
-from page4d_ros.evaluation.report.tables import UNKNOWN, number
+from page4d_ros.evaluation.plans.scenes import ScenesPlan, as_source, baselines
+from page4d_ros.evaluation.plans.scenes_figures import MEASURED
+from page4d_ros.evaluation.report.tables import UNKNOWN, markdown, number
 from page4d_ros.evaluation.result import settle
+from page4d_ros.evaluation.run import run
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.render import centred_camera
@@ -94,6 +96,27 @@ def figures(method, window, names=tuple(PERFECT)):
     answer = method.predict(window)
     found = Score.of(answer, Truth.of(window, answer.grid), window.rig)
     return {name: METRICS[name].statistic([found]) for name in names}
+
+
+class Given(ScenesPlan):
+    """Given methods on given windows, each a pair of both; `networks` of them are networks."""
+
+    def __init__(self, pairs, networks=1):
+        super().__init__([], Options())
+        self.pairs = pairs
+        self.networks, self.simple = pairs[0][0][:networks], pairs[0][0][networks:]
+
+    def sources(self, _progress):
+        for methods, window in self.pairs:
+            count = len(self.networks)
+            self.networks, self.simple = methods[:count], methods[count:]
+            yield as_source(window)
+
+
+def score(methods, window):
+    """Scores of methods on a window, by label."""
+    ((_, cases),) = run(Given([(methods, window)]))
+    return {label: case.tree['score'] for label, case in cases.items()}
 
 
 def test_an_oracle_in_any_gauge_is_perfect():
@@ -206,26 +229,25 @@ def test_equal_networks_do_not_differ_and_blocks_are_averaged():
 
 
 def evaluated():
-    """What a run gives, of footage that nobody rendered."""
-    windows = [footage(t, block=b, seed=b) for t, b in ((0.0, 0), (0.7, 0), (1.9, 1))]
-    results = Results(['oracle', 'worse', 'identity pose'], 2)
-    for window in windows:
+    """Plan and metrics of a run on footage that nobody rendered."""
+    pairs = []
+    for window in (footage(t, block=b, seed=b) for t, b in ((0.0, 0), (0.7, 0), (1.9, 1))):
         worse = network(window, 'worse', depth=lambda w: w.depth[..., ::-1] ** 2)
         still = Still(network_grid(worse.engine, SIZE))
-        results.add(window, score([network(window), worse, still], window))
-    tree, reasons = settle(results.tree())
-    checkpoints = [{'label': name, 'file': name, 'sha256': ''} for name in results.methods[:2]]
-    facts = {'command': 'page4d', 'versions': {}, 'remarks': [], 'reasons': reasons}
-    return json.loads(
-        json.dumps(facts | tree | {'methods': results.methods, 'checkpoints': checkpoints})
-    )
+        pairs.append(([network(window), worse, still], window))
+    plan = Given(pairs, networks=2)
+    plan.loaded = [
+        (None, {'label': name, 'file': name, 'sha256': ''}) for name in ('oracle', 'worse')
+    ]
+    tree, reasons = settle(plan.tree(run(plan)))
+    return plan, json.loads(json.dumps({'command': 'page4d', 'reasons': reasons} | tree))
 
 
 def test_tables_hold_the_figures_of_the_metrics():
-    metrics = evaluated()
-    text = tables.document(metrics)
+    plan, metrics = evaluated()
+    text = '\n'.join(map(markdown, plan.tables(metrics)))
     known = metrics['figures']['known']
-    for name in MEASURED[Group.KNOWN]:
+    for name in MEASURED[Group.KNOWN.value]:
         value = known[name]['worse']['mean']
         assert number(value) in text
     (table,) = tables.tables(metrics)
@@ -298,7 +320,7 @@ def test_every_baseline_answers(rendered):
     prior, window = rendered
     first = network(window)
     found = score([first, *baselines(first, [prior])], window)
-    for name in MEASURED[Group.KNOWN]:
+    for name in MEASURED[Group.KNOWN.value]:
         values = [METRICS[name].statistic([s]) for s in found.values()]
         assert np.isfinite(values).sum() >= 3
     ap = {name: METRICS['motion_ap'].statistic([s]) for name, s in found.items()}
@@ -322,3 +344,4 @@ def test_the_command_measures_and_writes(tmp_path, rendered, monkeypatch):
     assert set(metrics['figures']) == {'known', 'static', 'crowded'}
     value = metrics['figures']['known']['abs_rel']['untrained']['mean']
     assert number(value) in (tmp_path / 'tables.md').read_text()
+    assert number(value) in check_page(tmp_path / 'report.html')[0]

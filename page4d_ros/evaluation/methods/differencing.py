@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.config import MaskConfig
-from page4d_ros.evaluation.methods.klt import FEWEST, follow_corners, grey_images
+from page4d_ros.evaluation.methods.klt import FEWEST, follow_corners, grey_image
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction, Truth, overlap
 from page4d_ros.perception.dynamics import clean
 from page4d_ros.window_scores import MOVING
@@ -62,7 +62,7 @@ class Differencing:
     def _difference(self, footage: RenderedSequence) -> tuple[NDArray, NDArray]:
         """Differences of pixels (S, h, w) and their means over patches (S, h', w'), 0 to 1."""
         fit, patch = self.grid
-        images = grey_images(footage, fit)
+        images = [grey_image(image, fit) for image in footage.rgb]
         pixels = [self._against(images[1], images[0])]
         pixels += [self._against(a, b) for a, b in pairwise(images)]
         pixels = np.stack(pixels)

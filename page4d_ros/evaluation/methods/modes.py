@@ -9,32 +9,85 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.evaluation.methods.network import Network, as_output
 from page4d_ros.evaluation.protocol import OTHER_MASK, PAGE4D, SINGLE, STREAM, WHOLE
+from page4d_ros.evaluation.result import UnsuitableError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.perception.clip import estimate_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from page4d_ros.datasets.sequence import FileSequence
-    from page4d_ros.evaluation.result import Output
+    from page4d_ros.evaluation.protocol import Selection
+    from page4d_ros.evaluation.result import Output, Source
     from page4d_ros.truth import GroundTruthFrame
 
 LABELS = {STREAM: 'streaming', WHOLE: 'whole clip', SINGLE: 'each picture alone'}
 
 
-def label(mode: str, *, masked: bool) -> str:
-    """Name of a mode in tables.
+class Mode:
+    """A network in a mode.
 
     Args:
         mode: of `MODES`.
-        masked: whether the weights as configured let the mask into attention.
+        network: weights and settings.
+        whole_most: frames that are taken at once, at most.
+        required: True if the evaluation ends where the mode cannot run.
+
+    Attributes:
+        kind: STREAM, WHOLE or SINGLE.
     """
-    plain = LABELS[mode.removesuffix(OTHER_MASK)]
-    if not mode.endswith(OTHER_MASK):
-        return plain
-    return f'{plain}, mask {"off" if masked else "on"} in attention'
+
+    def __init__(
+        self, mode: str, network: Network, *, whole_most: int, required: bool = False
+    ) -> None:
+        self.mode, self.network, self.whole_most, self.required = (
+            mode,
+            network,
+            whole_most,
+            required,
+        )
+        self.kind = mode.removesuffix(OTHER_MASK)
+        self.label = LABELS[self.kind]
+        if mode.endswith(OTHER_MASK):
+            masked = network.engine.mask_in_attention
+            self.label += f', mask {"off" if masked else "on"} in attention'
+
+    def run(self, source: Source) -> Iterator[Output]:
+        """Outputs frame by frame; see `Method`."""
+        selection = source.data
+        if not len(selection.indices):
+            raise UnsuitableError(f'has only {selection.sequence.count} frames')
+        if self.kind == WHOLE and len(selection.indices) > self.whole_most:
+            raise UnsuitableError(f'more than {self.whole_most} frames')
+        return self._outputs(selection)
+
+    def _outputs(self, selection: Selection) -> Iterator[Output]:
+        try:
+            yield from self._estimated(selection.frames())
+        except (ConfigError, DeviceMemoryError) as error:
+            if self.required:
+                raise
+            raise UnsuitableError(str(error)) from error
+
+    def _estimated(self, frames: Iterator[GroundTruthFrame]) -> Iterator[Output]:
+        network = self.network
+        if self.mode.endswith(OTHER_MASK):
+            network = with_other_mask(network)
+        if self.kind == STREAM:
+            yield from network.outputs(frames)
+            return
+        network.engine.clear()
+        perception = network.perception()
+        if self.kind == WHOLE:  # the images have to be in memory anyway
+            known = list(frames)
+            images = [(frame.frame, frame.rgb) for frame in known]
+            yield from map(as_output, estimate_clip(images, perception), known)
+            return
+        for frame in frames:
+            yield as_output(next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame)
 
 
 def with_other_mask(network: Network) -> Network:
@@ -45,38 +98,6 @@ def with_other_mask(network: Network) -> Network:
     """
     engine = network.engine.with_mask_in_attention(on=not network.engine.mask_in_attention)
     return Network(network.label, engine, network.config, network.classifier)
-
-
-def run(
-    mode: str, clip: FileSequence, indices: Sequence[int], network: Network
-) -> Iterator[Output]:
-    """Outputs of a network in a mode, frame by frame.
-
-    Args:
-        mode: of `MODES`.
-        clip: sequence, as `seen` by the network.
-        indices: frames of it.
-        network: weights and settings.
-
-    Raises:
-        ConfigError: the weights have no mask head, and the mode needs one.
-    """
-    if mode.endswith(OTHER_MASK):
-        network = with_other_mask(network)
-    frames = clip.frames(indices)
-    kind = mode.removesuffix(OTHER_MASK)
-    if kind == STREAM:
-        yield from network.outputs(frames)
-        return
-    network.engine.clear()
-    perception = network.perception()
-    if kind == WHOLE:  # the images have to be in memory anyway
-        known = list(frames)
-        images = [(frame.frame, frame.rgb) for frame in known]
-        yield from map(as_output, estimate_clip(images, perception), known)
-        return
-    for frame in frames:
-        yield as_output(next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame)
 
 
 def seen(clip: FileSequence, network: Network, quirks: str) -> FileSequence:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
-from page4d_ros.evaluation.metrics.trajectory import Path
 from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.corners import Corners
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.evaluation.result import Source
     from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from page4d_ros.truth import GroundTruthFrame
 
 
-class Method(Protocol):
+class Predictor(Protocol):
     """One that answers windows.
 
     Attributes:
@@ -39,17 +37,19 @@ class Method(Protocol):
 
     label: str
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
 
 
-class Tracker(Protocol):
-    """One that follows streams; see `Method`."""
+class OfWindow:
+    """A method that is asked for a whole window at once."""
 
-    label: str
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.label = predictor, predictor.label
 
-    def track(self, footage: RenderedSequence) -> Path:
-        """Poses of the camera along the stream."""
+    def run(self, source: Source) -> Iterator[Prediction]:
+        """The prediction for the window."""
+        yield self.predictor.predict(source.data)
 
 
 class Network:
@@ -115,9 +115,9 @@ class Network:
         dynamics = dynamics or Dynamics(self.config.mask, self.classifier)
         return Perception(self.config, self.engine, dynamics)
 
-    def track(self, sequence: RenderedSequence) -> Path:
-        """Poses of the camera along the stream, without frames at which it was lost."""
-        return camera_path(self.outputs(sequence.frames()))
+    def run(self, source: Source) -> Iterator[Output]:
+        """Outputs along a sequence; see `Method`."""
+        return self.outputs(source.data.frames())
 
     def with_values(self, values: dict[str, Any]) -> Network:
         """The same weights with other settings, by dotted name."""
@@ -128,13 +128,3 @@ def as_output(estimate: Estimate, frame: GroundTruthFrame) -> Output:
     """An estimate as the output for its frame."""
     odometry = estimate.odometry
     return Output(frame, None if odometry.lost else odometry.T_world_camera, estimate)
-
-
-def camera_path(outputs: Iterable[Output]) -> Path:
-    """Poses of the camera along a stream, without the frames at which it was lost."""
-    known = [(out.frame.stamp_ns, out.T_world_camera) for out in outputs]
-    known = [(stamp, T) for stamp, T in known if T is not None]
-    return Path(
-        np.array([stamp for stamp, _ in known], np.int64),
-        np.array([pose for _, pose in known]).reshape(-1, 4, 4),
-    )

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction, Truth
-from page4d_ros.evaluation.metrics.trajectory import Path
+from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.camera import ImageTransform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.evaluation.result import Source
     from page4d_ros.perception.engine import Engine
 
 
@@ -32,9 +33,10 @@ class Still:
         pairs = len(footage.rgb) * (len(footage.rgb) - 1) // 2
         return Prediction(self.grid, relative=np.tile(np.eye(4)[:3], (pairs, 1, 1)))
 
-    def track(self, footage: RenderedSequence) -> Path:
-        """Poses of the camera along the stream."""
-        return Path(footage.stamps, np.tile(np.eye(4), (len(footage.stamps), 1, 1)))
+    def run(self, source: Source) -> Iterator[Output]:
+        """Poses of the camera along a stream."""
+        for frame in source.data.frames():
+            yield Output(frame, np.eye(4))
 
 
 class AllMoving:

@@ -50,7 +50,7 @@ class Case:
     image: str = ''
 
     @classmethod
-    def of(cls, recording: BagIndex, source: BagIndex | None) -> Case:
+    def of(cls, recording: BagIndex, source: BagIndex | None = None) -> Case:
         """Find the images of the source."""
         try:
             image = choose_image(source.bag, '').name if source else ''
@@ -102,6 +102,18 @@ class Case:
         return None
 
 
+class RecordingErrors:
+    """All metrics of a recording."""
+
+    def add(self, case: Case) -> None:
+        """Take in the recording."""
+        self.case = case
+
+    def result(self) -> Measured:
+        """Everything that can be computed."""
+        return measure(self.case)
+
+
 def measure(case: Case) -> Measured:
     """Compute everything that can be computed."""
     recording, source = case.recording, case.source
@@ -126,7 +138,6 @@ def measure(case: Case) -> Measured:
         'depth': depth,
         'mask': mask,
         'topics': running.topic_metrics(recording),
-        'versions': running.versions(),
     }
     return Measured(tree, {name: known for name, known in errors.items() if known}, aligned)
 

@@ -33,6 +33,39 @@ DEPTHS = 'abs_rel', 'delta_1_25'  # in the tables
 TOTAL = 'total'
 
 
+class FrameCount:
+    """Number of frames, as ``frames``."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, _output: Output) -> None:
+        """Take in the next frame."""
+        self._count += 1
+
+    def result(self) -> Measured:
+        """The number."""
+        return Measured({'frames': self._count})
+
+
+class Blocks:
+    """Contribution of each stretch of the sequence to the figures of others, as ``blocks``.
+
+    Args:
+        shares: which the other metrics fill; they have to give their results before.
+    """
+
+    def __init__(self, shares: Shares) -> None:
+        self.shares = shares
+
+    def add(self, output: Output) -> None:
+        """See nothing in a frame itself."""
+
+    def result(self) -> Measured:
+        """Sums and weights by figure."""
+        return Measured({'blocks': self.shares.blocks()})
+
+
 class PoseErrors:
     """Errors of the trajectory, as ``pose``.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.evaluation.metrics.point_maps import estimated
+from page4d_ros.evaluation.result import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StoredMaps:
-    """Takes in estimates frame by frame; their depths and masks wait on disk.
+    """Stores the depths and masks of estimates; a metric without figures of its own.
 
     Args:
         sequence: where true depths and images are read again.
@@ -49,6 +50,10 @@ class StoredMaps:
             depth = estimated(estimate)[..., 2].astype(np.float32)
         self.indices[output.frame.stamp_ns] = index
         np.savez(self._file(index), depth=depth, moving=np.packbits(estimate.mask > 0, axis=1))
+
+    def result(self) -> Measured:
+        """Nothing; other metrics read the maps."""
+        return Measured({})
 
     def maps(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Depth and mask (h, w) of a frame."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from evo import EvoException
@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 MAX_DIFFERENCE = 0.01  # seconds between a pose and its truth, evo's default
 MIN_POSES = 3
 POSITION_ERROR = 'position error [m]'  # of single frames
-
-
-class Path(NamedTuple):
-    """Poses of a stream.
-
-    Attributes:
-        stamps: (n,) nanoseconds of the frames whose pose is known.
-        poses: (n, 4, 4) T_world_camera, in a world and a unit of their own.
-    """
-
-    stamps: NDArray[np.int64]
-    poses: NDArray[np.float64]
 
 
 def trajectory_metrics(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from page4d_ros.datasets.rendered_plan import Group
 from page4d_ros.evaluation.metrics.figures import METRICS
-from page4d_ros.evaluation.plans.scenes_result import MEASURED
+from page4d_ros.evaluation.plans.scenes_figures import MEASURED
 from page4d_ros.evaluation.report.tables import (
     Cell,
     Column,
@@ -14,7 +14,6 @@ from page4d_ros.evaluation.report.tables import (
     Table,
     as_cell,
     lookup,
-    markdown,
     number,
     table,
 )
@@ -28,6 +27,13 @@ TITLES = {
     Group.UNSEEN: 'Unseen rooms',
     Group.STREAM: 'Streams through known rooms',
 }
+
+
+MEANINGS = [
+    (metric.head, metric.meaning)
+    for name, metric in METRICS.items()
+    if any(name in names for names in MEASURED.values())
+]
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
@@ -77,21 +83,6 @@ def _difference(found: dict[str, Any], *, less: bool) -> Cell | None:
     return as_cell(found, best=found['high'] < 0 if less else found['low'] > 0, sign='+')
 
 
-def document(metrics: dict[str, Any]) -> str:
-    """All tables, with what they rest on."""
-    lines = ['# Evaluation on rendered drives', '', f'`{metrics["command"]}`', '']
-    for network in metrics['checkpoints']:
-        facts = [f'`{network["file"]}`', network['sha256'] and f'sha256 `{network["sha256"]}`']
-        lines.append(f'- **{network["label"]}**: {", ".join(fact for fact in facts if fact)}')
-    versions = ', '.join(f'{name} {version}' for name, version in metrics['versions'].items())
-    lines += ['', *(f'- {text}' for text in metrics['remarks']), '', f'Versions: {versions}.', '']
-    every = [*tables(metrics), *difference_tables(metrics), *block_tables(metrics)]
-    shown = {name for names in MEASURED.values() for name in names}
-    meanings = [f'- **{m.head}** – {m.meaning}.' for n, m in METRICS.items() if n in shown]
-    lines += [*map(markdown, every), '## What the columns mean', '', *meanings]
-    return '\n'.join(lines) + '\n'
-
-
 def _groups(metrics: dict[str, Any]) -> list[Group]:
     return [group for group in TITLES if group.value in metrics['figures']]
 
@@ -100,10 +91,10 @@ def _columns(metrics: dict[str, Any], group: Group) -> list[Column]:
     """Metrics of a kind of drives; those of drives in which nothing moves join the known ones."""
     groups = (group, Group.STATIC) if group is Group.KNOWN else (group,)
     return [
-        Column(f'{g.value}.{name}', METRICS[name].head, METRICS[name].less)
-        for g in groups
-        if g.value in metrics['figures']
-        for name in MEASURED[g]
+        Column(f'{kind}.{name}', METRICS[name].head, METRICS[name].less)
+        for kind in (g.value for g in groups)
+        if kind in metrics['figures']
+        for name in MEASURED[kind]
     ]
 
 

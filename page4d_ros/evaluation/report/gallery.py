@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.evaluation.metrics.depth_alignment import at_source
-from page4d_ros.evaluation.report.pictures import Picture, jpeg, overlay, paint
+from page4d_ros.evaluation.report.pictures import Columns, Picture, jpeg, overlay, paint
 from page4d_ros.evaluation.report.scene import T_UPRIGHT_OPTICAL, Scene, SceneBuilder
 from page4d_ros.evaluation.report.tables import number
 from page4d_ros.evaluation.report.worst import worst
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.evaluation.metrics.stored_maps import StoredMaps
-    from page4d_ros.evaluation.result import Errors, Measured, Output
+    from page4d_ros.evaluation.result import Measured, Output
     from page4d_ros.truth import GroundTruthFrame
 
 PICTURES = 4
-Columns = list[tuple[str, list[Picture]]]
 
 
 class Shown(NamedTuple):
@@ -30,13 +29,11 @@ class Shown(NamedTuple):
     Attributes:
         columns: captions and pictures of frames from the first to the last.
         worst: the same of the frames with the largest errors, by the name of the error.
-        errors: (stamp, error) of every frame, by the name of the error.
         scene: clouds and paths; None where no pose is known.
     """
 
     columns: Columns
     worst: dict[str, Columns]
-    errors: dict[str, Errors]
     scene: Scene | None
 
 
@@ -78,7 +75,7 @@ class Gallery:
             truth = aligned.to_estimate(aligned.truth) if aligned else None
             upright = None if truth is None else truth @ T_UPRIGHT_OPTICAL[:3, :3].T
             scene = self._builder.scene(np.array(self._path), upright)
-        return Shown(strips.pop(''), strips, measured.errors, scene)
+        return Shown(strips.pop(''), strips, scene)
 
     def _pictures(self, indices: set[int]) -> dict[int, list[Picture]]:
         """Frames as they came, their depth and what was called moving, by index."""

@@ -67,33 +67,11 @@ class Tile(NamedTuple):
     note: str
 
 
-# (key below the section, name of the row, rows that are compared with each other)
-TRAJECTORY = (
-    ('sim3', 'estimate, aligned by rotation, translation and scale', 0),
-    ('se3', 'estimate, aligned without scale', 0),
-    ('standing_still', 'standing still', 0),
-    ('constant_velocity', 'constant velocity, told the mean', 0),
-)
-DEPTH = (
-    ('per_frame', 'estimate, a scale per frame', 0),
-    ('per_frame_flat_wall', 'flat wall, a scale per frame', 0),
-    ('per_sequence', 'estimate, one scale', 1),
-    ('per_sequence_flat_wall', 'flat wall, one scale', 1),
-    ('unscaled', 'estimate as published, in metres', 1),
-)
-MASK = (
-    ('estimate', 'estimate', 0),
-    ('all_static', 'everything static', 0),
-    ('all_moving', 'everything moving', 0),
-)
 POSE_COLUMNS = (
     Column('ate_m', 'ATE [m]', True),
     Column('rpe_translation_m', 'RPE [m]', True),
     Column('rpe_rotation_deg', 'RPE [°]', True),
 )
-DEPTH_COLUMNS = (Column('abs_rel', 'AbsRel', True), Column('delta_1_25', 'δ < 1.25', False))
-MASK_COLUMNS = tuple(Column(key, key, False) for key in ('precision', 'recall', 'accuracy'))
-MASK_COLUMNS += (Column('iou', 'IoU', False),)
 # region (J) and boundary (F) measures of DAVIS
 MOTION_COLUMNS = (
     Column('JM', 'JM', False),
@@ -197,93 +175,3 @@ def markdown(table: Table) -> str:
         full = [f'{text} {cell.hint}'.rstrip() for text, cell in zip(texts, cells, strict=True)]
         lines.append(f'| {label} | {" | ".join(full)} |')
     return '\n'.join([*lines, '', table.note, ''] if table.note else [*lines, ''])
-
-
-def accuracy_tables(metrics: dict[str, Any]) -> list[Table]:
-    """Pose, depth and mask beside their baselines; absent where there is no ground truth."""
-    out = []
-    if section := metrics['trajectory']:
-        truth = section['truth']
-        note = (
-            f'{section["poses"]} poses of {section["frame"]}; the true path is '
-            f'{number(truth["path_length_m"])} m long, {number(truth["extent_m"])} m across, and '
-            f'turns by {number(truth["rotation_deg"])}°. RMSE; RPE from one pose to the next. '
-            'Computed by evo.'
-        )
-        out.append(_table('Trajectory', metrics, 'trajectory', TRAJECTORY, POSE_COLUMNS, note))
-    if section := metrics['depth']:
-        note = (
-            f'{section["frames"]} frames; {section["coverage"]:.0%} of the pixels with a true '
-            'depth have a published one, and only these count. A flat wall is one depth '
-            'everywhere, scaled in the same way.'
-        )
-        out.append(_table('Depth', metrics, 'depth', DEPTH, DEPTH_COLUMNS, note))
-    if section := metrics['mask']:
-        note = (
-            f'{section["frames"]} frames; {section["moving_share"]:.1%} of the pixels truly move. '
-            'Every pixel of the sequence counts the same.'
-        )
-        out.append(_table('Motion mask', metrics, 'mask', MASK, MASK_COLUMNS, note))
-    return out
-
-
-def _table(
-    title: str,
-    metrics: dict[str, Any],
-    name: str,
-    rows: tuple[tuple[str, str, int], ...],
-    columns: tuple[Column, ...],
-    note: str,
-) -> Table:
-    found = [Row(label, metrics[name][key], same, f'{name}.{key}') for key, label, same in rows]
-    trained = metrics['run']['trained'] is not False
-    return table(title, found, columns, note, reasons=metrics['reasons'], mark=trained)
-
-
-def tiles(metrics: dict[str, Any]) -> list[Tile]:
-    """Key figures of the first screen."""
-    run, timing = metrics['run'], metrics['timing'] or {}
-    images = '' if run['images'] is None else f'of {number(run["images"])} images'
-    out = [Tile('estimates', number(run['estimates']), images)]
-    out.append(Tile('rate', f'{number(run["rate_hz"])} Hz', 'by the clock of the recording'))
-    age = timing.get('frame_age_s', {})
-    if age.get('median') is not None:
-        note = f'median; 95 % below {1e3 * age["p95"]:.0f} ms'
-        out.append(Tile('frame age', f'{1e3 * age["median"]:.0f} ms', note))
-    elif timing:
-        forward = timing['forward_ms']
-        note = f'median; 95 % below {number(forward["p95"])}\u00a0ms'
-        out.append(Tile('network', f'{number(forward["median"])} ms', note))
-    return out + accuracy_tiles(metrics)
-
-
-def accuracy_tiles(metrics: dict[str, Any]) -> list[Tile]:
-    """Errors of pose, depth and mask beside those of their baselines; only what is known."""
-    out = []
-    if (pose := metrics['trajectory']) and pose['sim3']:
-        note = f'standing still: {number(pose["standing_still"]["ate_m"])}\u00a0m'
-        out.append(Tile('path error (ATE)', f'{number(pose["sim3"]["ate_m"])} m', note))
-    if depth := metrics['depth']:
-        value = number(depth['per_sequence']['abs_rel'])
-        wall = number(depth['per_sequence_flat_wall']['abs_rel'])
-        out.append(Tile('depth error (AbsRel)', value, f'flat wall: {wall}'))
-    if mask := metrics['mask']:
-        note = f'everything moving: {number(mask["all_moving"]["iou"])}'
-        out.append(Tile('motion mask (IoU)', number(mask['estimate']['iou']), note))
-    return out
-
-
-def run_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Facts of the run, as (name, value)."""
-    run = metrics['run']
-    yes = {True: 'yes', False: 'no', None: UNKNOWN}
-    counts = ('received', 'dropped', 'lost', 'window_size')
-    return [
-        ('weights', run['checkpoint'] or UNKNOWN),
-        ('SHA-256', run['sha256'] or UNKNOWN),
-        ('trained', yes[run['trained']]),
-        ('device', run['device'] or UNKNOWN),
-        ('lengths in metres', yes[run['metric']]),
-        ('camera calibrated', yes[run['calibrated']]),
-        *((name.replace('_', ' '), number(run[name])) for name in counts),
-    ]

@@ -1,0 +1,83 @@
+"""Interface of an evaluation: a plan names sources, methods and metrics; `run` has the loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager, ExitStack
+
+    from page4d_ros.evaluation.report.page import Page
+    from page4d_ros.evaluation.report.tables import Table
+    from page4d_ros.evaluation.result import Method, Metric, Observer, Result, Source
+
+    Progress = Callable[[str], None]
+
+
+class Watching(NamedTuple):
+    """Whatever takes in the outputs of a method: in this order, metrics first."""
+
+    metrics: Sequence[Metric]
+    observers: Sequence[Observer] = ()
+
+
+class Plan(ABC):
+    """An evaluation.
+
+    Attributes:
+        title: of the tables.
+    """
+
+    title: str
+
+    @abstractmethod
+    def sources(self, progress: Progress) -> Iterable[Source]:
+        """Data in order; the next is asked for when all methods have been run on the last."""
+
+    @abstractmethod
+    def methods(self, source: Source) -> Iterable[Method]:
+        """Methods for a source, in the order of the tables."""
+
+    @abstractmethod
+    def watching(
+        self, source: Source, method: Method, stack: ExitStack, *, first: bool
+    ) -> Watching:
+        """New metrics and observers for a method on a source.
+
+        Args:
+            source: the data.
+            method: the method.
+            stack: closes what they have opened, after the last result.
+            first: no method before has been measured on this source.
+        """
+
+    @abstractmethod
+    def tree(self, result: Result) -> dict[str, Any]:
+        """Content of ``metrics.json``, with `Unknown` for what is unknown."""
+
+    def judge(self, _metrics: dict[str, Any]) -> dict[str, Any]:
+        """Verdict and remarks that follow from settled metrics, and join them."""
+        return {}
+
+    @abstractmethod
+    def tables(self, metrics: dict[str, Any]) -> list[Table]:
+        """Tables of settled metrics, for terminal, ``tables.md`` and page."""
+
+    def details(self, _metrics: dict[str, Any]) -> list[Table]:
+        """Further tables, for ``tables.md`` and page only."""
+        return []
+
+    def notes(self, metrics: dict[str, Any]) -> list[str]:
+        """Lines above the tables of ``tables.md``."""
+        return [f'`{metrics["command"]}`', '']
+
+    @abstractmethod
+    def page(self, result: Result, metrics: dict[str, Any]) -> Page:
+        """Content of ``report.html``."""
+
+    def running(self) -> AbstractContextManager:
+        """Context in which everything runs."""
+        return nullcontext()
