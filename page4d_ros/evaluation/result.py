@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from page4d_ros.truth import GroundTruthFrame
 
 Errors = list[tuple[int, float]]  # (stamp, error) of single frames
+Blocks = dict[str, dict[str, list[float]]]  # by figure, `sum` and `weight` of stretches
 
 
 class Unknown(str):
@@ -138,16 +139,19 @@ class Measured:
         tree: figures by name; `Unknown` where there are none.
         errors: errors of single frames, by the name of the error; absent without truth.
         path: trajectory laid over the truth.
+        blocks: contribution of each stretch of the sequence to a figure; see `Shares`.
     """
 
     tree: dict[str, Any]
     errors: dict[str, Errors] = field(default_factory=dict)
     path: Aligned | None = None
+    blocks: Blocks = field(default_factory=dict)
 
     def __or__(self, other: Measured) -> Measured:
         """Results of both."""
         path = self.path if other.path is None else other.path
-        return Measured(self.tree | other.tree, self.errors | other.errors, path)
+        errors, blocks = self.errors | other.errors, self.blocks | other.blocks
+        return Measured(self.tree | other.tree, errors, path, blocks)
 
 
 class Case(NamedTuple):
@@ -156,10 +160,12 @@ class Case(NamedTuple):
     Attributes:
         measured: of all metrics; the reason where the method is unsuitable.
         shown: collected by the observers, in their order.
+        outputs: number of outputs of the method.
     """
 
     measured: Measured | Unknown
     shown: tuple[Any, ...] = ()
+    outputs: int = 0
 
     @property
     def tree(self) -> dict[str, Any] | Unknown:

@@ -86,13 +86,14 @@ def run(plan: Plan, progress: Progress = lambda _text: None) -> Result:
 def _case(plan: Plan, source: Source, method: Method, progress: Progress, *, first: bool) -> Case:
     try:
         with ExitStack() as stack:
-            outputs = method.run(source)
+            outputs, count = method.run(source), 0
             metrics, observers = plan.watching(source, method, stack, first=first)
             for output in outputs:
+                count += 1
                 for each in (*metrics, *observers):
                     each.add(output)
                 progress(f'{source.name}, {method.label}')
             measured = reduce(or_, (metric.result() for metric in metrics))
-            return Case(measured, tuple(each.finish(measured) for each in observers))
+            return Case(measured, tuple(each.finish(measured) for each in observers), count)
     except UnsuitableError as reason:
         return Case(Unknown(str(reason)))

@@ -25,8 +25,7 @@ from page4d_ros.evaluation.metrics.blocks import figure
 from page4d_ros.evaluation.metrics.depth import DepthError, depth_metrics
 from page4d_ros.evaluation.metrics.depth_alignment import PUBLISHED, optimal_scale, scale_and_shift
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
-from page4d_ros.evaluation.plans.data_tables import COLUMNS, tables, value
-from page4d_ros.evaluation.plans.quoted import quotes
+from page4d_ros.evaluation.plans.data_tables import COLUMNS, quotes, tables, value
 from page4d_ros.evaluation.protocol import PROTOCOLS, Protocol
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.trajectory import trajectory_line

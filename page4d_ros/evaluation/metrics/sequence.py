@@ -1,7 +1,7 @@
 """Metrics of a method along a sequence: each takes in outputs frame by frame.
 
 A metric has `add`, which takes the next `Output`, and `result`, which gives what it has measured.
-Those that can be resampled tell `Shares` what each frame adds to their figures.
+Of figures that can be resampled, `Shares` holds what each frame adds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.datasets.bag_index import Track
+from page4d_ros.evaluation.metrics.blocks import Shares
 from page4d_ros.evaluation.metrics.depth import DEPTH_ERROR, MASK_ERROR, DepthError, depth_metrics
 from page4d_ros.evaluation.metrics.depth_alignment import OURS
 from page4d_ros.evaluation.metrics.masks import RECALLED, at_network
@@ -23,58 +24,20 @@ from page4d_ros.evaluation.result import Measured, Unknown
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.metrics.blocks import Shares
     from page4d_ros.evaluation.metrics.depth_alignment import DepthRules
     from page4d_ros.evaluation.metrics.point_maps import Comparison
     from page4d_ros.evaluation.metrics.stored_maps import StoredMaps
-    from page4d_ros.evaluation.result import Errors, Output
+    from page4d_ros.evaluation.result import Blocks, Errors, Output
 
 DEPTHS = 'abs_rel', 'delta_1_25'  # in the tables
 TOTAL = 'total'
 
 
-class FrameCount:
-    """Number of frames, as ``frames``."""
+class PoseErrors:
+    """Errors of the trajectory, as ``pose``."""
 
     def __init__(self) -> None:
-        self._count = 0
-
-    def add(self, _output: Output) -> None:
-        """Take in the next frame."""
-        self._count += 1
-
-    def result(self) -> Measured:
-        """The number."""
-        return Measured({'frames': self._count})
-
-
-class Blocks:
-    """Contribution of each stretch of the sequence to the figures of others, as ``blocks``.
-
-    Args:
-        shares: which the other metrics fill; they have to give their results before.
-    """
-
-    def __init__(self, shares: Shares) -> None:
-        self.shares = shares
-
-    def add(self, output: Output) -> None:
-        """See nothing in a frame itself."""
-
-    def result(self) -> Measured:
-        """Sums and weights by figure."""
-        return Measured({'blocks': self.shares.blocks()})
-
-
-class PoseErrors:
-    """Errors of the trajectory, as ``pose``.
-
-    Args:
-        shares: receives the squared errors of each frame; None of methods that are not resampled.
-    """
-
-    def __init__(self, shares: Shares | None = None) -> None:
-        self.shares, self.metric = shares, False
+        self.metric = False
         self._order: dict[int, int] = {}  # by stamp
         self._estimate: list[tuple[int, NDArray]] = []
         self._truth: list[tuple[int, NDArray]] = []
@@ -98,13 +61,13 @@ class PoseErrors:
         tree, path = trajectory_metrics(*tracks, metric=self.metric)
         if path is None:
             return Measured({'pose': tree})
-        if self.shares is not None:
-            at = [self._order[stamp] for stamp in path.stamps.tolist()]
-            self.shares.add('pose.ate_m', at, path.error**2, 1)
-            for name, error in path.steps.items():
-                self.shares.add(f'pose.{name}', at[1:], error**2, 1)
+        shares = Shares(len(self._order))
+        at = [self._order[stamp] for stamp in path.stamps.tolist()]
+        shares.add('pose.ate_m', at, path.error**2, 1)
+        for name, error in path.steps.items():
+            shares.add(f'pose.{name}', at[1:], error**2, 1)
         errors = list(zip(path.stamps.tolist(), path.error, strict=True))
-        return Measured({'pose': tree}, {POSITION_ERROR: errors}, path)
+        return Measured({'pose': tree}, {POSITION_ERROR: errors}, path, shares.blocks())
 
 
 def _track(known: list[tuple[int, NDArray]]) -> Track:
@@ -117,21 +80,14 @@ class DepthErrors:
 
     Args:
         stored: takes in the same frames.
-        shares: receives errors and counts of each frame's pixels.
         rules: how depth is fitted and resampled.
         unit_known: take the depth for metres, whatever the estimates claim.
     """
 
     def __init__(
-        self,
-        stored: StoredMaps,
-        shares: Shares,
-        *,
-        rules: DepthRules = OURS,
-        unit_known: bool = False,
+        self, stored: StoredMaps, *, rules: DepthRules = OURS, unit_known: bool = False
     ) -> None:
-        self.stored, self.shares, self.rules = stored, shares, rules
-        self.unit_known, self.metric = unit_known, False
+        self.stored, self.rules, self.unit_known, self.metric = stored, rules, unit_known, False
         self._count = 0
         self._with_depth: list[int] = []
 
@@ -152,15 +108,16 @@ class DepthErrors:
             max_depth=self.stored.sequence.max_depth,
             rules=self.rules,
         )
+        shares = Shares(self._count)
         for fit, rows in found.rows.items():
             if isinstance(found.tree[fit], Unknown):
                 continue
             table = dict(zip(DepthError.COLUMNS, np.transpose(rows), strict=True))
             for name in DEPTHS:
                 share = f'depth.{fit}.{name}'
-                self.shares.add(share, self._with_depth, table[name], table['pixels'])
+                shares.add(share, self._with_depth, table[name], table['pixels'])
         errors = {DEPTH_ERROR: found.over_time} if found.over_time else {}
-        return Measured({'depth': found.tree}, errors)
+        return Measured({'depth': found.tree}, errors, blocks=shares.blocks())
 
 
 class PointErrors:
@@ -168,14 +125,12 @@ class PointErrors:
 
     Args:
         frames: number of them.
-        shares: receives the distances of each frame's points.
         max_depth: metres, beyond which the truth does not count.
     """
 
-    def __init__(self, frames: int, shares: Shares, max_depth: float) -> None:
-        self.shares, self.max_depth = shares, max_depth
+    def __init__(self, frames: int, max_depth: float) -> None:
+        self.max_depth, self._count = max_depth, 0
         self._cloud = Reconstruction(frames)
-        self._count = 0
 
     def add(self, output: Output) -> None:
         """Take in the next frame."""
@@ -192,36 +147,37 @@ class PointErrors:
         found = self._cloud.compare()
         if isinstance(found, Unknown):
             return Measured({'points': found})
-        _share_points(self.shares, found)
-        return Measured({'points': found.tree})
+        return Measured({'points': found.tree}, blocks=_point_blocks(found, self._count))
 
 
-def _share_points(shares: Shares, found: Comparison) -> None:
+def _point_blocks(found: Comparison, frames: int) -> Blocks:
     """Means of both ways, and of both together, where each counts half."""
+    shares = Shares(frames)
     halves = {'overall_m': 'metres', 'normal_consistency': 'agreement'}
     ways = (
         ('accuracy_m', found.accuracy, found.ours.frames),
         ('completeness_m', found.completeness, found.true.frames),
     )
-    for name, way, frames in ways:
-        shares.add(f'points.mean.{name}', frames, way.metres, 1)
+    for name, way, at in ways:
+        shares.add(f'points.mean.{name}', at, way.metres, 1)
         for both, attribute in halves.items():
             values = getattr(way, attribute)
             known = np.isfinite(values)
             weight = 0.5 / max(1, known.sum())
-            shares.add(f'points.mean.{both}', frames[known], values[known] * weight, weight)
+            shares.add(f'points.mean.{both}', at[known], values[known] * weight, weight)
+    return shares.blocks()
 
 
 class MaskErrors:
     """Region, boundary and pixel errors of the motion mask at the network's pixels, as ``mask``.
 
     Args:
-        shares: receives the measures of each frame.
+        frames: number of them.
         as_published: count frames in which nothing moves; see `Sequence`.
     """
 
-    def __init__(self, shares: Shares, *, as_published: bool = False) -> None:
-        self.shares, self.masks = shares, Sequence(as_published=as_published)
+    def __init__(self, frames: int, *, as_published: bool = False) -> None:
+        self.shares, self.masks = Shares(frames), Sequence(as_published=as_published)
         self._count = 0
         self._errors: Errors = []
 
@@ -245,9 +201,10 @@ class MaskErrors:
 
     def result(self) -> Measured:
         """Measures over the sequence."""
-        if not self.masks.table.any():
+        if not self._errors:
             return Measured({'mask': Unknown('the data set has no masks')})
-        return Measured({'mask': pooled([self.masks])}, {MASK_ERROR: self._errors})
+        tree, blocks = {'mask': pooled([self.masks])}, self.shares.blocks()
+        return Measured(tree, {MASK_ERROR: self._errors}, blocks=blocks)
 
 
 class Timing:

@@ -14,11 +14,9 @@ from page4d_ros.errors import BagError
 from page4d_ros.evaluation.methods.checkpoints import load
 from page4d_ros.evaluation.methods.klt import Klt
 from page4d_ros.evaluation.methods.modes import Mode, seen
-from page4d_ros.evaluation.metrics.blocks import Shares
 from page4d_ros.evaluation.metrics.depth import MAX_DEPTH
 from page4d_ros.evaluation.metrics.depth_alignment import OURS, PUBLISHED
 from page4d_ros.evaluation.metrics.sequence import (
-    Blocks,
     DepthErrors,
     MaskErrors,
     PointErrors,
@@ -26,9 +24,8 @@ from page4d_ros.evaluation.metrics.sequence import (
     Timing,
 )
 from page4d_ros.evaluation.metrics.stored_maps import StoredMaps
-from page4d_ros.evaluation.plans.data_tables import tables
-from page4d_ros.evaluation.plans.plan import Plan, Watching
-from page4d_ros.evaluation.plans.quoted import quotes
+from page4d_ros.evaluation.plans.data_tables import quotes, tables
+from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.protocol import PAGE4D, SINGLE, STREAM, VGGT4D, Selection
 from page4d_ros.evaluation.report.data_page import judge, section
 from page4d_ros.evaluation.report.gallery import Gallery
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation import protocol
-    from page4d_ros.evaluation.plans.plan import Progress
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
     from page4d_ros.evaluation.report.tables import Table
     from page4d_ros.evaluation.result import Aligned, Evaluated, Measured, Method, Output, Result
     from page4d_ros.perception.engine import Engine
@@ -119,28 +116,27 @@ class DataPlan(Plan):
     ) -> Watching:
         """Errors of pose, depth, points and mask; pictures of the first mode."""
         if isinstance(method, Klt):
-            return Watching([PoseErrors()])
+            return [PoseErrors()], []
         sequence, indices = source.data.sequence, source.data.indices
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        shares, published = Shares(len(indices)), self.published
+        frames, published = len(indices), self.published
         farthest = MAX_DEPTH if self.dataset == 'sintel' and published else np.inf
         rules = PUBLISHED._replace(farthest=farthest) if published else OURS
         stored = StoredMaps(sequence, indices, folder, first_axis=published)
         # the code of PAGE-4D has no unit to doubt
-        depth = DepthErrors(stored, shares, rules=rules, unit_known=published)
+        depth = DepthErrors(stored, rules=rules, unit_known=published)
         metrics = [stored, Timing(), depth]
         if method.kind != SINGLE:
-            metrics.append(MaskErrors(shares, as_published=self.protocol.quirks == VGGT4D))
-            metrics.append(PoseErrors(shares))
+            metrics.append(MaskErrors(frames, as_published=self.protocol.quirks == VGGT4D))
+            metrics.append(PoseErrors())
         if method.kind != SINGLE and not published:
-            metrics.append(PointErrors(len(indices), shares, sequence.max_depth))
-        metrics.append(Blocks(shares))
+            metrics.append(PointErrors(frames, sequence.max_depth))
         observers = [Gallery(stored, placed=method.kind != SINGLE)] if first else []
         if first and self.watch:
             name = source.name if len(self.sequences) > 1 else ''
             writer = stack.enter_context(self.watch(name, self.network.engine))
             observers.append(Viewer(writer))
-        return Watching(metrics, observers)
+        return metrics, observers
 
     def tree(self, result: Result) -> dict[str, Any]:
         """By sequence and method, as ``metrics.schema.json`` describes it."""
@@ -165,11 +161,11 @@ class DataPlan(Plan):
         """Trees by method; networks say why a section is not there."""
         absent: dict[str, Any] = dict.fromkeys(('pose', 'points', 'mask'), ALONE)
         trees = {label: case.tree for label, case in found.cases.items()}
-        for label, tree in trees.items():
-            if isinstance(tree, dict) and 'blocks' in tree:
-                if self.published and 'pose' in tree:
+        for label, measured in found.measured.items():
+            if 'metric' in measured.tree:  # of a network
+                if self.published and 'pose' in measured.tree:
                     absent['points'] = Unknown('no code for point maps was published')
-                trees[label] = absent | tree
+                trees[label] = absent | measured.tree | {'blocks': measured.blocks}
         return trees
 
     def judge(self, metrics: dict[str, Any]) -> dict[str, Any]:

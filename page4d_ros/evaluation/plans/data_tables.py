@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ SIMPLE = {
     },
 }
 MEAN = 'mean'
+QUOTED = Path(__file__).with_name('quoted.json')
 COLUMNS = {
     'pose': POSE_COLUMNS,
     'depth': (
@@ -124,3 +127,19 @@ def _mean(metrics: dict[str, Any], section: str, method: str, key: str) -> float
     known = [lookup(tree, key) for (_, other), tree in rows.items() if other == method]
     known = [x for x in known if x is not None]
     return float(np.mean(known)) if known else None
+
+
+def quotes(dataset: str, protocol: str) -> list[dict[str, Any]]:
+    """Figures that papers print for this data set and protocol.
+
+    Returns:
+        For each row `source`, `method`, a `note` on how far it can be compared, and `figures` by
+        section and key, as in the tables.
+    """
+    known = json.loads(QUOTED.read_text(encoding='utf-8'))
+    wanted = ('source', 'method', 'note', 'figures')
+    return [
+        {name: row[name] for name in wanted}
+        for row in known
+        if row['dataset'] == dataset and protocol in row['protocols']
+    ]

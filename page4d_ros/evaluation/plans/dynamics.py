@@ -26,7 +26,7 @@ from page4d_ros.evaluation.metrics.sequence_motion import (
     MotionErrors,
 )
 from page4d_ros.evaluation.plans.dynamics_drives import KINDS, WALKING, planned
-from page4d_ros.evaluation.plans.plan import Plan, Watching
+from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.report.mask_pictures import MaskPictures
 from page4d_ros.evaluation.report.page import Page, Section
 from page4d_ros.evaluation.report.tables import MOTION_COLUMNS, Column, Row, Table, table
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.evaluation.metrics.motion import Sequence
     from page4d_ros.evaluation.plans.dynamics_drives import Options
-    from page4d_ros.evaluation.plans.plan import Progress
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
     from page4d_ros.evaluation.result import Method, Result
 
 FORMAT = 1
@@ -123,13 +123,13 @@ class DynamicsPlan(Plan):
         """Errors of motion; pictures of given sequences and of the drive in which most moves."""
         config, sequence = self.network.config, source.data
         if not first:
-            return Watching([FastMotionErrors(sequence, TRUTH_WINDOW)])
+            return [FastMotionErrors(sequence, TRUTH_WINDOW)], []
         if source.group == GIVEN:
             errors = MotionErrors(config.mask)
-            return Watching([errors], [MaskPictures(errors, 0, sequence.count - 1)])
+            return [errors], [MaskPictures(errors, 0, sequence.count - 1)]
         errors = DriveMotionErrors(sequence, config, self.network.engine.patch_size)
         pictures = MaskPictures(errors, errors.first, sequence.count - 1)
-        return Watching([errors], [pictures] if source.group == WALKING else [])
+        return [errors], [pictures] if source.group == WALKING else []
 
     def tree(self, result: Result) -> dict[str, Any]:
         """Figures by kind of drive (or sequence) and source."""

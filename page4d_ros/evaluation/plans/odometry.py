@@ -10,9 +10,9 @@ from page4d_ros.datasets.bag import Topics, read
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.methods.klt import Klt
 from page4d_ros.evaluation.methods.network import Network
-from page4d_ros.evaluation.metrics.sequence import FrameCount, PoseErrors
+from page4d_ros.evaluation.metrics.sequence import PoseErrors
 from page4d_ros.evaluation.plans.odometry_trials import SimulatedOdometry, TrialFigures, trials
-from page4d_ros.evaluation.plans.plan import Plan, Watching
+from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.protocol import Selection
 from page4d_ros.evaluation.report.page import Page, Section, path_plots
 from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Column, Row, Table, number, table
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from page4d_ros.config import Config
-    from page4d_ros.evaluation.plans.plan import Progress
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
     from page4d_ros.evaluation.result import Evaluated, Method, Result
 
 FORMAT = 1
@@ -107,12 +107,17 @@ class OdometryPlan(Plan):
         return [*networks, Klt()]
 
     def watching(
-        self, source: Source, _method: Method, _stack: ExitStack, *, first: bool
+        self,
+        source: Source,
+        _method: Method,
+        _stack: ExitStack,
+        *,
+        first: bool,  # noqa: ARG002
     ) -> Watching:
         """Errors of the trajectory."""
         if source.group == TRIAL:
-            return Watching([TrialFigures(source.data)])
-        return Watching([FrameCount(), PoseErrors()] if first else [PoseErrors()])
+            return [TrialFigures(source.data)], []
+        return [PoseErrors()], []
 
     def tree(self, result: Result) -> dict[str, Any]:
         """Figures of `trials` and of `drives`, by name.
@@ -161,7 +166,7 @@ class OdometryPlan(Plan):
 def _drive(found: Evaluated) -> dict[str, Any]:
     """Tree of one recording."""
     name, (first, *_) = found.source.name, found.cases.values()
-    if (frames := first.tree['frames']) < LEAST:
+    if (frames := first.outputs) < LEAST:
         raise BagError(f'{name}: only {frames} frames have depth and pose')
     poses = {label: case.tree['pose'] for label, case in found.cases.items()}
     known = [tree for tree in poses.values() if not isinstance(tree, Unknown)]

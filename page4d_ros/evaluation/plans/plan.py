@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.result import Method, Metric, Observer, Result, Source
 
     Progress = Callable[[str], None]
-
-
-class Watching(NamedTuple):
-    """Whatever takes in the outputs of a method: in this order, metrics first."""
-
-    metrics: Sequence[Metric]
-    observers: Sequence[Observer] = ()
+    Watching = tuple[Sequence[Metric], Sequence[Observer]]  # metrics see each output first
 
 
 class Plan(ABC):

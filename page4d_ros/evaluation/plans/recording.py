@@ -10,7 +10,7 @@ from page4d_ros.bags.reader import is_bag, open_bag
 from page4d_ros.datasets.bag_index import BagIndex
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.metrics.recording import Case, RecordingErrors
-from page4d_ros.evaluation.plans.plan import Plan, Watching
+from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.report.recording_page import RecordingPictures, accuracy_tables, page
 from page4d_ros.evaluation.report.verdict import judge, remarks
 from page4d_ros.evaluation.result import Source, Unknown
@@ -19,7 +19,7 @@ from page4d_ros.perception.build import digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from page4d_ros.evaluation.plans.plan import Progress
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
     from page4d_ros.evaluation.report.page import Page
     from page4d_ros.evaluation.report.tables import Table
     from page4d_ros.evaluation.result import Method, Result
@@ -81,7 +81,7 @@ class RecordingPlan(Plan):
         self, _source: Source, _method: Method, _stack: ExitStack, *, first: bool
     ) -> Watching:
         """Everything that can be computed, and pictures."""
-        return Watching([RecordingErrors()], [RecordingPictures()] * first)
+        return [RecordingErrors()], [RecordingPictures()] * first
 
     def tree(self, result: Result) -> dict[str, Any]:
         """Facts of the run, errors, times and topics."""
@@ -102,8 +102,8 @@ class RecordingPlan(Plan):
 
     def page(self, result: Result, metrics: dict[str, Any]) -> Page:
         """The answer first, then what it rests on."""
-        case = result[0].cases[Record.label]
-        return page(case.shown[0], case.measured, metrics)
+        (drawn,) = result[0].cases[Record.label].shown
+        return page(drawn, metrics)
 
 
 def _damage(log: BagIndex) -> list[str]:

@@ -21,7 +21,7 @@ from page4d_ros.evaluation.metrics.figures import METRICS
 from page4d_ros.evaluation.metrics.rendered import StreamErrors, WindowErrors
 from page4d_ros.evaluation.metrics.running import versions
 from page4d_ros.evaluation.plans import scenes_tables
-from page4d_ros.evaluation.plans.plan import Plan, Watching
+from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.plans.scenes_figures import figures_of
 from page4d_ros.evaluation.report.page import Page, Section
 from page4d_ros.evaluation.result import Source
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from page4d_ros.datasets.rendered_plan import SequencePlan
     from page4d_ros.evaluation.methods.network import Predictor
     from page4d_ros.evaluation.metrics.prediction import Grid, Truth
-    from page4d_ros.evaluation.plans.plan import Progress
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
     from page4d_ros.evaluation.report.tables import Table
     from page4d_ros.evaluation.result import Method, Result
 
@@ -116,10 +116,10 @@ class ScenesPlan(Plan):
     ) -> Watching:
         """Scores of windows or streams."""
         if source.group == Group.STREAM.value:
-            return Watching([StreamErrors()])
+            return [StreamErrors()], []
         if first:
             self._truths = {}  # of the window, by grid
-        return Watching([WindowErrors(source.data, self._truths)])
+        return [WindowErrors(source.data, self._truths)], []
 
     def tree(self, result: Result) -> dict[str, Any]:
         """Figures by kind of drives, metric and method; differences, rooms and single drives."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.evaluation.metrics.depth_alignment import at_source
-from page4d_ros.evaluation.report.pictures import Columns, Picture, jpeg, overlay, paint
+from page4d_ros.evaluation.report.pictures import Columns, Picture, jpeg, overlay, paint, worst
 from page4d_ros.evaluation.report.scene import T_UPRIGHT_OPTICAL, Scene, SceneBuilder
 from page4d_ros.evaluation.report.tables import number
-from page4d_ros.evaluation.report.worst import worst
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,6 @@ from page4d_ros.bags import ground_truth
 from page4d_ros.datasets.bag_index import depth_of, mask_of, rgb_of
 from page4d_ros.evaluation.metrics.depth_alignment import SizeError, at_source
 from page4d_ros.evaluation.report.tables import number
-from page4d_ros.evaluation.report.worst import worst
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ FRAMES = 6
 WIDTH = 360  # pixels of a picture in the report
 QUALITY = 82
 COLOUR_MAP = 'turbo'
+WORST = 4  # frames
+APART, LEAST = 1 / 20, 2  # of all frames, and frames at least: neighbours look the same
 RED, OUTLINE = np.array([239, 68, 68]), (255, 255, 255)
 DECODERS = {'depth': depth_of, 'mask': mask_of, 'rgb': rgb_of}
 
@@ -64,6 +65,16 @@ def worst_frames(case: Case, errors: list[tuple[int, float]]) -> dict[int, str]:
     return {
         stamp: f'{number(error)} at {(stamp - first) / NS_PER_S:.1f} s' for stamp, error in found
     }
+
+
+def worst(errors: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most `WORST` frames (stamp, error), the largest error first, none beside another."""
+    apart = max(APART * len(errors), LEAST)
+    chosen: list[int] = []
+    for index in sorted(range(len(errors)), key=lambda i: -errors[i][1]):
+        if all(abs(index - other) >= apart for other in chosen):
+            chosen.append(index)
+    return [errors[index] for index in chosen[:WORST]]
 
 
 def _stamps(case: Case) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,6 @@ from page4d_ros.evaluation.result import Unknown
 
 if TYPE_CHECKING:
     from page4d_ros.evaluation.metrics.recording import Case
-    from page4d_ros.evaluation.report.pictures import Bar, Columns
-    from page4d_ros.evaluation.report.scene import Scene
     from page4d_ros.evaluation.result import Measured
 
 # (key below the section, name of the row, rows that are compared with each other)
@@ -73,76 +71,60 @@ NO_CLOUDS = (
     'The recording holds no clouds that can be placed (points/static, points/dynamic, and a '
     'transform from base to camera).'
 )
+NO_IMAGES = 'The recording holds no images (depth/image, mask/image, rgb/image).'
+PATH = (
+    'Path of the camera in the odom frame; the truth is aligned to it by rotation, translation '
+    'and scale.'
+)
 FAILS = (
     'Errors over time, and the frames with the largest ones, the worst first. Positions are '
     'aligned to the truth, each depth image is scaled for itself.'
 )
 
 
-class RecordingShown(NamedTuple):
-    """Material for the page.
-
-    Attributes:
-        columns: captions and pictures of frames; bar: colours of depth in them.
-        scale: what the published depth was multiplied with.
-        worst: pictures of the frames with the largest errors, by the name of the error.
-        scene: clouds and paths; None where no pose is known.
-        series: (seconds, milliseconds) over time, by name.
-    """
-
-    columns: Columns
-    bar: Bar | None
-    scale: float
-    worst: dict[str, Columns]
-    scene: Scene | None
-    series: dict[str, tuple[Any, Any]]
-
-
 class RecordingPictures:
-    """Collects pictures and clouds of a recording while it is open."""
+    """Draws the sections that need the recording while it is open."""
 
     def add(self, case: Case) -> None:
         """Take in the recording."""
         self.case = case
 
-    def finish(self, measured: Measured) -> RecordingShown:
-        """Draw pictures and place clouds."""
-        case, tree = self.case, measured.tree
-        metric, depth = tree['run']['metric'] is True, tree['depth']
-        known = not isinstance(depth, Unknown)
+    def finish(self, measured: Measured) -> list[Section]:
+        """Frames, scene, the worst frames and times."""
+        case, run, depth = self.case, measured.tree['run'], measured.tree['depth']
+        metric, known = run['metric'] is True, not isinstance(depth, Unknown)
         scale = depth['scale'] if known and not metric else 1.0
         unit = 'm' if metric or known else plots.NO_UNIT
-        worst = {
-            name: strip(case, scale, unit, worst_frames(case, errors))[0]
-            for name, errors in measured.errors.items()
-        }
-        columns, bar = strip(case, scale, unit, spread(case))
-        series = {}
-        if isinstance(tree['timing'], dict):
-            known_series = timing_series(case.recording)
-            seconds, age = known_series[FRAME_AGE]
-            series = {'frame age': (seconds, 1e3 * age)} if age.any() else {}
-            series['forward'] = known_series['forward_ms']
-        scene = build_scene(case, measured.path)
-        return RecordingShown(columns, bar, scale, worst, scene, series)
+        sections = [_frames(case, scale, unit), _map(case, measured, metric=metric)]
+        if measured.errors:
+            worst = {
+                name: strip(case, scale, unit, worst_frames(case, errors))[0]
+                for name, errors in measured.errors.items()
+            }
+            found = failures('error', measured.errors, worst)
+            sections.append(Section('Where it fails', 'worst', texts=[FAILS], failures=found))
+        return [*sections, _timing(case, measured.tree['timing'])]
 
 
-def page(shown: RecordingShown, measured: Measured, metrics: dict[str, Any]) -> Page:
-    """The page, of settled metrics with verdict and reasons."""
-    untrained = metrics['run']['trained'] is False
-    sections = [
-        _frames(shown),
-        _map(shown, measured, metrics),
-        *([_worst(shown, measured)] if measured.errors else []),
-        _accuracy(metrics, untrained=untrained),
-        _timing(shown, metrics),
-        Section('What was published', 'topics', tables=[_topics(metrics)]),
-    ]
+def page(drawn: list[Section], metrics: dict[str, Any]) -> Page:
+    """The page, of what was drawn and settled metrics with verdict and reasons."""
     recording, source = metrics['recording'], metrics['source']
+    untrained = metrics['run']['trained'] is False
+    texts = [f'{UNTRAINED} Nothing is marked as better.'] if untrained else []
+    texts += [
+        f'{title}: not known, because {metrics["reasons"][name]}.'
+        for name, title in SECTIONS.items()
+        if metrics[name] is None
+    ]
+    tables = accuracy_tables(metrics)
     return Page(
         f'page4d report · {recording} · made from {source}',
         f'{recording}: {metrics["verdict"]["headline"]}',
-        sections,
+        [
+            *drawn,
+            Section('How accurate it is', 'accuracy', texts=texts, tables=tables),
+            Section('What was published', 'topics', tables=[_topics(metrics)]),
+        ],
         _facts(metrics),
         _run_tiles(metrics),
         metrics['verdict']['banner'],
@@ -150,73 +132,56 @@ def page(shown: RecordingShown, measured: Measured, metrics: dict[str, Any]) -> 
     )
 
 
-def _frames(shown: RecordingShown) -> Section:
-    texts = [SEEN] if shown.columns else []
-    if not shown.columns:
-        texts = ['The recording holds no images (depth/image, mask/image, rgb/image).']
-    elif shown.scale != 1:
-        texts.append(
-            f'The published depth is multiplied by {number(shown.scale)}, because without a scale '
-            'it is not in metres.'
-        )
-    bar = shown.bar if shown.columns else None
-    return Section('What it saw', 'frames', texts=texts, columns=shown.columns, bar=bar)
+def _frames(case: Case, scale: float, unit: str) -> Section:
+    title, (columns, bar) = 'What it saw', strip(case, scale, unit, spread(case))
+    if not columns:
+        return Section(title, 'frames', texts=[NO_IMAGES])
+    scaled = (
+        f'The published depth is multiplied by {number(scale)}, because without a scale it is not '
+        'in metres.'
+    )
+    texts = [SEEN, scaled if scale != 1 else '']
+    return Section(title, 'frames', texts=texts, columns=columns, bar=bar)
 
 
-def _map(shown: RecordingShown, measured: Measured, metrics: dict[str, Any]) -> Section:
-    title, scene = 'Where it was, and what stood there', shown.scene
+def _map(case: Case, measured: Measured, *, metric: bool) -> Section:
+    title, scene = 'Where it was, and what stood there', build_scene(case, measured.path)
     if scene is None:
         return Section(title, 'map', texts=['The recording holds no valid pose (odom).'])
-    metric, drawn = metrics['run']['metric'], []
-    unit = 'm' if metric else plots.NO_UNIT
+    unit, drawn = 'm' if metric else plots.NO_UNIT, []
     clouds = len(scene.static) + len(scene.dynamic) > 0
     if clouds:
         sides = {'above': 'From above.', 'side': 'From the side.'}
-        drawn += [Plot(plots.cloud_plot(scene, side, unit), text) for side, text in sides.items()]
-    caption = 'Path of the camera in the odom frame'
-    if measured.path is not None:
-        caption += '; the truth is aligned to it by rotation, translation and scale'
-    drawn.append(Plot(plots.trajectory_plot(scene, unit), f'{caption}.'))
-    if measured.path is not None:
+        drawn = [Plot(plots.cloud_plot(scene, side, unit), text) for side, text in sides.items()]
+    path = plots.trajectory_plot(scene, unit)
+    if measured.path is None:
+        drawn.append(Plot(path, 'Path of the camera in the odom frame.'))
+    else:
+        drawn.append(Plot(path, PATH))
         position = plots.position_plot(measured.path)
         drawn.append(Plot(position, 'Position over time, aligned to the truth.'))
-    texts = [PLACED if clouds else NO_CLOUDS]
-    return Section(
-        title, 'map', texts=texts, scene=view(scene, 'm' if metric else ''), plots=drawn
-    )
+    texts, turned = [PLACED if clouds else NO_CLOUDS], view(scene, 'm' if metric else '')
+    return Section(title, 'map', texts=texts, scene=turned, plots=drawn)
 
 
-def _worst(shown: RecordingShown, measured: Measured) -> Section:
-    found = failures('error', measured.errors, shown.worst)
-    return Section('Where it fails', 'worst', texts=[FAILS], failures=found)
-
-
-def _accuracy(metrics: dict[str, Any], *, untrained: bool) -> Section:
-    texts = [
-        f'{title}: not known, because {metrics["reasons"][name]}.'
-        for name, title in SECTIONS.items()
-        if metrics[name] is None
-    ]
-    if untrained:
-        texts.insert(0, f'{UNTRAINED} Nothing is marked as better.')
-    found = accuracy_tables(metrics)
-    return Section('How accurate it is', 'accuracy', texts=texts, tables=found)
-
-
-def _timing(shown: RecordingShown, metrics: dict[str, Any]) -> Section:
-    timing, drawn = metrics['timing'], []
-    texts = [] if timing else [f'Not known: {metrics["reasons"]["timing"]}.']
+def _timing(case: Case, timing: dict[str, Any] | Unknown) -> Section:
+    title = 'How fast it is'
+    if isinstance(timing, Unknown):
+        return Section(title, 'timing', texts=[f'Not known: {timing}.'])
     stages = {
         name.removesuffix('_ms'): (row['median'], row['p95'])
-        for name, row in (timing or {}).items()
-        if name != FRAME_AGE and row['p95'] is not None and np.isfinite(row['p95'])
+        for name, row in timing.items()
+        if name != FRAME_AGE and np.isfinite(row['p95'])
     }
+    series = timing_series(case.recording)
+    seconds, age = series[FRAME_AGE]
+    curves = {'frame age': (seconds, 1e3 * age)} if age.any() else {}
+    over_time = plots.latency_plot(curves | {'forward': series['forward_ms']})
+    caption = 'Over time. Frame age is from the stamp of the image to publishing.'
+    drawn = [Plot(over_time, caption)]
     if stages:
-        drawn.append(Plot(plots.stages_plot(stages), 'Time spent on a frame, by stage.'))
-    if shown.series:
-        caption = 'Over time. Frame age is from the stamp of the image to publishing.'
-        drawn.append(Plot(plots.latency_plot(shown.series), caption))
-    return Section('How fast it is', 'timing', texts=texts, plots=drawn)
+        drawn.insert(0, Plot(plots.stages_plot(stages), 'Time spent on a frame, by stage.'))
+    return Section(title, 'timing', plots=drawn)
 
 
 def _topics(metrics: dict[str, Any]) -> Table:
