@@ -20,6 +20,7 @@ from page4d_ros.datasets.registry import DATASETS
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import ConfigError
 from page4d_ros.evaluation import plans
+from page4d_ros.evaluation.methods.klt import LABEL as KLT
 from page4d_ros.evaluation.methods.modes import squashed
 from page4d_ros.evaluation.metrics.blocks import figure
 from page4d_ros.evaluation.metrics.depth import DepthError, depth_metrics
@@ -267,6 +268,7 @@ def test_as_published_measures_other_depths(tmp_path):
         assert list(validator().iter_errors(metrics)) == []
         (sequence,) = metrics['sequences'].values()
         trees[bool(flag)] = sequence['methods']['whole clip']
+        assert sequence['methods'][KLT]['pose']['poses'] == 3
         text = (out / 'tables.md').read_text()
         assert '| quoted (PAGE-4D): VGGT | 0.028 | 0.014 | 0.371 |' in text
     assert trees[True]['depth']['coverage'] == 1  # nothing is left out

@@ -19,7 +19,6 @@ from page4d_ros.perception.clip import estimate_clip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from page4d_ros.datasets.sequence import FileSequence
     from page4d_ros.evaluation.protocol import Selection
     from page4d_ros.evaluation.result import Output, Source
     from page4d_ros.truth import GroundTruthFrame
@@ -35,20 +34,23 @@ class Mode:
         network: weights and settings.
         whole_most: frames that are taken at once, at most.
         required: True if the evaluation ends where the mode cannot run.
+        quirks: whose code is imitated; that of PAGE-4D squashes images to squares.
 
     Attributes:
         kind: STREAM, WHOLE or SINGLE.
     """
 
     def __init__(
-        self, mode: str, network: Network, *, whole_most: int, required: bool = False
+        self,
+        mode: str,
+        network: Network,
+        *,
+        whole_most: int,
+        required: bool = False,
+        quirks: str = '',
     ) -> None:
-        self.mode, self.network, self.whole_most, self.required = (
-            mode,
-            network,
-            whole_most,
-            required,
-        )
+        self.mode, self.network, self.whole_most = mode, network, whole_most
+        self.required, self.quirks = required, quirks
         self.kind = mode.removesuffix(OTHER_MASK)
         self.label = LABELS[self.kind]
         if mode.endswith(OTHER_MASK):
@@ -62,7 +64,14 @@ class Mode:
             raise UnsuitableError(f'has only {selection.sequence.count} frames')
         if self.kind == WHOLE and len(selection.indices) > self.whole_most:
             raise UnsuitableError(f'more than {self.whole_most} frames')
-        return self._outputs(selection)
+        return self._outputs(self.seen(selection))
+
+    def seen(self, selection: Selection) -> Selection:
+        """The frames as the network is shown them."""
+        if self.quirks != PAGE4D:
+            return selection
+        change = partial(squashed, side=self.network.engine.resolution)
+        return replace(selection, sequence=replace(selection.sequence, change=change))
 
     def _outputs(self, selection: Selection) -> Iterator[Output]:
         try:
@@ -98,13 +107,6 @@ def with_other_mask(network: Network) -> Network:
     """
     engine = network.engine.with_mask_in_attention(on=not network.engine.mask_in_attention)
     return Network(network.label, engine, network.config, network.classifier)
-
-
-def seen(clip: FileSequence, network: Network, quirks: str) -> FileSequence:
-    """The sequence as a network is shown it: PAGE-4D's code squashes pictures to squares."""
-    if quirks != PAGE4D:
-        return clip
-    return replace(clip, change=partial(squashed, side=network.engine.resolution))
 
 
 def squashed(frame: GroundTruthFrame, side: int) -> GroundTruthFrame:

@@ -13,7 +13,7 @@ from page4d_ros.datasets.registry import FOUND, Topics, open_sequences
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.methods.checkpoints import load
 from page4d_ros.evaluation.methods.klt import Klt
-from page4d_ros.evaluation.methods.modes import Mode, seen
+from page4d_ros.evaluation.methods.modes import Mode
 from page4d_ros.evaluation.metrics.depth import MAX_DEPTH
 from page4d_ros.evaluation.metrics.depth_alignment import OURS, PUBLISHED
 from page4d_ros.evaluation.metrics.sequence import (
@@ -94,17 +94,19 @@ class DataPlan(Plan):
 
     def sources(self, _progress: Progress) -> list[Source]:
         """Sequences with the frames of the protocol."""
-        out = []
-        for sequence in self.sequences:
-            indices = self.protocol.indices(sequence.count)
-            selection = Selection(seen(sequence, self.network, self.protocol.quirks), indices)
-            out.append(Source(sequence.name, selection, facts={'frames': len(indices)}))
-        return out
+        chosen = [Selection(s, self.protocol.indices(s.count)) for s in self.sequences]
+        return [Source(c.sequence.name, c, facts={'frames': len(c.indices)}) for c in chosen]
 
     def methods(self, source: Source) -> list[Method]:
         """The network in all modes, and KLT where intrinsics and poses are known."""
         modes: list[Method] = [
-            Mode(mode, self.network, whole_most=WHOLE_MOST, required=mode == STREAM)
+            Mode(
+                mode,
+                self.network,
+                whole_most=WHOLE_MOST,
+                required=mode == STREAM,
+                quirks=self.protocol.quirks,
+            )
             for mode in self.protocol.modes
         ]
         first = source.data.first if source.facts['frames'] else None
@@ -117,7 +119,8 @@ class DataPlan(Plan):
         """Errors of pose, depth, points and mask; pictures of the first mode."""
         if isinstance(method, Klt):
             return [PoseErrors()], []
-        sequence, indices = source.data.sequence, source.data.indices
+        seen = method.seen(source.data)
+        sequence, indices = seen.sequence, seen.indices
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         frames, published = len(indices), self.published
         farthest = MAX_DEPTH if self.dataset == 'sintel' and published else np.inf
