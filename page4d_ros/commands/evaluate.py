@@ -150,7 +150,7 @@ def dynamics(
     processes: Annotated[int, Option(min=1, help='Renderers side by side.')] = 2,
     quick: Annotated[bool, Option('--quick', help='One drive per room and kind.')] = False,
 ) -> None:
-    """Measure the motion mask: each source of evidence, on rendered drives and on clips."""
+    """Measure the motion mask: each source of evidence, on rendered drives and given ones."""
     need_report()
     from page4d_ros.evaluation.plans.dynamics import DynamicsPlan
     from page4d_ros.evaluation.plans.dynamics_drives import Options

@@ -76,10 +76,14 @@ class Protocol:
             return [found[i] for i in np.rint(at).astype(int)]
         return found[: self.frames] if self.frames else found
 
-    def counts(self, clip: FileSequence) -> bool:
+    def counts(self, sequence: FileSequence) -> bool:
         """True if a sequence is one of the protocol's; folders may have a prefix."""
         endings = tuple(f'_{name}' for name in self.sequences)
-        return not self.sequences or clip.name in self.sequences or clip.name.endswith(endings)
+        return (
+            not self.sequences
+            or sequence.name in self.sequences
+            or sequence.name.endswith(endings)
+        )
 
 
 @dataclass(frozen=True)

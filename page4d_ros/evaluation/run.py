@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -73,8 +73,8 @@ def evaluate_recording(
 def run(plan: Plan, progress: Progress = lambda _text: None) -> Result:
     """Run all methods of a plan on all sources."""
     result: Result = []
-    with plan.running():
-        for source in plan.sources(progress):
+    with closing(plan.sources(progress)) as sources:
+        for source in sources:
             cases: dict[str, Case] = {}
             for method in plan.methods(source):
                 first = all(isinstance(case.measured, Unknown) for case in cases.values())

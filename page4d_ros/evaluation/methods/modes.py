@@ -1,4 +1,4 @@
-"""Ways of running weights over a sequence: as the node does, all at once, picture by picture."""
+"""Ways of running weights over a sequence: as the node does, all at once, image by image."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def with_other_mask(network: Network) -> Network:
 
 
 def squashed(frame: GroundTruthFrame, side: int) -> GroundTruthFrame:
-    """The picture as PAGE-4D's evaluation hands it over: cropped as usual, then made a square.
+    """The image as PAGE-4D's evaluation hands it over: cropped as usual, then made a square.
 
     Intrinsics are left out, because that code knows none; depth keeps its pixels.
     """

@@ -75,11 +75,11 @@ class Network:
         found.label = f'{self.label}, unrefined'
         return found
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
         self.engine.clear()
         self.dynamics.forget()
-        known = list(footage.frames())
+        known = list(sequence.frames())
         for seen in known:
             self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)

@@ -29,7 +29,7 @@ SAME = 3.0  # deviations of depth within which two frames see the same surface
 
 @dataclass
 class Sequence:
-    """One source's answers to one drive or clip.
+    """One source's predictions for one sequence.
 
     Attributes:
         as_published: frames in which nothing moves count, too, and have a J of 0; the quarters

@@ -71,7 +71,7 @@ class Case:
     def pairs(
         self, output: str, truth: str, decode: Callable[[Any], NDArray]
     ) -> Iterator[tuple[int, NDArray, NDArray]]:
-        """(stamp, published, true) pictures of equal stamps, one at a time."""
+        """(stamp, published, true) images of equal stamps, one at a time."""
         return paired(self.recording.decoded(output, decode), self.source.decoded(truth, decode))
 
     @property

@@ -33,7 +33,7 @@ from page4d_ros.evaluation.report.page import Page, Section
 from page4d_ros.evaluation.result import Source, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractContextManager, ExitStack
 
     from page4d_ros.config import Config
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import Estimate
     from page4d_ros.truth import GroundTruthFrame
 
-ALONE = Unknown('each picture stands alone')
+ALONE = Unknown('each image stands alone')
 KIND, FORMAT = 'page4d evaluate data', 2
 WHOLE_MOST = 120  # frames that are taken at once, as PAGE-4D's evaluation of video depth does
 # papers compare masks without margin, and whoever measures depth gets what the network says
@@ -92,10 +92,11 @@ class DataPlan(Plan):
         config = config.with_values(MASKS | (AS_PAGE4D if self.published else {}))
         ((self.network, self.known),) = load([checkpoint], config)
 
-    def sources(self, _progress: Progress) -> list[Source]:
+    def sources(self, _progress: Progress) -> Generator[Source]:
         """Sequences with the frames of the protocol."""
-        chosen = [Selection(s, self.protocol.indices(s.count)) for s in self.sequences]
-        return [Source(c.sequence.name, c, facts={'frames': len(c.indices)}) for c in chosen]
+        for sequence in self.sequences:
+            chosen = Selection(sequence, self.protocol.indices(sequence.count))
+            yield Source(sequence.name, chosen, facts={'frames': len(chosen.indices)})
 
     def methods(self, source: Source) -> list[Method]:
         """The network in all modes, and KLT where intrinsics and poses are known."""

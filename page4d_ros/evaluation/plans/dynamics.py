@@ -34,8 +34,8 @@ from page4d_ros.evaluation.result import Source
 from page4d_ros.perception.motion_classifier import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager, ExitStack
+    from collections.abc import Generator
+    from contextlib import ExitStack
     from pathlib import Path
 
     from page4d_ros.evaluation.metrics.motion import Sequence
@@ -89,11 +89,7 @@ class DynamicsPlan(Plan):
         config = Config().with_values({'window.stride': 1} | self.values)
         ((self.network, self.known),) = load([checkpoint], config)
 
-    def running(self) -> AbstractContextManager:
-        """Leave cores to the renderers."""
-        return spare_cores(self.options.processes)
-
-    def sources(self, _progress: Progress) -> Iterator[Source]:
+    def sources(self, _progress: Progress) -> Generator[Source]:
         """Rendered drives by kind, then given sequences.
 
         Raises:
@@ -101,7 +97,7 @@ class DynamicsPlan(Plan):
         """
         plans = planned(self.options)
         drives = render_sequences([plan for _, plan in plans], self.options.processes)
-        with closing(drives):
+        with spare_cores(self.options.processes), closing(drives):
             for (kind, _), drive in zip(plans, drives, strict=True):
                 if drive is not None:
                     yield Source(drive.name, drive, kind)
@@ -202,7 +198,7 @@ class DynamicsPlan(Plan):
             sections.append(Section(title, texts=[above], columns=most[1].above))
         return Page(
             'page4d evaluate dynamics',
-            'How well it is told what moves',
+            'Accuracy of the motion mask',
             [*sections, Section('', tables=self.tables(metrics))],
             [('weights', f'{self.known["label"]} {self.known["sha256"]}')],
             banner=metrics['caution'],

@@ -20,7 +20,7 @@ from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.perception.build import build_perception
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -83,7 +83,7 @@ class OdometryPlan(Plan):
         self.topics = Topics(image=image_topic)
         self.built = build_perception(config) if recordings else None
 
-    def sources(self, _progress: Progress) -> Iterator[Source]:
+    def sources(self, _progress: Progress) -> Generator[Source]:
         """Recordings, then simulated windows."""
         names = Counter(path.resolve().name for path in self.recordings)
         for path in self.recordings:
@@ -159,7 +159,7 @@ class OdometryPlan(Plan):
             )
             for index, shown in enumerate(self.tables(metrics))
         ]
-        title = 'How well windows are put together'
+        title = 'Accuracy of odometry'
         return Page('page4d evaluate odometry', title, sections, banner=metrics['caution'])
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractContextManager, ExitStack
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from contextlib import ExitStack
 
     from page4d_ros.evaluation.report.page import Page
     from page4d_ros.evaluation.report.tables import Table
@@ -28,8 +27,8 @@ class Plan(ABC):
     title: str
 
     @abstractmethod
-    def sources(self, progress: Progress) -> Iterable[Source]:
-        """Data in order; the next is asked for when all methods have been run on the last."""
+    def sources(self, progress: Progress) -> Generator[Source]:
+        """Data in order; waits while all methods are run on one, and is closed in the end."""
 
     @abstractmethod
     def methods(self, source: Source) -> Iterable[Method]:
@@ -71,7 +70,3 @@ class Plan(ABC):
     @abstractmethod
     def page(self, result: Result, metrics: dict[str, Any]) -> Page:
         """Content of ``report.html``."""
-
-    def running(self) -> AbstractContextManager:
-        """Context in which everything runs."""
-        return nullcontext()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.perception.build import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from page4d_ros.evaluation.plans.plan import Progress, Watching
     from page4d_ros.evaluation.report.page import Page
@@ -57,21 +57,14 @@ class RecordingPlan(Plan):
             raise BagError(f'{self.source}: no such file or folder')
         self.sha256 = digest(checkpoint) if checkpoint else Unknown('a recording does not hold it')
         self._damage: list[str] = []
-        self._bags: list[BagIndex] = []
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Hold recording and source open."""
+    def sources(self, _progress: Progress) -> Generator[Source]:
+        """The recording, open until it is measured."""
         with ExitStack() as stack:
             given = [self.recording, *([self.source] if is_bag(self.source) else [])]
-            self._bags = [BagIndex(stack.enter_context(open_bag(path))) for path in given]
-            yield
-            self._damage = [text for bag in self._bags for text in _damage(bag)]
-
-    def sources(self, _progress: Progress) -> list[Source]:
-        """The recording."""
-        recorded, *given = self._bags
-        return [Source(self.recording.resolve().name, Case.of(recorded, *given))]
+            bags = [BagIndex(stack.enter_context(open_bag(path))) for path in given]
+            yield Source(self.recording.resolve().name, Case.of(*bags))
+            self._damage = [text for bag in bags for text in _damage(bag)]
 
     def methods(self, _source: Source) -> list[Method]:
         """The node."""

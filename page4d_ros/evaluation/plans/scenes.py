@@ -27,8 +27,8 @@ from page4d_ros.evaluation.report.page import Page, Section
 from page4d_ros.evaluation.result import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager, ExitStack
+    from collections.abc import Generator, Iterator, Sequence
+    from contextlib import ExitStack
 
     from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.datasets.rendered_plan import SequencePlan
@@ -44,7 +44,7 @@ MASKERS = (Network, Differencing)
 REMARKS = (
     'Means over disjoint blocks of drives; in brackets the 95 % interval of a bootstrap over '
     'drives. No drive is of the training or of its validation.',
-    'KLT is told the intrinsics and the length of every baseline, which no monocular method can '
+    'KLT is given the intrinsics and the length of every baseline, which no monocular method can '
     'know; refined poses rest on the intrinsics, unrefined ones on neither.',
     "Mean depth maps and the thresholds of frame differencing come from the training's drives.",
 )
@@ -74,26 +74,23 @@ class ScenesPlan(Plan):
         self._truths: dict[Grid, Truth] = {}
         self._start = time.perf_counter()
 
-    def running(self) -> AbstractContextManager:
-        """Leave cores to the renderers."""
-        return spare_cores(self.options.processes)
-
-    def sources(self, progress: Progress) -> Iterator[Source]:
+    def sources(self, progress: Progress) -> Generator[Source]:
         """Rendered windows and streams, block by block, after the training's for the baselines.
 
         Raises:
             SceneError: nothing can be rendered here.
         """
         prior = []
-        for sequence in self._rendered(prior_plans(self.options)):
-            prior.append(sequence)
-            progress('drives of the training')
-        if not prior:
-            raise SceneError(f'rooms {list(self.options.rooms)} are too full for any drive')
-        self.simple = baselines(self.networks[0], prior)
-        for block in range(self.options.seeds):
-            for sequence in self._rendered(block_plans(self.options, block)):
-                yield as_source(sequence)
+        with spare_cores(self.options.processes):
+            for sequence in self._rendered(prior_plans(self.options)):
+                prior.append(sequence)
+                progress('drives of the training')
+            if not prior:
+                raise SceneError(f'rooms {list(self.options.rooms)} are too full for any drive')
+            self.simple = baselines(self.networks[0], prior)
+            for block in range(self.options.seeds):
+                for sequence in self._rendered(block_plans(self.options, block)):
+                    yield as_source(sequence)
 
     def _rendered(self, plans: list[SequencePlan]) -> Iterator[RenderedSequence]:
         with closing(render_sequences(plans, self.options.processes)) as sequences:
@@ -166,7 +163,7 @@ class ScenesPlan(Plan):
             Section('Block by block', tables=self.details(metrics)),
             Section('What the columns mean', texts=meanings),
         ]
-        title = 'How good weights are on held-out drives'
+        title = 'Accuracy on held-out rendered drives'
         return Page('page4d evaluate scenes', title, sections, self._weights())
 
     def _weights(self) -> list[tuple[str, str]]:

@@ -249,7 +249,7 @@ def test_pictures_alone_have_depth_only(walks, tmp_path):
     assert tree['depth']['per_frame_scale_shift']['abs_rel'] >= 0
     assert [tree[section] for section in ('pose', 'points', 'mask')] == [None] * 3
     assert metrics['reasons'][f'sequences.{name}.methods.each picture alone.pose'] == (
-        'each picture stands alone'
+        'each image stands alone'
     )
     page = (tmp_path / 'report.html').read_text()
     assert 'Shown is each picture alone.' in page
