@@ -158,7 +158,10 @@ def as_cell(value: Any, *, best: bool = False, sign: str = '') -> Cell:
 
 
 def _figure(value: Any) -> float | None:
-    return value.get('mean') if isinstance(value, dict) else value
+    """The number that competes; None of texts and finished cells."""
+    if isinstance(value, dict):
+        return value['mean']
+    return None if isinstance(value, Cell | str) else value
 
 
 def _is_best(value: float | None, rivals: Iterable[float | None], *, less: bool) -> bool:
