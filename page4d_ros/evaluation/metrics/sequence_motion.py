@@ -113,31 +113,25 @@ class DriveMotionErrors(MotionErrors):
         self.points.append(np.column_stack(facts).astype(np.float32))
 
 
-class FastMotionErrors:
-    """Errors at the camera's pixels, on bodies that move fast enough, as ``motion``.
+class FastMotionErrors(MotionErrors):
+    """The same at the camera's pixels of a rendered drive, on bodies that move fast enough.
 
     Args:
         drive: the drive.
-        window: frames of a full window.
+        config: of the mask.
+        window: frames of a full window, before which nothing counts.
     """
 
-    def __init__(self, drive: RenderedSequence, window: int) -> None:
+    def __init__(self, drive: RenderedSequence, config: MaskConfig, window: int) -> None:
+        super().__init__(config)
         self.drive, self.first = drive, min(window, drive.count) - 1
-        self._count = 0
-        self._sources: dict[str, Sequence] = defaultdict(Sequence)
 
     def add(self, output: Output) -> None:
         """Take in the next frame."""
-        index = self._count
-        self._count += 1
-        if index < self.first:
-            return
-        moving = output.frame.mask
-        fast = moving & (speeds(self.drive, index)[output.frame.bodies] > FAST)
-        for source, motion in output.motions.items():
-            scored = self._sources[source]
-            scored.add(motion.probability, motion.mask > 0, fast, ~moving | fast)
-
-    def result(self) -> Measured:
-        """A `Sequence` by source."""
-        return Measured({'motion': dict(self._sources)})
+        if self.count >= self.first:
+            moving = output.frame.mask
+            fast = moving & (speeds(self.drive, self.count)[output.frame.bodies] > FAST)
+            for source, motion in output.motions.items():
+                scored = self._sources[source]
+                scored.add(motion.probability, motion.mask > 0, fast, ~moving | fast)
+        self.count += 1

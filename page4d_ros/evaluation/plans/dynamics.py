@@ -119,7 +119,7 @@ class DynamicsPlan(Plan):
         """Errors of motion; pictures of given sequences and of the drive in which most moves."""
         config, sequence = self.network.config, source.data
         if not first:
-            return [FastMotionErrors(sequence, TRUTH_WINDOW)], []
+            return [FastMotionErrors(sequence, config.mask, TRUTH_WINDOW)], []
         if source.group == GIVEN:
             errors = MotionErrors(config.mask)
             return [errors], [MaskPictures(errors, 0, sequence.count - 1)]

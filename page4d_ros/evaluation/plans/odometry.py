@@ -181,19 +181,14 @@ def _drive(found: Evaluated) -> dict[str, Any]:
 
 
 def _table(metrics: dict[str, Any], name: str) -> Table:
-    drive, reasons = metrics['drives'][name], metrics['reasons']
-    methods = {label: row for label, row in drive['methods'].items() if row is not None}
-    methods[STILL] = drive['standing_still']
+    drive = metrics['drives'][name]
+    path = f'drives.{name}.methods'
+    rows = [Row(label, row, where=f'{path}.{label}') for label, row in drive['methods'].items()]
+    rows.append(Row(STILL, drive['standing_still']))
     truth = drive['truth']
     note = (
         f'{drive["frames"]} frames; the true path is {number(truth["path_length_m"])} m long, '
         f'{number(truth["extent_m"])} m across. After Sim(3), by evo; RPE from one frame to '
         f'the next. Weights: {metrics["checkpoint"]}. {metrics["caution"]}'.strip()
     )
-    failed = [
-        f'{method}: {reasons[f"drives.{name}.methods.{method}"]}.'
-        for method, row in drive['methods'].items()
-        if row is None
-    ]
-    rows = [Row(label, row) for label, row in methods.items()]
-    return table(name, rows, POSE_COLUMNS, ' '.join([note, *failed]))
+    return table(name, rows, POSE_COLUMNS, note, reasons=metrics['reasons'])
