@@ -103,43 +103,39 @@ class Case:
 
 
 class RecordingErrors:
-    """All metrics of a recording."""
+    """All metrics of a recording that can be computed."""
 
     def add(self, case: Case) -> None:
         """Take in the recording."""
         self.case = case
 
     def result(self) -> Measured:
-        """Everything that can be computed."""
-        return measure(self.case)
-
-
-def measure(case: Case) -> Measured:
-    """Compute everything that can be computed."""
-    recording, source = case.recording, case.source
-    images: int | Unknown = Unknown('it is not clear which of its topics the images are')
-    if source is None:
-        images = Unknown('the source is no recording')
-    elif case.image:
-        images = source.topics[case.image].count
-    run = running.run_metrics(recording, images)
-    metric = run['metric'] is True
-    trajectory, aligned = _trajectory(case, metric=metric)
-    depth, depth_errors = _depth(case, metric=metric)
-    mask, mask_errors = _mask(case)
-    errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: mask_errors}
-    if aligned is not None:
-        errors[POSITION_ERROR] = list(zip(aligned.stamps.tolist(), aligned.error, strict=True))
-    tree = {
-        'format': FORMAT,
-        'run': run,
-        'timing': running.timing_metrics(recording),
-        'trajectory': trajectory,
-        'depth': depth,
-        'mask': mask,
-        'topics': running.topic_metrics(recording),
-    }
-    return Measured(tree, {name: known for name, known in errors.items() if known}, aligned)
+        """Facts of the run, times, and errors of trajectory, depth and mask."""
+        case = self.case
+        recording, source = case.recording, case.source
+        images: int | Unknown = Unknown('it is not clear which of its topics the images are')
+        if source is None:
+            images = Unknown('the source is no recording')
+        elif case.image:
+            images = source.topics[case.image].count
+        run = running.run_metrics(recording, images)
+        metric = run['metric'] is True
+        trajectory, aligned = _trajectory(case, metric=metric)
+        depth, depth_errors = _depth(case, metric=metric)
+        mask, mask_errors = _mask(case)
+        errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: mask_errors}
+        if aligned is not None:
+            errors[POSITION_ERROR] = list(zip(aligned.stamps.tolist(), aligned.error, strict=True))
+        tree = {
+            'format': FORMAT,
+            'run': run,
+            'timing': running.timing_metrics(recording),
+            'trajectory': trajectory,
+            'depth': depth,
+            'mask': mask,
+            'topics': running.topic_metrics(recording),
+        }
+        return Measured(tree, {name: known for name, known in errors.items() if known}, aligned)
 
 
 def _absent(case: Case, output: str | None, truth: str, name: str) -> Unknown | None:
