@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
 from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.pipeline import Perception, with_calibration
-from page4d_ros.perception.refinement import refined
+from page4d_ros.perception.odometry import Odometry
+from page4d_ros.perception.scale import MetricScale
 from page4d_ros.perception.types import FrameSet
 from page4d_ros.window_scores import relative_poses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from page4d_ros.config import Config
     from page4d_ros.datasets.rendered import RenderedSequence
@@ -71,7 +75,7 @@ class Network:
 
     def alone(self) -> Network:
         """The same, with poses as the network says them."""
-        found = self.with_values({'odometry.refine': False})
+        found = self.with_values({'odometry.estimator': 'network'})
         found.label = f'{self.label}, unrefined'
         return found
 
@@ -83,18 +87,27 @@ class Network:
         for seen in known:
             self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)
-        if self.config.odometry.refine:
-            corners = Corners()
-            for seen in known:
-                corners.follow(seen.frame.key, seen.rgb)
-            window = refined(with_calibration(window)[0], corners)
+        gram = self.dynamics.update(window)
+        if self.config.odometry.estimator != 'network':
+            window = replace(window, T_gauge_camera=self._poses(known))
         return Prediction(
             Grid(window.transforms[-1], self.engine.patch_size),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=window.dynamic,
-            mask=self.dynamics.update(window).mask > 0,
+            mask=gram.mask > 0,
         )
+
+    def _poses(self, known: list[GroundTruthFrame]) -> NDArray[np.float64]:
+        """T_gauge_camera (N, 4, 4) of frames that come one after the other, as the node has it."""
+        self.engine.clear()
+        odometry = Odometry(self.config.odometry, MetricScale(self.config.scale))
+        for seen in known:
+            frames = FrameSet.of(seen.frame)
+            self.engine.push(frames, [seen.rgb])
+            odometry.follow(frames, [seen.rgb])
+            window, _ = odometry.update(with_calibration(self.engine.step())[0])
+        return window.T_gauge_camera
 
     def outputs(
         self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None

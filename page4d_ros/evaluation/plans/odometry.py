@@ -32,7 +32,7 @@ FORMAT = 1
 RECORDING, TRIAL = 'recording', 'trial'
 VARIANTS: dict[str, dict[str, Any]] = {
     'page4d': {},
-    'page4d, unrefined': {'odometry.refine': False},
+    'page4d, unrefined': {'odometry.estimator': 'network'},
     'page4d, always sliding': {'window.keyframe_overlap': 0.0},
     'page4d, keyframes': {'window.keyframe_overlap': 0.7},
 }
