@@ -51,6 +51,7 @@ ALLOWED = {
         'units',
         'config',
         'geometry',
+        'model',
         'perception',
         'messages',
         'bags',

@@ -148,7 +148,7 @@ def test_scale_from_a_wheel_odometry(graph):
 def test_deactivate_during_a_long_forward_pass(graph):
     robot = Robot(graph, engine=truthful(delay=7.0))
     robot.images.publish(robot.image(START))
-    graph.until(lambda: robot.engine.slots, what='the step to begin')
+    graph.until(lambda: robot.engine.sets, what='the step to begin')
     assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     assert robot.node.trigger_activate() == TransitionCallbackReturn.FAILURE
     graph.until(lambda: robot.engine.steps == 1, what='the pass to end')

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from page4d_ros.datasets.rendered import render_sequences
+from page4d_ros.datasets.simulator import TRUE_GAUGE, SequenceWorld, SimulatedEngine
 from page4d_ros.evaluation.methods.motion_sources import Panel
+from page4d_ros.evaluation.metrics.body_speeds import speeds
 from page4d_ros.evaluation.metrics.motion import Sequence, places_at_rest, pooled
 from page4d_ros.evaluation.metrics.prediction import Grid, Truth
-from page4d_ros.evaluation.metrics.true_windows import speeds, true_window, whole
 from page4d_ros.evaluation.plans.dynamics_plan import KINDS, WALKING, shots
 from page4d_ros.perception.dynamics import Dynamics, clean, threshold
 from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
+from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.evaluation.methods.network import Network
     from page4d_ros.evaluation.plans.dynamics_plan import Options
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.perception.types import Estimate, WindowEstimate
+    from page4d_ros.truth import GroundTruthFrame
 
 FAST = 2.0  # pixels per frame
 TRUTH_WINDOW = 8
@@ -125,16 +128,18 @@ def _drive(
     first = min(config.window.size, len(footage.stamps)) - 1  # the window is full
     picks = set(np.linspace(first, len(footage.stamps) - 1, PICTURES).round().astype(int))
     panel = Panel(config.mask, network.classifier)
-    for index, (estimate, _) in enumerate(network.estimates(footage.frames(), panel)):
+    engine = network.engine
+    simulator = _simulator(footage, 2, engine.resolution, engine.patch_size)
+    for index, (estimate, frame) in enumerate(network.estimates(footage.frames(), panel)):
+        window = _true_window(simulator, frame)
         predictions = panel.predictions
         if truth is None:
-            truth = Truth.of(footage, Grid(estimate.transform, network.engine.patch_size))
+            truth = Truth.of(footage, Grid(estimate.transform, engine.patch_size))
         moving = truth.mask[index]
         if index >= first:
             for source, motion in predictions.items():
                 mask = called(motion.probability, config.mask)
                 out[source].add(motion.probability, mask, moving)
-            window = true_window(footage, estimate.transform, truth.depth, index, 2)
             at, still = places_at_rest(window, moving, truth.mask[index - 1])
             for source, motion in predictions.items():
                 out[source].compare(motion.probability, before[source], at, still)
@@ -171,14 +176,30 @@ def _accumulate(
     return np.array([[(moving & use).sum(), use.sum()] for use in (known, static)], float)
 
 
+def _simulator(
+    footage: RenderedSequence, size: int, resolution: int, patch_size: int
+) -> SimulatedEngine:
+    """Windows of true poses and depths, without motion."""
+    world = SequenceWorld(replace(footage, mask=None))
+    return SimulatedEngine(
+        world, size, gauge=TRUE_GAUGE, resolution=resolution, patch_size=patch_size
+    )
+
+
+def _true_window(simulator: SimulatedEngine, frame: GroundTruthFrame) -> WindowEstimate:
+    """The window up to a frame, with depth of it and of the one before."""
+    before = simulator.sets[-1].frames.keys[0] if simulator.sets else None
+    simulator.push(FrameSet.of(frame.frame), [frame.rgb])
+    return simulator.step(before)
+
+
 def _oracle(footage: RenderedSequence, config: MaskConfig) -> Sequence:
     """Geometry alone, with true windows, on bodies that move fast enough."""
     settings = replace(config, source='geometry', dilate=0)
     dynamics, out = Dynamics(settings, DEFAULT), Sequence()
-    fit = whole(footage)
-    for index in range(len(footage.stamps)):
-        window = true_window(footage, fit, footage.depth, index, TRUTH_WINDOW)
-        motion = dynamics.update(window)
+    simulator = _simulator(footage, TRUTH_WINDOW, footage.camera.width, 1)  # all of the pixels
+    for index, frame in enumerate(footage.frames()):
+        motion = dynamics.update(_true_window(simulator, frame))
         if index < min(TRUTH_WINDOW, len(footage.stamps)) - 1:
             continue
         moving = footage.mask[index]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from page4d_ros.config import Config, WindowConfig
 from page4d_ros.datasets.bag_index import Track
+from page4d_ros.datasets.simulator import EXACT, Noise
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
-from page4d_ros.evaluation.plans.odometry_simulator import Noise, Oracle, room_depth, stand, walk
+from page4d_ros.evaluation.plans.odometry_room import RoomWalk, room_depth, stand, walk
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale
 
@@ -42,7 +43,7 @@ class Trial:
     frames: int
     rate: float = 10.0
     size: int = 8
-    noise: Noise = field(default_factory=Noise)
+    noise: Noise = EXACT
     still: bool = False
     keyframe_overlap: float = WindowConfig().keyframe_overlap
 
@@ -92,18 +93,18 @@ class Run:
 def run(trial: Trial, progress: Callable[[], None] = lambda: None, seed: int = 0) -> Run:
     """Follow the camera through the trial."""
     config = Config()
-    oracle = Oracle(trial.pose, trial.size, trial.rate, trial.noise, seed=seed)
+    engine = RoomWalk(trial.pose, trial.size, trial.rate, trial.noise, seed=seed)
     odometry = Odometry(config.odometry, MetricScale(config.scale))
     n = trial.frames  # all memory is taken before it is watched
     done = Run(*(np.full((n, *shape), np.nan) for shape in ((4, 4), (4, 4), (), (), ())))
     for i in range(n):
-        done.T_true[i] = oracle.push(keep_first=odometry.keeps_first(trial.keyframe_overlap))
-        window = oracle.step(odometry.chain.anchor)
+        done.T_true[i] = engine.advance(keep_first=odometry.keeps_first(trial.keyframe_overlap))
+        window = engine.step(odometry.chain.anchor)
         start = time.perf_counter()
         estimate = odometry.update(window)
         done.seconds[i] = time.perf_counter() - start
         done.T_estimated[i] = estimate.T_world_camera
-        done.units[i] = 1.0 / (estimate.scale * oracle.unit)
+        done.units[i] = 1.0 / (estimate.scale * engine.unit)
         done.memory[i] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         progress()
     return done

@@ -1,4 +1,4 @@
-"""True windows of a drive, and how fast its bodies move through the picture."""
+"""Speed of the bodies of a rendered sequence, in pixels."""
 
 from __future__ import annotations
 
@@ -6,51 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.types import FrameSet, WindowEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.rendered import RenderedSequence
 
-CONFIDENCE = 0.8
 SPEED_STEP = 4  # pixels between those whose motion is taken
-
-
-def whole(footage: RenderedSequence) -> ImageTransform:
-    """The camera's own pixels."""
-    height, width = footage.rgb.shape[1:3]
-    return ImageTransform(width, height, width, height, 0, 0, width, height)
-
-
-def true_window(
-    footage: RenderedSequence, fit: ImageTransform, depth: NDArray, index: int, size: int
-) -> WindowEstimate:
-    """Window estimate with the true poses and depths of the frames up to this one.
-
-    Args:
-        footage: the drive.
-        fit: which pixels.
-        depth: (N, h, w) of all its frames at these pixels, metres; the two newest are given.
-        index: of the newest frame.
-        size: of the window, at most.
-    """
-    first = max(0, index + 1 - size)
-    frames = tuple(known.frame for known in footage.frames(range(first, index + 1)))
-    known = depth[max(first, index - 1) : index + 1]
-    return WindowEstimate(
-        sets=tuple(map(FrameSet.of, frames)),
-        transforms=(fit,) * len(frames),
-        images=tuple(image_to_network(frame.decode(), fit, 'cpu') for frame in frames),
-        T_gauge_camera=footage.T_world_camera[first : index + 1],
-        cameras=(fit.camera_to_network(footage.camera),) * len(frames),
-        depth=known,
-        confidence=np.full(known.shape, CONFIDENCE, np.float32),
-        dynamic=None,
-    )
 
 
 def speeds(footage: RenderedSequence, index: int) -> NDArray[np.float64]:
