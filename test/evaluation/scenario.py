@@ -39,7 +39,7 @@ class TruthEngine(SimulatedEngine):
 
     def __init__(self, frames, size=4, noise=EXACT):
         sequence = FileSequence(
-            'rendered', len(frames), lambda indices: map(frames.__getitem__, indices)
+            'rendered', len(frames), lambda wanted: [frames[i] for i in wanted]
         )
         gauge = Sim3(SCALE, np.eye(3), np.zeros(3))
         super().__init__(SequenceWorld(sequence), size, noise=noise, gauge=gauge, resolution=154)
