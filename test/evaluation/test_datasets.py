@@ -264,7 +264,7 @@ def test_a_list_without_its_pictures(tmp_path):
         for path in (folder / 'rgbd_dataset_freiburg3_x/rgb').iterdir():
             path.unlink()
 
-    assert 'of 0 images that are there none has' in broken(tmp_path, 'tum', spoil)
+    assert 'none of the images that rgb.txt names is there' in broken(tmp_path, 'tum', spoil)
 
 
 def test_depth_of_another_size(tmp_path):
