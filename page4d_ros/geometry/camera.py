@@ -88,9 +88,7 @@ class ImageTransform:
     height: int
 
     @classmethod
-    def crop(
-        cls, source_width: int, source_height: int, size: int = 518, patch: int = 14
-    ) -> ImageTransform:
+    def crop(cls, source_width: int, source_height: int, size: int, patch: int) -> ImageTransform:
         """Width becomes `size`, height follows in whole patches, a tall image is centre-cropped.
 
         This is the published preprocessing's mode "crop" (VGGT, load_and_preprocess_images),

@@ -28,7 +28,7 @@ def scene(shape=SHAPE, low=1.0, high=8.0):
 
 
 def published(image, size=56):
-    return ImageTransform.crop(image.shape[1], image.shape[0], size).nearest(image)
+    return ImageTransform.crop(image.shape[1], image.shape[0], size, 14).nearest(image)
 
 
 def test_perfect_depth_has_no_error_up_to_sampling():

@@ -86,16 +86,19 @@ def seen(clip: FileSequence, network: Network, quirks: str) -> FileSequence:
     """The sequence as a network is shown it: PAGE-4D's code squashes pictures to squares."""
     if quirks != PAGE4D:
         return clip
-    return replace(clip, change=partial(squashed, side=network.engine.resolution))
+    return replace(
+        clip,
+        change=partial(squashed, side=network.engine.resolution, patch=network.engine.patch_size),
+    )
 
 
-def squashed(frame: GroundTruthFrame, side: int) -> GroundTruthFrame:
+def squashed(frame: GroundTruthFrame, side: int, patch: int) -> GroundTruthFrame:
     """The picture as PAGE-4D's evaluation hands it over: cropped as usual, then made a square.
 
     Intrinsics are left out, because that code knows none; depth keeps its pixels.
     """
     height, width = frame.rgb.shape[:2]
-    fit = ImageTransform.crop(width, height, side)
+    fit = ImageTransform.crop(width, height, side, patch)
     size = fit.resized_width, fit.resized_height
     image = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_CUBIC)
     image = image[fit.crop_y : fit.crop_y + fit.height]
