@@ -19,7 +19,6 @@ from page4d_ros.errors import Page4dError
 from page4d_ros.perception.clouds import cloud, colours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -98,12 +97,6 @@ class RrdWriter:
         """Close the file."""
         self._stream.flush()
         self._stream.disconnect()
-
-    def passed(self, frames: Iterator[tuple[Estimate, Known]]) -> Iterator[tuple[Estimate, Known]]:
-        """Write what comes by."""
-        for estimate, known in frames:
-            self.add(estimate, known)
-            yield estimate, known
 
     def add(self, estimate: Estimate, known: Known | None = None) -> None:
         """Write the newest frame, and what is true of it."""

@@ -114,6 +114,15 @@ ALLOWED = {
     },
     'cli': {'errors', 'process', 'units', 'commands'},
 }
+# packages and modules of the evaluation, each may import those before it and itself
+EVALUATION = (
+    {'result', 'protocol'},
+    {'metrics'},
+    {'methods'},
+    {'report'},
+    {'plans'},
+    {'run'},
+)
 MOST_LINES = 450
 ROS = {'rclpy', 'sensor_msgs', 'nav_msgs', 'std_msgs', 'geometry_msgs', 'diagnostic_msgs'}
 
@@ -146,6 +155,20 @@ def test_rooms_import_only_what_lies_below_them(room):
                 and parts[1] not in {room, '__version__'}
             ):
                 assert parts[1] in ALLOWED[room], f'{room}/{path.name} imports {name}'
+
+
+def test_packages_of_the_evaluation_import_only_what_lies_below_them():
+    """Imports for annotations (under TYPE_CHECKING) count, too."""
+    rank = {name: i for i, names in enumerate(EVALUATION) for name in names}
+    for path in files_of('evaluation'):
+        parts = path.relative_to(PACKAGE / 'evaluation').with_suffix('').parts
+        if parts == ('__init__',):
+            continue
+        for name in imports_of(path):
+            other = name.removeprefix('page4d_ros.evaluation.')
+            if other != name:
+                other = other.split('.')[0]
+                assert other == parts[0] or rank[other] < rank[parts[0]], f'{path}: {name}'
 
 
 def modules():

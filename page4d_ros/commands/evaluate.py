@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -20,6 +20,7 @@ from page4d_ros.settings import parse_assignment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from page4d_ros.evaluation.plans.plan import Plan
     from page4d_ros.evaluation.report.tables import Table
     from page4d_ros.perception.engine import Engine
     from page4d_ros.rrd import RrdWriter
@@ -84,19 +85,13 @@ def scenes(
     """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
     need_report()
     from page4d_ros.datasets.rendered_plan import Options
-    from page4d_ros.evaluation.plans import scenes_tables as tables
-    from page4d_ros.evaluation.plans.scenes import evaluate_scenes
-    from page4d_ros.evaluation.report.page import METRICS_FILE, TABLES_FILE
+    from page4d_ros.evaluation.plans.scenes import ScenesPlan
 
     given = {'unseen': unseen, 'seeds': seeds, 'drives': drives}
     values = (QUICK if quick else {}) | {k: v for k, v in given.items() if v is not None}
     options = Options(rooms=_numbers(rooms), processes=processes, **values)
-    with _bar() as progress:
-        metrics = evaluate_scenes(checkpoints, output, options, progress=progress)
-    for table in [*tables.tables(metrics), *tables.difference_tables(metrics)]:
-        _show(table)
+    metrics = _evaluate(ScenesPlan(checkpoints, options), output)
     print('\n'.join(metrics['remarks']))
-    print(f'{output / METRICS_FILE}\n{output / TABLES_FILE}')
 
 
 @app.command()
@@ -121,25 +116,15 @@ def odometry(
 ) -> None:
     """Measure how windows become a trajectory: without a network, and on recordings."""
     need_report()
-    from page4d_ros.evaluation.plans.odometry import evaluate_odometry, tables
-    from page4d_ros.evaluation.report.page import REPORT_FILE
+    from page4d_ros.evaluation.plans.odometry import OdometryPlan
 
     values = (file_values(params) if params else {}) | {'window.stride': 1}
     values |= dict(parse_assignment(text) for text in set_ or [])
     if checkpoint:
         values['model.checkpoint'] = checkpoint
-    with _counter() as progress:
-        metrics = evaluate_odometry(
-            sources or [SAMPLE],
-            output.expanduser(),
-            Config().with_values(values),
-            image_topic=image_topic,
-            quick=quick,
-            progress=progress,
-        )
-    for table in tables(metrics):
-        _show(table)
-    print(output / REPORT_FILE)
+    config = Config().with_values(values)
+    recordings = sources or [SAMPLE]
+    _evaluate(OdometryPlan(recordings, config, image_topic=image_topic, quick=quick), output)
 
 
 @app.command()
@@ -165,11 +150,10 @@ def dynamics(
     processes: Annotated[int, Option(min=1, help='Renderers side by side.')] = 2,
     quick: Annotated[bool, Option('--quick', help='One drive per room and kind.')] = False,
 ) -> None:
-    """Measure the motion mask: each source of evidence, on rendered drives and on clips."""
+    """Measure the motion mask: each source of evidence, on rendered drives and given ones."""
     need_report()
-    from page4d_ros.evaluation.plans.dynamics import evaluate_dynamics, tables
-    from page4d_ros.evaluation.plans.dynamics_plan import Options
-    from page4d_ros.evaluation.report.page import REPORT_FILE
+    from page4d_ros.evaluation.plans.dynamics import DynamicsPlan
+    from page4d_ros.evaluation.plans.dynamics_drives import Options
 
     options = Options(
         rooms=_numbers(rooms),
@@ -177,18 +161,9 @@ def dynamics(
         drives=drives or (1 if quick else Options.drives),
         processes=processes,
     )
-    with _counter() as progress:
-        metrics = evaluate_dynamics(
-            checkpoint,
-            output.expanduser(),
-            options,
-            values=dict(parse_assignment(text) for text in set_ or []),
-            davis=davis.expanduser() if davis else None,
-            progress=progress,
-        )
-    for table in tables(metrics):
-        _show(table)
-    print(output / REPORT_FILE)
+    values = dict(parse_assignment(text) for text in set_ or [])
+    davis = davis.expanduser() if davis else None
+    _evaluate(DynamicsPlan(checkpoint, options, values=values, davis=davis), output)
 
 
 @app.command()
@@ -243,10 +218,8 @@ def data(
     from dataclasses import replace
 
     from page4d_ros.datasets.registry import Topics
-    from page4d_ros.evaluation.plans.data import evaluate_clips
-    from page4d_ros.evaluation.plans.data_tables import tables
-    from page4d_ros.evaluation.plans.protocol import CUSTOM, PROTOCOLS
-    from page4d_ros.evaluation.report.page import REPORT_FILE
+    from page4d_ros.evaluation.plans.data import DataPlan
+    from page4d_ros.evaluation.protocol import CUSTOM, PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise Page4dError(f'no protocol {protocol!r}; there are {", ".join(PROTOCOLS)}')
@@ -255,7 +228,6 @@ def data(
     if modes:
         given['modes'] = tuple(dict.fromkeys(mode.strip() for mode in modes.split(',')))
     chosen = replace(PROTOCOLS[protocol], **given, as_published=as_published)
-    output = (output or RESULTS / dataset).expanduser()
     values = {'window.stride': 1} | dict(parse_assignment(text) for text in set_ or [])
     rrd = check_rrd(rrd)
     files: list[Path] = []
@@ -264,24 +236,34 @@ def data(
         files.append(rrd.with_stem(f'{rrd.stem}-{name}') if name else rrd)
         return open_rrd(files[-1], name or folder.resolve().name, engine)
 
-    with _counter() as progress:
-        metrics = evaluate_clips(
-            dataset,
-            folder.expanduser(),
-            checkpoint,
-            output,
-            Config().with_values(values),
-            chosen,
-            wanted=sequence or (),
-            topics=Topics(image_topic, odom_topic, depth_topic, mask_topic),
-            watch=watch if rrd else None,
-            progress=progress,
-        )
+    plan = DataPlan(
+        dataset,
+        folder.expanduser(),
+        checkpoint,
+        Config().with_values(values),
+        chosen,
+        wanted=sequence or (),
+        topics=Topics(image_topic, odom_topic, depth_topic, mask_topic),
+        watch=watch if rrd else None,
+    )
+    metrics = _evaluate(plan, output or RESULTS / dataset)
     for remark in metrics['remarks']:
         print(f'page4d: {remark}', file=sys.stderr)
-    for table in tables(metrics):
+    print(*files, sep='\n', end='\n' if files else '')
+
+
+def _evaluate(plan: Plan, output: Path) -> dict[str, Any]:
+    """Run a plan, show its tables, and name the report."""
+    from page4d_ros.evaluation.report.page import REPORT_FILE
+    from page4d_ros.evaluation.run import evaluate as run
+
+    output = output.expanduser()
+    with _counter() as progress:
+        metrics = run(plan, output, progress)
+    for table in plan.tables(metrics):
         _show(table)
-    print(output / REPORT_FILE, *files, sep='\n')
+    print(output / REPORT_FILE)
+    return metrics
 
 
 @contextlib.contextmanager
@@ -310,17 +292,6 @@ def _numbers(text: str, option: str = '--rooms') -> tuple[int, ...]:
         return tuple(dict.fromkeys(int(word) for word in text.split(',')))
     except ValueError as error:
         raise Page4dError(f'{option} {text}: expected numbers, such as {option} 1,2') from error
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task('frames', total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _show(table: Table) -> None:

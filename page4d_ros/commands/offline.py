@@ -117,9 +117,9 @@ def replay(
     if not summary.estimates:
         raise BagError(f'{source}: none of its {summary.frames} frames gave an estimate')
     if report:
-        from page4d_ros.evaluation.plans.recording import evaluate
+        from page4d_ros.evaluation.run import evaluate_recording
 
-        metrics = evaluate(output, source, output, checkpoint=config.model.checkpoint)
+        metrics = evaluate_recording(output, source, output, checkpoint=config.model.checkpoint)
         if not as_json:
             print_verdict(metrics, output)
 

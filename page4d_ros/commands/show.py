@@ -42,9 +42,9 @@ def report(
 ) -> None:
     """Measure a recording against its source: report.html and metrics.json."""
     need_report()
-    from page4d_ros.evaluation.plans.recording import evaluate
+    from page4d_ros.evaluation.run import evaluate_recording
 
-    print_verdict(evaluate(recording, source, output), output)
+    print_verdict(evaluate_recording(recording, source, output), output)
 
 
 def demo(
@@ -57,13 +57,13 @@ def demo(
 
     need_ros()
     need_report()
-    from page4d_ros.evaluation.plans.recording import evaluate
+    from page4d_ros.evaluation.run import evaluate_recording
     from page4d_ros.ros.demo import run_graph
 
     print(f'playing {SAMPLE.name} through the node, weights: {checkpoint}')
     settings = DEMO_SETTINGS | {'model.checkpoint': checkpoint}
     run_graph(SAMPLE, output, image_topic=IMAGE_TOPIC, parameters=settings)
-    metrics = evaluate(output / 'perception', SAMPLE, output, checkpoint=checkpoint)
+    metrics = evaluate_recording(output / 'perception', SAMPLE, output, checkpoint=checkpoint)
     print_verdict(metrics, output)
 
 

@@ -22,11 +22,11 @@ def drive(tmp_path_factory):
 @pytest.fixture(scope='session')
 def good(drive, tmp_path_factory):
     """(metrics, folder) of the report about the recording of the truth."""
-    from page4d_ros.evaluation.plans.recording import evaluate
+    from page4d_ros.evaluation.run import evaluate_recording
 
     _, source, true, _ = drive
     output = tmp_path_factory.mktemp('good')
-    return evaluate(true, source, output, command='page4d demo <x> & more'), output
+    return evaluate_recording(true, source, output, command='page4d demo <x> & more'), output
 
 
 @pytest.fixture(scope='session')

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from data_folders import parity_file
 from layouts import write_davis
+from pages import check_page
 
 from page4d_ros.datasets.rendered_plan import MAX_BLOCKS, block_plans
 from page4d_ros.datasets.rendered_plan import Options as SceneOptions
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.metrics.masks import Measure, boundary, region
 from page4d_ros.evaluation.metrics.motion import Sequence, pooled
-from page4d_ros.evaluation.plans.dynamics import evaluate_dynamics, tables
-from page4d_ros.evaluation.plans.dynamics_plan import KINDS, Options, shots
+from page4d_ros.evaluation.plans.dynamics import DynamicsPlan
+from page4d_ros.evaluation.plans.dynamics_drives import KINDS, Options, planned
+from page4d_ros.evaluation.run import evaluate
 
 
 def test_measures_are_those_of_davis():
@@ -91,16 +93,16 @@ def test_pixels_that_do_not_count():
 
 
 def test_drives_are_of_no_other_evaluation():
-    ours = {seed for _, shot in shots(Options(drives=20)) for seed in shot.seeds}
+    ours = {seed for _, plan in planned(Options(drives=20)) for seed in plan.seeds}
     theirs = {
         seed
         for block in range(MAX_BLOCKS)
-        for shot in block_plans(SceneOptions(), block)
-        for seed in shot.seeds
+        for plan in block_plans(SceneOptions(), block)
+        for seed in plan.seeds
     }
     assert not ours & theirs
     assert max(ours) < 400_000
-    assert len({s.conditions(s.seeds[0]) for _, s in shots(Options())}) == len(KINDS)
+    assert len({s.conditions(s.seeds[0]) for _, s in planned(Options())}) == len(KINDS)
     with pytest.raises(SceneError):
         Options(drives=10_000)
 
@@ -109,24 +111,19 @@ def test_from_drives_to_report(tmp_path):
     """Two kinds of sources agree on nothing with untrained weights, but all figures are there."""
     options = Options(rooms=(1,), unseen=(), drives=1, frames=6, processes=1)
     done = []
-    metrics = evaluate_dynamics(
-        'untrained',
-        tmp_path / 'out',
-        options,
-        davis=write_davis(tmp_path / 'davis'),
-        progress=done.append,
-    )
+    plan = DynamicsPlan('untrained', options, davis=write_davis(tmp_path / 'davis'))
+    metrics = evaluate(plan, tmp_path / 'out', done.append)
     assert set(metrics['kinds']) == set(KINDS)
     assert metrics == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
-    assert len(done) == 4 * 6 + 4
+    assert len(done) == 2 * 4 * 6 + 4  # the network, and geometry with the truth
     moving = metrics['kinds']['camera and bodies move']
     assert moving['geometry, true depth and poses']['JM'] > 0.5
     assert 0 < moving['fused']['moving'] < 1
     assert metrics['clips']['dog']['head']['JM'] is not None
     assert metrics['ghosts']['without mask'] > 0
-    titles = [table.title for table in tables(metrics)]
+    titles = [table.title for table in plan.tables(metrics)]
     assert titles[0] == 'camera and bodies move'
     assert 'dog' in titles
-    page = (tmp_path / 'out' / 'report.html').read_text()
+    page, _ = check_page(tmp_path / 'out' / 'report.html')
     assert page.count('data:image/jpeg') >= 20
     assert 'untrained' in page

@@ -1,55 +1,17 @@
 import json
-import re
-from html.parser import HTMLParser
 
 import pytest
+from pages import check_page
 
-from page4d_ros.evaluation.plans.recording import evaluate
 from page4d_ros.evaluation.report.verdict import UNTRAINED
+from page4d_ros.evaluation.run import evaluate_recording
 
-VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
 SECTIONS = ('frames', 'map', 'accuracy', 'timing', 'topics', 'run')
 
 
-class Checker(HTMLParser):
-    """Collects tags and ids, and complains about whatever is not closed in order."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.open, self.ids, self.images, self.links = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.ids += [attrs['id']] if 'id' in attrs else []
-        self.links += [v for k, v in attrs.items() if k in {'src', 'href', 'xlink:href'}]
-        if tag == 'img':
-            self.images.append(attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 def checked(path):
-    text = path.read_text(encoding='utf-8')
-    parser = Checker()
-    parser.feed(text)
-    assert parser.open == []
-    assert len(parser.ids) == len(set(parser.ids))
+    text, parser = check_page(path)
     assert set(SECTIONS) <= set(parser.ids)
-    assert all(link.startswith(('data:image/', '#')) for link in parser.links)
-    plain, scripts = re.subn(r'<script[^>]*>.*?</script>', '', text, flags=re.DOTALL)
-    assert scripts in {0, 2}  # a figure, and what draws it
-    assert not re.search(r'https?:|@import|url\((?!#)', plain)
-    assert all(image['alt'] for image in parser.images)
-    assert not re.search(r'\bnan\b', re.sub(r'base64,[^"]*', '', plain), re.IGNORECASE)
-    assert len(plain) < 4_000_000
     return text, parser
 
 
@@ -72,7 +34,7 @@ def assert_every_gap_has_a_reason(metrics):
 def untrained(drive, tmp_path_factory):
     _, source, _, untrained = drive
     output = tmp_path_factory.mktemp('untrained')
-    return evaluate(untrained, source, output), output
+    return evaluate_recording(untrained, source, output), output
 
 
 def test_the_truth_gets_good_marks(good):

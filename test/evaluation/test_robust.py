@@ -9,7 +9,7 @@ from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.datasets.bag_index import paired
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.plans.recording import evaluate
+from page4d_ros.evaluation.run import evaluate_recording
 
 TRUTH = '/ground_truth/'
 
@@ -24,7 +24,7 @@ def copied(bag, path, keep=lambda topic: True, change=None):
 
 
 def report_of(recording, source, output):
-    metrics = evaluate(recording, source, output)
+    metrics = evaluate_recording(recording, source, output)
     assert_every_gap_has_a_reason(metrics)
     text, _ = checked(output / 'report.html')
     return metrics, text
@@ -150,11 +150,11 @@ def test_what_is_no_recording_is_one_clear_error(drive, tmp_path):
     (tmp_path / 'file').write_text('hello')
     for recording in (tmp_path / 'empty', tmp_path / 'file', tmp_path / 'nowhere'):
         with pytest.raises(BagError, match=recording.name):
-            evaluate(recording, source, tmp_path / 'out')
+            evaluate_recording(recording, source, tmp_path / 'out')
     with pytest.raises(BagError, match='nowhere'):
-        evaluate(true, tmp_path / 'nowhere', tmp_path / 'out')
+        evaluate_recording(true, tmp_path / 'nowhere', tmp_path / 'out')
     with pytest.raises(BagError, match='cannot be written'):
-        evaluate(true, source, tmp_path / 'file')
+        evaluate_recording(true, source, tmp_path / 'file')
 
 
 def test_pairs_have_equal_stamps():

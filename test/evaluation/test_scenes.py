@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from fakes import pose_at, room_depth
+from pages import check_page
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
@@ -29,9 +30,11 @@ from page4d_ros.evaluation.methods.simple import MeanDepth, Still, network_grid
 from page4d_ros.evaluation.metrics.figures import METRICS, difference, figure
 from page4d_ros.evaluation.metrics.prediction import Score, Truth
 from page4d_ros.evaluation.plans import scenes_tables as tables
-from page4d_ros.evaluation.plans.scenes import baselines, score
-from page4d_ros.evaluation.plans.scenes_result import MEASURED, Results
+from page4d_ros.evaluation.plans.scenes import ScenesPlan, as_source, baselines
+from page4d_ros.evaluation.plans.scenes_figures import MEASURED
+from page4d_ros.evaluation.report.tables import UNKNOWN, markdown, number
 from page4d_ros.evaluation.result import settle
+from page4d_ros.evaluation.run import run
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.synthetic.options import Rig, Traffic
 from page4d_ros.synthetic.render import centred_camera
@@ -44,8 +47,8 @@ PERFECT |= {'motion_ap': 1, 'motion_iou': 1}
 WIDTH = 112
 
 
-def footage(start=0.0, *, count=4, step=0.3, **changes):
-    """A window that nobody rendered: a wall, a part of which is said to move, random pictures."""
+def unrendered(start=0.0, *, count=4, step=0.3, **changes):
+    """A sequence that nobody rendered: a wall, a part of which moves, random images."""
     times = start + step * np.arange(count)
     poses = np.stack([pose_at(t) for t in times])
     mask = np.zeros((count, SIZE[1], SIZE[0]), bool)
@@ -69,7 +72,7 @@ def footage(start=0.0, *, count=4, step=0.3, **changes):
 
 
 class Oracle(SimulatedEngine):
-    """Simulated network of footage, or one that is spoilt on the way."""
+    """Simulated network of a sequence, or one that is spoilt on the way."""
 
     def __init__(self, truth, **spoil):
         super().__init__(SequenceWorld(truth), 4, resolution=WIDTH)
@@ -91,8 +94,29 @@ def figures(method, window, names=tuple(PERFECT)):
     return {name: METRICS[name].statistic([found]) for name in names}
 
 
+class Given(ScenesPlan):
+    """Given methods on given windows, each a pair of both; `networks` of them are networks."""
+
+    def __init__(self, pairs, networks=1):
+        super().__init__([], Options())
+        self.pairs = pairs
+        self.networks, self.simple = pairs[0][0][:networks], pairs[0][0][networks:]
+
+    def sources(self, _progress):
+        for methods, window in self.pairs:
+            count = len(self.networks)
+            self.networks, self.simple = methods[:count], methods[count:]
+            yield as_source(window)
+
+
+def score(methods, window):
+    """Scores of methods on a window, by label."""
+    ((_, cases),) = run(Given([(methods, window)]))
+    return {label: case.tree['score'] for label, case in cases.items()}
+
+
 def test_an_oracle_in_any_gauge_is_perfect():
-    window = footage()
+    window = unrendered()
     found = figures(network(window), window)
     assert found == pytest.approx(PERFECT, abs=2e-3)
     mask = figures(network(window), window, ('mask_iou',))
@@ -105,7 +129,7 @@ def test_one_factor_on_poses_and_depth_changes_nothing():
         T[:, :3, 3] *= 7
         return T
 
-    window = footage()
+    window = unrendered()
     plain = figures(network(window), window)
     scaled = network(window, T_gauge_camera=bigger, depth=lambda w: 7 * w.depth)
     assert figures(scaled, window) == pytest.approx(plain, abs=1e-5)
@@ -122,7 +146,7 @@ def test_one_factor_on_poses_and_depth_changes_nothing():
     ],
 )
 def test_wrong_answers_are_found_out(spoil, metric, limit):
-    window = footage()
+    window = unrendered()
     assert figures(network(window, **spoil), window)[metric] > limit
 
 
@@ -133,7 +157,7 @@ def test_a_shuffled_mask_is_found_out():
             window.dynamic.shape
         )
 
-    window = footage()
+    window = unrendered()
     found = figures(network(window, dynamic=shuffled), window)
     assert found['motion_ap'] < 0.5
     assert found['motion_iou'] < 0.5
@@ -150,7 +174,7 @@ def test_average_precision_is_that_of_scikit_learn(levels):
 
 
 def test_poses_that_are_no_numbers_count_as_failures():
-    window = footage()
+    window = unrendered()
     broken = network(window, T_gauge_camera=lambda w: w.T_gauge_camera * np.nan)
     answer = broken.predict(window)
     found = Score.of(answer, Truth.of(window, answer.grid), window.rig)
@@ -159,7 +183,7 @@ def test_poses_that_are_no_numbers_count_as_failures():
 
 
 def test_identity_errs_by_the_true_motion_and_tripods_do_not_count():
-    window = footage()
+    window = unrendered()
     grid = network_grid(Oracle(window), SIZE)
     relative = [inverse(b) @ a for a, b in pairwise(window.T_world_camera)]
     found = figures(Still(grid), window)
@@ -170,16 +194,16 @@ def test_identity_errs_by_the_true_motion_and_tripods_do_not_count():
 
 
 def test_mean_depth_knows_the_rooms_it_has_seen():
-    seen = [footage(t, room=room) for t, room in ((0.0, 1), (1.0, 1), (2.0, 2))]
+    seen = [unrendered(t, room=room) for t, room in ((0.0, 1), (1.0, 1), (2.0, 2))]
     grid = network_grid(Oracle(seen[0]), SIZE)
     by_room = MeanDepth(grid, seen, by_room=True)
     assert figures(by_room, seen[2])['abs_rel'] < figures(by_room, seen[0])['abs_rel']
-    assert by_room.predict(footage(room=101)).depth is None
-    assert MeanDepth(grid, seen, by_room=False).predict(footage(room=101)).depth is not None
+    assert by_room.predict(unrendered(room=101)).depth is None
+    assert MeanDepth(grid, seen, by_room=False).predict(unrendered(room=101)).depth is not None
 
 
 def test_a_true_stream_has_no_error_and_a_still_one_is_said_to_be():
-    stream = footage(count=12, step=0.1, group=Group.STREAM)
+    stream = unrendered(count=12, step=0.1, group=Group.STREAM)
     grid = network_grid(Oracle(stream), SIZE)
     found = score([network(stream), Still(grid)], stream)
     assert found['oracle'].ate == pytest.approx(0, abs=1e-6)
@@ -190,7 +214,7 @@ def test_a_true_stream_has_no_error_and_a_still_one_is_said_to_be():
 
 
 def test_equal_networks_do_not_differ_and_blocks_are_averaged():
-    windows = [footage(t) for t in (0.0, 0.7, 1.9, 3.1)]
+    windows = [unrendered(t) for t in (0.0, 0.7, 1.9, 3.1)]
     still = [score([Still(network_grid(Oracle(w), SIZE))], w)['identity pose'] for w in windows]
     found = figure([still[:2], still[2:]], METRICS['rotation_deg'])
     assert found.mean == pytest.approx(np.mean(found.blocks))
@@ -201,33 +225,32 @@ def test_equal_networks_do_not_differ_and_blocks_are_averaged():
 
 
 def evaluated():
-    """What a run gives, of footage that nobody rendered."""
-    windows = [footage(t, block=b, seed=b) for t, b in ((0.0, 0), (0.7, 0), (1.9, 1))]
-    results = Results(['oracle', 'worse', 'identity pose'], 2)
-    for window in windows:
+    """Plan and metrics of a run on sequences that nobody rendered."""
+    pairs = []
+    for window in (unrendered(t, block=b, seed=b) for t, b in ((0.0, 0), (0.7, 0), (1.9, 1))):
         worse = network(window, 'worse', depth=lambda w: w.depth[..., ::-1] ** 2)
         still = Still(network_grid(worse.engine, SIZE))
-        results.add(window, score([network(window), worse, still], window))
-    tree, reasons = settle(results.tree())
-    checkpoints = [{'label': name, 'file': name, 'sha256': ''} for name in results.methods[:2]]
-    facts = {'command': 'page4d', 'versions': {}, 'remarks': [], 'reasons': reasons}
-    return json.loads(
-        json.dumps(facts | tree | {'methods': results.methods, 'checkpoints': checkpoints})
-    )
+        pairs.append(([network(window), worse, still], window))
+    plan = Given(pairs, networks=2)
+    plan.loaded = [
+        (None, {'label': name, 'file': name, 'sha256': ''}) for name in ('oracle', 'worse')
+    ]
+    tree, reasons = settle(plan.tree(run(plan)))
+    return plan, json.loads(json.dumps({'command': 'page4d', 'reasons': reasons} | tree))
 
 
 def test_tables_hold_the_figures_of_the_metrics():
-    metrics = evaluated()
-    text = tables.document(metrics)
+    plan, metrics = evaluated()
+    text = '\n'.join(map(markdown, plan.tables(metrics)))
     known = metrics['figures']['known']
-    for name in MEASURED[Group.KNOWN]:
+    for name in MEASURED[Group.KNOWN.value]:
         value = known[name]['worse']['mean']
-        assert tables.number(value) in text
+        assert number(value) in text
     (table,) = tables.tables(metrics)
     cells = dict(table.rows)
     assert cells['oracle'][0].best
     assert not cells['worse'][0].best
-    assert cells['identity pose'][0].text == tables.UNKNOWN
+    assert cells['identity pose'][0].text == UNKNOWN
     (worse,) = tables.difference_tables(metrics)
     assert worse.rows[0][1][0].text.startswith('+')
     assert not worse.rows[0][1][0].best
@@ -239,16 +262,16 @@ def test_tables_hold_the_figures_of_the_metrics():
 def test_no_drive_is_of_the_training_and_blocks_are_disjoint():
     options = Options(seeds=3, drives=20, unseen=6)
     blocks = [block_plans(options, b) for b in range(3)]
-    seeds = [seed for shots in blocks for shot in shots for seed in shot.seeds]
+    seeds = [seed for plans in blocks for plan in plans for seed in plan.seeds]
     assert len(seeds) == len(set(seeds))
     assert min(seeds) >= SPLITS['test']
     assert max(seeds) < SPLITS['test'] + SPLIT_SIZE
     assert all(
         SPLITS['train'] <= seed < SPLITS['train'] + SPLIT_SIZE
-        for shot in prior_plans(options)
-        for seed in shot.seeds
+        for plan in prior_plans(options)
+        for seed in plan.seeds
     )
-    rooms = {shot.room for shots in blocks for shot in shots if shot.group is Group.UNSEEN}
+    rooms = {plan.room for plans in blocks for plan in plans if plan.group is Group.UNSEEN}
     assert rooms.isdisjoint(options.rooms)
 
 
@@ -261,12 +284,12 @@ def test_plans_that_would_share_drives_are_refused(wrong):
 @pytest.fixture(scope='module')
 def rendered():
     """Two windows of one room: one of the training, one that is held out."""
-    shots = [
+    plans = [
         SequencePlan(Group.PRIOR, 0, 1, (SPLITS['train'] + 2,)),
         SequencePlan(Group.CROWDED, 0, 1, (SPLITS['test'],)),
     ]
     try:
-        return list(render_sequences(shots, 1))
+        return list(render_sequences(plans, 1))
     except SceneError as error:
         pytest.skip(str(error))
 
@@ -293,7 +316,7 @@ def test_every_baseline_answers(rendered):
     prior, window = rendered
     first = network(window)
     found = score([first, *baselines(first, [prior])], window)
-    for name in MEASURED[Group.KNOWN]:
+    for name in MEASURED[Group.KNOWN.value]:
         values = [METRICS[name].statistic([s]) for s in found.values()]
         assert np.isfinite(values).sum() >= 3
     ap = {name: METRICS['motion_ap'].statistic([s]) for name, s in found.items()}
@@ -316,4 +339,5 @@ def test_the_command_measures_and_writes(tmp_path, rendered, monkeypatch):
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert set(metrics['figures']) == {'known', 'static', 'crowded'}
     value = metrics['figures']['known']['abs_rel']['untrained']['mean']
-    assert tables.number(value) in (tmp_path / 'tables.md').read_text()
+    assert number(value) in (tmp_path / 'tables.md').read_text()
+    assert number(value) in check_page(tmp_path / 'report.html')[0]

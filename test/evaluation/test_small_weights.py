@@ -8,8 +8,8 @@ from ruamel.yaml import YAML
 from page4d_ros.config import ModelConfig
 from page4d_ros.datasets.rendered_plan import Options
 from page4d_ros.errors import SceneError
-from page4d_ros.evaluation.methods.checkpoints import load
-from page4d_ros.evaluation.plans.scenes import measure
+from page4d_ros.evaluation.plans.scenes import ScenesPlan
+from page4d_ros.evaluation.run import run
 from page4d_ros.model.checkpoint import load_network
 from page4d_ros.perception.build import SMALL, SMALL_FILE, build_network, classifier_file
 from page4d_ros.perception.motion_classifier import MotionClassifier
@@ -75,9 +75,9 @@ def measured(**amount):
         import_mujoco()
     except SceneError as error:
         pytest.skip(str(error))
-    networks = [network for network, _ in load([SMALL])]
-    results, _ = measure(networks, Options(unseen=0, stream_frames=0, prior_drives=2, **amount))
-    figures, label = results.tree()['figures'], results.methods[0]
+    plan = ScenesPlan([SMALL], Options(unseen=0, stream_frames=0, prior_drives=2, **amount))
+    plan.networks = plan.networks[:1]
+    figures, label = plan.tree(run(plan))['figures'], plan.networks[0].label
     return {
         name: row[label]['mean']
         for group in ('known', 'static')

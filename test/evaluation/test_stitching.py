@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from pages import check_page
 from pose_graph import optimum
 from typer.testing import CliRunner
 
@@ -16,7 +17,14 @@ from page4d_ros.datasets.simulator import Noise
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
 from page4d_ros.evaluation.plans import odometry as whole
 from page4d_ros.evaluation.plans.odometry_room import RoomWalk, room_depth, stand, walk
-from page4d_ros.evaluation.plans.odometry_trials import FOOLED, NOISY, Trial, figures, run
+from page4d_ros.evaluation.plans.odometry_trials import (
+    FOOLED,
+    NOISY,
+    SimulatedOdometry,
+    Trial,
+    TrialFigures,
+)
+from page4d_ros.evaluation.result import Source
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale
 
@@ -28,7 +36,10 @@ def ate(truth, estimate):
 
 
 def tried(trial):
-    return figures(trial, run(trial))
+    figures = TrialFigures(trial)
+    for step in SimulatedOdometry().run(Source(trial.name, trial)):
+        figures.add(step)
+    return figures.result().tree
 
 
 def test_exact_windows_keep_their_scale_for_a_thousand_windows():
@@ -154,7 +165,7 @@ def test_the_command_measures_and_reports(tmp_path, monkeypatch):
     assert drive['frames'] == 15
     assert drive['methods']['KLT + essential matrix, told the lengths']['ate_m'] < 1.0
     assert 'wander' in metrics['trials']['b']
-    page = (tmp_path / 'out' / 'report.html').read_text()
+    page, _ = check_page(tmp_path / 'out' / 'report.html')
     assert '<svg' in page
     assert 'untrained' in page
     assert (tmp_path / 'out' / 'tables.md').read_text().count('## ') == 2

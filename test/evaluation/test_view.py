@@ -9,9 +9,9 @@ import pytest
 
 from page4d_ros.evaluation.report.cloud import VoxelCloud
 from page4d_ros.evaluation.report.data_page import judge
+from page4d_ros.evaluation.report.pictures import WORST, worst
 from page4d_ros.evaluation.report.scene import MOMENTS, MOVING_POINTS, SceneBuilder
 from page4d_ros.evaluation.report.view import view
-from page4d_ros.evaluation.report.worst import WORST, worst
 
 RED, BLUE = (239, 68, 68), (59, 130, 246)
 

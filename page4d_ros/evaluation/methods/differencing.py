@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.config import MaskConfig
-from page4d_ros.evaluation.methods.klt import FEWEST, follow_corners, grey_images
+from page4d_ros.evaluation.methods.klt import FEWEST, follow_corners, grey_image
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction, Truth, overlap
 from page4d_ros.perception.dynamics import clean
 from page4d_ros.window_scores import MOVING
@@ -46,9 +46,9 @@ class Differencing:
         self.label = f'frame difference{", stabilised" if compensate else ""}'
         self.levels = self._learn(prior)
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
-        pixels, patches = self._difference(footage)
+        pixels, patches = self._difference(sequence)
         return Prediction(
             self.grid,
             motion=patches,
@@ -59,10 +59,10 @@ class Differencing:
     def _mask(self, difference: NDArray, level: float) -> NDArray[np.bool_]:
         return clean(difference > level, MaskConfig()) > 0
 
-    def _difference(self, footage: RenderedSequence) -> tuple[NDArray, NDArray]:
+    def _difference(self, sequence: RenderedSequence) -> tuple[NDArray, NDArray]:
         """Differences of pixels (S, h, w) and their means over patches (S, h', w'), 0 to 1."""
         fit, patch = self.grid
-        images = grey_images(footage, fit)
+        images = [grey_image(image, fit) for image in sequence.rgb]
         pixels = [self._against(images[1], images[0])]
         pixels += [self._against(a, b) for a, b in pairwise(images)]
         pixels = np.stack(pixels)
@@ -84,8 +84,8 @@ class Differencing:
     def _learn(self, prior: Sequence[RenderedSequence]) -> _Levels:
         levels = np.geomspace(0.005, 0.8, LEVELS)
         counts = np.zeros((2, LEVELS, 2))
-        for footage in prior:
-            truth, (pixels, patches) = Truth.of(footage, self.grid), self._difference(footage)
+        for sequence in prior:
+            truth, (pixels, patches) = Truth.of(sequence, self.grid), self._difference(sequence)
             for index, level in enumerate(levels):
                 counts[0, index] += overlap(patches > level, truth.motion > MOVING)
                 counts[1, index] += overlap(self._mask(pixels[-1], level), truth.mask[-1])

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.evaluation.methods.network import Path
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
+from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.preprocess import image_to_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.rendered import RenderedSequence
-    from page4d_ros.truth import GroundTruthFrame
+    from page4d_ros.evaluation.result import Source
 
 LABEL = 'KLT + essential matrix, told the lengths'
 # chosen on drives of the training, for the smallest errors of poses
@@ -31,13 +31,10 @@ ROUND_TRIP = 1.0  # pixels that a corner may be off after being tracked there an
 FEWEST = 8  # tracks that a pose needs
 
 
-def grey_images(footage: RenderedSequence, fit: ImageTransform) -> list[NDArray[np.uint8]]:
-    """The frames as a network of this size sees them, but grey: N times (h, w)."""
-    out = []
-    for image in footage.rgb:
-        small = image_to_network(image, fit, 'cpu').permute(1, 2, 0).numpy()
-        out.append(np.rint(255 * cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).astype(np.uint8))
-    return out
+def grey_image(image: NDArray[np.uint8], fit: ImageTransform) -> NDArray[np.uint8]:
+    """An image (H, W, 3) as a network of this size sees it, but grey (h, w)."""
+    small = image_to_network(image, fit, 'cpu').permute(1, 2, 0).numpy()
+    return np.rint(255 * cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).astype(np.uint8)
 
 
 def follow_corners(images: Sequence[NDArray]) -> list[tuple[NDArray, NDArray]]:
@@ -86,68 +83,67 @@ class Klt:
     RANSAC is OpenCV's USAC, with local optimisation; what fails is identity.
 
     Args:
-        fit: how small the images are made.
-        grid: of the network, for the form of the answer.
+        fit: how small the images are made; None takes them as they are.
+        grid: of the network, for the form of predictions for windows.
     """
 
-    def __init__(self, fit: ImageTransform, grid: Grid) -> None:
+    def __init__(self, fit: ImageTransform | None = None, grid: Grid | None = None) -> None:
         self.fit, self.grid = fit, grid
-        self.label = f'KLT, {fit.width}x{fit.height}'
+        self.label = LABEL if fit is None else f'KLT, {fit.width}x{fit.height}'
 
     @classmethod
     def at_camera(cls, size: tuple[int, int], grid: Grid) -> Klt:
         """On the camera's own (width, height) pixels."""
         return cls(ImageTransform(*size, *size, 0, 0, *size), grid)
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
-        images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
-        E = inverse(footage.T_world_camera)
+        images = [grey_image(image, self.fit) for image in sequence.rgb]
+        K = self.fit.camera_to_network(sequence.camera).K
+        E = inverse(sequence.T_world_camera)
         relative, failures = [], 0
         for i in range(len(images) - 1):
             for j, (a, b) in enumerate(follow_corners(images[i:]), i + 1):
                 pose = two_view_pose(a, b, K)
                 failures += pose is None
-                relative.append(_with_length(pose, (E[j] @ footage.T_world_camera[i])[:3, 3]))
+                relative.append(_with_length(pose, (E[j] @ sequence.T_world_camera[i])[:3, 3]))
         return Prediction(self.grid, relative=np.stack(relative), failures=failures)
 
-    def track(self, footage: RenderedSequence) -> Path:
-        """Chain the poses from each frame to the next."""
-        images, K = grey_images(footage, self.fit), self.fit.camera_to_network(footage.camera).K
-        poses = chain(zip(images, footage.T_world_camera, strict=True), K)
-        return Path(footage.stamps, np.stack(list(poses)))
+    def run(self, source: Source) -> Iterator[Output]:
+        """Poses from each image to the next; frames without a true pose are left out."""
+        chain = None
+        for frame in source.data.frames():
+            if not frame.has_pose:
+                continue
+            if self.fit is None:
+                image, camera = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), frame.camera
+            else:
+                image = grey_image(frame.rgb, self.fit)
+                camera = self.fit.camera_to_network(frame.camera)
+            chain = chain or Chain(camera.K)
+            yield Output(frame, chain.add(image, frame.T_world_camera))
 
 
-def klt_path(frames: Iterable[GroundTruthFrame], K: NDArray) -> Path:
-    """Poses from each image to the next, with true lengths; frames without pose are left out."""
-    stamps: list[int] = []
-
-    def posed() -> Iterator[tuple[NDArray, NDArray]]:
-        for frame in frames:
-            if frame.has_pose:
-                stamps.append(frame.stamp_ns)
-                yield cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), frame.T_world_camera
-
-    poses = np.array(list(chain(posed(), K))).reshape(-1, 4, 4)
-    return Path(np.array(stamps, np.int64), poses)
-
-
-def chain(frames: Iterable[tuple[NDArray, NDArray]], K: NDArray) -> Iterator[NDArray]:
-    """Poses (4, 4) in the first camera, each from the frame before, as far as it truly is.
+class Chain:
+    """Poses in the first camera, each from the frame before, as far as it truly is.
 
     Args:
-        frames: grey image (H, W) and true T_world_camera of each.
-        K: intrinsics (3, 3) of all.
+        K: intrinsics (3, 3) of all images.
     """
-    T, last = np.eye(4), None
-    for image, T_world_camera in frames:
-        if last is not None:
-            before, T_world_before = last
-            pose = two_view_pose(*follow_corners([before, image])[0], K)
+
+    def __init__(self, K: NDArray) -> None:
+        self.K, self._T = K, np.eye(4)
+        self._before: tuple[NDArray, NDArray] | None = None
+
+    def add(self, image: NDArray, T_world_camera: NDArray) -> NDArray[np.float64]:
+        """Pose (4, 4) of the next grey image (H, W), whose true pose lends its length."""
+        if self._before is not None:
+            before, T_world_before = self._before
+            pose = two_view_pose(*follow_corners([before, image])[0], self.K)
             step = _with_length(pose, (inverse(T_world_camera) @ T_world_before)[:3, 3])
-            T = T @ inverse(transform(step[:, :3], step[:, 3]))
-        last = image, T_world_camera
-        yield T
+            self._T = self._T @ inverse(transform(step[:, :3], step[:, 3]))
+        self._before = image, T_world_camera
+        return self._T
 
 
 def _with_length(pose: NDArray | None, true: NDArray) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Ways of running weights over a sequence: as the node does, all at once, picture by picture."""
+"""Ways of running weights over a sequence: as the node does, all at once, image by image."""
 
 from __future__ import annotations
 
@@ -9,34 +9,95 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from page4d_ros.evaluation.methods.network import Network
-from page4d_ros.evaluation.plans.protocol import OTHER_MASK, PAGE4D, SINGLE, STREAM, WHOLE
+from page4d_ros.errors import ConfigError, DeviceMemoryError
+from page4d_ros.evaluation.methods.network import Network, as_output
+from page4d_ros.evaluation.protocol import OTHER_MASK, PAGE4D, SINGLE, STREAM, WHOLE
+from page4d_ros.evaluation.result import UnsuitableError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.perception.clip import estimate_clip
-from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from page4d_ros.datasets.sequence import FileSequence
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.evaluation.protocol import Selection
+    from page4d_ros.evaluation.result import Output, Source
     from page4d_ros.truth import GroundTruthFrame
 
 LABELS = {STREAM: 'streaming', WHOLE: 'whole clip', SINGLE: 'each picture alone'}
 
 
-def label(mode: str, *, masked: bool) -> str:
-    """Name of a mode in tables.
+class Mode:
+    """A network in a mode.
 
     Args:
         mode: of `MODES`.
-        masked: whether the weights as configured let the mask into attention.
+        network: weights and settings.
+        whole_most: frames that are taken at once, at most.
+        required: True if the evaluation ends where the mode cannot run.
+        quirks: whose code is imitated; that of PAGE-4D squashes images to squares.
+
+    Attributes:
+        kind: STREAM, WHOLE or SINGLE.
     """
-    plain = LABELS[mode.removesuffix(OTHER_MASK)]
-    if not mode.endswith(OTHER_MASK):
-        return plain
-    return f'{plain}, mask {"off" if masked else "on"} in attention'
+
+    def __init__(
+        self,
+        mode: str,
+        network: Network,
+        *,
+        whole_most: int,
+        required: bool = False,
+        quirks: str = '',
+    ) -> None:
+        self.mode, self.network, self.whole_most = mode, network, whole_most
+        self.required, self.quirks = required, quirks
+        self.kind = mode.removesuffix(OTHER_MASK)
+        self.label = LABELS[self.kind]
+        if mode.endswith(OTHER_MASK):
+            masked = network.engine.mask_in_attention
+            self.label += f', mask {"off" if masked else "on"} in attention'
+
+    def run(self, source: Source) -> Iterator[Output]:
+        """Outputs frame by frame; see `Method`."""
+        selection = source.data
+        if not len(selection.indices):
+            raise UnsuitableError(f'has only {selection.sequence.count} frames')
+        if self.kind == WHOLE and len(selection.indices) > self.whole_most:
+            raise UnsuitableError(f'more than {self.whole_most} frames')
+        return self._outputs(self.seen(selection))
+
+    def seen(self, selection: Selection) -> Selection:
+        """The frames as the network is shown them."""
+        if self.quirks != PAGE4D:
+            return selection
+        engine = self.network.engine
+        change = partial(squashed, side=engine.resolution, patch=engine.patch_size)
+        return replace(selection, sequence=replace(selection.sequence, change=change))
+
+    def _outputs(self, selection: Selection) -> Iterator[Output]:
+        try:
+            yield from self._estimated(selection.frames())
+        except (ConfigError, DeviceMemoryError) as error:
+            if self.required:
+                raise
+            raise UnsuitableError(str(error)) from error
+
+    def _estimated(self, frames: Iterator[GroundTruthFrame]) -> Iterator[Output]:
+        network = self.network
+        if self.mode.endswith(OTHER_MASK):
+            network = with_other_mask(network)
+        if self.kind == STREAM:
+            yield from network.outputs(frames)
+            return
+        network.engine.clear()
+        perception = network.perception()
+        if self.kind == WHOLE:  # the images have to be in memory anyway
+            known = list(frames)
+            images = [(frame.frame, frame.rgb) for frame in known]
+            yield from map(as_output, estimate_clip(images, perception), known)
+            return
+        for frame in frames:
+            yield as_output(next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame)
 
 
 def with_other_mask(network: Network) -> Network:
@@ -49,51 +110,8 @@ def with_other_mask(network: Network) -> Network:
     return Network(network.label, engine, network.config, network.classifier)
 
 
-def run(
-    mode: str, clip: FileSequence, indices: Sequence[int], network: Network
-) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
-    """Estimates beside the truth, frame by frame.
-
-    Args:
-        mode: of `MODES`.
-        clip: sequence, as `seen` by the network.
-        indices: frames of it.
-        network: weights and settings.
-
-    Raises:
-        ConfigError: the weights have no mask head, and the mode needs one.
-    """
-    if mode.endswith(OTHER_MASK):
-        network = with_other_mask(network)
-    frames = clip.frames(indices)
-    kind = mode.removesuffix(OTHER_MASK)
-    if kind == STREAM:
-        yield from network.estimates(frames)
-        return
-    network.engine.clear()
-    dynamics = Dynamics(network.config.mask, network.classifier)
-    perception = Perception(network.config, network.engine, dynamics)
-    if kind == WHOLE:  # the pictures of a clip have to be in memory anyway
-        known = list(frames)
-        pictures = [(frame.frame, frame.rgb) for frame in known]
-        yield from zip(estimate_clip(pictures, perception), known, strict=True)
-        return
-    for frame in frames:
-        yield next(estimate_clip([(frame.frame, frame.rgb)], perception)), frame
-
-
-def seen(clip: FileSequence, network: Network, quirks: str) -> FileSequence:
-    """The sequence as a network is shown it: PAGE-4D's code squashes pictures to squares."""
-    if quirks != PAGE4D:
-        return clip
-    return replace(
-        clip,
-        change=partial(squashed, side=network.engine.resolution, patch=network.engine.patch_size),
-    )
-
-
 def squashed(frame: GroundTruthFrame, side: int, patch: int) -> GroundTruthFrame:
-    """The picture as PAGE-4D's evaluation hands it over: cropped as usual, then made a square.
+    """The image as PAGE-4D's evaluation hands it over: cropped as usual, then made a square.
 
     Intrinsics are left out, because that code knows none; depth keeps its pixels.
     """

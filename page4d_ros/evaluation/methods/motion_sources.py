@@ -1,20 +1,29 @@
-"""Every source of evidence side by side, over the windows of one perception."""
+"""Every source of evidence of motion side by side, and geometry alone with the truth."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from page4d_ros.evaluation.metrics.true_windows import TrueWindows
+from page4d_ros.evaluation.result import Output
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.motion_classifier import SOURCES
+from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from page4d_ros.config import MaskConfig
+    from page4d_ros.evaluation.methods.network import Network
+    from page4d_ros.evaluation.result import Source
     from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
     from page4d_ros.perception.types import WindowEstimate
+
+ORACLE = 'geometry, true depth and poses'
+TRUTH_WINDOW = 8
 
 
 class Panel:
@@ -58,3 +67,38 @@ class Panel:
         }
         self.features = {source: dynamics.features for source, dynamics in self.each.items()}
         return self.predictions[self.config.source]
+
+
+class MotionSources:
+    """A network whose outputs hold the motion by every source of evidence."""
+
+    label = 'network'
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def run(self, source: Source) -> Iterator[Output]:
+        """Outputs along a sequence; see `Method`."""
+        panel = Panel(self.network.config.mask, self.network.classifier)
+        for output in self.network.outputs(source.data.frames(), panel):
+            yield output._replace(motions=panel.predictions)
+
+
+class TrueGeometry:
+    """Geometry alone, with windows of true poses and depths at the camera's pixels.
+
+    Args:
+        config: of the mask.
+    """
+
+    label = ORACLE
+
+    def __init__(self, config: MaskConfig) -> None:
+        self.config = replace(config, source='geometry', dilate=0)
+
+    def run(self, source: Source) -> Iterator[Output]:
+        """Motion of each frame; see `Method`."""
+        sequence, dynamics = source.data, Dynamics(self.config, DEFAULT)
+        windows = TrueWindows(sequence, TRUTH_WINDOW, sequence.camera.width, 1)
+        for frame in sequence.frames():
+            yield Output(frame, None, motions={ORACLE: dynamics.update(windows.add(frame))})

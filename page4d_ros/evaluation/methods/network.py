@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
+from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Dynamics
@@ -19,10 +18,9 @@ from page4d_ros.window_scores import relative_poses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from numpy.typing import NDArray
-
     from page4d_ros.config import Config
     from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.evaluation.result import Source
     from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
@@ -30,19 +28,7 @@ if TYPE_CHECKING:
     from page4d_ros.truth import GroundTruthFrame
 
 
-class Path(NamedTuple):
-    """Poses of a stream.
-
-    Attributes:
-        stamps: (n,) nanoseconds of the frames whose pose is known.
-        poses: (n, 4, 4) T_world_camera, in a world and a unit of their own.
-    """
-
-    stamps: NDArray[np.int64]
-    poses: NDArray[np.float64]
-
-
-class Method(Protocol):
+class Predictor(Protocol):
     """One that answers windows.
 
     Attributes:
@@ -51,17 +37,19 @@ class Method(Protocol):
 
     label: str
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
 
 
-class Tracker(Protocol):
-    """One that follows streams; see `Method`."""
+class OfWindow:
+    """A method that is asked for a whole window at once."""
 
-    label: str
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.label = predictor, predictor.label
 
-    def track(self, footage: RenderedSequence) -> Path:
-        """Poses of the camera along the stream."""
+    def run(self, source: Source) -> Iterator[Prediction]:
+        """The prediction for the window."""
+        yield self.predictor.predict(source.data)
 
 
 class Network:
@@ -87,11 +75,11 @@ class Network:
         found.label = f'{self.label}, unrefined'
         return found
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
         self.engine.clear()
         self.dynamics.forget()
-        known = list(footage.frames())
+        known = list(sequence.frames())
         for seen in known:
             self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)
@@ -108,50 +96,35 @@ class Network:
             mask=self.dynamics.update(window).mask > 0,
         )
 
-    def estimates(
+    def outputs(
         self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None
-    ) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
-        """Estimates along a stream; masks from `dynamics`, None for those of the settings."""
-        dynamics = dynamics or Dynamics(self.config.mask, self.classifier)
-        return estimates(frames, self.config, self.engine, dynamics)
+    ) -> Iterator[Output]:
+        """Run the perception over a stream, from an empty window, as the node does.
 
-    def track(self, sequence: RenderedSequence) -> Path:
-        """Poses of the camera along the stream, without frames at which it was lost."""
-        return camera_path(self.estimates(sequence.frames()))
+        Args:
+            frames: images of one camera in order of time.
+            dynamics: estimates the motion masks; None takes that of the settings.
+        """
+        self.engine.clear()
+        perception = self.perception(dynamics)
+        for frame in frames:
+            yield as_output(perception.process(FrameSet.of(frame.frame)), frame)
+
+    def perception(self, dynamics: MotionEstimator | None = None) -> Perception:
+        """The pipeline that the node runs, with nothing behind it yet."""
+        dynamics = dynamics or Dynamics(self.config.mask, self.classifier)
+        return Perception(self.config, self.engine, dynamics)
+
+    def run(self, source: Source) -> Iterator[Output]:
+        """Outputs along a sequence; see `Method`."""
+        return self.outputs(source.data.frames())
 
     def with_values(self, values: dict[str, Any]) -> Network:
         """The same weights with other settings, by dotted name."""
         return Network(self.label, self.engine, self.config.with_values(values), self.classifier)
 
 
-def estimates(
-    frames: Iterable[GroundTruthFrame],
-    config: Config,
-    engine: Engine,
-    dynamics: MotionEstimator,
-) -> Iterator[tuple[Estimate, GroundTruthFrame]]:
-    """Run the perception over a stream, from an empty window, as the node does.
-
-    Args:
-        frames: images of one camera in order of time.
-        config: all settings.
-        engine: the network; its window is cleared first.
-        dynamics: estimates the motion masks.
-    """
-    engine.clear()
-    perception = Perception(config, engine, dynamics)
-    for frame in frames:
-        yield perception.process(FrameSet.of(frame.frame)), frame
-
-
-def camera_path(found: Iterable[tuple[Estimate, GroundTruthFrame]]) -> Path:
-    """Poses of the camera along a stream, without the frames at which it was lost."""
-    known = [
-        (frame.stamp_ns, estimate.odometry.T_world_camera)
-        for estimate, frame in found
-        if not estimate.odometry.lost
-    ]
-    return Path(
-        np.array([stamp for stamp, _ in known], np.int64),
-        np.array([pose for _, pose in known]).reshape(-1, 4, 4),
-    )
+def as_output(estimate: Estimate, frame: GroundTruthFrame) -> Output:
+    """An estimate as the output for its frame."""
+    odometry = estimate.odometry
+    return Output(frame, None if odometry.lost else odometry.T_world_camera, estimate)

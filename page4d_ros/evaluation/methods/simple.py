@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.evaluation.methods.network import Path
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction, Truth
+from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.camera import ImageTransform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.rendered import RenderedSequence
+    from page4d_ros.evaluation.result import Source
     from page4d_ros.perception.engine import Engine
 
 
@@ -27,14 +28,15 @@ class Still:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
-        pairs = len(footage.rgb) * (len(footage.rgb) - 1) // 2
+        pairs = len(sequence.rgb) * (len(sequence.rgb) - 1) // 2
         return Prediction(self.grid, relative=np.tile(np.eye(4)[:3], (pairs, 1, 1)))
 
-    def track(self, footage: RenderedSequence) -> Path:
-        """Poses of the camera along the stream."""
-        return Path(footage.stamps, np.tile(np.eye(4), (len(footage.stamps), 1, 1)))
+    def run(self, source: Source) -> Iterator[Output]:
+        """Poses of the camera along a stream."""
+        for frame in source.data.frames():
+            yield Output(frame, np.eye(4))
 
 
 class AllMoving:
@@ -45,10 +47,10 @@ class AllMoving:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
         fit, patch = self.grid
-        shape = len(footage.rgb), fit.height // patch, fit.width // patch
+        shape = len(sequence.rgb), fit.height // patch, fit.width // patch
         mask = np.ones((fit.height, fit.width), bool)
         return Prediction(self.grid, motion=np.ones(shape), mask=mask)
 
@@ -66,17 +68,17 @@ class MeanDepth:
         self.grid, self.by_room = grid, by_room
         self.label = 'mean depth, this room' if by_room else 'mean depth, known rooms'
         depths: dict[int | None, list[NDArray]] = {}
-        for footage in prior:
-            key = footage.room if by_room else None
-            depths.setdefault(key, []).append(Truth.of(footage, grid).depth)
+        for sequence in prior:
+            key = sequence.room if by_room else None
+            depths.setdefault(key, []).append(Truth.of(sequence, grid).depth)
         self.means = {key: np.concatenate(maps).mean(0) for key, maps in depths.items()}
 
-    def predict(self, footage: RenderedSequence) -> Prediction:
+    def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
-        mean = self.means.get(footage.room if self.by_room else None)
+        mean = self.means.get(sequence.room if self.by_room else None)
         if mean is None:
             return Prediction(self.grid)
-        return Prediction(self.grid, depth=np.repeat(mean[None], len(footage.rgb), 0))
+        return Prediction(self.grid, depth=np.repeat(mean[None], len(sequence.rgb), 0))
 
 
 def network_grid(engine: Engine, size: tuple[int, int]) -> Grid:

@@ -10,8 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from page4d_ros.evaluation.result import Blocks
+
 ROOTS = ('ate_m', 'rpe_translation_m', 'rpe_rotation_deg')  # of sums of squares
-Blocks = dict[str, dict[str, list[float]]]
 
 
 class Shares:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 70.0  # metres, the limit of the published protocol
 NEAR = 1.25
+# errors of single frames
+DEPTH_ERROR, MASK_ERROR = 'depth error (AbsRel)', 'mask error (share of pixels)'
 
 
 class DepthError:

@@ -1,6 +1,6 @@
 """Alignment of depth with its ground truth: by our rules, or by those of PAGE-4D's published code.
 
-Both give the fits of the published protocol: a scale for each picture, one for the sequence, one
+Both give the fits of the published protocol: a scale for each image, one for the sequence, one
 scale and shift. Ours minimise what they say; the published code stops short of it in places.
 """
 
@@ -29,20 +29,20 @@ ADAM_STEPS, ADAM_RATE, ADAM_ENOUGH = 1000, 1e-4, 1e-6
 
 
 class SizeError(ValueError):
-    """Two pictures cannot be of one camera."""
+    """Two images cannot be of one camera."""
 
 
 class DepthRules(NamedTuple):
     """Fits and resampling.
 
     Attributes:
-        frame_scale: prediction (n,), truth (n,) -> scale of one picture.
+        frame_scale: prediction (n,), truth (n,) -> scale of one image.
         scale: the same for a sequence.
         scale_and_shift: prediction, truth -> both, so that s * prediction + t is near the truth.
         resample: prediction (h, w), shape of the truth (H, W) -> (H, W), NaN where it does not
             count; raises SizeError.
         farthest: metres, to which predictions are cut after the fit.
-        each_frame: whether each picture is also given a scale and a shift of its own.
+        each_frame: whether each image is also given a scale and a shift of its own.
     """
 
     frame_scale: Callable[[NDArray, NDArray], float]
@@ -58,7 +58,7 @@ def at_source(image: NDArray, shape: tuple[int, int], fill: float) -> NDArray:
 
     Args:
         image: what the node published.
-        shape: (H, W) of the source's picture.
+        shape: (H, W) of the source's image.
         fill: for pixels that the network's crop cut away.
 
     Raises:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from page4d_ros.evaluation.metrics.masks import Measure, boundary, region
+from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.residuals import (
     View,
     reprojection_residuals,
@@ -19,6 +20,7 @@ from page4d_ros.perception.residuals import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from page4d_ros.config import MaskConfig
     from page4d_ros.perception.types import WindowEstimate
 
 BINS = 15  # of the expected calibration error
@@ -27,7 +29,7 @@ SAME = 3.0  # deviations of depth within which two frames see the same surface
 
 @dataclass
 class Sequence:
-    """One source's answers to one drive or clip.
+    """One source's predictions for one sequence.
 
     Attributes:
         as_published: frames in which nothing moves count, too, and have a J of 0; the quarters
@@ -82,6 +84,11 @@ class Sequence:
         """
         sampled = cv2.remap(before, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         self.flicker += float(np.abs(now - sampled)[still].sum()), float(still.sum())
+
+
+def called_moving(probability: NDArray, config: MaskConfig) -> NDArray[np.bool_]:
+    """The mask (h, w) without its margin, as papers compare masks."""
+    return clean(threshold(probability, config), replace(config, dilate=0)) > 0
 
 
 def pooled(sequences: list[Sequence]) -> dict[str, Any]:

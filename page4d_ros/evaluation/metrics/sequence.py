@@ -1,125 +1,195 @@
-"""One sequence through one mode, against whatever truth it has."""
+"""Metrics of a method along a sequence: each takes in outputs frame by frame.
+
+A metric has `add`, which takes the next `Output`, and `result`, which gives what it has measured.
+Of figures that can be resampled, `Shares` holds what each frame adds.
+"""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from page4d_ros.datasets.bag_index import Track
 from page4d_ros.evaluation.metrics.blocks import Shares
-from page4d_ros.evaluation.metrics.depth import MAX_DEPTH, DepthError, depth_metrics
-from page4d_ros.evaluation.metrics.depth_alignment import OURS, PUBLISHED
+from page4d_ros.evaluation.metrics.depth import DEPTH_ERROR, MASK_ERROR, DepthError, depth_metrics
+from page4d_ros.evaluation.metrics.depth_alignment import OURS
 from page4d_ros.evaluation.metrics.masks import RECALLED, at_network
 from page4d_ros.evaluation.metrics.motion import Sequence, pooled
-from page4d_ros.evaluation.metrics.point_maps import Reconstruction, estimated, point_maps
-from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
-from page4d_ros.evaluation.plans.protocol import PAGE4D, SINGLE, VGGT4D
-from page4d_ros.evaluation.report.gallery import Gallery
-from page4d_ros.evaluation.report.worst import DEPTH_ERROR, MASK_ERROR, POSITION_ERROR
-from page4d_ros.evaluation.result import Unknown
+from page4d_ros.evaluation.metrics.point_maps import Reconstruction, point_maps
+from page4d_ros.evaluation.metrics.trajectory import POSITION_ERROR, trajectory_metrics
+from page4d_ros.evaluation.result import Measured, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from collections.abc import Sequence as Indices
-
     from numpy.typing import NDArray
 
-    from page4d_ros.datasets.sequence import FileSequence
+    from page4d_ros.evaluation.metrics.depth_alignment import DepthRules
     from page4d_ros.evaluation.metrics.point_maps import Comparison
-    from page4d_ros.evaluation.metrics.trajectory import Aligned
-    from page4d_ros.evaluation.report.gallery import Shown
-    from page4d_ros.perception.types import Estimate
-    from page4d_ros.truth import GroundTruthFrame
+    from page4d_ros.evaluation.metrics.stored_maps import StoredMaps
+    from page4d_ros.evaluation.result import Blocks, Errors, Output
 
-ALONE = Unknown('each picture stands alone')
 DEPTHS = 'abs_rel', 'delta_1_25'  # in the tables
+TOTAL = 'total'
 
 
-class Result(NamedTuple):
-    """Metrics of one sequence in one mode.
+class PoseErrors:
+    """Errors of the trajectory, as ``pose``."""
 
-    Attributes:
-        tree: `metric`, `pose`, `depth`, `points`, `mask` and `timing`; `Unknown` says why one is
-            not there. `blocks` has what stretches of the sequence add to their figures.
-        path: trajectory laid over the truth.
-        shown: what a page shows of it, if it was asked for.
-    """
+    def __init__(self) -> None:
+        self.metric = False
+        self._order: dict[int, int] = {}  # by stamp
+        self._estimate: list[tuple[int, NDArray]] = []
+        self._truth: list[tuple[int, NDArray]] = []
 
-    tree: dict[str, Any]
-    path: Aligned | None
-    shown: Shown | None
+    def add(self, output: Output) -> None:
+        """Take in the next frame."""
+        stamp = output.frame.stamp_ns
+        self._order[stamp] = len(self._order)
+        if output.estimate is not None:
+            self.metric = output.estimate.odometry.metric
+        if output.T_world_camera is not None:
+            self._estimate.append((stamp, output.T_world_camera))
+        if output.frame.has_pose:
+            self._truth.append((stamp, output.frame.T_world_camera))
+
+    def result(self) -> Measured:
+        """Errors, and the path over the truth."""
+        if not self._truth:
+            return Measured({'pose': Unknown('the data set has no poses')})
+        tracks = _track(self._estimate), _track(self._truth)
+        tree, path = trajectory_metrics(*tracks, metric=self.metric)
+        if path is None:
+            return Measured({'pose': tree})
+        shares = Shares(len(self._order))
+        at = [self._order[stamp] for stamp in path.stamps.tolist()]
+        shares.add('pose.ate_m', at, path.error**2, 1)
+        for name, error in path.steps.items():
+            shares.add(f'pose.{name}', at[1:], error**2, 1)
+        errors = list(zip(path.stamps.tolist(), path.error, strict=True))
+        return Measured({'pose': tree}, {POSITION_ERROR: errors}, path, shares.blocks())
 
 
-class Measuring:
-    """Takes in the estimates of a sequence, frame by frame.
+def _track(known: list[tuple[int, NDArray]]) -> Track:
+    stamps = np.array([stamp for stamp, _ in known], np.int64)
+    return Track('world', 'camera', stamps, np.array([T for _, T in known]).reshape(-1, 4, 4))
+
+
+class DepthErrors:
+    """Errors of depth at the pixels of the source, as ``depth``.
 
     Args:
-        clip: the sequence.
-        indices: which of its frames.
-        folder: empty; depths wait there for their scale, and pictures to be drawn.
-        kind: way of running: what single pictures cannot answer is not asked.
-        dataset: name of the data set.
-        quirks: whose code is imitated.
-        drawn: whether a page will show it.
+        stored: takes in the same frames.
+        rules: how depth is fitted and resampled.
+        unit_known: take the depth for metres, whatever the estimates claim.
     """
 
     def __init__(
-        self,
-        clip: FileSequence,
-        indices: Indices[int],
-        folder: Path,
-        *,
-        kind: str,
-        dataset: str,
-        quirks: str,
-        drawn: bool,
+        self, stored: StoredMaps, *, rules: DepthRules = OURS, unit_known: bool = False
     ) -> None:
-        self.clip, self.indices, self.kind, self.quirks = clip, indices, kind, quirks
-        self.drawn = drawn
-        self.farthest = MAX_DEPTH if dataset == 'sintel' and quirks == PAGE4D else np.inf
-        self.gallery = Gallery(clip, folder, placed=drawn and kind != SINGLE)
-        self.shares = Shares(len(indices))
-        self.poses: dict[str, list[tuple[int, NDArray]]] = {'estimate': [], 'truth': []}
-        self.masks = Sequence(as_published=quirks == VGGT4D)
-        self.mask_errors: list[tuple[int, float]] = []
-        self.cloud = Reconstruction(len(indices))
-        self.order: dict[int, int] = {}  # by stamp
-        self.with_depth: list[int] = []
-        self.metric = False
+        self.stored, self.rules, self.unit_known, self.metric = stored, rules, unit_known, False
+        self._count = 0
+        self._with_depth: list[int] = []
 
-    def add(self, estimate: Estimate, frame: GroundTruthFrame) -> None:
+    def add(self, output: Output) -> None:
         """Take in the next frame."""
-        at = self.order[frame.stamp_ns] = len(self.order)
-        self.metric = estimate.odometry.metric
-        if not estimate.odometry.lost:
-            self.poses['estimate'].append((frame.stamp_ns, estimate.odometry.T_world_camera))
-        if frame.has_pose:
-            self.poses['truth'].append((frame.stamp_ns, frame.T_world_camera))
-        if frame.depth is not None:
-            self.with_depth.append(at)
-        depth = estimate.maps.depth
-        if self.quirks == PAGE4D:  # along the axis of the first camera
-            depth = estimated(estimate)[..., 2].astype(np.float32)
-        self.gallery.add(self.indices[at], estimate, frame.stamp_ns, depth)
-        if self.kind == SINGLE:
+        self.metric = output.estimate.odometry.metric
+        if output.frame.depth is not None:
+            self._with_depth.append(self._count)
+        self._count += 1
+
+    def result(self) -> Measured:
+        """Errors; reads the stored depths twice."""
+        if not self._with_depth:
+            return Measured({'depth': Unknown('the data set has no depth')})
+        found = depth_metrics(
+            self.stored.depths,
+            metric=self.metric or self.unit_known,
+            max_depth=self.stored.sequence.max_depth,
+            rules=self.rules,
+        )
+        shares = Shares(self._count)
+        for fit, rows in found.rows.items():
+            if isinstance(found.tree[fit], Unknown):
+                continue
+            table = dict(zip(DepthError.COLUMNS, np.transpose(rows), strict=True))
+            for name in DEPTHS:
+                share = f'depth.{fit}.{name}'
+                shares.add(share, self._with_depth, table[name], table['pixels'])
+        errors = {DEPTH_ERROR: found.over_time} if found.over_time else {}
+        return Measured({'depth': found.tree}, errors, blocks=shares.blocks())
+
+
+class PointErrors:
+    """Distances between point maps and the truth, as ``points``.
+
+    Args:
+        frames: number of them.
+        max_depth: metres, beyond which the truth does not count.
+    """
+
+    def __init__(self, frames: int, max_depth: float) -> None:
+        self.max_depth, self._count = max_depth, 0
+        self._cloud = Reconstruction(frames)
+
+    def add(self, output: Output) -> None:
+        """Take in the next frame."""
+        frame = output.frame
+        if frame.has_pose and frame.depth is not None and frame.camera is not None:
+            self._cloud.add(self._count, *point_maps(output.estimate, frame, self.max_depth))
+        self._count += 1
+
+    def result(self) -> Measured:
+        """Distances after one similarity."""
+        if not self._cloud.frames:
+            absent = Unknown('needs intrinsics, poses and depth of the data set')
+            return Measured({'points': absent})
+        found = self._cloud.compare()
+        if isinstance(found, Unknown):
+            return Measured({'points': found})
+        return Measured({'points': found.tree}, blocks=_point_blocks(found, self._count))
+
+
+def _point_blocks(found: Comparison, frames: int) -> Blocks:
+    """Means of both ways, and of both together, where each counts half."""
+    shares = Shares(frames)
+    halves = {'overall_m': 'metres', 'normal_consistency': 'agreement'}
+    ways = (
+        ('accuracy_m', found.accuracy, found.ours.frames),
+        ('completeness_m', found.completeness, found.true.frames),
+    )
+    for name, way, at in ways:
+        shares.add(f'points.mean.{name}', at, way.metres, 1)
+        for both, attribute in halves.items():
+            values = getattr(way, attribute)
+            known = np.isfinite(values)
+            weight = 0.5 / max(1, known.sum())
+            shares.add(f'points.mean.{both}', at[known], values[known] * weight, weight)
+    return shares.blocks()
+
+
+class MaskErrors:
+    """Region, boundary and pixel errors of the motion mask at the network's pixels, as ``mask``.
+
+    Args:
+        frames: number of them.
+        as_published: count frames in which nothing moves; see `Sequence`.
+    """
+
+    def __init__(self, frames: int, *, as_published: bool = False) -> None:
+        self.shares, self.masks = Shares(frames), Sequence(as_published=as_published)
+        self._count = 0
+        self._errors: Errors = []
+
+    def add(self, output: Output) -> None:
+        """Take in the next frame."""
+        estimate, frame, at = output.estimate, output.frame, self._count
+        self._count += 1
+        if frame.mask is None:
             return
-        if self._has_points(frame):
-            self.cloud.add(at, *point_maps(estimate, frame, self.clip.max_depth))
-        if frame.mask is not None:
-            truth = at_network(frame.mask, estimate.transform)
-            self._mask(at, estimate, truth)
-            wrong = float((truth != (estimate.mask > 0)).mean())
-            self.mask_errors.append((frame.stamp_ns, wrong))
-
-    def _has_points(self, frame: GroundTruthFrame) -> bool:
-        return frame.has_pose and frame.depth is not None and frame.camera is not None
-
-    def _mask(self, at: int, estimate: Estimate, truth: NDArray[np.bool_]) -> None:
+        truth, called = at_network(frame.mask, estimate.transform), estimate.mask > 0
         before, count = self.masks.table.copy(), len(self.masks.regions)
-        self.masks.add(estimate.probability, estimate.mask > 0, truth)
+        self.masks.add(estimate.probability, called, truth)
         (_, false), (missed, hit) = self.masks.table - before
         self.shares.add('mask.precision', at, hit, hit + false)
         self.shares.add('mask.recall', at, hit, hit + missed)
@@ -127,122 +197,37 @@ class Measuring:
             for value in values[count:]:
                 self.shares.add(f'mask.{letter}M', at, value, 1)
                 self.shares.add(f'mask.{letter}R', at, value > RECALLED, 1)
+        self._errors.append((frame.stamp_ns, float((truth != called).mean())))
 
-    def result(self) -> Result:
-        """Figures, the trajectory over the truth, and pictures; while the folder is there."""
-        depth, depth_errors = self._depth()
-        tree: dict[str, Any] = {'metric': self.metric, 'pose': ALONE, 'depth': depth}
-        tree |= {'points': ALONE, 'mask': ALONE}
-        errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: self.mask_errors}
-        path = None
-        if self.kind != SINGLE:
-            tree['pose'], path = self._pose()
-            tree['points'] = self._points()
-            absent = Unknown('the data set has no masks')
-            tree['mask'] = pooled([self.masks]) if self.masks.table.any() else absent
-        if path is not None:
-            errors[POSITION_ERROR] = list(zip(path.stamps.tolist(), path.error, strict=True))
-        tree |= {'timing': self.gallery.timing(), 'blocks': self.shares.blocks()}
-        errors = {name: known for name, known in errors.items() if known}
-        return Result(tree, path, self.gallery.shown(errors, path) if self.drawn else None)
-
-    def _depth(self) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
-        if not self.with_depth:
-            return Unknown('the data set has no depth'), []
-        rules = PUBLISHED._replace(farthest=self.farthest) if self.quirks == PAGE4D else OURS
-        found = depth_metrics(
-            self.gallery.depths,
-            metric=self.metric or self.quirks == PAGE4D,  # whose code has no unit to doubt
-            max_depth=self.clip.max_depth,
-            rules=rules,
-        )
-        for fit, rows in found.rows.items():
-            if isinstance(found.tree[fit], Unknown):
-                continue
-            table = dict(zip(DepthError.COLUMNS, np.transpose(rows), strict=True))
-            for name in DEPTHS:
-                share = f'depth.{fit}.{name}'
-                self.shares.add(share, self.with_depth, table[name], table['pixels'])
-        return found.tree, found.over_time
-
-    def _pose(self) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
-        tree, path = pose(self.poses, metric=self.metric)
-        if path is not None:
-            at = [self.order[stamp] for stamp in path.stamps.tolist()]
-            self.shares.add('pose.ate_m', at, path.error**2, 1)
-            for name, error in path.steps.items():
-                self.shares.add(f'pose.{name}', at[1:], error**2, 1)
-        return tree, path
-
-    def _points(self) -> dict[str, Any] | Unknown:
-        if self.quirks == PAGE4D:
-            return Unknown('no code for point maps was published')
-        if not self.cloud.frames:
-            return Unknown('needs intrinsics, poses and depth of the data set')
-        found = self.cloud.compare()
-        if isinstance(found, Unknown):
-            return found
-        _share_points(self.shares, found)
-        return found.tree
+    def result(self) -> Measured:
+        """Measures over the sequence."""
+        if not self._errors:
+            return Measured({'mask': Unknown('the data set has no masks')})
+        tree, blocks = {'mask': pooled([self.masks])}, self.shares.blocks()
+        return Measured(tree, {MASK_ERROR: self._errors}, blocks=blocks)
 
 
-def _share_points(shares: Shares, found: Comparison) -> None:
-    """Means of both ways, and of both together, where each counts half."""
-    halves = {'overall_m': 'metres', 'normal_consistency': 'agreement'}
-    ways = (
-        ('accuracy_m', found.accuracy, found.ours.frames),
-        ('completeness_m', found.completeness, found.true.frames),
-    )
-    for name, way, frames in ways:
-        shares.add(f'points.mean.{name}', frames, way.metres, 1)
-        for both, attribute in halves.items():
-            values = getattr(way, attribute)
-            known = np.isfinite(values)
-            weight = 0.5 / max(1, known.sum())
-            shares.add(f'points.mean.{both}', frames[known], values[known] * weight, weight)
+class Timing:
+    """Time of each stage and of all together, as ``timing``, and ``metric``: lengths in metres."""
 
+    def __init__(self) -> None:
+        self.metric = False
+        self._seconds: dict[str, list[float]] = defaultdict(list)
 
-def measure(
-    estimates: Iterator[tuple[Estimate, GroundTruthFrame]],
-    clip: FileSequence,
-    indices: Indices[int],
-    *,
-    kind: str,
-    dataset: str = '',
-    quirks: str = '',
-    drawn: bool = True,
-    progress: Callable[[], None],
-) -> Result:
-    """Compare pose, depth, points and mask; see `Measuring`."""
-    with tempfile.TemporaryDirectory() as folder:
-        measuring = Measuring(
-            clip,
-            indices,
-            Path(folder),
-            kind=kind,
-            dataset=dataset,
-            quirks=quirks,
-            drawn=drawn,
-        )
-        for estimate, frame in estimates:
-            measuring.add(estimate, frame)
-            progress()
-        return measuring.result()
+    def add(self, output: Output) -> None:
+        """Take in the next frame."""
+        seconds = output.estimate.seconds
+        self.metric = output.estimate.odometry.metric
+        for stage, value in seconds.items():
+            self._seconds[stage].append(value)
+        self._seconds[TOTAL].append(sum(seconds.values()))
 
-
-def pose(
-    poses: dict[str, list[tuple[int, NDArray]]], *, metric: bool
-) -> tuple[dict[str, Any] | Unknown, Aligned | None]:
-    """Figures of (stamp, T_world_camera) of `estimate` and `truth`, and the path."""
-    if not poses['truth']:
-        return Unknown('the data set has no poses'), None
-    tracks = [
-        Track(
-            'world',
-            'camera',
-            np.array([stamp for stamp, _ in known], np.int64),
-            np.array([pose for _, pose in known]).reshape(-1, 4, 4),
-        )
-        for known in (poses['estimate'], poses['truth'])
-    ]
-    return trajectory_metrics(*tracks, metric=metric)
+    def result(self) -> Measured:
+        """Median and 95th percentile in milliseconds."""
+        if not any(self._seconds[TOTAL]):
+            return Measured({'metric': self.metric, 'timing': Unknown('only streaming is timed')})
+        timing = {}
+        for stage, seconds in self._seconds.items():
+            median, p95 = 1e3 * np.percentile(seconds, (50, 95))
+            timing[f'{stage}_ms'] = {'median': float(median), 'p95': float(p95)}
+        return Measured({'metric': self.metric, 'timing': timing})

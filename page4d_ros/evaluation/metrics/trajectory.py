@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from evo.core import metrics, sync
 from evo.core.trajectory import PoseTrajectory3D
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.evaluation.result import Unknown
+from page4d_ros.evaluation.result import Aligned, Unknown
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
 from page4d_ros.units import NS_PER_S
 
@@ -23,36 +22,7 @@ if TYPE_CHECKING:
 
 MAX_DIFFERENCE = 0.01  # seconds between a pose and its truth, evo's default
 MIN_POSES = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Aligned:
-    """An estimate laid over the truth.
-
-    Attributes:
-        stamps: (n,) int64 nanoseconds of the estimate.
-        seconds: (n,) since the first matched pose.
-        truth: (n, 3) true positions in metres.
-        estimate: (n, 3) estimated positions after alignment.
-        error: (n,) metres.
-        steps: errors (n - 1,) of the motion from each pose to the next, by name of the metric.
-        rotation: (3, 3), and translation (3,) and scale, with which
-            truth = scale * rotation @ original + translation.
-    """
-
-    stamps: NDArray[np.int64]
-    seconds: NDArray[np.float64]
-    truth: NDArray[np.float64]
-    estimate: NDArray[np.float64]
-    error: NDArray[np.float64]
-    steps: dict[str, NDArray[np.float64]]
-    rotation: NDArray[np.float64]
-    translation: NDArray[np.float64]
-    scale: float
-
-    def to_estimate(self, points: NDArray) -> NDArray[np.float64]:
-        """Bring points (n, 3) of the true world into the frame of the estimate."""
-        return (points - self.translation) @ self.rotation / self.scale
+POSITION_ERROR = 'position error [m]'  # of single frames
 
 
 def trajectory_metrics(

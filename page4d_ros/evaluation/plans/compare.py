@@ -15,14 +15,19 @@ from page4d_ros.evaluation.metrics.figures import figure as resampled
 from page4d_ros.evaluation.plans.data import FORMAT, KIND
 from page4d_ros.evaluation.plans.data_tables import COLUMNS, TITLES, value
 from page4d_ros.evaluation.report.page import METRICS_FILE
-from page4d_ros.evaluation.report.tables import UNKNOWN, Cell, Table, number
+from page4d_ros.evaluation.report.tables import UNKNOWN, Column, Row, Table, as_cell, number, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from page4d_ros.evaluation.report.tables import Column
-
+CHANGES = (
+    Column('first', 'A'),
+    Column('second', 'B'),
+    Column('change', 'B - A'),
+    Column('interval', '95 % interval'),
+    Column('verdict', ''),
+)
 SEQUENCES = 5  # from so many on they are resampled as wholes
 Sums = tuple[float, float]  # sum and weight
 
@@ -192,23 +197,22 @@ def difference_tables(paths: tuple[Path, Path]) -> list[Table]:
         f'. Interval: 95 % of a paired bootstrap over {how}. Bold: it excludes 0; then the last '
         'column says which way.'
     )
-    heads = ['A', 'B', 'B - A', '95 % interval', '']
     out = []
     for section, title in TITLES.items():
         rows = [_row(found) for found in differences if found.section == section]
-        out += [Table(f'{title}: B against A', heads, rows, note)] if rows else []
+        out += [table(f'{title}: B against A', rows, CHANGES, note)] if rows else []
     return out
 
 
-def _row(found: Difference) -> tuple[str, list[Cell]]:
+def _row(found: Difference) -> Row:
     change = found.second - found.first
     interval = f'[{number(found.low)}, {number(found.high)}]'
     verdict = 'better' if (change < 0) == found.less else 'worse'
-    cells = [
-        Cell(number(found.first)),
-        Cell(number(found.second)),
-        Cell(f'{"+" if change > 0 else ""}{number(change)}', best=found.sure),
-        Cell(UNKNOWN if np.isnan(found.low) else interval),
-        Cell(verdict if found.sure else ''),
-    ]
-    return f'{found.method}: {found.head}', cells
+    tree = {
+        'first': found.first,
+        'second': found.second,
+        'change': as_cell(change, best=found.sure, sign='+'),
+        'interval': UNKNOWN if np.isnan(found.low) else interval,
+        'verdict': verdict if found.sure else '',
+    }
+    return Row(f'{found.method}: {found.head}', tree)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,11 @@ from page4d_ros.evaluation.metrics.blocks import figure
 from page4d_ros.evaluation.report.tables import (
     MOTION_COLUMNS,
     POSE_COLUMNS,
-    Cell,
     Column,
+    Row,
     Table,
-    is_best,
-    number,
+    lookup,
+    table,
 )
 
 # section, label, and where the answers lie in the section of any method
@@ -28,8 +30,7 @@ SIMPLE = {
     },
 }
 MEAN = 'mean'
-
-
+QUOTED = Path(__file__).with_name('quoted.json')
 COLUMNS = {
     'pose': POSE_COLUMNS,
     'depth': (
@@ -62,37 +63,33 @@ TITLES = {
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
     """For pose, depth, points and mask a table: sequences and methods, their mean, quoted rows."""
-    return [table for section in COLUMNS if (table := _table(metrics, section))]
+    return [found for section in COLUMNS if (found := _table(metrics, section))]
 
 
 def _table(metrics: dict[str, Any], section: str) -> Table | None:
-    columns, rows = COLUMNS[section], _rows(metrics, section)
-    if not rows:
+    columns, found = COLUMNS[section], _rows(metrics, section)
+    if not found:
         return None
-    values = {row: [value(section, tree, c.key) for c in columns] for row, tree in rows.items()}
+    rows = [Row(f'{name}: {method}', tree, name) for (name, method), tree in found.items()]
     if len(metrics['sequences']) > 1:
-        for method in dict.fromkeys(method for _, method in rows):
-            values[MEAN, method] = [_mean(metrics, section, method, c.key) for c in columns]
-    body = [
-        (': '.join(row), [_cell(values, row, i, less=c.less) for i, c in enumerate(columns)])
-        for row in values
-    ]
+        for method in dict.fromkeys(method for _, method in found):
+            means = {c.key: _mean(metrics, section, method, c.key) for c in columns}
+            rows.append(Row(f'{MEAN}: {method}', means, rivals=(MEAN,)))
     for quote in metrics['quoted']:
-        if found := quote['figures'].get(section):
-            cells = [Cell(number(found.get(column.key))) for column in columns]
-            body.append((f'quoted ({quote["source"]}): {quote["method"]}', cells))
+        if section in quote['figures']:
+            label = f'quoted ({quote["source"]}): {quote["method"]}'
+            rows.append(Row(label, quote['figures'][section], rivals=None))
     state = 'on' if metrics['mask_in_attention'] else 'off, which is how VGGT runs'
     notes = [f'Weights: {metrics["checkpoint"]["label"]}.', metrics['caution']]
     notes.append(f'The mask in attention is {state}, where a row does not say otherwise.')
     notes += sorted({q['note'] for q in metrics['quoted'] if section in q['figures']})
     notes += metrics['remarks']
-    heads = [column.head for column in columns]
     text = ' '.join(f'{note.rstrip(".")}.' for note in notes if note)
-    return Table(TITLES[section], heads, body, text)
+    return table(TITLES[section], rows, columns, text)
 
 
 def _rows(metrics: dict[str, Any], section: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Trees by sequence and method; what simple answers give stands below the first network."""
+    """Figures by sequence and method; trivial answers stand below the first network."""
     out = {}
     for name, sequence in metrics['sequences'].items():
         simple: dict[str, Any] = {}
@@ -105,15 +102,17 @@ def _rows(metrics: dict[str, Any], section: str) -> dict[tuple[str, str], dict[s
                 for label, where in SIMPLE.get(section, {}).items()
             }
         out |= {(name, label): tree for label, tree in simple.items()}
-    return out
+    return {row: figures(section, tree) for row, tree in out.items()}
+
+
+def figures(section: str, tree: dict[str, Any]) -> dict[str, Any] | None:
+    """The part of a method's section that the table shows."""
+    return tree.get('sim3') if section == 'pose' else tree
 
 
 def value(section: str, tree: dict[str, Any], key: str) -> float | None:
     """A figure of a method's section; None where it is not known."""
-    found: Any = tree.get('sim3') if section == 'pose' else tree
-    for part in key.split('.'):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+    return lookup(figures(section, tree), key)
 
 
 def _mean(metrics: dict[str, Any], section: str, method: str, key: str) -> float | None:
@@ -125,19 +124,22 @@ def _mean(metrics: dict[str, Any], section: str, method: str, key: str) -> float
         total, weight = (sum(sum(b[part]) for b in blocks) for part in ('sum', 'weight'))
         return figure(name, total, weight) if weight else None
     rows = _rows(metrics, section)
-    known = [value(section, tree, key) for (_, other), tree in rows.items() if other == method]
+    known = [lookup(tree, key) for (_, other), tree in rows.items() if other == method]
     known = [x for x in known if x is not None]
     return float(np.mean(known)) if known else None
 
 
-def _cell(
-    values: dict[tuple[str, str], list[float | None]],
-    row: tuple[str, str],
-    column: int,
-    *,
-    less: bool,
-) -> Cell:
-    rivals = [v[column] for other, v in values.items() if other[0] == row[0]]
-    mine = values[row][column]
-    alone = sum(rival is not None for rival in rivals) < 2
-    return Cell(number(mine), best=not alone and is_best(mine, rivals, less=less))
+def quotes(dataset: str, protocol: str) -> list[dict[str, Any]]:
+    """Figures that papers print for this data set and protocol.
+
+    Returns:
+        For each row `source`, `method`, a `note` on how far it can be compared, and `figures` by
+        section and key, as in the tables.
+    """
+    known = json.loads(QUOTED.read_text(encoding='utf-8'))
+    wanted = ('source', 'method', 'note', 'figures')
+    return [
+        {name: row[name] for name in wanted}
+        for row in known
+        if row['dataset'] == dataset and protocol in row['protocols']
+    ]

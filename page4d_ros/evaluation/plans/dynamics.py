@@ -1,56 +1,51 @@
-"""All drives and clips into ``metrics.json``, ``tables.md`` and ``report.html``."""
+"""The motion mask by source of evidence, on rendered drives and on sequences with masks."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from page4d_ros.config import Config
 from page4d_ros.datasets.registry import open_sequences
-from page4d_ros.datasets.rendered import spare_cores
+from page4d_ros.datasets.rendered import render_sequences, spare_cores
 from page4d_ros.evaluation.methods.checkpoints import load
-from page4d_ros.evaluation.methods.motion_sources import Panel
-from page4d_ros.evaluation.metrics.masks import at_network
-from page4d_ros.evaluation.metrics.motion import Sequence, pooled
-from page4d_ros.evaluation.plans.dynamics_plan import KINDS
-from page4d_ros.evaluation.plans.dynamics_sequences import (
+from page4d_ros.evaluation.methods.motion_sources import (
     ORACLE,
-    PICTURES,
-    Shown,
-    called,
-    measure_drives,
+    TRUTH_WINDOW,
+    MotionSources,
+    TrueGeometry,
 )
-from page4d_ros.evaluation.report.page import write_results
-from page4d_ros.evaluation.report.pictures import Picture, jpeg, overlay
-from page4d_ros.evaluation.report.tables import (
-    MOTION_COLUMNS,
-    Cell,
-    Column,
-    Table,
-    is_best,
-    number,
+from page4d_ros.evaluation.metrics.motion import pooled
+from page4d_ros.evaluation.metrics.sequence_motion import (
+    DriveMotionErrors,
+    FastMotionErrors,
+    MotionErrors,
 )
+from page4d_ros.evaluation.plans.dynamics_drives import KINDS, WALKING, planned
+from page4d_ros.evaluation.plans.plan import Plan
+from page4d_ros.evaluation.report.mask_pictures import MaskPictures
+from page4d_ros.evaluation.report.page import Page, Section
+from page4d_ros.evaluation.report.tables import MOTION_COLUMNS, Column, Row, Table, table
+from page4d_ros.evaluation.result import Source
 from page4d_ros.perception.motion_classifier import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Generator
+    from contextlib import ExitStack
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from page4d_ros.datasets.sequence import FileSequence
-    from page4d_ros.evaluation.methods.network import Network
-    from page4d_ros.evaluation.plans.dynamics_plan import Options
+    from page4d_ros.evaluation.metrics.motion import Sequence
+    from page4d_ros.evaluation.plans.dynamics_drives import Options
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
+    from page4d_ros.evaluation.result import Method, Result
 
 FORMAT = 1
-MOVING = (
-    *MOTION_COLUMNS,
-    Column('ece', 'ECE', True),
-    Column('flicker', 'flicker', True),
-)
+GIVEN = 'given'  # group of sequences that are not rendered
+MOVING = (*MOTION_COLUMNS, Column('ece', 'ECE', True), Column('flicker', 'flicker', True))
 STILL = (
     Column('false_positives', 'called moving', True),
     Column('ece', 'ECE', True),
@@ -63,144 +58,152 @@ NOTE = (
     'probability from frame to frame at places at rest. The last row has true windows at the '
     "camera's pixels, and counts bodies that move more than 2 pixels a frame."
 )
-RED, GREY = (239, 68, 68), (120, 130, 145)
-PLAN = 360  # pixels of a picture from above
-SPREAD = 1.05
 
 
-def evaluate_dynamics(
-    checkpoint: str,
-    output: Path,
-    options: Options,
-    *,
-    values: dict[str, Any] | None = None,
-    davis: Path | None = None,
-    progress: Callable[[str], None] = lambda _name: None,
-) -> dict[str, Any]:
-    """Ask every source of evidence what moves, on rendered drives and on clips.
+class DynamicsPlan(Plan):
+    """Ask every source of evidence what moves, on rendered drives and on given sequences.
 
     Args:
         checkpoint: weight file, ``page4d-small`` or ``untrained``.
-        output: folder to make; receives ``metrics.json``, ``tables.md`` and ``report.html``.
         options: which drives.
         values: settings by dotted name.
         davis: folder of the DAVIS layout.
-        progress: called with what is worked on, after each frame.
-
-    Returns:
-        The content of ``metrics.json``: figures by kind of drive (or clip) and source.
 
     Raises:
-        BagError: the clips cannot be read.
+        BagError: the sequences cannot be read.
         CheckpointError: the weights cannot be used.
-        SceneError: nothing can be rendered here.
-        OSError: the output cannot be written.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    given = open_sequences('davis', davis) if davis else []
-    config = Config().with_values({'window.stride': 1} | (values or {}))
-    ((network, known),) = load([checkpoint], config)
-    with spare_cores(options.processes):
-        found = measure_drives(network, options, progress)
-    shown = [found.shown] if found.shown else []
-    judged = {}
-    for clip in given:
-        judged[clip.name], pictures = _clip(network, clip, lambda c=clip: progress(c.name))
-        shown.append(pictures)
-    facts = {
-        'format': FORMAT,
-        'checkpoint': known,
-        'caution': network.engine.caution,
-        'settings': values or {},
-        'options': asdict(options),
-        'kinds': found.kinds,
-        'all': found.every,
-        'ghosts': found.ghosts,
-        'clips': judged,
-    }
-    drawn = {
-        'strips': [(s.title, _strip(s)) for s in shown],
-        'above': _above(found.shown) if found.shown else [],
-    }
+
     title = 'Evaluation of what moves'
-    return write_results(output, title, facts, tables, 'dynamics.html', **drawn)
 
+    def __init__(
+        self,
+        checkpoint: str,
+        options: Options,
+        *,
+        values: dict[str, Any] | None = None,
+        davis: Path | None = None,
+    ) -> None:
+        self.options, self.values = options, values or {}
+        self.given = open_sequences('davis', davis) if davis else []
+        config = Config().with_values({'window.stride': 1} | self.values)
+        ((self.network, self.known),) = load([checkpoint], config)
 
-def tables(metrics: dict[str, Any]) -> list[Table]:
-    """A table for each kind of drives and for each clip; the best is marked."""
-    out = []
-    for kind, figures in (metrics['kinds'] | metrics['clips']).items():
-        columns = STILL if kind in KINDS and not figures['fused']['moving'] else MOVING
-        out.append(_table(kind, figures, columns, NOTE if not out else ''))
-    every = {source: metrics['all'][source] for source in SOURCES}
-    out.append(_table('All drives in known rooms', every, MOVING, ''))
-    ghosts = [(name, [Cell(number(share))]) for name, share in metrics['ghosts'].items()]
-    note = 'Share of the points of the accumulated static cloud that lie on moving bodies.'
-    return [*out, Table('Ghosts', ['on movers'], ghosts, note)]
+    def sources(self, _progress: Progress) -> Generator[Source]:
+        """Rendered drives by kind, then given sequences.
 
+        Raises:
+            SceneError: nothing can be rendered here.
+        """
+        plans = planned(self.options)
+        drives = render_sequences([plan for _, plan in plans], self.options.processes)
+        with spare_cores(self.options.processes), closing(drives):
+            for (kind, _), drive in zip(plans, drives, strict=True):
+                if drive is not None:
+                    yield Source(drive.name, drive, kind)
+        for sequence in self.given:
+            yield Source(sequence.name, sequence, GIVEN)
 
-def _table(title: str, figures: dict[str, Any], columns: tuple[Column, ...], note: str) -> Table:
-    def cell(source: str, key: str, *, less: bool) -> Cell:
-        rivals = [f[key] for s, f in figures.items() if s != ORACLE]
-        value = figures[source][key]
-        return Cell(number(value), best=source != ORACLE and is_best(value, rivals, less=less))
+    def methods(self, source: Source) -> list[Method]:
+        """The network, and of drives geometry with the truth."""
+        network = MotionSources(self.network)
+        return (
+            [network]
+            if source.group == GIVEN
+            else [network, TrueGeometry(self.network.config.mask)]
+        )
 
-    rows = [
-        (source, [cell(source, key, less=less) for key, _, less in columns]) for source in figures
-    ]
-    return Table(title, [head for _, head, _ in columns], rows, note)
+    def watching(
+        self, source: Source, _method: Method, _stack: ExitStack, *, first: bool
+    ) -> Watching:
+        """Errors of motion; pictures of given sequences and of the drive in which most moves."""
+        config, sequence = self.network.config, source.data
+        if not first:
+            return [FastMotionErrors(sequence, config.mask, TRUTH_WINDOW)], []
+        if source.group == GIVEN:
+            errors = MotionErrors(config.mask)
+            return [errors], [MaskPictures(errors, 0, sequence.count - 1)]
+        errors = DriveMotionErrors(sequence, config, self.network.engine.patch_size)
+        pictures = MaskPictures(errors, errors.first, sequence.count - 1)
+        return [errors], [pictures] if source.group == WALKING else []
 
+    def tree(self, result: Result) -> dict[str, Any]:
+        """Figures by kind of drive (or sequence) and source."""
+        kinds: dict[str, dict[str, list[Sequence]]] = defaultdict(lambda: defaultdict(list))
+        ghosts, given = np.zeros((2, 2)), {}
+        for (name, _, kind, _), cases in result:
+            motions = {}
+            for case in cases.values():
+                motions |= case.tree['motion']
+            if kind == GIVEN:
+                given[name] = {source: pooled([motion]) for source, motion in motions.items()}
+                continue
+            for source, motion in motions.items():
+                kinds[kind][source].append(motion)
+            if kind == WALKING:
+                ghosts += cases[MotionSources.label].tree['ghosts']
+        shares = [float(moving / total) if total else np.nan for moving, total in ghosts]
+        return {
+            'format': FORMAT,
+            'checkpoint': self.known,
+            'caution': self.network.engine.caution,
+            'settings': self.values,
+            'options': asdict(self.options),
+            'kinds': {
+                kind: {source: pooled(motions) for source, motions in by.items()}
+                for kind, by in kinds.items()
+            },
+            'all': {
+                source: pooled([motion for kind in KINDS for motion in kinds[kind][source]])
+                for source in (*SOURCES, ORACLE)
+            },
+            'ghosts': dict(zip(('without mask', 'with mask'), shares, strict=True)),
+            'clips': given,
+        }
 
-def _clip(
-    network: Network, clip: FileSequence, progress: Callable[[], None]
-) -> tuple[dict, Shown]:
-    """Figures of a clip by source, and what its pictures show."""
-    out = {source: Sequence() for source in SOURCES}
-    shown, config = Shown(clip.name), network.config
-    picks = set(np.linspace(0, clip.count - 1, PICTURES).round().astype(int))
-    panel = Panel(config.mask, network.classifier)
-    for index, (estimate, frame) in enumerate(network.estimates(clip.frames(), panel)):
-        truth = at_network(frame.mask, estimate.transform)
-        predictions = panel.predictions
-        masks = {s: called(motion.probability, config.mask) for s, motion in predictions.items()}
-        for source, motion in predictions.items():
-            out[source].add(motion.probability, masks[source], truth)
-        if index in picks:
-            shown.add(estimate, truth, masks)
-        progress()
-    return {source: pooled([sequence]) for source, sequence in out.items()}, shown
+    def tables(self, metrics: dict[str, Any]) -> list[Table]:
+        """A table for each kind of drives and for each sequence."""
+        out = []
+        for kind, figures in (metrics['kinds'] | metrics['clips']).items():
+            columns = STILL if kind in KINDS and not figures['fused']['moving'] else MOVING
+            out.append(table(kind, _rows(figures), columns, '' if out else NOTE))
+        every = {source: metrics['all'][source] for source in SOURCES}
+        out.append(table('All drives in known rooms', _rows(every), MOVING))
+        ghosts = [Row(name, {'share': share}) for name, share in metrics['ghosts'].items()]
+        note = 'Share of the points of the accumulated static cloud that lie on moving bodies.'
+        return [*out, table('Ghosts', ghosts, [Column('share', 'on movers')], note)]
 
-
-def _strip(shown: Shown) -> list[tuple[str, list[Picture]]]:
-    """Pictures in columns: the image with the true outline, then every source's mask."""
-    out = []
-    for image, truth, masks in zip(shown.images, shown.truth, shown.masks, strict=True):
-        rows = [('truth', np.zeros_like(truth)), *masks.items()]
-        pictures = [
-            Picture(name, f'{name}: red moves', jpeg(_large(overlay(image, mask, truth))))
-            for name, mask in rows
+    def page(self, result: Result, metrics: dict[str, Any]) -> Page:
+        """The drive in which most moves, given sequences, and the tables."""
+        shown = [
+            (source, pictures)
+            for source, cases in result
+            for case in cases.values()
+            for pictures in case.shown
         ]
-        out.append(('', pictures))
-    return out
+        drives = [each for each in shown if each[0].group == WALKING]
+        most = max(drives, key=lambda each: each[1].share, default=None)
+        chosen = [most] * bool(drives) + [each for each in shown if each[0].group == GIVEN]
+        text = (
+            'In each column one frame, from top to bottom as labelled. Red is called moving; the '
+            'white line is the outline of what truly moves.'
+        )
+        sections = [Section(s.name, texts=[text], columns=p.columns) for s, p in chosen]
+        if most:
+            above = (
+                'All points that were called static, at their true places; red ones lie on bodies '
+                'that move.'
+            )
+            title = 'The static cloud from above'
+            sections.append(Section(title, texts=[above], columns=most[1].above))
+        return Page(
+            'page4d evaluate dynamics',
+            'Accuracy of the motion mask',
+            [*sections, Section('', tables=self.tables(metrics))],
+            [('weights', f'{self.known["label"]} {self.known["sha256"]}')],
+            banner=metrics['caution'],
+        )
 
 
-def _large(image: NDArray) -> NDArray:
-    scale = max(1, PLAN // image.shape[1])
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-
-
-def _above(shown: Shown) -> list[Picture]:
-    """The accumulated static cloud from above, without and with the mask; ghosts are red."""
-    points = np.concatenate(shown.points)
-    low, high = np.percentile(points[:, :2], (1, 99), axis=0)
-    middle, reach = (low + high) / 2, SPREAD * (high - low).max() / 2
-    pixels = ((points[:, :2] - middle) / reach * PLAN / 2 + PLAN / 2).astype(int)
-    inside = ((pixels >= 0) & (pixels < PLAN)).all(1)
-    out = []
-    for label, use in (('without mask', inside), ('with mask', inside & (points[:, 3] == 0))):
-        image = np.full((PLAN, PLAN, 3), 255, np.uint8)
-        for moving, colour in ((0, GREY), (1, RED)):
-            u, v = pixels[use & (points[:, 2] == moving)].T
-            image[PLAN - 1 - v, u] = colour
-        out.append(Picture(label, f'Accumulated static cloud from above, {label}', jpeg(image)))
-    return out
+def _rows(figures: dict[str, Any]) -> list[Row]:
+    return [Row(s, tree, rivals=None if s == ORACLE else 0) for s, tree in figures.items()]

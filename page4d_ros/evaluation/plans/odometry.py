@@ -1,4 +1,4 @@
-"""All trials and drives into ``metrics.json``, ``tables.md`` and ``report.html``."""
+"""Odometry: on simulated windows without a network, and with one on recordings."""
 
 from __future__ import annotations
 
@@ -6,33 +6,48 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
-from page4d_ros.evaluation.plans.odometry_recordings import Drive, measure_drive
-from page4d_ros.evaluation.plans.odometry_trials import figures, run, trials
-from page4d_ros.evaluation.report import plots
-from page4d_ros.evaluation.report.page import write_results
-from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Cell, Table, is_best, number
+from page4d_ros.datasets.bag import Topics, read
+from page4d_ros.errors import BagError
+from page4d_ros.evaluation.methods.klt import Klt
+from page4d_ros.evaluation.methods.network import Network
+from page4d_ros.evaluation.metrics.sequence import PoseErrors
+from page4d_ros.evaluation.plans.odometry_trials import SimulatedOdometry, TrialFigures, trials
+from page4d_ros.evaluation.plans.plan import Plan
+from page4d_ros.evaluation.protocol import Selection
+from page4d_ros.evaluation.report.page import Page, Section, path_plots
+from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Column, Row, Table, number, table
+from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.perception.build import build_perception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Generator, Sequence
+    from contextlib import ExitStack
     from pathlib import Path
 
     from page4d_ros.config import Config
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
+    from page4d_ros.evaluation.result import Evaluated, Method, Result
 
 FORMAT = 1
-TRIAL_COLUMNS = {
-    'windows': 'windows',
-    'ate_m': 'ATE [m]',
-    'extent_m': 'extent [m]',
-    'scale_drift': 'scale drift',
-    'largest_step': 'largest step / median',
-    'wander': 'wander / depth',
-    'step_ms': 'first tenth [ms]',
-    'last_step_ms': 'last tenth [ms]',
-    'growth_mib': 'memory growth [MiB]',
+RECORDING, TRIAL = 'recording', 'trial'
+VARIANTS: dict[str, dict[str, Any]] = {
+    'page4d': {},
+    'page4d, unrefined': {'odometry.refine': False},
+    'page4d, always sliding': {'window.keyframe_overlap': 0.0},
+    'page4d, keyframes': {'window.keyframe_overlap': 0.7},
 }
+LEAST = 3  # frames
+TRIAL_COLUMNS = (
+    Column('windows', 'windows'),
+    Column('ate_m', 'ATE [m]'),
+    Column('extent_m', 'extent [m]'),
+    Column('scale_drift', 'scale drift'),
+    Column('largest_step', 'largest step / median'),
+    Column('wander', 'wander / depth'),
+    Column('step_ms', 'first tenth [ms]'),
+    Column('last_step_ms', 'last tenth [ms]'),
+    Column('growth_mib', 'memory growth [MiB]'),
+)
 TRIAL_NOTE = (
     'Windows of a camera in a room, each in a random gauge (rotation, translation, scale 0.3 to '
     '3), without a network. ATE after Sim(3); scale drift: logarithm, first frame to last; '
@@ -41,99 +56,139 @@ TRIAL_NOTE = (
 STILL = 'standing still'
 
 
-def evaluate_odometry(
-    sources: Sequence[Path],
-    output: Path,
-    config: Config,
-    *,
-    image_topic: str = '',
-    quick: bool = False,
-    progress: Callable[[str], None] = lambda _name: None,
-) -> dict[str, Any]:
+class OdometryPlan(Plan):
     """Measure odometry with windows that are known, and with a network on recordings.
 
     Args:
-        sources: recordings with ground truth.
-        output: folder to make; receives ``metrics.json``, ``tables.md`` and ``report.html``.
-        config: settings for the recordings.
+        recordings: with ground truth.
+        config: settings for the recordings; every ``window.stride``-th frame is taken.
         image_topic: of the recordings; "" takes the only one.
         quick: a tenth of the windows.
-        progress: called with what is worked on, after each frame.
-
-    Returns:
-        The content of ``metrics.json``: figures of `trials` and of `drives`, by name.
 
     Raises:
-        BagError: a recording cannot be read or lacks something.
         CheckpointError: the weights cannot be used.
-        OSError: the output cannot be written.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    built = build_perception(config) if sources else None
-    driven: dict[str, Drive] = {}
-    names = Counter(source.resolve().name for source in sources)
-    for source in sources:
-        name = source.resolve().name
-        name = name if names[name] == 1 else str(source)
-        driven[name] = measure_drive(
-            source,
-            config,
-            built,
-            image_topic=image_topic,
-            progress=lambda name=name: progress(name),
-        )
-    tried = {
-        trial.name: asdict(trial) | figures(trial, run(trial, lambda t=trial: progress(t.name)))
-        for trial in trials(quick=quick)
-    }
-    drawn = {
-        name: Markup(plots.paths_plot(f'paths{index}', drive.paths))  # noqa: S704
-        for index, (name, drive) in enumerate(driven.items())
-        if drive.paths
-    }
-    facts = {
-        'format': FORMAT,
-        'checkpoint': built.engine.name if built else None,
-        'caution': built.engine.caution if built else '',
-        'trials': tried,
-        'drives': {name: drive.tree for name, drive in driven.items()},
-    }
+
     title = 'Evaluation of odometry'
-    return write_results(output, title, facts, tables, 'odometry.html', figures=drawn)
 
+    def __init__(
+        self,
+        recordings: Sequence[Path],
+        config: Config,
+        *,
+        image_topic: str = '',
+        quick: bool = False,
+    ) -> None:
+        self.recordings, self.config, self.quick = recordings, config, quick
+        self.topics = Topics(image=image_topic)
+        self.built = build_perception(config) if recordings else None
 
-def tables(metrics: dict[str, Any]) -> list[Table]:
-    """A table of the trials, and one for each recording; the best is marked."""
-    rows = [
-        (name, [Cell(number(row.get(key))) for key in TRIAL_COLUMNS])
-        for name, row in metrics['trials'].items()
-    ]
-    out = [Table('Windows that are known', list(TRIAL_COLUMNS.values()), rows, TRIAL_NOTE)]
-    for name, drive in metrics['drives'].items():
-        methods = {k: v for k, v in drive['methods'].items() if v is not None}
-        methods[STILL] = drive['standing_still']
-        rivals = {c.key: [row[c.key] for row in methods.values()] for c in POSE_COLUMNS}
-        rows = [
-            (
-                label,
-                [
-                    Cell(number(row[key]), best=is_best(row[key], rivals[key], less=less))
-                    for key, _, less in POSE_COLUMNS
-                ],
+    def sources(self, _progress: Progress) -> Generator[Source]:
+        """Recordings, then simulated windows."""
+        names = Counter(path.resolve().name for path in self.recordings)
+        for path in self.recordings:
+            name = path.resolve().name
+            stride = self.config.window.stride
+            sequence = read(path, self.topics, complete=True, stride=stride)
+            label = name if names[name] == 1 else str(path)
+            yield Source(label, Selection(sequence, undamaged=True), RECORDING)
+        for trial in trials(quick=self.quick):
+            yield Source(trial.name, trial, TRIAL, asdict(trial))
+
+    def methods(self, source: Source) -> list[Method]:
+        """The network with some settings and KLT, or odometry alone."""
+        if source.group == TRIAL:
+            return [SimulatedOdometry()]
+        engine, classifier = self.built.engine, self.built.dynamics.classifier
+        networks = [
+            Network(label, engine, self.config.with_values(values), classifier)
+            for label, values in VARIANTS.items()
+        ]
+        return [*networks, Klt()]
+
+    def watching(
+        self,
+        source: Source,
+        _method: Method,
+        _stack: ExitStack,
+        *,
+        first: bool,  # noqa: ARG002
+    ) -> Watching:
+        """Errors of the trajectory."""
+        if source.group == TRIAL:
+            return [TrialFigures(source.data)], []
+        return [PoseErrors()], []
+
+    def tree(self, result: Result) -> dict[str, Any]:
+        """Figures of `trials` and of `drives`, by name.
+
+        Raises:
+            BagError: a recording is too short.
+        """
+        built = self.built
+        return {
+            'format': FORMAT,
+            'checkpoint': built.engine.name if built else None,
+            'caution': built.engine.caution if built else '',
+            'trials': {
+                found.source.name: found.source.facts | found.cases[SimulatedOdometry.label].tree
+                for found in result
+                if found.source.group == TRIAL
+            },
+            'drives': {
+                found.source.name: _drive(found)
+                for found in result
+                if found.source.group == RECORDING
+            },
+        }
+
+    def tables(self, metrics: dict[str, Any]) -> list[Table]:
+        """A table of the trials, and one for each recording."""
+        rows = [Row(name, row) for name, row in metrics['trials'].items()]
+        out = [table('Windows that are known', rows, TRIAL_COLUMNS, TRIAL_NOTE)]
+        return out + [_table(metrics, name) for name in metrics['drives']]
+
+    def page(self, result: Result, metrics: dict[str, Any]) -> Page:
+        """A section for each table, with the paths of recordings."""
+        paths = {found.source.name: found.paths for found in result}
+        sections = [
+            Section(
+                '',
+                plots=path_plots(f'paths{index}', paths.get(shown.title, {})),
+                tables=[shown],
             )
-            for label, row in methods.items()
+            for index, shown in enumerate(self.tables(metrics))
         ]
-        truth = drive['truth']
-        note = (
-            f'{drive["frames"]} frames; the true path is {number(truth["path_length_m"])} m long, '
-            f'{number(truth["extent_m"])} m across. After Sim(3), by evo; RPE from one frame to '
-            f'the next. Weights: {metrics["checkpoint"]}. {metrics["caution"]}'.strip()
-        )
-        reasons = metrics['reasons']
-        failed = [
-            f'{method}: {reasons[f"drives.{name}.methods.{method}"]}.'
-            for method, row in drive['methods'].items()
-            if row is None
-        ]
-        out.append(Table(name, [c.head for c in POSE_COLUMNS], rows, ' '.join([note, *failed])))
-    return out
+        title = 'Accuracy of odometry'
+        return Page('page4d evaluate odometry', title, sections, banner=metrics['caution'])
+
+
+def _drive(found: Evaluated) -> dict[str, Any]:
+    """Tree of one recording."""
+    name, (first, *_) = found.source.name, found.cases.values()
+    if (frames := first.outputs) < LEAST:
+        raise BagError(f'{name}: only {frames} frames have depth and pose')
+    poses = {label: case.tree['pose'] for label, case in found.cases.items()}
+    known = [tree for tree in poses.values() if not isinstance(tree, Unknown)]
+    if not known:
+        reasons = '; '.join(f'{label}: {why}' for label, why in poses.items())
+        raise BagError(f'{name}: no trajectory can be compared ({reasons})')
+    shared = {key: known[-1][key] for key in ('truth', 'standing_still')}
+    methods = {
+        label: tree if isinstance(tree, Unknown) else tree['sim3'] for label, tree in poses.items()
+    }
+    return {'frames': frames, 'methods': methods, **shared}
+
+
+def _table(metrics: dict[str, Any], name: str) -> Table:
+    drive = metrics['drives'][name]
+    path = f'drives.{name}.methods'
+    rows = [Row(label, row, where=f'{path}.{label}') for label, row in drive['methods'].items()]
+    rows.append(Row(STILL, drive['standing_still']))
+    truth = drive['truth']
+    note = (
+        f'{drive["frames"]} frames; the true path is {number(truth["path_length_m"])} m long, '
+        f'{number(truth["extent_m"])} m across. After Sim(3), by evo; RPE from one frame to '
+        f'the next. Weights: {metrics["checkpoint"]}. {metrics["caution"]}'.strip()
+    )
+    return table(name, rows, POSE_COLUMNS, note, reasons=metrics['reasons'])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from page4d_ros.datasets.bag_index import Track
 from page4d_ros.datasets.simulator import EXACT, Noise
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
 from page4d_ros.evaluation.plans.odometry_room import RoomWalk, room_depth, stand, walk
+from page4d_ros.evaluation.result import Measured
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+
+    from page4d_ros.evaluation.result import Source
 
 MOST_POSES = 2000  # that a trajectory is aligned by
 PARTS = 10  # of a run; the first and the last are compared
@@ -72,78 +75,98 @@ def trials(*, quick: bool = False) -> list[Trial]:
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """Result of a trial.
+class Step(NamedTuple):
+    """Odometry after one window.
 
     Attributes:
-        T_true, T_estimated: (n, 4, 4).
-        units: (n,) metres per unit of the trajectory.
-        seconds: (n,) that odometry took.
-        memory: (n,) peak of the process so far, MiB.
+        T_true, T_estimated: (4, 4).
+        unit: metres per unit of the trajectory.
+        seconds: that odometry took.
+        memory: peak of the process so far, MiB.
     """
 
     T_true: NDArray[np.float64]
     T_estimated: NDArray[np.float64]
-    units: NDArray[np.float64]
-    seconds: NDArray[np.float64]
-    memory: NDArray[np.float64]
+    unit: float
+    seconds: float
+    memory: float
 
 
-def run(trial: Trial, progress: Callable[[], None] = lambda: None, seed: int = 0) -> Run:
-    """Follow the camera through the trial."""
-    config = Config()
-    engine = RoomWalk(trial.pose, trial.size, trial.rate, trial.noise, seed=seed)
-    odometry = Odometry(config.odometry, MetricScale(config.scale))
-    n = trial.frames  # all memory is taken before it is watched
-    done = Run(*(np.full((n, *shape), np.nan) for shape in ((4, 4), (4, 4), (), (), ())))
-    for i in range(n):
-        done.T_true[i] = engine.advance(keep_first=odometry.keeps_first(trial.keyframe_overlap))
-        window = engine.step(odometry.chain.anchor)
-        start = time.perf_counter()
-        estimate = odometry.update(window)
-        done.seconds[i] = time.perf_counter() - start
-        done.T_estimated[i] = estimate.T_world_camera
-        done.units[i] = 1.0 / (estimate.scale * engine.unit)
-        done.memory[i] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        progress()
-    return done
+class SimulatedOdometry:
+    """Odometry on simulated windows.
 
-
-def figures(trial: Trial, done: Run) -> dict[str, Any]:
-    """Figures of a trial.
-
-    Returns:
-        ``ate_m`` after Sim(3) and ``extent_m``; ``scale_drift``, of the unit from the first frame
-        to the last; ``largest_step`` over the median one; ``wander``, for a camera that stands
-        still: its largest distance from where it began, over the depth of the scene;
-        ``step_ms`` and ``last_step_ms``, medians of the first and the last tenth;
-        ``growth_mib`` of memory between them.
+    Args:
+        seed: of gauges and noise.
     """
-    thin = slice(None, None, -(-trial.frames // MOST_POSES))
-    at = done.T_estimated[:, :3, 3]
-    steps = np.linalg.norm(np.diff(at, axis=0), axis=1)
-    part = max(trial.frames // PARTS, 1)
-    out = {
-        'windows': trial.frames,
-        'scale_drift': float(abs(np.log(done.units[-1] / done.units[0]))),
-        'step_ms': 1e3 * float(np.median(done.seconds[:part])),
-        'last_step_ms': 1e3 * float(np.median(done.seconds[-part:])),
-        'growth_mib': float(done.memory[-1] - done.memory[part - 1]),
-    }
-    if trial.still:
-        depth = float(np.median(room_depth(done.T_true[0]))) / done.units[0]
-        away = np.linalg.norm(at - at[0], axis=1)
-        return out | {'wander': float(away.max()) / depth}
-    stamps = np.arange(trial.frames) * round(1e9 / trial.rate)
-    truth = Track('world', 'camera', stamps[thin], done.T_true[thin])
-    tree, _ = trajectory_metrics(
-        Track('odom', 'camera', stamps[thin], done.T_estimated[thin]), truth, metric=False
-    )
-    if isinstance(tree, str) or isinstance(tree['sim3'], str):
-        return out  # too short a run to be aligned
-    return out | {
-        'ate_m': tree['sim3']['ate_m'],
-        'extent_m': tree['truth']['extent_m'],
-        'largest_step': float(steps.max() / np.median(steps)),
-    }
+
+    label = 'odometry'
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def run(self, source: Source) -> Iterator[Step]:
+        """Follow the camera through a trial."""
+        trial, config = source.data, Config()
+        engine = RoomWalk(trial.pose, trial.size, trial.rate, trial.noise, seed=self.seed)
+        odometry = Odometry(config.odometry, MetricScale(config.scale))
+        for _ in range(trial.frames):
+            T = engine.advance(keep_first=odometry.keeps_first(trial.keyframe_overlap))
+            window = engine.step(odometry.chain.anchor)
+            start = time.perf_counter()
+            estimate = odometry.update(window)
+            seconds = time.perf_counter() - start
+            unit = 1.0 / (estimate.scale * engine.unit)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            yield Step(T, estimate.T_world_camera, unit, seconds, memory)
+
+
+class TrialFigures:
+    """Figures of a trial: ``windows``, and what `result` describes."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial, self._count = trial, 0
+        n = trial.frames  # all memory is taken before it is watched
+        self._steps = Step(
+            *(np.full((n, *shape), np.nan) for shape in ((4, 4), (4, 4), (), (), ()))
+        )
+
+    def add(self, step: Step) -> None:
+        """Take in the next window."""
+        for known, value in zip(self._steps, step, strict=True):
+            known[self._count] = value
+        self._count += 1
+
+    def result(self) -> Measured:
+        """Figures of a trial.
+
+        Returns:
+            ``ate_m`` after Sim(3) and ``extent_m``; ``scale_drift``, of the unit from the first
+            frame to the last; ``largest_step`` over the median one; ``wander``, for a camera that
+            stands still: its largest distance from where it began, over the depth of the scene;
+            ``step_ms`` and ``last_step_ms``, medians of the first and the last tenth;
+            ``growth_mib`` of memory between them.
+        """
+        trial, done = self.trial, self._steps
+        thin = slice(None, None, -(-trial.frames // MOST_POSES))
+        at = done.T_estimated[:, :3, 3]
+        steps = np.linalg.norm(np.diff(at, axis=0), axis=1)
+        part = max(trial.frames // PARTS, 1)
+        out = {
+            'windows': trial.frames,
+            'scale_drift': float(abs(np.log(done.unit[-1] / done.unit[0]))),
+            'step_ms': 1e3 * float(np.median(done.seconds[:part])),
+            'last_step_ms': 1e3 * float(np.median(done.seconds[-part:])),
+            'growth_mib': float(done.memory[-1] - done.memory[part - 1]),
+        }
+        if trial.still:
+            depth = float(np.median(room_depth(done.T_true[0]))) / done.unit[0]
+            away = np.linalg.norm(at - at[0], axis=1)
+            return Measured(out | {'wander': float(away.max()) / depth})
+        stamps = np.arange(trial.frames) * round(1e9 / trial.rate)
+        truth = Track('world', 'camera', stamps[thin], done.T_true[thin])
+        estimate = Track('odom', 'camera', stamps[thin], done.T_estimated[thin])
+        tree, _ = trajectory_metrics(estimate, truth, metric=False)
+        if isinstance(tree, str) or isinstance(tree['sim3'], str):
+            return Measured(out)  # too short a run to be aligned
+        found = {'ate_m': tree['sim3']['ate_m'], 'extent_m': tree['truth']['extent_m']}
+        return Measured(out | found | {'largest_step': float(steps.max() / np.median(steps))})

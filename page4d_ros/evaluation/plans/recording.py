@@ -1,81 +1,102 @@
-"""From two recordings to ``metrics.json`` and ``report.html``."""
+"""A recording of the node beside the source that it was made from."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from page4d_ros.bags.reader import is_bag, open_bag
 from page4d_ros.datasets.bag_index import BagIndex
 from page4d_ros.errors import BagError
-from page4d_ros.evaluation.metrics.running import command_line
-from page4d_ros.evaluation.plans.recording_metrics import Case, measure
-from page4d_ros.evaluation.report.page import REPORT_FILE, write_metrics
-from page4d_ros.evaluation.report.report import write_report
+from page4d_ros.evaluation.metrics.recording import Case, RecordingErrors
+from page4d_ros.evaluation.plans.plan import Plan
+from page4d_ros.evaluation.report.recording_page import RecordingPictures, accuracy_tables, page
 from page4d_ros.evaluation.report.verdict import judge, remarks
-from page4d_ros.evaluation.result import Unknown, settle
+from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.perception.build import digest
 
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
 
-def evaluate(
-    recording: Path | str,
-    source: Path | str,
-    output: Path | str,
-    *,
-    command: str | None = None,
-    checkpoint: str = '',
-) -> dict[str, Any]:
-    """Compare what the node published with the ground truth of its source, and report.
+    from page4d_ros.evaluation.plans.plan import Progress, Watching
+    from page4d_ros.evaluation.report.page import Page
+    from page4d_ros.evaluation.report.tables import Table
+    from page4d_ros.evaluation.result import Method, Result
+
+
+class Record:
+    """Outputs that the node has published, as a method."""
+
+    label = 'node'
+
+    def run(self, source: Source) -> Iterator[Case]:
+        """The recording as a whole."""
+        yield source.data
+
+
+class RecordingPlan(Plan):
+    """Compare what the node published with the ground truth of its source.
 
     Args:
         recording: rosbag2 with the node's outputs.
         source: what the node was given, with or without ground truth; a video or a folder of
             images has none.
-        output: folder to make; receives ``metrics.json`` and ``report.html``.
-        command: how this was made; None takes the command line.
         checkpoint: weight file that made the recording, where that is known: its SHA-256 goes
             into the report.
 
-    Returns:
-        The content of ``metrics.json``. What is not known is None, and ``reasons`` says why, by
-        dotted path.
-
     Raises:
-        BagError: a recording cannot be read, or the output cannot be written.
+        BagError: the source is not there.
     """
-    with ExitStack() as stack:
-        recorded = BagIndex(stack.enter_context(open_bag(recording)))
-        given = None
-        source = Path(source).expanduser()
-        if not source.exists():
-            raise BagError(f'{source}: no such file or folder')
-        if is_bag(source):
-            given = BagIndex(stack.enter_context(open_bag(source)))
-        case = Case.of(recorded, given)
-        measured = measure(case)
-        measured.tree['run']['sha256'] = (
-            digest(checkpoint) if checkpoint else Unknown('a recording does not hold it')
-        )
-        tree, reasons = settle(measured.tree)
-        verdict = judge(tree)
-        metrics = {
-            'recording': Path(recording).resolve().name,
-            'source': source.resolve().name,
-            'command': command_line() if command is None else command,
-            'verdict': verdict._asdict(),
-            'remarks': remarks(tree) + _damage(recorded) + (_damage(given) if given else []),
-            **tree,
-            'reasons': reasons,
+
+    title = 'Report of a recording'
+
+    def __init__(self, recording: Path | str, source: Path | str, checkpoint: str = '') -> None:
+        self.recording, self.source = Path(recording), Path(source).expanduser()
+        if not self.source.exists():
+            raise BagError(f'{self.source}: no such file or folder')
+        self.sha256 = digest(checkpoint) if checkpoint else Unknown('a recording does not hold it')
+        self._damage: list[str] = []
+
+    def sources(self, _progress: Progress) -> Generator[Source]:
+        """The recording, open until it is measured."""
+        with ExitStack() as stack:
+            given = [self.recording, *([self.source] if is_bag(self.source) else [])]
+            bags = [BagIndex(stack.enter_context(open_bag(path))) for path in given]
+            yield Source(self.recording.resolve().name, Case.of(*bags))
+            self._damage = [text for bag in bags for text in _damage(bag)]
+
+    def methods(self, _source: Source) -> list[Method]:
+        """The node."""
+        return [Record()]
+
+    def watching(
+        self, _source: Source, _method: Method, _stack: ExitStack, *, first: bool
+    ) -> Watching:
+        """Everything that can be computed, and pictures."""
+        return [RecordingErrors()], [RecordingPictures()] * first
+
+    def tree(self, result: Result) -> dict[str, Any]:
+        """Facts of the run, errors, times and topics."""
+        tree = result[0].cases[Record.label].tree
+        names = {'recording': result[0].source.name, 'source': self.source.resolve().name}
+        return names | tree | {'run': tree['run'] | {'sha256': self.sha256}}
+
+    def judge(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Verdict and remarks."""
+        return {
+            'verdict': judge(metrics)._asdict(),
+            'remarks': remarks(metrics) + self._damage,
         }
-        output = Path(output).expanduser()
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            write_metrics(output, metrics)
-            write_report(output / REPORT_FILE, metrics, case, measured)
-        except OSError as error:
-            raise BagError(f'{output}: cannot be written: {error.strerror}') from error
-    return metrics
+
+    def tables(self, metrics: dict[str, Any]) -> list[Table]:
+        """Pose, depth and mask beside their baselines."""
+        return accuracy_tables(metrics)
+
+    def page(self, result: Result, metrics: dict[str, Any]) -> Page:
+        """The answer first, then what it rests on."""
+        (drawn,) = result[0].cases[Record.label].shown
+        return page(drawn, metrics)
 
 
 def _damage(log: BagIndex) -> list[str]:

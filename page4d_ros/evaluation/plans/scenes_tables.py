@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from page4d_ros.datasets.rendered_plan import Group
 from page4d_ros.evaluation.metrics.figures import METRICS
-from page4d_ros.evaluation.plans.scenes_result import MEASURED
-from page4d_ros.evaluation.report.tables import UNKNOWN, Cell, Table, is_best, markdown, number
+from page4d_ros.evaluation.plans.scenes_figures import MEASURED
+from page4d_ros.evaluation.report.tables import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    as_cell,
+    lookup,
+    number,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Column = tuple[str, str]  # group, metric
 
 TITLES = {
     Group.KNOWN: 'Unseen drives and movers in known rooms',
@@ -22,27 +29,34 @@ TITLES = {
 }
 
 
+MEANINGS = [
+    (metric.head, metric.meaning)
+    for name, metric in METRICS.items()
+    if any(name in names for names in MEASURED.values())
+]
+
+
 def tables(metrics: dict[str, Any]) -> list[Table]:
     """Means, with 95 % intervals as hints, a table for each kind of drives, the best marked.
 
     Args:
         metrics: settled content of ``metrics.json``.
     """
-    return [_table(metrics, group) for group in TITLES if group.value in metrics['figures']]
+    return [
+        _table(metrics, group, TITLES[group], metrics['methods'], _note(metrics, group))
+        for group in _groups(metrics)
+    ]
 
 
 def block_tables(metrics: dict[str, Any]) -> list[Table]:
     """The figures of each block."""
 
-    def cell(column: Column, label: str) -> Cell:
-        row = _row(metrics, column)
-        blocks = row[label]['blocks'] if label in row else []
-        return Cell(' / '.join(number(value) for value in blocks) or UNKNOWN)
+    def blocks(found: dict[str, Any]) -> str | None:
+        return ' / '.join(map(number, found['blocks'])) or None
 
     return [
-        Table(f'{title}, block by block', *_body(metrics, group, cell))
-        for group, title in TITLES.items()
-        if group.value in metrics['figures']
+        _table(metrics, group, f'{TITLES[group]}, block by block', metrics['methods'], cell=blocks)
+        for group in _groups(metrics)
     ]
 
 
@@ -51,86 +65,55 @@ def difference_tables(metrics: dict[str, Any]) -> list[Table]:
     if not metrics['differences']:
         return []
     first = metrics['checkpoints'][0]['label']
-
-    def cell(column: Column, label: str) -> Cell:
-        found = metrics['differences'][label][column[0]][column[1]]
-        less = METRICS[column[1]].less
-        better = found['mean'] is not None and (found['high'] < 0 if less else found['low'] > 0)
-        return _shown(found, best=better, sign='+')
-
     note = 'Bold: better, and the interval of the paired bootstrap excludes zero.'
-    return [
-        Table(
-            f'{title}: difference to {first}',
-            *_body(metrics, group, cell, list(metrics['differences'])),
-            note,
-        )
-        for group, title in TITLES.items()
-        if group.value in metrics['figures']
-    ]
+    out = []
+    for group in _groups(metrics):
+        columns = _columns(metrics, group)
+        rows = []
+        for label, found in metrics['differences'].items():
+            tree = {c.key: _difference(lookup(found, c.key), less=c.less) for c in columns}
+            rows.append(Row(label, tree))
+        out.append(table(f'{TITLES[group]}: difference to {first}', rows, columns, note))
+    return out
 
 
-def document(metrics: dict[str, Any]) -> str:
-    """All tables, with what they rest on."""
-    lines = ['# Evaluation on rendered drives', '', f'`{metrics["command"]}`', '']
-    for network in metrics['checkpoints']:
-        facts = [f'`{network["file"]}`', network['sha256'] and f'sha256 `{network["sha256"]}`']
-        lines.append(f'- **{network["label"]}**: {", ".join(fact for fact in facts if fact)}')
-    versions = ', '.join(f'{name} {version}' for name, version in metrics['versions'].items())
-    lines += ['', *(f'- {text}' for text in metrics['remarks']), '', f'Versions: {versions}.', '']
-    every = [*tables(metrics), *difference_tables(metrics), *block_tables(metrics)]
-    shown = {name for names in MEASURED.values() for name in names}
-    meanings = [f'- **{m.head}** – {m.meaning}.' for n, m in METRICS.items() if n in shown]
-    lines += [*map(markdown, every), '## What the columns mean', '', *meanings]
-    return '\n'.join(lines) + '\n'
+def _difference(found: dict[str, Any], *, less: bool) -> Cell | None:
+    if found['mean'] is None:
+        return None
+    return as_cell(found, best=found['high'] < 0 if less else found['low'] > 0, sign='+')
+
+
+def _groups(metrics: dict[str, Any]) -> list[Group]:
+    return [group for group in TITLES if group.value in metrics['figures']]
 
 
 def _columns(metrics: dict[str, Any], group: Group) -> list[Column]:
+    """Metrics of a kind of drives; those of drives in which nothing moves join the known ones."""
     groups = (group, Group.STATIC) if group is Group.KNOWN else (group,)
     return [
-        (g.value, name) for g in groups if g.value in metrics['figures'] for name in MEASURED[g]
+        Column(f'{kind}.{name}', METRICS[name].head, METRICS[name].less)
+        for kind in (g.value for g in groups)
+        if kind in metrics['figures']
+        for name in MEASURED[kind]
     ]
 
 
-def _row(metrics: dict[str, Any], column: Column) -> dict[str, Any]:
-    return metrics['figures'][column[0]][column[1]]
-
-
-def _body(
+def _table(
     metrics: dict[str, Any],
     group: Group,
-    cell: Callable[[Column, str], Cell],
-    labels: list[str] | None = None,
-) -> tuple[list[str], list[tuple[str, list[Cell]]]]:
-    """Heads and rows; methods that answer nothing are left out."""
-    columns = _columns(metrics, group)
-    heads = [METRICS[name].head for _, name in columns]
-    rows = [
-        (label, [cell(column, label) for column in columns])
-        for label in (metrics['methods'] if labels is None else labels)
-    ]
-    return heads, [row for row in rows if any(cell.text != UNKNOWN for cell in row[1])]
-
-
-def _table(metrics: dict[str, Any], group: Group) -> Table:
-    def cell(column: Column, label: str) -> Cell:
-        row = _row(metrics, column)
-        found = row.get(label)
-        if found is None or found['mean'] is None:
-            return Cell(UNKNOWN)
-        rivals = [value['mean'] for value in row.values()]
-        best = is_best(found['mean'], rivals, less=METRICS[column[1]].less)
-        return _shown(found, best=best)
-
-    return Table(TITLES[group], *_body(metrics, group, cell), _note(metrics, group))
-
-
-def _shown(found: dict[str, Any], *, best: bool, sign: str = '') -> Cell:
-    if found['mean'] is None:
-        return Cell(UNKNOWN)
-    plus = sign if found['mean'] > 0 else ''
-    interval = f'[{number(found["low"])}, {number(found["high"])}]'
-    return Cell(f'{plus}{number(found["mean"])}', interval, best)
+    title: str,
+    labels: list[str],
+    note: str = '',
+    cell: Callable[[dict[str, Any]], Any] = lambda found: found,
+) -> Table:
+    """Methods in rows; those that answer nothing are left out."""
+    columns, rows = _columns(metrics, group), []
+    for label in labels:
+        found = {c.key: lookup(metrics['figures'], c.key).get(label) for c in columns}
+        known = {key: cell(f) for key, f in found.items() if f is not None}
+        if any(f['mean'] is not None for f in found.values() if f is not None):
+            rows.append(Row(label, known))
+    return table(title, rows, columns, note)
 
 
 def _note(metrics: dict[str, Any], group: Group) -> str:

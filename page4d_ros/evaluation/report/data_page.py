@@ -1,15 +1,15 @@
-"""The page about sequences: the answer first, then each sequence as it was seen."""
+"""Verdict on sequences, and the section of the page about each of them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
-from page4d_ros.evaluation.report import plots
-from page4d_ros.evaluation.report.gallery import TOTAL
-from page4d_ros.evaluation.report.tables import Tile, accuracy_tiles, number
+from page4d_ros.evaluation.metrics.sequence import TOTAL
+from page4d_ros.evaluation.report.page import Plot, Section, failures, path_plots
+from page4d_ros.evaluation.report.plots import NO_UNIT, cloud_plot
+from page4d_ros.evaluation.report.recording_page import accuracy_tiles
+from page4d_ros.evaluation.report.tables import Tile, number
 from page4d_ros.evaluation.report.verdict import (
     FAIR,
     PLAIN,
@@ -22,49 +22,37 @@ from page4d_ros.evaluation.report.verdict import (
 from page4d_ros.evaluation.report.view import view
 
 if TYPE_CHECKING:
-    from page4d_ros.evaluation.metrics.trajectory import Aligned
-    from page4d_ros.evaluation.report.gallery import Shown
+    from page4d_ros.evaluation.result import Evaluated
 
 
-def shown_part(
-    index: int,
-    name: str,
-    method: str,
-    tree: dict[str, Any],
-    shown: Shown,
-    paths: dict[str, Aligned],
-) -> dict[str, Any]:
-    """Values of a sequence for the template.
+def section(index: int, found: Evaluated, trees: dict[str, Any]) -> Section:
+    """A sequence as its first mode saw it.
 
     Args:
         index: of the sequence on the page, for names in it.
-        name: of the sequence.
-        method: name of the mode that is shown.
-        tree: settled metrics of the mode that is shown.
-        shown: of that mode.
-        paths: aligned trajectories by method.
+        found: results on the sequence; one method has collected a `Shown`.
+        trees: settled metrics by method.
     """
-    scene = shown.scene
-    unit = 'm' if tree['metric'] else 'units, not metres'
-    figures = {}
-    if paths:
-        figures['paths'] = plots.paths_plot(f'paths{index}', paths)
-    if scene is not None:
-        figures['above'] = plots.cloud_plot(scene, 'above', unit, f'above{index}')
-    over_time = {
-        error: Markup(plots.error_plot(f'error{index}-{i}', known, error))  # noqa: S704
-        for i, (error, known) in enumerate(shown.errors.items())
-    }
-    return {
-        'name': name,
-        'method': method,
-        'tiles': _tiles(tree),
-        'columns': shown.columns,
-        'worst': shown.worst,
-        'over_time': over_time,
-        'scene': view(scene, 'm' if tree['metric'] else '') if scene is not None else None,
-        'figures': {key: Markup(svg) for key, svg in figures.items()},  # noqa: S704
-    }
+    method, case = next((label, case) for label, case in found.cases.items() if case.shown)
+    tree, shown = trees[method], case.shown[0]
+    unit = 'm' if tree['metric'] else ''
+    plots = []
+    if shown.scene is not None:
+        drawn = cloud_plot(shown.scene, 'above', unit or NO_UNIT, f'above{index}')
+        plots.append(Plot(drawn, 'From above.', paper=True))
+    text = (
+        f'Shown is {method}. In each column one frame, as the network saw it. Red is called '
+        'moving; a white line is the outline of what truly moves.'
+    )
+    return Section(
+        found.source.name,
+        tiles=_tiles(tree),
+        texts=[text],
+        columns=shown.columns,
+        scene=view(shown.scene, unit) if shown.scene is not None else None,
+        plots=[*plots, *path_plots(f'paths{index}', found.paths)],
+        failures=failures(f'error{index}', case.measured.errors, shown.worst),
+    )
 
 
 def judge(modes: list[dict[str, Any]], *, trained: bool, caution: str) -> Verdict:

@@ -13,19 +13,20 @@ from page4d_ros.bags import ground_truth
 from page4d_ros.datasets.bag_index import depth_of, mask_of, rgb_of
 from page4d_ros.evaluation.metrics.depth_alignment import SizeError, at_source
 from page4d_ros.evaluation.report.tables import number
-from page4d_ros.evaluation.report.worst import worst
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.bag_index import BagIndex
-    from page4d_ros.evaluation.plans.recording_metrics import Case
+    from page4d_ros.evaluation.metrics.recording import Case
 
 FRAMES = 6
 WIDTH = 360  # pixels of a picture in the report
 QUALITY = 82
 COLOUR_MAP = 'turbo'
+WORST = 4  # frames
+APART, LEAST = 1 / 20, 2  # of all frames, and frames at least: neighbours look the same
 RED, OUTLINE = np.array([239, 68, 68]), (255, 255, 255)
 DECODERS = {'depth': depth_of, 'mask': mask_of, 'rgb': rgb_of}
 
@@ -38,20 +39,14 @@ class Picture(NamedTuple):
     uri: str
 
 
-class Strip(NamedTuple):
-    """Pictures of some frames.
+Columns = list[tuple[str, list[Picture]]]  # caption and pictures of frames
 
-    Attributes:
-        columns: (caption, pictures) of each frame.
-        near: depth in the first colour of the bar; far: in the last; None without depth.
-        scale: what the published depth was multiplied with.
-        gradient: colours of the bar from near to far, as CSS.
-    """
 
-    columns: list[tuple[str, list[Picture]]]
-    near: float | None
-    far: float | None
-    scale: float
+class Bar(NamedTuple):
+    """Colours of depth in pictures: nearest and farthest depth, and CSS between them."""
+
+    near: str
+    far: str
     gradient: str
 
 
@@ -72,18 +67,31 @@ def worst_frames(case: Case, errors: list[tuple[int, float]]) -> dict[int, str]:
     }
 
 
+def worst(errors: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most `WORST` frames (stamp, error), the largest error first, none beside another."""
+    apart = max(APART * len(errors), LEAST)
+    chosen: list[int] = []
+    for index in sorted(range(len(errors)), key=lambda i: -errors[i][1]):
+        if all(abs(index - other) >= apart for other in chosen):
+            chosen.append(index)
+    return [errors[index] for index in chosen[:WORST]]
+
+
 def _stamps(case: Case) -> list[int]:
     """All stamps of the topic with most pictures, in order."""
     topics = [case.output(f'{name}/image') for name in DECODERS]
     return max((sorted(set(case.recording.stamps.get(topic, ()))) for topic in topics), key=len)
 
 
-def strip(case: Case, scale: float, chosen: dict[int, str]) -> Strip:
+def strip(
+    case: Case, scale: float, unit: str, chosen: dict[int, str]
+) -> tuple[Columns, Bar | None]:
     """Draw frames.
 
     Args:
         case: recording and source.
         scale: brings published depth to the truth's unit.
+        unit: of that.
         chosen: stamps and captions, in the order of the columns.
     """
     outputs = {name: case.output(f'{name}/image') for name in DECODERS}
@@ -95,7 +103,7 @@ def strip(case: Case, scale: float, chosen: dict[int, str]) -> Strip:
     recorded = _chosen(case.recording, outputs, set(chosen))
     truth = _chosen(case.source, truths, set(chosen))
     shown = list(truth['depth'].values()) or [d * scale for d in recorded['depth'].values()]
-    near, far = _range(shown)
+    limits = _range(shown)
     columns = []
     for stamp, caption in chosen.items():
         ours, real = (
@@ -104,11 +112,13 @@ def strip(case: Case, scale: float, chosen: dict[int, str]) -> Strip:
         )
         if ours['depth'] is not None:
             ours['depth'] = ours['depth'] * np.float32(scale)
-        pictures = _column(ours, real, (near or 0.0, far or 1.0))
-        columns.append((caption, pictures))
+        columns.append((caption, _column(ours, real, limits or (0.0, 1.0))))
+    if limits is None:
+        return columns, None
     colours = (mpl.colormaps[COLOUR_MAP](np.linspace(0, 1, 12))[:, :3] * 255).astype(int)
     gradient = ', '.join(f'rgb({r} {g} {b})' for r, g, b in colours)
-    return Strip(columns, near, far, scale, gradient)
+    near, far = (number(limit, 2) for limit in limits)
+    return columns, Bar(near, f'{far} {unit}', gradient)
 
 
 def _chosen(
@@ -123,10 +133,11 @@ def _chosen(
     }
 
 
-def _range(depths: list[NDArray]) -> tuple[float, float] | tuple[None, None]:
+def _range(depths: list[NDArray]) -> tuple[float, float] | None:
+    """Nearest and farthest depth; None without any."""
     values = np.concatenate([d[np.isfinite(d)] for d in depths] or [np.zeros(0)])
     if not values.size:
-        return None, None
+        return None
     near, far = np.percentile(values, (1, 99))
     return float(near), float(max(far, near + 1e-6))
 

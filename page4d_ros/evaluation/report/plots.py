@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.metrics.trajectory import Aligned
     from page4d_ros.evaluation.report.scene import Scene
+    from page4d_ros.evaluation.result import Aligned
 
+NO_UNIT = 'units, not metres'
 INK, FAINT = '#010203', '#040506'  # become the page's text and line colours
 TRUTH, ESTIMATE, THIRD, MOVING = '#10b981', '#3b82f6', '#f59e0b', '#ef4444'
 METHODS = ESTIMATE, '#8b5cf6', '#ec4899', THIRD

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.evaluation.metrics.trajectory import Aligned
-    from page4d_ros.evaluation.plans.recording_metrics import Case
+    from page4d_ros.evaluation.metrics.recording import Case
+    from page4d_ros.evaluation.result import Aligned
     from page4d_ros.perception.types import Estimate
 
 CLOUDS = 200  # of a recording, spread evenly

@@ -1,22 +1,45 @@
-"""Metrics as tables and tiles of text, with the better value marked."""
+"""Tables and tiles of text, with the best value of each column marked."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 UNKNOWN = '–'
-Rows = tuple[tuple[str, str, int], ...]
 
 
 class Column(NamedTuple):
-    """A figure in a table: key (path) below its section, head, and True if less is better."""
+    """A figure in a table.
+
+    Attributes:
+        key: dotted path of the figure in a row's tree.
+        head: of the column.
+        less: True if less is better; None if its figures do not compete.
+    """
 
     key: str
     head: str
-    less: bool
+    less: bool | None = None
+
+
+class Row(NamedTuple):
+    """Figures of a method in a table.
+
+    Attributes:
+        label: name of the row.
+        tree: figures by key of the column, nested or by dotted path. Each is a number, None, a
+            text, a `Cell`, or a figure with its interval (`mean`, `low` and `high`).
+        rivals: rows with the same value compete for the best figure; None competes with nobody,
+            as an oracle or a row of a paper does.
+        where: path of the tree in ``metrics.json``, by which the reasons of unknowns are found.
+    """
+
+    label: str
+    tree: Mapping[str, Any] | None
+    rivals: Hashable = 0
+    where: str = ''
 
 
 class Cell(NamedTuple):
@@ -44,33 +67,11 @@ class Tile(NamedTuple):
     note: str
 
 
-# (key below the section, name of the row, rows that are compared with each other)
-TRAJECTORY = (
-    ('sim3', 'estimate, aligned by rotation, translation and scale', 0),
-    ('se3', 'estimate, aligned without scale', 0),
-    ('standing_still', 'standing still', 0),
-    ('constant_velocity', 'constant velocity, told the mean', 0),
-)
-DEPTH = (
-    ('per_frame', 'estimate, a scale per frame', 0),
-    ('per_frame_flat_wall', 'flat wall, a scale per frame', 0),
-    ('per_sequence', 'estimate, one scale', 1),
-    ('per_sequence_flat_wall', 'flat wall, one scale', 1),
-    ('unscaled', 'estimate as published, in metres', 1),
-)
-MASK = (
-    ('estimate', 'estimate', 0),
-    ('all_static', 'everything static', 0),
-    ('all_moving', 'everything moving', 0),
-)
 POSE_COLUMNS = (
     Column('ate_m', 'ATE [m]', True),
     Column('rpe_translation_m', 'RPE [m]', True),
     Column('rpe_rotation_deg', 'RPE [°]', True),
 )
-DEPTH_COLUMNS = (Column('abs_rel', 'AbsRel', True), Column('delta_1_25', 'δ < 1.25', False))
-MASK_COLUMNS = tuple(Column(key, key, False) for key in ('precision', 'recall', 'accuracy'))
-MASK_COLUMNS += (Column('iou', 'IoU', False),)
 # region (J) and boundary (F) measures of DAVIS
 MOTION_COLUMNS = (
     Column('JM', 'JM', False),
@@ -93,10 +94,79 @@ def number(value: float | None, digits: int = 3) -> str:
     return f'{value:.{digits}g}' if abs(value) < 1000 else f'{value:.0f}'
 
 
-def is_best(value: float | None, rivals: Iterable[float | None], *, less: bool) -> bool:
-    """True if a value is the best of its rivals, itself among them; None does not count."""
+def lookup(tree: Mapping[str, Any] | None, key: str) -> Any:
+    """The value at a dotted path; None where there is none."""
+    if tree is None or key in tree:
+        return tree and tree[key]
+    first, _, rest = key.partition('.')
+    inner = tree.get(first)
+    return lookup(inner, rest) if rest and isinstance(inner, dict) else None
+
+
+def table(
+    title: str,
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    note: str = '',
+    *,
+    reasons: Mapping[str, str] | None = None,
+    mark: bool = True,
+) -> Table:
+    """Make a table; the best of two or more figures that compete in a column is marked.
+
+    Args:
+        title: above it.
+        rows: in order.
+        columns: in order.
+        note: below it.
+        reasons: why figures are unknown, by path in ``metrics.json``; they become hints.
+        mark: False marks nothing as best.
+    """
+    rows, reasons = list(rows), reasons or {}
+
+    def cell(row: Row, column: Column) -> Cell:
+        value = lookup(row.tree, column.key)
+        if not isinstance(value, Cell | str | None):
+            same = (lookup(r.tree, column.key) for r in rows if r.rivals == row.rivals)
+            competes = mark and row.rivals is not None and column.less is not None
+            best = competes and _is_best(_figure(value), map(_figure, same), less=column.less)
+            return as_cell(value, best=best)
+        why = reasons.get(f'{row.where}.{column.key}') or reasons.get(row.where, '')
+        return as_cell(value) if value is not None else Cell(UNKNOWN, why)
+
+    lines = [(row.label, [cell(row, column) for column in columns]) for row in rows]
+    return Table(title, [column.head for column in columns], lines, note)
+
+
+def as_cell(value: Any, *, best: bool = False, sign: str = '') -> Cell:
+    """Text of a value of a row.
+
+    Args:
+        value: see `Row`.
+        best: mark it.
+        sign: stands before a positive number.
+    """
+    if isinstance(value, Cell):
+        return value
+    if isinstance(value, str):
+        return Cell(value)
+    known = _figure(value)
+    text = f'{sign if known is not None and known > 0 else ""}{number(known)}'
+    if isinstance(value, dict) and known is not None:
+        return Cell(text, f'[{number(value["low"])}, {number(value["high"])}]', best)
+    return Cell(text, best=best)
+
+
+def _figure(value: Any) -> float | None:
+    """The number that competes; None of texts and finished cells."""
+    if isinstance(value, dict):
+        return value['mean']
+    return None if isinstance(value, Cell | str) else value
+
+
+def _is_best(value: float | None, rivals: Iterable[float | None], *, less: bool) -> bool:
     known = [rival for rival in rivals if rival is not None]
-    return value is not None and value == (min if less else max)(known)
+    return len(known) > 1 and value == (min if less else max)(known)
 
 
 def markdown(table: Table) -> str:
@@ -108,109 +178,3 @@ def markdown(table: Table) -> str:
         full = [f'{text} {cell.hint}'.rstrip() for text, cell in zip(texts, cells, strict=True)]
         lines.append(f'| {label} | {" | ".join(full)} |')
     return '\n'.join([*lines, '', table.note, ''] if table.note else [*lines, ''])
-
-
-def accuracy_tables(metrics: dict[str, Any]) -> list[Table]:
-    """Pose, depth and mask beside their baselines; absent where there is no ground truth."""
-    out = []
-    if section := metrics['trajectory']:
-        truth = section['truth']
-        note = (
-            f'{section["poses"]} poses of {section["frame"]}; the true path is '
-            f'{number(truth["path_length_m"])} m long, {number(truth["extent_m"])} m across, and '
-            f'turns by {number(truth["rotation_deg"])}°. RMSE; RPE from one pose to the next. '
-            'Computed by evo.'
-        )
-        out.append(_table('Trajectory', metrics, 'trajectory', TRAJECTORY, POSE_COLUMNS, note))
-    if section := metrics['depth']:
-        note = (
-            f'{section["frames"]} frames; {section["coverage"]:.0%} of the pixels with a true '
-            'depth have a published one, and only these count. A flat wall is one depth '
-            'everywhere, scaled in the same way.'
-        )
-        out.append(_table('Depth', metrics, 'depth', DEPTH, DEPTH_COLUMNS, note))
-    if section := metrics['mask']:
-        note = (
-            f'{section["frames"]} frames; {section["moving_share"]:.1%} of the pixels truly move. '
-            'Every pixel of the sequence counts the same.'
-        )
-        out.append(_table('Motion mask', metrics, 'mask', MASK, MASK_COLUMNS, note))
-    return out
-
-
-def _table(
-    title: str,
-    metrics: dict[str, Any],
-    name: str,
-    rows: Rows,
-    columns: tuple[Column, ...],
-    note: str,
-) -> Table:
-    section, reasons = metrics[name], metrics['reasons']
-    values = {
-        (row, key): section[row][key] if section[row] else None
-        for row, _, _ in rows
-        for key, _, _ in columns
-    }
-
-    def cell(row: str, group: int, key: str, *, less: bool) -> Cell:
-        value = values[row, key]
-        rivals = [values[other, key] for other, _, same in rows if same == group]
-        wins = is_best(value, rivals, less=less)
-        why = reasons.get(f'{name}.{row}.{key}') or reasons.get(f'{name}.{row}', '')
-        return Cell(number(value), why, wins and metrics['run']['trained'] is not False)
-
-    lines = [
-        (label, [cell(row, group, key, less=less) for key, _, less in columns])
-        for row, label, group in rows
-    ]
-    return Table(title, [head for _, head, _ in columns], lines, note)
-
-
-def tiles(metrics: dict[str, Any]) -> list[Tile]:
-    """Key figures of the first screen."""
-    run, timing = metrics['run'], metrics['timing'] or {}
-    images = '' if run['images'] is None else f'of {number(run["images"])} images'
-    out = [Tile('estimates', number(run['estimates']), images)]
-    out.append(Tile('rate', f'{number(run["rate_hz"])} Hz', 'by the clock of the recording'))
-    age = timing.get('frame_age_s', {})
-    if age.get('median') is not None:
-        note = f'median; 95 % below {1e3 * age["p95"]:.0f} ms'
-        out.append(Tile('frame age', f'{1e3 * age["median"]:.0f} ms', note))
-    elif timing:
-        forward = timing['forward_ms']
-        note = f'median; 95 % below {number(forward["p95"])}\u00a0ms'
-        out.append(Tile('network', f'{number(forward["median"])} ms', note))
-    return out + accuracy_tiles(metrics)
-
-
-def accuracy_tiles(metrics: dict[str, Any]) -> list[Tile]:
-    """Errors of pose, depth and mask beside those of their baselines; only what is known."""
-    out = []
-    if (pose := metrics['trajectory']) and pose['sim3']:
-        note = f'standing still: {number(pose["standing_still"]["ate_m"])}\u00a0m'
-        out.append(Tile('path error (ATE)', f'{number(pose["sim3"]["ate_m"])} m', note))
-    if depth := metrics['depth']:
-        value = number(depth['per_sequence']['abs_rel'])
-        wall = number(depth['per_sequence_flat_wall']['abs_rel'])
-        out.append(Tile('depth error (AbsRel)', value, f'flat wall: {wall}'))
-    if mask := metrics['mask']:
-        note = f'everything moving: {number(mask["all_moving"]["iou"])}'
-        out.append(Tile('motion mask (IoU)', number(mask['estimate']['iou']), note))
-    return out
-
-
-def run_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Facts of the run, as (name, value)."""
-    run = metrics['run']
-    yes = {True: 'yes', False: 'no', None: UNKNOWN}
-    counts = ('received', 'dropped', 'lost', 'window_size')
-    return [
-        ('weights', run['checkpoint'] or UNKNOWN),
-        ('SHA-256', run['sha256'] or UNKNOWN),
-        ('trained', yes[run['trained']]),
-        ('device', run['device'] or UNKNOWN),
-        ('lengths in metres', yes[run['metric']]),
-        ('camera calibrated', yes[run['calibrated']]),
-        *((name.replace('_', ' '), number(run[name])) for name in counts),
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,14 @@ from page4d_ros.bags.recording import choose_image
 from page4d_ros.datasets.bag_index import ODOMETRY, depth_of, mask_of, paired
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.metrics import running
-from page4d_ros.evaluation.metrics.depth import depth_metrics, mask_metrics
-from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
-from page4d_ros.evaluation.report.worst import DEPTH_ERROR, MASK_ERROR, POSITION_ERROR
-from page4d_ros.evaluation.result import Unknown
+from page4d_ros.evaluation.metrics.depth import (
+    DEPTH_ERROR,
+    MASK_ERROR,
+    depth_metrics,
+    mask_metrics,
+)
+from page4d_ros.evaluation.metrics.trajectory import POSITION_ERROR, trajectory_metrics
+from page4d_ros.evaluation.result import Measured, Unknown
 from page4d_ros.messages.topics import IMAGE
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.datasets.bag_index import BagIndex, Track
-    from page4d_ros.evaluation.metrics.trajectory import Aligned
+    from page4d_ros.evaluation.result import Aligned, Errors
 
 FORMAT = 1
 TRUTH_TYPES = {ODOMETRY, IMAGE, 'sensor_msgs/msg/CompressedImage'}
@@ -46,7 +50,7 @@ class Case:
     image: str = ''
 
     @classmethod
-    def of(cls, recording: BagIndex, source: BagIndex | None) -> Case:
+    def of(cls, recording: BagIndex, source: BagIndex | None = None) -> Case:
         """Find the images of the source."""
         try:
             image = choose_image(source.bag, '').name if source else ''
@@ -67,7 +71,7 @@ class Case:
     def pairs(
         self, output: str, truth: str, decode: Callable[[Any], NDArray]
     ) -> Iterator[tuple[int, NDArray, NDArray]]:
-        """(stamp, published, true) pictures of equal stamps, one at a time."""
+        """(stamp, published, true) images of equal stamps, one at a time."""
         return paired(self.recording.decoded(output, decode), self.source.decoded(truth, decode))
 
     @property
@@ -98,48 +102,40 @@ class Case:
         return None
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Metrics with the curves that belong to them.
+class RecordingErrors:
+    """All metrics of a recording that can be computed."""
 
-    Attributes:
-        tree: metrics; `Unknown` where there are none.
-        aligned: trajectory laid over the truth.
-        errors: (stamp, error) of each frame, by the name of the error; absent without truth.
-    """
+    def add(self, case: Case) -> None:
+        """Take in the recording."""
+        self.case = case
 
-    tree: dict[str, Any]
-    aligned: Aligned | None = None
-    errors: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-
-
-def measure(case: Case) -> Measured:
-    """Compute everything that can be computed."""
-    recording, source = case.recording, case.source
-    images: int | Unknown = Unknown('it is not clear which of its topics the images are')
-    if source is None:
-        images = Unknown('the source is no recording')
-    elif case.image:
-        images = source.topics[case.image].count
-    run = running.run_metrics(recording, images)
-    metric = run['metric'] is True
-    trajectory, aligned = _trajectory(case, metric=metric)
-    depth, depth_errors = _depth(case, metric=metric)
-    mask, mask_errors = _mask(case)
-    errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: mask_errors}
-    if aligned is not None:
-        errors[POSITION_ERROR] = list(zip(aligned.stamps.tolist(), aligned.error, strict=True))
-    tree = {
-        'format': FORMAT,
-        'run': run,
-        'timing': running.timing_metrics(recording),
-        'trajectory': trajectory,
-        'depth': depth,
-        'mask': mask,
-        'topics': running.topic_metrics(recording),
-        'versions': running.versions(),
-    }
-    return Measured(tree, aligned, {name: known for name, known in errors.items() if known})
+    def result(self) -> Measured:
+        """Facts of the run, times, and errors of trajectory, depth and mask."""
+        case = self.case
+        recording, source = case.recording, case.source
+        images: int | Unknown = Unknown('it is not clear which of its topics the images are')
+        if source is None:
+            images = Unknown('the source is no recording')
+        elif case.image:
+            images = source.topics[case.image].count
+        run = running.run_metrics(recording, images)
+        metric = run['metric'] is True
+        trajectory, aligned = _trajectory(case, metric=metric)
+        depth, depth_errors = _depth(case, metric=metric)
+        mask, mask_errors = _mask(case)
+        errors = {DEPTH_ERROR: depth_errors, MASK_ERROR: mask_errors}
+        if aligned is not None:
+            errors[POSITION_ERROR] = list(zip(aligned.stamps.tolist(), aligned.error, strict=True))
+        tree = {
+            'format': FORMAT,
+            'run': run,
+            'timing': running.timing_metrics(recording),
+            'trajectory': trajectory,
+            'depth': depth,
+            'mask': mask,
+            'topics': running.topic_metrics(recording),
+        }
+        return Measured(tree, {name: known for name, known in errors.items() if known}, aligned)
 
 
 def _absent(case: Case, output: str | None, truth: str, name: str) -> Unknown | None:
@@ -173,9 +169,7 @@ def _trajectory(case: Case, *, metric: bool) -> tuple[dict[str, Any] | Unknown, 
     return trajectory_metrics(track, truth, metric=metric)
 
 
-def _depth(
-    case: Case, *, metric: bool
-) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
+def _depth(case: Case, *, metric: bool) -> tuple[dict[str, Any] | Unknown, Errors]:
     output = case.output('depth/image')
     absent = _absent(case, output, ground_truth.DEPTH, 'depth/image')
     if absent:
@@ -185,7 +179,7 @@ def _depth(
     return found.tree, found.over_time
 
 
-def _mask(case: Case) -> tuple[dict[str, Any] | Unknown, list[tuple[int, float]]]:
+def _mask(case: Case) -> tuple[dict[str, Any] | Unknown, Errors]:
     output = case.output('mask/image')
     absent = _absent(case, output, ground_truth.MASK, 'mask/image')
     if absent:

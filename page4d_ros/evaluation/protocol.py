@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from page4d_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from page4d_ros.datasets.sequence import FileSequence
+    from page4d_ros.truth import GroundTruthFrame
 
 PAGE4D, VGGT4D = 'page4d', 'vggt4d'
 CUSTOM = 'custom'
@@ -74,10 +76,39 @@ class Protocol:
             return [found[i] for i in np.rint(at).astype(int)]
         return found[: self.frames] if self.frames else found
 
-    def counts(self, clip: FileSequence) -> bool:
+    def counts(self, sequence: FileSequence) -> bool:
         """True if a sequence is one of the protocol's; folders may have a prefix."""
         endings = tuple(f'_{name}' for name in self.sequences)
-        return not self.sequences or clip.name in self.sequences or clip.name.endswith(endings)
+        return (
+            not self.sequences
+            or sequence.name in self.sequences
+            or sequence.name.endswith(endings)
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Frames of a sequence that are evaluated; a `Sequence` of the data sets.
+
+    Attributes:
+        sequence: the whole.
+        indices: which frames; None takes all.
+        undamaged: leave damaged frames out instead of refusing them.
+    """
+
+    sequence: FileSequence
+    indices: Sequence[int] | None = None
+    undamaged: bool = False
+
+    @cached_property
+    def first(self) -> GroundTruthFrame | None:
+        """The first frame."""
+        return next(self.frames(), None)
+
+    def frames(self) -> Iterator[GroundTruthFrame]:
+        """Frames in order."""
+        skip = (lambda _error: None) if self.undamaged else None
+        return self.sequence.frames(self.indices, skip=skip)
 
 
 _SINTEL = (

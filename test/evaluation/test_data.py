@@ -10,23 +10,28 @@ import layouts
 import numpy as np
 import pytest
 from data_folders import parity_file
+from pages import check_page
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
+from page4d_ros.config import Config
 from page4d_ros.datasets.bag_index import Track
 from page4d_ros.datasets.registry import DATASETS
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import ConfigError
 from page4d_ros.evaluation import plans
+from page4d_ros.evaluation.methods.klt import LABEL as KLT
 from page4d_ros.evaluation.methods.modes import squashed
 from page4d_ros.evaluation.metrics.blocks import figure
 from page4d_ros.evaluation.metrics.depth import DepthError, depth_metrics
 from page4d_ros.evaluation.metrics.depth_alignment import PUBLISHED, optimal_scale, scale_and_shift
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
-from page4d_ros.evaluation.plans.data_tables import COLUMNS, tables, value
-from page4d_ros.evaluation.plans.protocol import PROTOCOLS, Protocol
-from page4d_ros.evaluation.plans.quoted import quotes
+from page4d_ros.evaluation.plans.data import DataPlan, Viewer
+from page4d_ros.evaluation.plans.data_tables import COLUMNS, quotes, tables, value
+from page4d_ros.evaluation.protocol import PROTOCOLS, Protocol
+from page4d_ros.evaluation.result import Measured
+from page4d_ros.evaluation.run import run
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.truth import GroundTruthFrame
@@ -191,7 +196,7 @@ def test_a_data_set_from_end_to_end(walks):
     text = (out / 'tables.md').read_text()
     assert '| mean: streaming |' in text
     assert 'standing still' in text
-    page = (out / 'report.html').read_text()
+    page, _ = check_page(out / 'report.html')
     assert page.count('data:image/jpeg') == 2 * (3 + 2) * 3  # and the worst depths
     assert page.count('class="stage"') == 2
     assert page.count('Shown is streaming.') == 2
@@ -248,7 +253,7 @@ def test_pictures_alone_have_depth_only(walks, tmp_path):
     assert tree['depth']['per_frame_scale_shift']['abs_rel'] >= 0
     assert [tree[section] for section in ('pose', 'points', 'mask')] == [None] * 3
     assert metrics['reasons'][f'sequences.{name}.methods.each picture alone.pose'] == (
-        'each picture stands alone'
+        'each image stands alone'
     )
     page = (tmp_path / 'report.html').read_text()
     assert 'Shown is each picture alone.' in page
@@ -267,6 +272,7 @@ def test_as_published_measures_other_depths(tmp_path):
         assert list(validator().iter_errors(metrics)) == []
         (sequence,) = metrics['sequences'].values()
         trees[bool(flag)] = sequence['methods']['whole clip']
+        assert sequence['methods'][KLT]['pose']['poses'] == 3
         text = (out / 'tables.md').read_text()
         assert '| quoted (PAGE-4D): VGGT | 0.028 | 0.014 | 0.371 |' in text
     assert trees[True]['depth']['coverage'] == 1  # nothing is left out
@@ -309,6 +315,44 @@ def two_lengths(*, as_published):
 def test_as_published_each_pixel_counts_the_same(as_published, mean):
     (table,) = tables(two_lengths(as_published=as_published))
     assert dict(table.rows)['mean: streaming'][0].text == mean
+
+
+class Watcher:
+    """Stands for the recording of a viewer."""
+
+    def __init__(self):
+        self.stamps, self.aligned, self.closed = [], None, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+    def add(self, estimate, frame):
+        assert estimate.frame.stamp_ns == frame.stamp_ns
+        self.stamps.append(frame.stamp_ns)
+
+    def align(self, found):
+        self.aligned = found
+
+
+def test_a_viewer_sees_the_first_mode(tmp_path):
+    layouts.write_tum(tmp_path / 'tum', count=5)
+    watchers, config = {}, Config().with_values({'model.resolution': 112, 'window.stride': 1})
+
+    def watch(name, _engine):
+        return watchers.setdefault(name, Watcher())
+
+    protocol = Protocol(modes=('whole', 'streaming'))
+    plan = DataPlan('tum', tmp_path / 'tum', 'untrained', config, protocol, watch=watch)
+    run(plan)
+    ((name, watcher),) = watchers.items()
+    assert name == ''  # the only sequence
+    assert len(watcher.stamps) == 5
+    assert watcher.closed
+    Viewer(watcher).finish(Measured({}, path='the path'))
+    assert watcher.aligned == 'the path'
 
 
 def test_sequences_of_a_protocol():

@@ -55,7 +55,7 @@ class Options:
             raise SceneError(f'{self.drives} drives in rooms {self.rooms}: there are 1 to {most}')
 
 
-def shots(options: Options) -> list[tuple[str, SequencePlan]]:
+def planned(options: Options) -> list[tuple[str, SequencePlan]]:
     """Kind and drive, of the block of test drives that no other evaluation takes."""
     first = SPLITS['test'] + MAX_BLOCKS * BLOCK
     unseen = f'{WALKING}, unseen room'
@@ -67,7 +67,7 @@ def shots(options: Options) -> list[tuple[str, SequencePlan]]:
         for index in range(count):
             begin = first + number * (BLOCK // len(wanted)) + index
             seeds = tuple(begin + attempt * count for attempt in range(TRIES))
-            shot = SequencePlan(
+            plan = SequencePlan(
                 Group.MOTION,
                 0,
                 rooms[index // options.drives],
@@ -77,5 +77,5 @@ def shots(options: Options) -> list[tuple[str, SequencePlan]]:
                 seconds=options.frames / RATE_HZ,
                 staged=staged,
             )
-            out.append((kind, shot))
+            out.append((kind, plan))
     return out

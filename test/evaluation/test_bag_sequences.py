@@ -20,9 +20,9 @@ UNTRAINED = '--checkpoint', 'untrained', '--set', 'model.resolution=112'
 
 
 def frames_of(path, **topics):
-    (clip,) = open_sequences('bag', path, topics=Topics(**topics))
-    frames = list(clip.frames())
-    assert clip.count == len(frames)
+    (sequence,) = open_sequences('bag', path, topics=Topics(**topics))
+    frames = list(sequence.frames())
+    assert sequence.count == len(frames)
     return frames
 
 
@@ -44,8 +44,8 @@ def test_poses_of_every_kind(kind, topic, tmp_path):
 def test_poses_in_tf_are_interpolated(tmp_path):
     """Pictures between two transforms get the pose between them, and none behind the last."""
     path = write_bag(tmp_path, poses='tf', odom='/tf', truths=('mask',), shift_ns=-15_000_000)
-    (clip,) = open_sequences('bag', path, topics=Topics(odom='/tf', mask='/ground_truth/mask'))
-    first, *_, last = clip.frames()
+    (sequence,) = open_sequences('bag', path, topics=Topics(odom='/tf', mask='/ground_truth/mask'))
+    first, *_, last = sequence.frames()
     np.testing.assert_allclose(first.T_world_camera[:3, 3], (0.015, 0, 0), atol=1e-9)
     assert last.T_world_camera is None
 
@@ -60,16 +60,16 @@ def test_any_one_truth_will_do_and_no_calibration(tmp_path):
 
 
 def test_frames_are_read_by_their_indices(tmp_path):
-    (clip,) = open_sequences('bag', write_bag(tmp_path))
-    assert [f.stamp_ns for f in clip.frames(range(1, 4, 2))] == stamps()[1:4:2]
-    assert [f.stamp_ns for f in clip.frames([3])] == stamps()[3:]
+    (sequence,) = open_sequences('bag', write_bag(tmp_path))
+    assert [f.stamp_ns for f in sequence.frames(range(1, 4, 2))] == stamps()[1:4:2]
+    assert [f.stamp_ns for f in sequence.frames([3])] == stamps()[3:]
 
 
 def test_a_folder_of_recordings(tmp_path):
     for name in ('b', 'a'):
         write_bag(tmp_path, name, count=2)
-    assert [clip.name for clip in open_sequences('bag', tmp_path)] == ['a', 'b']
-    assert [clip.name for clip in open_sequences('bag', tmp_path, ['b'])] == ['b']
+    assert [sequence.name for sequence in open_sequences('bag', tmp_path)] == ['a', 'b']
+    assert [sequence.name for sequence in open_sequences('bag', tmp_path, ['b'])] == ['b']
 
 
 def test_depth_of_the_transport_compressed_depth(tmp_path):
