@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros.errors import ConfigError
+from page4d_ros.model.config import NetworkConfig
 from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ Value = bool | int | float | str
 ROS_PARAMETERS = 'ros__parameters'
 NODES = ('/**', 'page4d', '/page4d', '/**/page4d')
 RCLPY_PARAMETERS = ('use_sim_time', 'qos_overrides.')  # declared by rclpy, not by us
-MIN_RESOLUTION, PATCH_SIZE = 56, 14  # pixels
+PATCH_SIZE = NetworkConfig.patch_size  # as published; an engine knows that of its own weights
+MIN_RESOLUTION = 4 * PATCH_SIZE
 
 
 def _check_resolution(value: int) -> str:
@@ -60,8 +62,8 @@ class ModelConfig(Settings):
     )
     resolution: int = setting(
         0,
-        'Width of the network input in pixels, a multiple of 14; 0 is what the weights were made '
-        'for: 518 for the published ones, 112 for page4d-small.',
+        f'Width of the network input in pixels, a multiple of {PATCH_SIZE}; 0 is what the weights '
+        'were made for: 518 for the published ones, 112 for page4d-small.',
         low=0,
         high=1036,
         check=_check_resolution,

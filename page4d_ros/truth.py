@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
 from page4d_ros.perception.types import Frame
@@ -11,7 +12,7 @@ from page4d_ros.perception.types import Frame
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.geometry.camera import PinholeCamera
+    from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 
 
 class GroundTruthFrame(NamedTuple):
@@ -47,3 +48,12 @@ class GroundTruthFrame(NamedTuple):
     def has_pose(self) -> bool:
         """True if the pose is known and finite."""
         return self.T_world_camera is not None and bool(np.isfinite(self.T_world_camera).all())
+
+
+def patch_shares(mask: NDArray[np.bool_], fit: ImageTransform, patch: int) -> NDArray[np.float32]:
+    """Share (h', w') of each of the network's patches that a mask (H, W) of the source covers."""
+    size = fit.resized_width, fit.resized_height
+    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    share = share[fit.crop_y : fit.crop_y + fit.height, fit.crop_x : fit.crop_x + fit.width]
+    rows, columns = fit.height // patch, fit.width // patch
+    return share.reshape(rows, patch, columns, patch).mean((1, 3))

@@ -1,6 +1,8 @@
 """Shared by all tests: the helper modules of this folder by their names, and strict mode.
 
 With `PAGE4D_REQUIRE_ALL` set, as in `make test`, a skip fails unless allowed_skips.py lists it.
+One thread computes, here and in processes that tests start, unless OMP_NUM_THREADS says otherwise:
+on networks as small as those of tests several threads spend their time waiting for each other.
 """
 
 import os
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is imported
 
 from allowed_skips import allowed
 

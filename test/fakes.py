@@ -1,19 +1,17 @@
-"""Stand-ins whose answers are known: an engine that tells the truth, and plain messages."""
+"""Stand-ins with known outputs: a simulated network of a smooth drive, and plain messages."""
 
 import time
-from collections import deque
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
+from page4d_ros.datasets.simulator import TRUE_GAUGE, FrameTruth, Noise, SimulatedEngine
+from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import transform
-from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.messages.factory import MessageFactory
-from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.units import NS_PER_S
 
 CAMERA = PinholeCamera(64, 48, 50.0, 52.0, 31.0, 24.5)
@@ -63,13 +61,10 @@ def room_depth(T_world_camera, camera):
     return (6.0 - t[2]) / (rays @ R.T)[..., 2]
 
 
-def random_gauge(rng):
-    R = Rotation.random(random_state=rng).as_matrix()
-    return Sim3(float(rng.uniform(0.3, 3.0)), R, rng.normal(size=3))
+class OracleEngine(SimulatedEngine):
+    """Simulated network in a world of functions, with what tests of the node need.
 
-
-class OracleEngine:
-    """Engine that knows the truth and tells it in a new random gauge for every window.
+    It counts its steps, can take its time, and calls a chosen patch moving.
 
     Args:
         size: frame sets per window.
@@ -80,13 +75,6 @@ class OracleEngine:
         seed: of the gauges and the noise; None keeps the true gauge.
         mounts: view -> T_view0_camera (4, 4) of the other views.
     """
-
-    name = 'oracle'
-    device = torch.device('cpu')
-    trained = True
-    purpose = ''
-    caution = ''
-    patch_size = 14
 
     def __init__(
         self,
@@ -99,59 +87,29 @@ class OracleEngine:
         resolution=56,
         mounts=None,
     ):
+        super().__init__(
+            self._truth,
+            size,
+            noise=Noise(position=noise, depth=noise),
+            seed=seed or 0,
+            gauge=TRUE_GAUGE if seed is None else None,
+            resolution=resolution,
+        )
+        self.pose, self.depth, self.delay = pose, depth, delay
         self.mounts = {0: np.eye(4)} | (mounts or {})
-        self.pose, self.depth, self.noise, self.delay = pose, depth, noise, delay
-        self.rng = np.random.default_rng(seed)
-        self.keep_gauge = seed is None
-        self.resolution = resolution
-        self.slots = deque(maxlen=size)
         self.dynamic_patch = None
         self.steps = 0
-
-    def clear(self):
-        self.slots.clear()
-
-    def hide(self, motions):
-        pass
-
-    def free(self):
-        self.clear()
-
-    def push(self, frames, images, *, keep_first=False):
-        height, width = images[0].shape[:2]
-        fit = ImageTransform.crop(width, height, self.resolution)
-        if self.slots and self.slots[-1][1] != fit:
-            self.clear()
-        if keep_first and len(self.slots) == self.slots.maxlen:
-            del self.slots[1]
-        self.slots.append((frames, fit, [image_to_network(i, fit, self.device) for i in images]))
 
     def step(self, anchor=None, *, gram=False):
         time.sleep(self.delay)
         self.steps += 1
-        sets, fits, images = zip(*self.slots, strict=True)
-        frames = [frame for each in sets for frame in each.frames]
-        fit = fits[0]
-        source = PinholeCamera(fit.source_width, fit.source_height, 50.0, 52.0, 31.0, 24.5)
-        camera = fit.camera_to_network(frames[-1].camera or source)
-        truth = [self.pose(f.stamp_ns / NS_PER_S) @ self.mounts[f.view] for f in frames]
-        depth = np.stack([self.depth(T, camera) for T in truth])
-        gauge = Sim3.identity() if self.keep_gauge else random_gauge(self.rng)
-        poses = gauge.apply_to_pose(np.stack(truth))
-        poses[:, :3, 3] += gauge.scale * self.noise * self.rng.normal(size=(len(truth), 3))
-        depth = depth * gauge.scale * np.exp(self.noise * self.rng.normal(size=depth.shape))
-        h, w = fit.height // 14, fit.width // 14
-        dynamic = np.full((len(frames), h, w), 0.1, np.float32)
+        return super().step(anchor, gram=gram)
+
+    def _truth(self, frame, fit, patch):
+        source = replace(CAMERA, width=fit.source_width, height=fit.source_height)
+        camera = fit.camera_to_network(frame.camera or source)
+        T = self.pose(frame.stamp_ns / NS_PER_S) @ self.mounts[frame.view]
+        moving = np.zeros((fit.height // patch, fit.width // patch))
         if self.dynamic_patch:
-            dynamic[:, self.dynamic_patch[0], self.dynamic_patch[1]] = 0.9
-        return WindowEstimate(
-            sets=sets,
-            transforms=(fit,) * len(frames),
-            images=tuple(image for each in images for image in each),
-            T_gauge_camera=poses,
-            cameras=(camera,) * len(frames),
-            depth=depth.astype(np.float32),
-            confidence=np.full(depth.shape, 0.8, np.float32),
-            dynamic=dynamic,
-            seconds={'encode': 0.0, 'forward': self.delay},
-        )
+            moving[self.dynamic_patch] = 1.0
+        return FrameTruth(T, camera, self.depth(T, camera), moving)

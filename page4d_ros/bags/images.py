@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from page4d_ros.bags.reader import natural
@@ -50,6 +51,9 @@ OTHER_KINDS = {
     'confidence': 'confidence map',
 }
 PNG_HEADER = 26  # bytes up to bit depth and colour type
+DEEP, GREY, PALETTE = b'\x10\x00', b'\x00', b'\x03'  # 16 bits of one channel; colour types
+PLAIN = 'image without colour'
+MASK_LEVELS = 16  # at most
 DEEPEST, MOST_NAMED = 4, 5  # folders that are searched for images, and named
 
 
@@ -160,13 +164,19 @@ class ImageFolder:
 def select_images(folder: Path) -> tuple[list[Path], list[str]]:
     """Images of a folder in natural order, and remarks about those that are left out.
 
+    PNG files without colour are masks beside images in colour, or where they have few levels.
+
     Raises:
         BagError: there is nothing but depth images and masks, or several images have one number.
     """
     kinds: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(_images(folder), key=natural):
         kinds[_kind(path)].append(path)
-    files = kinds.pop('', [])
+    files, plain = kinds.pop('', []), kinds.pop(PLAIN, [])
+    if plain and (files or _are_masks(plain)):
+        kinds['mask'] += plain
+    else:
+        files = plain or files
     others = ', '.join(f'{len(paths)} {kind}s' for kind, paths in kinds.items())
     if not files and others:
         raise BagError(f'{folder}: holds {others}, but no images of a camera')
@@ -191,16 +201,28 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    """Kind of an image that no camera took, by its name or its 16 bits; '' for other images."""
+    """Kind of an image by its name, or by the header of a PNG; '' for those of cameras."""
     for word in re.split(r'[^a-z]+', path.stem.lower()):
         if word in OTHER_KINDS:
             return OTHER_KINDS[word]
     if path.suffix.lower() == '.png' and path.is_file():
         with path.open('rb') as file:
             header = file.read(PNG_HEADER)
-        if header[12:16] == b'IHDR' and header[24:26] == b'\x10\x00':  # 16 bits, one channel
-            return 'depth image'
+        if header[12:16] == b'IHDR':
+            if header[24:26] == DEEP:
+                return 'depth image'
+            if header[25:26] in (GREY, PALETTE):
+                return PLAIN
     return ''
+
+
+def _are_masks(files: list[Path]) -> bool:
+    """True if the first, the middle and the last have too few grey levels for a camera's image."""
+    for index in {0, len(files) // 2, len(files) - 1}:
+        image = cv2.imread(str(files[index]), cv2.IMREAD_GRAYSCALE)
+        if image is None or np.count_nonzero(np.bincount(image.ravel())) > MASK_LEVELS:
+            return False
+    return True
 
 
 def _hint(folder: Path) -> str:
@@ -209,7 +231,7 @@ def _hint(folder: Path) -> str:
     for _ in range(DEEPEST):
         level = sorted(p for parent in level for p in parent.iterdir() if p.is_dir())
         level = [p for p in level if p.name.lower() not in OTHER_KINDS]
-        found += [p for p in level if any(not _kind(image) for image in _images(p))]
+        found += [p for p in level if any(_kind(image) in ('', PLAIN) for image in _images(p))]
     text = f'; give {" or ".join(map(str, found[:MOST_NAMED]))}' if found else ''
     if (folder / 'rgb.txt').exists():
         text += '; `page4d import-tum` makes a recording of it, with calibration'

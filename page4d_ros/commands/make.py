@@ -40,7 +40,7 @@ def import_tum(
     force: Force = False,
 ) -> None:
     """Make a recording of a TUM RGB-D sequence, with ground truth."""
-    from page4d_ros.bags.tum import import_tum as run
+    from page4d_ros.datasets.tum_recording import import_tum as run
 
     done = run(folder, output, camera.value, force=force)
     missing = f'; {done.missing} listed files are not there' if done.missing else ''

@@ -102,7 +102,7 @@ def shards_from(
     frames: Annotated[int, Option(min=2, help='Per shard.')] = 20,
     stride: Annotated[int, Option(min=1, help='Take every n-th image.')] = 1,
     width: Annotated[
-        int | None, Option(min=14, help='In pixels.', show_default="the images' own")
+        int | None, Option(min=16, help='In pixels.', show_default="the images' own")
     ] = None,
     force: Annotated[bool, Option('--force', help='Replace shards of the same name.')] = False,
 ) -> None:

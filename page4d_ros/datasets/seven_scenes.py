@@ -1,9 +1,21 @@
-"""7-Scenes (Shotton et al., 2013)."""
+"""7-Scenes (Shotton et al., 2013): images and depth of a Kinect whose two cameras differ.
+
+The published intrinsics (focal length 585) are those of the depth camera. Matches between colour
+images of redkitchen (13,084 in 114 pairs with known poses) have their least epipolar error at a
+focal length of 525.4 +- 2.8 pixels, with the centre free; with the published centre, its median
+is 1.7 pixels at 525 and 3.4 at 585. Depth is therefore resampled from 585 to the colour camera's
+525, which moves depth at the image's edge by 33 pixels and lowers the median reprojection error
+of these matches from 5.5 to 4.9 pixels. The few centimetres between the cameras are neither
+published nor to be seen above the noise of the poses.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
 
 from page4d_ros.datasets.files import listed, read_depth_png, read_image, rigid, rows
 from page4d_ros.datasets.sequence import FileSequence
@@ -15,9 +27,12 @@ from page4d_ros.units import NS_PER_S
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 RATE_HZ = 30
 UNITS, INVALID = 1000.0, 65535
-CAMERA = PinholeCamera(640, 480, 585.0, 585.0, 320.0, 240.0)  # as published: not calibrated
+CAMERA = PinholeCamera(640, 480, 525.0, 525.0, 320.0, 240.0)  # of colour
+DEPTH_FOCAL = 585.0
 
 
 def read(folder: Path) -> FileSequence:
@@ -46,6 +61,16 @@ def _load(images: list[Path], index: int) -> GroundTruthFrame:
     pose = rows(path, 4)
     if pose.shape != (4, 4):
         raise BagError(f'{path}: expected 4 lines of 4 numbers')
-    depth = read_depth_png(_beside(image, 'depth.png'), UNITS, invalid=INVALID)
+    depth = _registered(read_depth_png(_beside(image, 'depth.png'), UNITS, invalid=INVALID))
     stamp_ns = round((index + 1) * NS_PER_S / RATE_HZ)
     return GroundTruthFrame(stamp_ns, read_image(image), CAMERA, rigid(pose, path), depth)
+
+
+def _registered(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Depth (H, W) at the colour camera's pixels; NaN at the edge, which colour alone sees."""
+    height, width = depth.shape
+    zoom = CAMERA.fx / DEPTH_FOCAL
+    affine = np.array([[zoom, 0, (1 - zoom) * width / 2], [0, zoom, (1 - zoom) * height / 2]])
+    return cv2.warpAffine(
+        depth, affine, (width, height), flags=cv2.INTER_NEAREST, borderValue=float('nan')
+    )

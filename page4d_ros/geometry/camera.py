@@ -88,9 +88,7 @@ class ImageTransform:
     height: int
 
     @classmethod
-    def crop(
-        cls, source_width: int, source_height: int, size: int = 518, patch: int = 14
-    ) -> ImageTransform:
+    def crop(cls, source_width: int, source_height: int, size: int, patch: int) -> ImageTransform:
         """Width becomes `size`, height follows in whole patches, a tall image is centre-cropped.
 
         This is the published preprocessing's mode "crop" (VGGT, load_and_preprocess_images),
@@ -148,6 +146,17 @@ class ImageTransform:
             cx=float(cx),
             cy=float(cy),
         )
+
+    def nearest(self, image: NDArray) -> NDArray:
+        """Sample a map (H, W[, C]) of the source's size at the network's pixels, (h, w[, C]).
+
+        Nearest neighbour, because neither depth nor masks may be blended across edges.
+        """
+        u, _ = self.to_source(np.stack([np.arange(self.width)] * 2, -1)).T
+        _, v = self.to_source(np.stack([np.arange(self.height)] * 2, -1)).T
+        column = np.clip(np.rint(u).astype(int), 0, self.source_width - 1)
+        row = np.clip(np.rint(v).astype(int), 0, self.source_height - 1)
+        return image[np.ix_(row, column)]
 
     def image_to_source(self, image: NDArray, fill: float = 0) -> NDArray:
         """Sample a map (h, w[, C]) of the network's size at the source's pixels.

@@ -114,27 +114,14 @@ def _stream(
     engine.clear()
     panel.forget()
     perception = Perception(config, engine, panel)
-    drive = shard.read(np.arange(shard.frames))
-    height = round(WIDTH * shard.rgb_shape[0] / shard.rgb_shape[1])
+    height = round(WIDTH * shard.camera.height / shard.camera.width)
     K = centred_camera(WIDTH, height, FOV_X_DEG).K
     camera = PinholeCamera.from_matrix(K, WIDTH, height)
-    for index in range(shard.frames):
-        image, _, moving = rotate_view(
-            drive['rgb'][index],
-            drive['depth'][index],
-            drive['mask'][index],
-            np.eye(3),
-            shard.K,
-            K,
-            (WIDTH, height),
-        )
+    for index, known in enumerate(shard.read(np.arange(shard.frames))):
+        image, _, moving = rotate_view(known, np.eye(3), K, (WIDTH, height))
         stamp = round((index + 1) * 1e9 / RATE_HZ)
         frame = Frame(stamp, 'camera', lambda image=image: image, camera)
-        fit = perception.process(FrameSet.of(frame)).transform
-        v, u = np.mgrid[: fit.height, : fit.width]
-        at = np.rint(fit.to_source(np.stack([u, v], -1))).astype(int)
-        column = at[..., 0].clip(0, WIDTH - 1)
-        yield moving[at[..., 1].clip(0, height - 1), column] > 0
+        yield perception.process(FrameSet.of(frame)).transform.nearest(moving)
 
 
 def logistic(X: NDArray, y: NDArray[np.bool_]) -> list[float]:

@@ -19,12 +19,13 @@ from scipy.spatial.transform import Rotation
 from torch.utils.data import Dataset
 
 from page4d_ros.errors import TrainingError
+from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.synthetic.render import centred_camera
 from page4d_ros.training.augmentation import augment
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.recipe import DataConfig
-
-ARRAYS = ('rgb', 'depth', 'mask', 'T_world_camera')
+from page4d_ros.truth import GroundTruthFrame
+from page4d_ros.units import NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ class Shard:
     Attributes:
         path: the file.
         frames: number of frames.
-        rgb_shape: height and width of the frames in pixels.
-        K: camera matrix (3, 3) of the frames.
+        camera: intrinsics of the frames.
+        rate_hz: frames per second.
         room_seed: seed of the rendered room; -1 for a recording.
         masked: True if the shard holds motion masks.
     """
 
     path: Path
     frames: int
-    rgb_shape: tuple[int, int]
-    K: NDArray[np.float64]
+    camera: PinholeCamera
+    rate_hz: float
     room_seed: int
     masked: bool = True
 
@@ -60,7 +61,7 @@ class Shard:
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             frames, height, width, _ = shapes['rgb']
             fx, fy, cx, cy = (float(facts[name]) for name in ('fx', 'fy', 'cx', 'cy'))
-            room_seed = int(facts['room_seed'])
+            room_seed, rate_hz = int(facts['room_seed']), float(facts['rate_hz'])
             wanted = {'depth': (frames, height, width), 'T_world_camera': (frames, 4, 4)}
             masked = 'mask' in shapes
             wanted |= {'mask': (frames, height, width)} if masked else {}
@@ -72,25 +73,34 @@ class Shard:
                 f'{path}: a damaged shard; {", ".join(wrong)} do not fit {frames} frames of '
                 f'{width}x{height} pixels'
             )
-        K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        return cls(path, frames, (height, width), K, room_seed, masked)
+        camera = PinholeCamera(width, height, fx, fy, cx, cy)
+        return cls(path, frames, camera, rate_hz, room_seed, masked)
 
-    def read(self, indices: NDArray) -> dict[str, NDArray]:
-        """Read arrays of some frames, in the order given; `mask` is zero where it is unknown.
+    def read(self, indices: NDArray) -> list[GroundTruthFrame]:
+        """Read some frames, in the order given.
 
         Raises:
             TrainingError: the file was removed, or replaced by another.
         """
         low, high = int(indices.min()), int(indices.max()) + 1
-        names = [name for name in ARRAYS if self.masked or name != 'mask']
+        names = ['rgb', 'depth', 'T_world_camera', *(['mask'] if self.masked else ())]
         try:
             file = _open(self.path)
             arrays = {name: file.get_slice(name)[low:high][indices - low] for name in names}
         except (OSError, SafetensorError, IndexError) as error:
             raise TrainingError(f'{self.path}: cannot be read any more ({error})') from error
-        if not self.masked:
-            arrays['mask'] = np.zeros(arrays['depth'].shape, np.uint8)
-        return arrays
+        depth, poses = (
+            arrays[n].astype(t) for n, t in (('depth', 'f4'), ('T_world_camera', 'f8'))
+        )
+        depth[depth == 0] = np.nan
+        masks = arrays['mask'].view(bool) if self.masked else [None] * len(indices)
+        stamps = [round((int(index) + 1) * NS_PER_S / self.rate_hz) for index in indices]
+        return [
+            GroundTruthFrame(stamp_ns, rgb, self.camera, *truth)
+            for stamp_ns, rgb, *truth in zip(
+                stamps, arrays['rgb'], poses, depth, masks, strict=True
+            )
+        ]
 
 
 @lru_cache(maxsize=256)
@@ -237,22 +247,20 @@ def make_views(
     Returns:
         The fields of `Batch` for one window.
     """
-    source = shard.read(indices)
     zoom = 1.0 if rng is None else rng.uniform(1 - config.zoom, 1 + config.zoom)
     size = config.width, config.height
     K = centred_camera(*size, config.fov_x_deg).K
     K[:2, :2] *= zoom
     common = np.zeros(3) if rng is None else rng.uniform(-1, 1, 3) * np.radians(config.turn_deg)
     images, depths, masks, poses = [], [], [], []
-    frames = zip(*(source[name] for name in ARRAYS), strict=True)
-    for rgb, depth, mask, T_world_camera in frames:
+    for frame in shard.read(indices):
         turn = common if rng is None else common + rng.normal(0, np.radians(config.shake_deg), 3)
         R = Rotation.from_rotvec(turn).as_matrix()  # view from camera
-        image, z, moving = rotate_view(rgb, depth, mask, R, shard.K, K, size)
+        image, z, moving = rotate_view(frame, R, K, size)
         images.append(image)
         depths.append(z)
         masks.append(moving)
-        T = T_world_camera.astype(np.float64)
+        T = frame.T_world_camera
         R_view_world = R @ T[:3, :3].T
         poses.append(np.column_stack([R_view_world, -R_view_world @ T[:3, 3]]))
     images = np.stack(images).astype(np.float32) / 255
@@ -271,38 +279,32 @@ def make_views(
 
 
 def rotate_view(
-    rgb: NDArray,
-    depth: NDArray,
-    mask: NDArray,
-    R: NDArray,
-    K_source: NDArray,
-    K: NDArray,
-    size: tuple[int, int],
+    frame: GroundTruthFrame, R: NDArray, K: NDArray, size: tuple[int, int]
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Resample a frame as seen by a camera at the same place, rotated by R.
 
     Args:
-        rgb: source image, (H, W, 3).
-        depth: along the source's optical axis, (H, W) metres.
-        mask: (H, W).
-        R: rotation from source to view axes, (3, 3).
-        K_source: camera matrix of the source, (3, 3).
+        frame: image and depth, with a mask or without.
+        R: rotation from the frame's axes to the view's, (3, 3).
         K: camera matrix of the view, (3, 3).
         size: width and height of the view in pixels.
 
     Returns:
         Image, depth along the view's optical axis, and mask; depth and mask are 0 outside the
-        source.
+        frame and where they are unknown.
     """
-    H_source_view = K_source @ R.T @ np.linalg.inv(K)
+    H_frame_view = frame.camera.K @ R.T @ np.linalg.inv(K)
     flags = cv2.WARP_INVERSE_MAP
     image = cv2.warpPerspective(
-        rgb, H_source_view, size, flags=cv2.INTER_LINEAR | flags, borderMode=cv2.BORDER_REPLICATE
+        frame.rgb, H_frame_view, size, flags=cv2.INTER_LINEAR | flags,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    z = cv2.warpPerspective(frame.depth, H_frame_view, size, flags=cv2.INTER_NEAREST | flags)
+    z[np.isnan(z)] = 0
+    mask = np.zeros(frame.depth.shape, bool) if frame.mask is None else frame.mask
+    moving = cv2.warpPerspective(
+        mask.view(np.uint8), H_frame_view, size, flags=cv2.INTER_NEAREST | flags
     )
-    z = cv2.warpPerspective(
-        depth.astype(np.float32), H_source_view, size, flags=cv2.INTER_NEAREST | flags
-    )
-    moving = cv2.warpPerspective(mask, H_source_view, size, flags=cv2.INTER_NEAREST | flags)
     u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ R  # in the source's axes
-    return image, z / rays[..., 2].astype(np.float32), moving
+    rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ R  # in the frame's axes
+    return image, z / rays[..., 2].astype(np.float32), moving.view(bool)

@@ -1,3 +1,5 @@
+import lzma
+
 import numpy as np
 import pytest
 from bags_helpers import (
@@ -14,8 +16,8 @@ from bags_helpers import (
     stamps,
     write_bag,
 )
-from data_folders import SHARED, needs_shared
-from fakes import pose_at
+from data_folders import DATA, SHARED, needs_shared
+from fakes import CAMERA, pose_at
 
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.recording import Recording
@@ -293,16 +295,25 @@ def test_points_project_onto_the_pixels_they_came_from(tmp_path, config, width, 
 # -- real data --------------------------------------------------------------------------------
 
 
-@needs_shared('data/robologs_bags')
+def real_recording(name, folder):
+    """Path of a real ROS 1 recording: one of the repository's, or one beside it."""
+    packed = DATA / f'robologs/{name}.xz'
+    if not packed.is_file():
+        return SHARED / 'data/robologs_bags' / name
+    path = folder / name
+    path.write_bytes(lzma.decompress(packed.read_bytes()))
+    return path
+
+
 @pytest.mark.parametrize(
     ('name', 'topic', 'frames', 'frame_id'),
     [
-        ('tiny_svo.bag', '', 10, 'camera'),
         ('tiny.bag', '/dvs/image_raw', 4, 'camera_optical_frame'),
+        pytest.param('tiny_svo.bag', '', 10, 'camera', marks=needs_shared('data/robologs_bags')),
     ],
 )
 def test_real_ros1_recordings(tmp_path, config, name, topic, frames, frame_id):
-    source = open_source(SHARED / 'data/robologs_bags' / name, config, image_topic=topic)
+    source = open_source(real_recording(name, tmp_path), config, image_topic=topic)
     summary = replay(source, tmp_path / 'out', config, perception=oracle(config))
     source.close()
     assert (summary.frames, summary.estimates) == (frames, frames)
@@ -310,6 +321,22 @@ def test_real_ros1_recordings(tmp_path, config, name, topic, frames, frame_id):
     assert out['/depth/image'][0][1].header.frame_id == frame_id
     assert out['/page4d/status'][0][1].calibrated == (name == 'tiny_svo.bag')
     assert out['/odom'][0][0] < 1_600_000_000 * 10**9  # the camera's time, not the recorder's
+
+
+def test_a_ros1_recording_that_was_received_years_later(tmp_path, config):
+    """As tiny_svo.bag: a lens with distortion, a slash before the frame, receive times of 2023."""
+    received, messages = 1_680_000_000 * 10**9, []
+    for taken in stamps(10):
+        info = encode.camera_info(MAKE, head(taken, '/camera'), CAMERA)
+        info.d = MAKE.sequence([-0.06, 0.04, 1e-4, -2e-4, 0.0])
+        late_ns = taken - START_NS + received
+        messages.append(('/camera/camera_info', late_ns, info))
+        messages.append(('/camera/image', late_ns, image(taken, '/camera')))
+    summary, out = run(tmp_path, messages, config, form='rosbag1')
+    assert (summary.frames, summary.estimates) == (10, 10)
+    assert out['/depth/image'][0][1].header.frame_id == 'camera'
+    assert out['/page4d/status'][0][1].calibrated
+    assert [log_ns for log_ns, _ in out['/odom']] == stamps(10)
 
 
 @pytest.mark.parametrize('variant', ['page4d', 'vggt4d'])

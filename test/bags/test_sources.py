@@ -4,6 +4,7 @@ import pytest
 from bags_helpers import camera_messages, write_bag
 from data_folders import DATA, SHARED, needs_shared
 from fakes import CAMERA, picture
+from PIL import Image
 
 from page4d_ros.bags.images import Intrinsics, parse_stamp
 from page4d_ros.bags.recording import Recording
@@ -147,6 +148,39 @@ def test_depth_images_and_masks_are_left_out(tmp_path):
     assert source.total == 2
     assert source.take_warnings()[0] == f'{folder}: left out 1 masks, 2 depth images'
     assert np.array_equal([*source.items()][1].decode(), picture(1))
+
+
+def write_mask(path, *, palette=False):
+    """Objects 0 to 3, in grey levels or in the colours of a palette, as DAVIS has them."""
+    path.parent.mkdir(exist_ok=True)
+    image = Image.fromarray(np.repeat(np.arange(4, dtype=np.uint8), 12)[:, None].repeat(64, 1))
+    if palette:
+        image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    image.save(path)
+
+
+@pytest.mark.parametrize('palette', [False, True])
+def test_masks_that_only_their_pixels_tell(tmp_path, palette):
+    beside, alone = tmp_path / 'beside', tmp_path / 'alone'
+    write_images(beside, ['0.jpg', '1.jpg'])
+    for index in range(2):
+        write_mask(beside / f'{index}.png', palette=palette)
+        write_mask(alone / f'{index}.png', palette=palette)
+    source = open_source(beside, Config())
+    assert source.total == 2
+    assert source.take_warnings()[0] == f'{beside}: left out 2 masks'
+    with pytest.raises(BagError, match='holds 2 masks, but no images of a camera'):
+        open_source(alone, Config())
+
+
+def test_a_grey_camera_is_a_camera(tmp_path):
+    """Even where one of its images is black."""
+    for index in range(3):
+        image = picture(index)[..., 0] if index else np.zeros((48, 64), np.uint8)
+        cv2.imwrite(str(tmp_path / f'{index}.png'), image)
+    source = open_source(tmp_path, Config())
+    assert source.total == 3
+    np.testing.assert_array_equal([*source.items()][1].decode()[..., 0], picture(1)[..., 0])
 
 
 def test_a_folder_of_depth_images_only(tmp_path):

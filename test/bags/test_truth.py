@@ -15,7 +15,8 @@ from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.recording import Recording
 from page4d_ros.bags.rendered import write_rendered
 from page4d_ros.bags.replay import replay
-from page4d_ros.bags.tum import CAMERAS, import_tum, read_list
+from page4d_ros.datasets.tum import KINECTS, read_list
+from page4d_ros.datasets.tum_recording import import_tum
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.decode import calibration
@@ -124,7 +125,7 @@ def test_tum_is_imported_without_a_loss(tmp_path):
     assert bytes(image.data) == file.read_bytes()
     found = calibration(out['/camera/camera_info'][0][1])
     assert found.distorted
-    assert found.pinhole == CAMERAS['freiburg1'][0]
+    assert found.pinhole == KINECTS['freiburg1'].pinhole
     depth_ns, depth = out[ground_truth.DEPTH][0]
     raw = cv2.imread(str(sorted((folder / 'depth').glob('*.png'))[0]), cv2.IMREAD_UNCHANGED)
     metres = np.where(raw > 0, raw / 5000, np.nan)
@@ -162,7 +163,7 @@ def test_tum_replays_rectified(tmp_path, config):
         ('rgb.txt', '1.0 rgb/none.png\n', 'none of the images'),
         ('rgb.txt', 'hello\n', r'rgb\.txt:1: expected a time'),
         ('groundtruth.txt', '1.0 1 2 3\n', 'no pose at'),
-        ('depth.txt', '1.0 rgb.txt\n', 'no depth image'),
+        ('depth.txt', '1.0 rgb.txt\n', 'is no image'),
     ],
 )
 def test_broken_sequences(tmp_path, name, text, message):

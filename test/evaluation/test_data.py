@@ -372,7 +372,7 @@ def test_squares_are_made_as_published():
     rgb[:, 32:] = 200
     mask = rgb[..., 0] > 0
     depth = np.ones((48, 64), np.float32)
-    frame = squashed(GroundTruthFrame(1, rgb, depth=depth, mask=mask), 56)
+    frame = squashed(GroundTruthFrame(1, rgb, depth=depth, mask=mask), 56, 14)
     assert frame.rgb.shape == (56, 56, 3)
     assert frame.depth is depth
     np.testing.assert_array_equal(frame.rgb[:, :26].max(), 0)

@@ -60,12 +60,33 @@ def test_what_was_written_is_read(name, tmp_path):
     assert [f.stamp_ns for f in clip.frames([2])] == stamps[2:3]
 
 
-@pytest.mark.parametrize('name', ['sintel', '7scenes', 'pointodyssey', 'dycheck'])
+@pytest.mark.parametrize('name', ['sintel', 'pointodyssey', 'dycheck'])
 def test_unknown_depth_is_not_a_number(name, tmp_path):
     (clip,) = open_sequences(name, WRITERS[name](tmp_path))
     depth = next(clip.frames()).depth
     assert np.isnan(depth[0]).all() or (depth[0] == 0).all()
     assert np.isfinite(depth[1:]).all()
+
+
+def test_depth_of_7scenes_comes_to_the_pixels_of_colour(tmp_path):
+    """A depth camera of focal length 585 sees at pixel 117 what colour of 525 sees at 105."""
+    folder = layouts.write_7scenes(tmp_path, count=1)
+    values = np.full((480, 640), 2000, np.uint16)
+    values[240, 320 + 117] = 3000
+    values[240 - 117, 320] = 4000
+    values[200, 300], values[0] = 65535, 0
+    layouts.write_png(folder / 'seq-01/frame-000000.depth.png', values)
+    layouts.write_png(folder / 'seq-01/frame-000000.color.png', layouts.picture(0, (480, 640)))
+    (clip,) = open_sequences('7scenes', folder)
+    (frame,) = clip.frames()
+    assert (frame.camera.fx, frame.camera.cx) == (525, 320)
+    assert frame.depth[240, 320 + 105] == 3
+    assert frame.depth[240 - 105, 320] == 4
+    unknown = np.isnan(frame.depth)
+    assert unknown[204, 302]
+    assert unknown[:25].all()
+    assert unknown[:, :32].all()
+    assert unknown[26:454, 34:606].sum() == 1
 
 
 def test_what_some_data_sets_have_besides(tmp_path):
@@ -264,7 +285,7 @@ def test_a_list_without_its_pictures(tmp_path):
         for path in (folder / 'rgbd_dataset_freiburg3_x/rgb').iterdir():
             path.unlink()
 
-    assert 'of 0 images that are there none has' in broken(tmp_path, 'tum', spoil)
+    assert 'none of the images that rgb.txt names is there' in broken(tmp_path, 'tum', spoil)
 
 
 def test_depth_of_another_size(tmp_path):

@@ -139,7 +139,7 @@ def test_similarities_are_found_again():
 
 
 CAMERA = PinholeCamera(64, 48, 60.0, 61.0, 31.5, 23.5)
-FIT = ImageTransform.crop(64, 48, 56)
+FIT = ImageTransform.crop(64, 48, 56, 14)
 QUARTER = Rotation.from_euler('y', 90, degrees=True).as_matrix()  # z to x, x to -z
 
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scenario import TruthEngine, rendered
-from scipy.spatial.transform import Rotation
+from scenario import SCALE, TruthEngine, rendered
 
 from page4d_ros.config import Config, MaskConfig
-from page4d_ros.geometry.poses import inverse, rotation_angle, transform
+from page4d_ros.datasets.simulator import Noise
+from page4d_ros.geometry.poses import inverse, rotation_angle
 from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.dynamics import Judged
 from page4d_ros.perception.pipeline import Perception
@@ -14,16 +14,9 @@ from page4d_ros.perception.refinement import Refinement, refined
 from page4d_ros.perception.types import Frame, FrameSet
 
 
-class Doubtful(TruthEngine):
-    """Knows depth and motion; its poses are off."""
-
-    def step(self, anchor=None, *, gram=False):
-        window = super().step(anchor, gram=gram)
-        T, count = window.T_gauge_camera, len(window.frames)
-        turn = Rotation.from_rotvec(self.rng.normal(0, 0.01, (count, 3))).as_matrix()
-        shift = self.rng.normal(0, 0.05 * self.gauge.scale, (count, 3))
-        poses = transform(turn @ T[:, :3, :3], T[:, :3, 3] + shift)
-        return replace(window, T_gauge_camera=poses)
+def doubtful(frames):
+    """Network that knows depth and motion; its poses are off."""
+    return TruthEngine(frames, noise=Noise(position=0.05, rotation=0.01))
 
 
 @pytest.fixture(scope='module')
@@ -34,13 +27,13 @@ def frames():
 def steps_off(frames, **values):
     """Errors of the motion from frame to frame: rad, and metres."""
     config = Config().with_values({k.replace('__', '.'): v for k, v in values.items()})
-    perception = Perception(config, Doubtful(frames))
+    perception = Perception(config, doubtful(frames))
     estimates = [
         perception.process(FrameSet.of(Frame(f.stamp_ns, 'camera', lambda f=f: f.rgb, f.camera)))
         for f in frames
     ]
     ours = np.stack([e.odometry.T_world_camera for e in estimates])
-    ours[:, :3, 3] /= 0.4
+    ours[:, :3, 3] /= SCALE
     true = np.stack([f.T_world_camera for f in frames])
     steps, known = (inverse(T[:-1]) @ T[1:] for T in (ours, true))
     turn = rotation_angle(steps[:, :3, :3].swapaxes(1, 2) @ known[:, :3, :3])
@@ -55,7 +48,7 @@ def test_poses_of_rendered_frames_become_better(frames):
 
 def window_of(frames, *, count=4, image=None):
     """A window, and corners followed through it."""
-    engine, corners = Doubtful(frames), Corners()
+    engine, corners = doubtful(frames), Corners()
     for frame in frames[:count]:
         picture = frame.rgb if image is None else image
         taken = Frame(frame.stamp_ns, 'camera', lambda seen=picture: seen, frame.camera)

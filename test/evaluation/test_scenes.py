@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fakes import OracleEngine, pose_at, room_depth
+from fakes import pose_at, room_depth
 from pages import check_page
 from typer.testing import CliRunner
 
@@ -21,6 +21,7 @@ from page4d_ros.datasets.rendered_plan import (
     block_plans,
     prior_plans,
 )
+from page4d_ros.datasets.simulator import SequenceWorld, SimulatedEngine
 from page4d_ros.errors import SceneError
 from page4d_ros.evaluation.methods.checkpoints import SETTINGS
 from page4d_ros.evaluation.methods.klt import Klt
@@ -70,21 +71,16 @@ def unrendered(start=0.0, *, count=4, step=0.3, **changes):
     return RenderedSequence(**facts | changes)
 
 
-class Oracle(OracleEngine):
-    """Tells the truth about a sequence in a random gauge and unit, or spoils it on the way."""
+class Oracle(SimulatedEngine):
+    """Simulated network of a sequence, or one that is spoilt on the way."""
 
     def __init__(self, truth, **spoil):
-        super().__init__(resolution=WIDTH)
-        self.truth, self.spoil = truth, spoil
+        super().__init__(SequenceWorld(truth), 4, resolution=WIDTH)
+        self.spoil = spoil
 
     def step(self, anchor=None, *, gram=False):
         window = super().step(anchor)
-        grid = network_grid(self, SIZE)
-        moving = Truth.of(self.truth, grid).motion
-        seen = [list(self.truth.stamps).index(frame.stamp_ns) for frame in window.frames]
-        changed = {'dynamic': 0.2 + 0.6 * moving[seen]}
-        changed |= {name: change(window) for name, change in self.spoil.items()}
-        return replace(window, **changed)
+        return replace(window, **{name: change(window) for name, change in self.spoil.items()})
 
 
 def network(truth, name='oracle', **spoil):

@@ -13,9 +13,10 @@ from page4d_ros.cli import app
 from page4d_ros.commands import evaluate
 from page4d_ros.config import Config
 from page4d_ros.datasets.bag_index import Track
+from page4d_ros.datasets.simulator import Noise
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
 from page4d_ros.evaluation.plans import odometry as whole
-from page4d_ros.evaluation.plans.odometry_simulator import Noise, Oracle, room_depth, stand, walk
+from page4d_ros.evaluation.plans.odometry_room import RoomWalk, room_depth, stand, walk
 from page4d_ros.evaluation.plans.odometry_trials import (
     FOOLED,
     NOISY,
@@ -50,15 +51,15 @@ def test_exact_windows_keep_their_scale_for_a_thousand_windows():
 @pytest.mark.parametrize('size', [4, 8])
 def test_noisy_windows_come_near_the_optimum_of_all_of_them(size):
     config = Config()
-    oracle = Oracle(walk, size, 10.0, NOISY, seed=1)
+    engine = RoomWalk(walk, size, 10.0, NOISY, seed=1)
     odometry = Odometry(config.odometry, MetricScale(config.scale))
     truth, estimates, windows, units, scales = [], [], [], [], []
     for _ in range(1000):
-        truth.append(oracle.push())
-        window = oracle.step(odometry.chain.anchor)
+        truth.append(engine.advance())
+        window = engine.step(odometry.chain.anchor)
         estimates.append(odometry.update(window).T_world_camera)
         windows.append(window.T_gauge_camera)
-        units.append(oracle.unit)
+        units.append(engine.unit)
         scales.append(odometry.chain.scale)
     best = optimum(windows, np.stack(estimates), np.array(scales), np.array(units), NOISY)
     assert ate(truth, estimates) <= 1.5 * ate(truth, best)
@@ -72,25 +73,25 @@ def test_a_third_of_the_windows_may_follow_something_else():
 
 def test_windows_with_wrong_poses_and_depths_leave_the_scale_alone():
     config = Config()
-    oracle = Oracle(walk, 8, 10.0, Noise(position=1e-3, rotation=1e-3))
+    engine = RoomWalk(walk, 8, 10.0, Noise(position=1e-3, rotation=1e-3))
     odometry = Odometry(config.odometry, MetricScale(config.scale))
     units = []
     for i in range(60):
         wrong = 30 <= i < 36
-        oracle.noise = Noise(position=0.3, scale=0.3) if wrong else Noise(1e-3, 1e-3)
-        oracle.push()
-        units.append(odometry.update(oracle.step(odometry.chain.anchor)).scale * oracle.unit)
+        engine.noise = Noise(position=0.3, scale=0.3) if wrong else Noise(1e-3, 1e-3)
+        engine.advance()
+        units.append(odometry.update(engine.step(odometry.chain.anchor)).scale * engine.unit)
     assert abs(math.log(units[-1] / units[29])) < 0.01
 
 
 def test_fooled_windows_are_told_from_honest_ones():
     config = Config()
-    oracle = Oracle(walk, 8, 10.0, FOOLED)
+    engine = RoomWalk(walk, 8, 10.0, FOOLED)
     odometry = Odometry(config.odometry, MetricScale(config.scale))
     variances = []
     for _ in range(200):
-        oracle.push()
-        window = oracle.step(odometry.chain.anchor)
+        engine.advance()
+        window = engine.step(odometry.chain.anchor)
         variances.append(odometry.update(window).position_variance)
     floor = config.odometry.position_covariance
     doubted = np.array(variances) > floor + 0.01**2
@@ -108,47 +109,47 @@ def test_a_camera_that_only_turns_keeps_its_scale():
         T[:3, 3] = 0.0
         return T
 
-    oracle = Oracle(turning, 6, 10.0, NOISY)
+    engine = RoomWalk(turning, 6, 10.0, NOISY)
     config = Config()
     odometry = Odometry(config.odometry, MetricScale(config.scale))
     units = []
     for _ in range(200):
-        oracle.push()
-        units.append(odometry.update(oracle.step(odometry.chain.anchor)).scale * oracle.unit)
+        engine.advance()
+        units.append(odometry.update(engine.step(odometry.chain.anchor)).scale * engine.unit)
     assert abs(math.log(units[-1] / units[0])) < 0.1
 
 
 def test_without_depth_in_common_long_baselines_tell_the_scale():
-    oracle = Oracle(walk, 8, 5.0, Noise(position=1e-4))
+    engine = RoomWalk(walk, 8, 5.0, Noise(position=1e-4))
     config = Config()
     odometry = Odometry(config.odometry, MetricScale(config.scale))
     units = []
     for i in range(60):
-        oracle.push()
+        engine.advance()
         anchor = None if 20 <= i < 50 else odometry.chain.anchor
-        units.append(odometry.update(oracle.step(anchor)).scale * oracle.unit)
+        units.append(odometry.update(engine.step(anchor)).scale * engine.unit)
     assert abs(math.log(units[-1] / units[0])) < 0.05
 
 
 def test_a_world_that_changed_is_believed_in_the_end():
     config = Config()
-    oracle = Oracle(walk, 6, 10.0, Noise(position=1e-3, rotation=1e-3))
+    engine = RoomWalk(walk, 6, 10.0, Noise(position=1e-3, rotation=1e-3))
     odometry = Odometry(config.odometry, MetricScale(config.scale))
     for i in range(80):
         if i == 30:
-            oracle.noise = Noise(position=0.05, rotation=0.05)
-        oracle.push()
-        estimate = odometry.update(oracle.step(odometry.chain.anchor))
+            engine.noise = Noise(position=0.05, rotation=0.05)
+        engine.advance()
+        estimate = odometry.update(engine.step(odometry.chain.anchor))
     assert np.isfinite(estimate.T_world_camera).all()
     usual = config.odometry.position_covariance
     assert estimate.position_variance > usual + 1e-4  # says that it is worse now
 
 
-def test_the_oracle_is_right():
-    oracle = Oracle(stand, 3, 10.0)
-    oracle.push()
-    window = oracle.step()
-    metres = window.depth[-1] / oracle.unit
+def test_the_simulated_window_is_true():
+    engine = RoomWalk(stand, 3, 10.0)
+    engine.advance()
+    window = engine.step()
+    metres = window.depth[-1] / engine.unit
     np.testing.assert_allclose(metres, room_depth(stand(0.0)), rtol=1e-5)
 
 

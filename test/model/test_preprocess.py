@@ -44,7 +44,7 @@ def scene(height, width, seed=0):
 def test_published_preprocessing(path):
     data = parity.read(path)
     image = on_white(data['input_uint8'].numpy())
-    transform = ImageTransform.crop(image.shape[1], image.shape[0])
+    transform = ImageTransform.crop(image.shape[1], image.shape[0], 518, 14)
     wanted = data['out_crop_uint8_every4']
     assert [1, 3, transform.height, transform.width] == data['out_crop_shape'].tolist()
 
@@ -60,7 +60,7 @@ def test_published_preprocessing(path):
 @pytest.mark.parametrize('shape', [(480, 640), (640, 480), (720, 1280), (60, 100)])
 def test_resizing_on_the_device_is_within_one_level_of_pillow(shape):
     image = scene(*shape)
-    transform = ImageTransform.crop(shape[1], shape[0])
+    transform = ImageTransform.crop(shape[1], shape[0], 518, 14)
     wanted = pillow(image, transform)
     got = image_to_network(image, transform, 'cpu')
     assert got.shape == wanted.shape
@@ -71,7 +71,7 @@ def test_resizing_on_the_device_is_within_one_level_of_pillow(shape):
 
 def test_any_memory_layout(recwarn):
     image = scene(60, 80)
-    transform = ImageTransform.crop(80, 60, 112)
+    transform = ImageTransform.crop(80, 60, 112, 14)
     wanted = image_to_network(image, transform, 'cpu')
     read_only = np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
     bgr = np.ascontiguousarray(image[..., ::-1])
@@ -87,7 +87,7 @@ def test_any_memory_layout(recwarn):
 def test_values_stay_in_range():
     image = np.zeros((20, 40, 3), np.uint8)
     image[:, 20:] = 255
-    got = image_to_network(image, ImageTransform.crop(40, 20, 112), 'cpu')
+    got = image_to_network(image, ImageTransform.crop(40, 20, 112, 14), 'cpu')
     assert got.shape == (3, 56, 112)
     assert got.min() == 0
     assert got.max() == 1
@@ -105,4 +105,4 @@ def test_values_stay_in_range():
 )
 def test_bad_image(image):
     with pytest.raises(FrameError, match='expected uint8'):
-        image_to_network(image, ImageTransform.crop(80, 60, 112), 'cpu')
+        image_to_network(image, ImageTransform.crop(80, 60, 112, 14), 'cpu')

@@ -118,7 +118,7 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
         def step(self, anchor=None, **kwargs):
             window = super().step(anchor, **kwargs)
             if round(window.frames[-1].stamp_ns / NS_PER_S * 10) in broken:
-                self.slots.pop()
+                self.sets.pop()
             return window
 
     config = Config().with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
@@ -244,9 +244,9 @@ def test_a_reference_stays_while_it_is_seen():
     engine = OracleEngine(size=4, pose=lambda seconds: pose_at(max(seconds - 2, 0)))
     _, estimates = drive(engine, 20)
     assert estimates[-1].window_fill == 4
-    assert engine.slots[0][0].stamp_ns == 0
+    assert engine.sets[0].frames.stamp_ns == 0
     _, _ = drive(engine, 60)
-    assert engine.slots[0][0].stamp_ns > 0
+    assert engine.sets[0].frames.stamp_ns > 0
 
 
 def test_views_are_compared_by_one_calibration():
@@ -260,7 +260,7 @@ def test_views_are_compared_by_one_calibration():
 
     engine = Longer(size=4, pose=lambda _seconds: pose_at(0))
     drive(engine, 12)
-    assert engine.slots[0][0].stamp_ns == 0
+    assert engine.sets[0].frames.stamp_ns == 0
 
 
 def test_confident_pixels_that_all_move_leave_the_doubtful_ones():

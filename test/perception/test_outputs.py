@@ -41,7 +41,7 @@ def test_points_project_onto_the_pixels_they_came_from(size):
     image = picture(1, width, height)
     camera = PinholeCamera(width, height, 55.0, 54.0, width / 2 - 1.3, height / 2 + 0.8)
     estimate, config = estimate_of(image, camera)
-    fit = ImageTransform.crop(width, height, 56)
+    fit = ImageTransform.crop(width, height, 56, 14)
     assert (estimate.camera.width, estimate.camera.height) == (fit.width, fit.height)
     seen = []
     for dynamic in (False, True):

@@ -122,7 +122,7 @@ def test_images_of_another_size_begin_anew_and_large_ones_are_made_smaller():
     corners.follow(FrameKey(1, 0), view(texture, 0, 0, width=1280))
     assert [key.stamp_ns for key in corners.keys] == [1]
     assert corners.fit.width == WIDTH
-    fit = ImageTransform.crop(1280, 240, 154)
+    fit = ImageTransform.crop(1280, 240, 154, 14)
     at, inside = corners.pixels(fit)
     assert inside.all()
     np.testing.assert_allclose(at[:, 0], corners.seen[-1, :, 0] * 154 / WIDTH, atol=1.0)

@@ -314,7 +314,7 @@ def test_reset_begins_a_new_map(graph):
 def test_a_reset_voids_what_is_in_flight(graph):
     robot = Robot(graph, engine=truthful(delay=0.5))
     robot.images.publish(robot.image(START))
-    graph.until(lambda: robot.engine.slots, what='the step to begin')
+    graph.until(lambda: robot.engine.sets, what='the step to begin')
     graph.call(Trigger, 'page4d/reset', Trigger.Request())
     graph.until(lambda: robot.dropped('void') == 1)
     assert not robot.status

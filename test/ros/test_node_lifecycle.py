@@ -1,6 +1,7 @@
 """Parameters, lifecycle, scale sources and diagnostics of the node on a real graph."""
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -145,10 +146,12 @@ def test_scale_from_a_wheel_odometry(graph):
     assert abs(robot.status[-1].scale - 3.0) < 0.1
 
 
-def test_deactivate_during_a_long_forward_pass(graph):
-    robot = Robot(graph, engine=truthful(delay=7.0))
+def test_deactivate_during_a_long_forward_pass(graph, monkeypatch):
+    robot = Robot(graph, engine=truthful(delay=2.0))
+    session = robot.node.session  # whose patience is less than the pass
+    monkeypatch.setattr(session, 'stop', partial(session.stop, timeout=0.5))
     robot.images.publish(robot.image(START))
-    graph.until(lambda: robot.engine.slots, what='the step to begin')
+    graph.until(lambda: robot.engine.sets, what='the step to begin')
     assert robot.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     assert robot.node.trigger_activate() == TransitionCallbackReturn.FAILURE
     graph.until(lambda: robot.engine.steps == 1, what='the pass to end')

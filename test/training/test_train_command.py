@@ -184,14 +184,14 @@ def test_shards_hold_what_the_recording_holds(sample):
     assert [(s.frames, s.masked, s.room_seed) for s in sample] == [(20, True, -1)] * 3
     for index in (0, 25, 59):
         shard = sample[index // 20]
-        arrays = {name: array[0] for name, array in shard.read(np.array([index % 20])).items()}
+        (frame,) = shard.read(np.array([index % 20]))
         stamp = int(track.stamps[index])
-        depth = np.nan_to_num(depths[stamp], nan=0.0)
-        np.testing.assert_allclose(arrays['depth'], depth, rtol=1e-3)
-        np.testing.assert_array_equal(arrays['mask'], masks[stamp])
+        np.testing.assert_allclose(frame.depth, depths[stamp], rtol=1e-3)
+        np.testing.assert_array_equal(frame.mask, masks[stamp])
         wanted = track.poses[index] @ T_base_camera
-        np.testing.assert_allclose(arrays['T_world_camera'], wanted, atol=1e-5)
-    assert sum(s.read(np.arange(20))['mask'].max() for s in sample) == 3  # not 255
+        np.testing.assert_allclose(frame.T_world_camera, wanted, atol=1e-5)
+    masks = [frame.mask.view(np.uint8) for s in sample for frame in s.read(np.arange(20))]
+    assert np.max(masks) == 1  # not 255
 
 
 def test_views_of_a_recording_see_the_same_room(sample):
@@ -217,8 +217,8 @@ def test_shards_can_be_small_and_thinned_out(tmp_path):
     assert 'the last 4 images: fewer than 8' in done.stderr
     shard = find_shards(tmp_path)[0]
     assert shard.path.name == 'sample_room_0000.safetensors'
-    assert shard.rgb_shape == (120, 160)
-    assert shard.K[0, 2] == pytest.approx(79.5, abs=0.01)  # the middle stays the middle
+    assert (shard.camera.height, shard.camera.width) == (120, 160)
+    assert shard.camera.cx == pytest.approx(79.5, abs=0.01)  # the middle stays the middle
     refused = page4d(*words)
     assert refused.exit_code == 1
     assert 'add --force' in refused.stderr
@@ -272,13 +272,13 @@ def test_a_recording_without_masks_and_with_fewer_poses(tmp_path):
     assert 'no masks: what moves is unknown' in done.stderr
     shard = find_shards(tmp_path / 'out')[0]
     assert not shard.masked
-    arrays = shard.read(np.arange(4))
-    for index in range(4):
+    frames = shard.read(np.arange(4))
+    for index, frame in enumerate(frames):
         wanted = pose_at(index * STEP_NS / NS_PER_S)
         # 0.2 s between poses bend the path by less than 5 mm
-        np.testing.assert_allclose(arrays['T_world_camera'][index], wanted, atol=0.006)
-        np.testing.assert_allclose(arrays['depth'][index], room_depth(wanted, CAMERA), rtol=2e-3)
-    np.testing.assert_allclose(arrays['T_world_camera'][2], pose_at(0.2), atol=1e-5)
+        np.testing.assert_allclose(frame.T_world_camera, wanted, atol=0.006)
+        np.testing.assert_allclose(frame.depth, room_depth(wanted, CAMERA), rtol=2e-3)
+    np.testing.assert_allclose(frames[2].T_world_camera, pose_at(0.2), atol=1e-5)
 
 
 def test_pictures_without_truth_are_left_out(tmp_path):

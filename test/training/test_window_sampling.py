@@ -84,9 +84,7 @@ def test_the_plain_view_is_the_middle_of_the_frame(shard):
 
 def test_a_mistaken_turn_would_show(shard, monkeypatch):
     right = module.rotate_view
-    monkeypatch.setattr(
-        module, 'rotate_view', lambda rgb, z, mask, R, *rest: right(rgb, z, mask, R.T, *rest)
-    )
+    monkeypatch.setattr(module, 'rotate_view', lambda frame, R, *rest: right(frame, R.T, *rest))
     _, depth, extrinsics, K, _ = views(shard, np.random.default_rng(0))
     points = plane_points(depth, extrinsics, K)
     assert np.median(np.abs(points[depth > 0][:, 2] - 6.0)) > 0.1

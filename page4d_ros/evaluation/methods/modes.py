@@ -70,7 +70,8 @@ class Mode:
         """The frames as the network is shown them."""
         if self.quirks != PAGE4D:
             return selection
-        change = partial(squashed, side=self.network.engine.resolution)
+        engine = self.network.engine
+        change = partial(squashed, side=engine.resolution, patch=engine.patch_size)
         return replace(selection, sequence=replace(selection.sequence, change=change))
 
     def _outputs(self, selection: Selection) -> Iterator[Output]:
@@ -109,13 +110,13 @@ def with_other_mask(network: Network) -> Network:
     return Network(network.label, engine, network.config, network.classifier)
 
 
-def squashed(frame: GroundTruthFrame, side: int) -> GroundTruthFrame:
+def squashed(frame: GroundTruthFrame, side: int, patch: int) -> GroundTruthFrame:
     """The image as PAGE-4D's evaluation hands it over: cropped as usual, then made a square.
 
     Intrinsics are left out, because that code knows none; depth keeps its pixels.
     """
     height, width = frame.rgb.shape[:2]
-    fit = ImageTransform.crop(width, height, side)
+    fit = ImageTransform.crop(width, height, side, patch)
     size = fit.resized_width, fit.resized_height
     image = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_CUBIC)
     image = image[fit.crop_y : fit.crop_y + fit.height]

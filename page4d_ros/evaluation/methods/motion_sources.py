@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from page4d_ros.evaluation.metrics.true_windows import true_window, whole
+from page4d_ros.evaluation.metrics.true_windows import TrueWindows
 from page4d_ros.evaluation.result import Output
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
@@ -99,7 +99,6 @@ class TrueGeometry:
     def run(self, source: Source) -> Iterator[Output]:
         """Motion of each frame; see `Method`."""
         sequence, dynamics = source.data, Dynamics(self.config, DEFAULT)
-        fit = whole(sequence)
-        for index, frame in enumerate(sequence.frames()):
-            window = true_window(sequence, fit, sequence.depth, index, TRUTH_WINDOW)
-            yield Output(frame, None, motions={ORACLE: dynamics.update(window)})
+        windows = TrueWindows(sequence, TRUTH_WINDOW, sequence.camera.width, 1)
+        for frame in sequence.frames():
+            yield Output(frame, None, motions={ORACLE: dynamics.update(windows.add(frame))})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.synthetic.options import Rig
+from page4d_ros.truth import patch_shares
 from page4d_ros.window_scores import (
     MOVING,
     WindowScore,
@@ -76,28 +76,12 @@ class Truth(NamedTuple):
     def of(cls, footage: RenderedSequence, grid: Grid) -> Truth:
         """Sample a window's truth at the network's pixels."""
         fit, patch = grid
-        columns, _ = fit.to_source(np.stack([np.arange(fit.width)] * 2, -1)).T
-        _, rows = fit.to_source(np.stack([np.arange(fit.height)] * 2, -1)).T
-        index = np.ix_(
-            np.arange(len(footage.rgb)),
-            np.clip(np.rint(rows).astype(int), 0, fit.source_height - 1),
-            np.clip(np.rint(columns).astype(int), 0, fit.source_width - 1),
-        )
         return cls(
-            footage.depth[index],
+            np.stack([fit.nearest(depth) for depth in footage.depth]),
             relative_poses(inverse(footage.T_world_camera)[:, :3]),
-            np.stack([_fractions(mask, fit, patch) for mask in footage.mask]),
-            footage.mask[index],
+            np.stack([patch_shares(mask, fit, patch) for mask in footage.mask]),
+            np.stack([fit.nearest(mask) for mask in footage.mask]),
         )
-
-
-def _fractions(mask: NDArray, fit: ImageTransform, patch: int) -> NDArray[np.float32]:
-    """Fraction (h', w') of each patch that a mask (H, W) covers."""
-    size = fit.resized_width, fit.resized_height
-    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    share = share[fit.crop_y : fit.crop_y + fit.height, fit.crop_x : fit.crop_x + fit.width]
-    rows, columns = fit.height // patch, fit.width // patch
-    return share.reshape(rows, patch, columns, patch).mean((1, 3))
 
 
 class Score(NamedTuple):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from page4d_ros.evaluation.metrics.body_speeds import speeds
 from page4d_ros.evaluation.metrics.masks import at_network
 from page4d_ros.evaluation.metrics.motion import Sequence, called_moving, places_at_rest
 from page4d_ros.evaluation.metrics.prediction import Grid, Truth
-from page4d_ros.evaluation.metrics.true_windows import speeds, true_window
+from page4d_ros.evaluation.metrics.true_windows import TrueWindows
 from page4d_ros.evaluation.result import Measured
 
 if TYPE_CHECKING:
@@ -78,16 +79,19 @@ class DriveMotionErrors(MotionErrors):
         self.drive, self.patch = drive, patch
         self.first = min(config.window.size, drive.count) - 1  # the window is full
         self._known: Truth | None = None
+        self._windows: TrueWindows | None = None
         self._before: dict[str, NDArray] = {}
 
     def add(self, output: Output) -> None:
         """Take in the next frame."""
         fit, index = output.estimate.transform, self.count
-        self._known = self._known or Truth.of(self.drive, Grid(fit, self.patch))
+        if self._known is None:
+            self._known = Truth.of(self.drive, Grid(fit, self.patch))
+            self._windows = TrueWindows(self.drive, 2, fit.width, self.patch)
+        window = self._windows.add(output.frame)
         self.truth = self._known.mask[index]
         if index >= self.first:
             self._compare(output)
-            window = true_window(self.drive, fit, self._known.depth, index, 2)
             at, still = places_at_rest(window, self.truth, self._known.mask[index - 1])
             for source, motion in output.motions.items():
                 before = self._before[source]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from page4d_ros.config import Config, WindowConfig
 from page4d_ros.datasets.bag_index import Track
+from page4d_ros.datasets.simulator import EXACT, Noise
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
-from page4d_ros.evaluation.plans.odometry_simulator import Noise, Oracle, room_depth, stand, walk
+from page4d_ros.evaluation.plans.odometry_room import RoomWalk, room_depth, stand, walk
 from page4d_ros.evaluation.result import Measured
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale
@@ -45,7 +46,7 @@ class Trial:
     frames: int
     rate: float = 10.0
     size: int = 8
-    noise: Noise = field(default_factory=Noise)
+    noise: Noise = EXACT
     still: bool = False
     keyframe_overlap: float = WindowConfig().keyframe_overlap
 
@@ -106,15 +107,15 @@ class SimulatedOdometry:
     def run(self, source: Source) -> Iterator[Step]:
         """Follow the camera through a trial."""
         trial, config = source.data, Config()
-        oracle = Oracle(trial.pose, trial.size, trial.rate, trial.noise, seed=self.seed)
+        engine = RoomWalk(trial.pose, trial.size, trial.rate, trial.noise, seed=self.seed)
         odometry = Odometry(config.odometry, MetricScale(config.scale))
         for _ in range(trial.frames):
-            T = oracle.push(keep_first=odometry.keeps_first(trial.keyframe_overlap))
-            window = oracle.step(odometry.chain.anchor)
+            T = engine.advance(keep_first=odometry.keeps_first(trial.keyframe_overlap))
+            window = engine.step(odometry.chain.anchor)
             start = time.perf_counter()
             estimate = odometry.update(window)
             seconds = time.perf_counter() - start
-            unit = 1.0 / (estimate.scale * oracle.unit)
+            unit = 1.0 / (estimate.scale * engine.unit)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             yield Step(T, estimate.T_world_camera, unit, seconds, memory)
 
