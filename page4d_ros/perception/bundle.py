@@ -24,6 +24,7 @@ NEAREST = 1e-6  # least depth of a projected point, in its first depth
 ANGLE = 0.01  # prior deviation of a point's ray, in normalised image coordinates
 FARTHEST = 1e-4  # least inverse depth, relative to the median
 DAMPING = 1e-6
+LOOSE = 3.0  # standard deviations from which on an expected motion gives way
 BEHIND = 1e3  # error of a point behind a camera, in standard deviations
 
 
@@ -76,16 +77,22 @@ class Step(NamedTuple):
     turn: float
     shift: float
 
-    @property
-    def information(self) -> NDArray[np.float64]:
-        """(6,) of three turns and three shifts in the frame of the later camera."""
-        return np.repeat([self.turn**-2.0, self.shift**-2.0], 3)
+    def pull(
+        self, T_later_world: NDArray, T_earlier_world: NDArray
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Information (6,), and the motion (6,) of the later camera that is expected.
 
-    def error(self, T_later_world: NDArray, T_earlier_world: NDArray) -> NDArray[np.float64]:
-        """Turn and shift (6,) of the later camera that would satisfy the expectation."""
+        Both are of three turns, then three shifts, in the later camera's frame. The information
+        is that of Cauchy's distribution, so that a wrong expectation gives way.
+        """
         T = self.T_later_earlier @ T_earlier_world
         R = T[:3, :3] @ T_later_world[:3, :3].T
-        return np.concatenate([rotation(R).as_rotvec(), T[:3, 3] - R @ T_later_world[:3, 3]])
+        turn, shift = rotation(R).as_rotvec(), T[:3, 3] - R @ T_later_world[:3, 3]
+        weights = [
+            1 / (sigma**2 + (off @ off) / LOOSE**2)
+            for off, sigma in ((turn, self.turn), (shift, self.shift))
+        ]
+        return np.repeat(weights, 3), np.concatenate([turn, shift])
 
 
 class Adjusted(NamedTuple):
@@ -224,8 +231,8 @@ def locate(
         H = WJ.reshape(6, -1) @ J.reshape(6, -1).T
         g = (WJ * error).sum((1, 2))
         if prior is not None:
-            information = prior[1].information
-            H, g = H + np.diag(information), g + information * prior[1].error(T, prior[0])
+            information, off = prior[1].pull(T, prior[0])
+            H, g = H + np.diag(information), g + information * off
         H[np.diag_indices(6)] *= 1 + DAMPING
         H[np.diag_indices(6)] += DAMPING
         T = _moved(T[None], np.linalg.solve(H, g)[None])[0]
@@ -244,7 +251,7 @@ def _pull(
     for later, step in enumerate(steps):
         if step is None or later < max(fixed, 1):
             continue
-        information, off = step.information, step.error(T[later], T[later - 1])
+        information, off = step.pull(T[later], T[later - 1])
         at = slice(6 * (later - fixed), 6 * (later - fixed) + 6)
         S[at, at] += np.diag(information)
         g[at] += information * off

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 
-from page4d_ros.geometry.poses import inverse, rotation_angle, transform
-from page4d_ros.perception.bundle import BEHIND, Step, locate
+from page4d_ros.geometry.poses import inverse, rotation_angle
+from page4d_ros.perception.bundle import Step, locate
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.tracks import MOST, Tracks
 from page4d_ros.perception.trust import Trust
+from page4d_ros.perception.two_view import compete, pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,15 +26,12 @@ if TYPE_CHECKING:
 SIGMA = 0.35  # usual error of a tracked corner, in pixels of the tracker's image
 FIND = (60.0, 30.0, 15.0, 8.0, 5.0)  # robust loss by iteration: from a bad start
 ADJUST = (8.0, 4.0, 2.5)  # from a good one
-BEGIN = (20.0, 20.0, 10.0, 10.0, 5.0, 5.0, 2.5, 2.5)  # of points whose depth is not known yet
 FITS = 4.0  # largest error of a corner that fits, in SIGMA
 MISFIT = 6.0  # from this error on a corner gets a strike
 STRIKES = 2  # that a track survives
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
 KEYFRAME_TRACKS = 0.6  # of MOST; with fewer left, a keyframe is taken
 FEWEST = 12  # corners that fit, for a pose
-PARALLAX = 0.01  # median, normalised coordinates, at which the first two views are compared
-BETTER = 0.9  # of the cost, below which the essential matrix's start is taken
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 SURE = 0.8  # likewise, above which no other start is tried
 STRIKE_SHARE = 0.5  # likewise, below which the pose is at fault, and not the corner
@@ -44,7 +40,10 @@ PARALLEL = 0.1  # relative deviation of a depth, below which it judges the netwo
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 SAFE = 1.5  # by which the errors of the network are taken larger
 HIDES = 0.3  # trust, from which on the mask hides corners
-CALM = 0.03  # expected motion before there is parallax, in depths of the scene
+# parallax at which starts compete, in normalised coordinates: the first, doubled each time,
+# up to the last
+PARALLAX = 0.006, 0.01
+CALM = 0.01  # expected motion before there is parallax, in depths of the scene
 START = 'net'
 FIRST, USUAL = 1.0, 0.7  # deviation of a new point's inverse depth, relative to it
 
@@ -127,7 +126,7 @@ class SparseEstimator:
         self.map = LocalMap()
         self._T = np.eye(4)  # T_camera_world of the last frame
         self._motion = np.eye(4)
-        self._young = True
+        self._parallax = PARALLAX[0]
         self._alone = False
         self._ratio = np.nan  # units of the map per unit of the network's trajectory
         self._known: dict[FrameKey, NDArray] = {}  # T_camera_world of recent frames
@@ -159,7 +158,7 @@ class SparseEstimator:
             return self._begin(key, camera, witness)
         rays = self._rays(camera)
         if self._young:
-            self._check(rays, sigma)
+            self._compete(rays, sigma)
         previous = self._T
         at, has = self.map.find(self.tracks.ids)
         columns = at[has]
@@ -195,6 +194,11 @@ class SparseEstimator:
         self._known = {key: self._known[key] for key in keys if key in self._known}
         rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
         return {key: inverse(rows.get(key, T)) for key, T in self._known.items()}
+
+    @property
+    def _young(self) -> bool:
+        """True while a better start of the map may be found."""
+        return self._parallax < PARALLAX[1]
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted.
@@ -353,66 +357,27 @@ class SparseEstimator:
         self.map.add(T, ids, rays, w, deviation, step)
         self._keyframes = [*self._keyframes, key][-len(self.map.T_camera_world) :]
 
-    def _check(self, rays: NDArray, sigma: float) -> None:
-        """Compare the map with the start that an essential matrix gives, once there is parallax."""
-        at, has = self.map.find(self.tracks.ids)
-        both = has & np.isfinite(self.map.seen[0, at, 0])
-        a, b = self.map.seen[0, at[both]], rays[both]
-        if len(a) < ENOUGH:
-            self._young = False
+    def _compete(self, rays: NDArray, sigma: float) -> None:
+        """Begin anew from two views where that explains the tracks better."""
+        ids = self.tracks.ids
+        row = pair(self.map, ids, rays, self._parallax)
+        if row is None:
             return
-        R = rotation_between(a, b)
-        turned = np.column_stack([a, np.ones(len(a))]) @ R.T
-        if np.median(np.linalg.norm(turned[:, :2] / turned[:, 2:] - b, axis=1)) < PARALLAX:
-            return
-        self._young = False
-        cv2.setRNGSeed(0)
-        E, inliers = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_DEFAULT, 0.999, 3 * sigma)
-        if E is None or E.shape != (3, 3):
-            return
-        count, R, t, _, _ = cv2.recoverPose(E, a, b, np.eye(3), distanceThresh=1e4, mask=inliers)
-        if count < len(a) / 2:
-            return
-        other = copy.deepcopy(self.map)
+        at, has = self.map.find(ids)
         found = self._locate(rays[has], at[has], sigma, None)
-        ours = self._started(self.map, found.T_camera_world, rays, sigma, both)
-        other.T_camera_world, other.seen = other.T_camera_world[:1], other.seen[:1]
-        other.steps = other.steps[:1]
-        other.keep(np.isfinite(other.seen[0, :, 0]))
-        middle = np.median(other.points.prior)
-        other.points.xyw[:, 2] = other.points.prior[:] = middle
-        other.points.deviation[:] = FIRST * middle
-        T = transform(R, 0.1 / middle * t[:, 0]) @ other.T_camera_world[0]
-        theirs = self._started(other, T, rays, sigma, both)
-        if theirs[0] < BETTER * ours[0]:
-            self.map, self._keyframes = other, self._keyframes[:1]
-            self._known = {self._keyframes[0]: other.T_camera_world[0]}
-            ids, last = self._last
-            at, has = other.find(ids)
-            points = other.points[at[has]]
-            points.deviation[:] = 0.0
-            self._T = locate(theirs[1], points, last[has], sigma, FIND).T_camera_world
-            ours = theirs
-        self._motion = ours[1] @ inverse(self._T)
-
-    def _started(
-        self, start: LocalMap, T: NDArray, rays: NDArray, sigma: float, both: NDArray
-    ) -> tuple[float, NDArray]:
-        """Cost of tracks, and pose of the newest camera, after the adjustment of a start."""
-        found, columns = start.adjust(sigma, BEGIN, (T, start.row(self.tracks.ids, rays)))
-        error = found.error[-1][np.isin(start.ids[columns], self.tracks.ids[both])]
-        error = np.where(np.isfinite(error), error, BEHIND)
-        return float(np.log1p((error / FITS) ** 2).sum()), found.T_camera_world[-1]
-
-
-def rotation_between(a: NDArray, b: NDArray) -> NDArray[np.float64]:
-    """Rotation (3, 3) from rays a (N, 2) to rays b, robust against outliers (Kabsch)."""
-    a, b = (np.column_stack([x, np.ones(len(x))]) for x in (a, b))
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
-    weight = np.ones(len(a))
-    for _ in range(5):
-        U, _, Vt = np.linalg.svd((b * weight[:, None]).T @ a)
-        R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
-        off = np.linalg.norm(b - a @ R.T, axis=1)
-        weight = 1 / (1 + (off / (2 * np.median(off) + 1e-9)) ** 2)
-    return R
+        before = self.map
+        start = compete(self.map, found.T_camera_world, row, ids, rays, sigma)
+        self._parallax *= 2
+        self.map = start.map
+        if self.map is not before:
+            self._keyframes = [self._keyframes[row]]
+            rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
+            self._known = {key: T for key, T in self._known.items() if key in rows} | rows
+            last_ids, last = self._last
+            at, has = self.map.find(last_ids)
+            points = self.map.points[at[has]]
+            points = points._replace(deviation=np.zeros(int(has.sum())))
+            self._T = locate(
+                start.T_camera_world, points, last[has], sigma, FIND
+            ).T_camera_world
+        self._motion = start.T_camera_world @ inverse(self._T)
