@@ -141,11 +141,20 @@ class Odometry:
                     for frame, T in zip(window.frames[:-1], window.T_gauge_camera[:-1], strict=True)
                 },
                 w,
+                self._moving(window, depth.shape),
                 fit,
                 placement.scale,
             )
         alone = self.config.estimator == 'geometry'
         return self.sparse.update(window.frames[reference].key, camera, witness, alone=alone)
+
+    @staticmethod
+    def _moving(window, shape):
+        if window.dynamic is None:
+            return np.zeros(shape, bool)
+        score = window.dynamic[window.reference]
+        patch = shape[0] // score.shape[0]
+        return np.kron(score > MOVING, np.ones((patch, patch), bool))
 
     def hide(self, motion: Motion, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted to know them.

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from page4d_ros.perception.bundle import Located
     from page4d_ros.perception.types import FrameKey
 
-SIGMA = 0.35  # usual error of a tracked corner, in pixels of the tracker's image
+SIGMA = 0.15  # error of a tracked corner at first, in pixels of the tracker's image
+LEAST_SIGMA, MOST_SIGMA = 0.1, 0.4  # as it is measured later
+RATE = 0.1  # share of a new measurement of it
+RAYLEIGH = 1.1774  # median length of an error, in standard deviations
 FIND = (60.0, 30.0, 15.0, 8.0, 5.0)  # robust loss by iteration: from a bad start
 ADJUST = (8.0, 4.0, 2.5)  # from a good one
 FITS = 4.0  # largest error of a corner that fits, in SIGMA
@@ -45,7 +48,7 @@ HIDES = 0.3  # trust, from which on the mask hides corners
 PARALLAX = 0.006, 0.01
 CALM = 0.01  # expected motion before there is parallax, in depths of the scene
 START = 'net'
-FIRST, USUAL = 1.0, 0.7  # deviation of a new point's inverse depth, relative to it
+FIRST, USUAL = 0.15, 0.7  # deviation of a new point's inverse depth, relative to it
 
 
 class Witness(NamedTuple):
@@ -54,22 +57,31 @@ class Witness(NamedTuple):
     Attributes:
         T_newest_earlier: (4, 4) from each earlier camera of the window to the newest, by key.
         inverse_depth: (h, w) of the newest frame; NaN where not known or moving.
+        moving: (h, w) bool of the newest frame, True where the mask head sees motion.
         fit: from the camera's image to the network's.
         unit: units of the network's own trajectory per unit of the gauge.
     """
 
     T_newest_earlier: dict[FrameKey, NDArray[np.float64]]
     inverse_depth: NDArray[np.float32]
+    moving: NDArray[np.bool_]
     fit: ImageTransform
     unit: float
 
     def at(self, source: NDArray) -> NDArray[np.float64]:
         """Inverse depths (N,) at pixels (N, 2) of the camera's image; NaN where not known."""
+        return self._sampled(self.inverse_depth, source, np.nan)
+
+    def moves(self, source: NDArray) -> NDArray[np.bool_]:
+        """True (N,) at pixels (N, 2) of the camera's image where the mask head sees motion."""
+        return self._sampled(self.moving, source, False)
+
+    def _sampled(self, values: NDArray, source: NDArray, fill: float) -> NDArray:
         column, row = np.rint(self.fit.to_network(source)).astype(np.intp).T
-        height, width = self.inverse_depth.shape
+        height, width = values.shape
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        out = np.full(len(source), np.nan)
-        out[inside] = self.inverse_depth[row[inside], column[inside]]
+        out = np.full(len(source), fill, values.dtype)
+        out[inside] = values[row[inside], column[inside]]
         return out
 
 
@@ -127,6 +139,7 @@ class SparseEstimator:
         self._T = np.eye(4)  # T_camera_world of the last frame
         self._motion = np.eye(4)
         self._parallax = PARALLAX[0]
+        self._sigma = SIGMA
         self._alone = False
         self._ratio = np.nan  # units of the map per unit of the network's trajectory
         self._known: dict[FrameKey, NDArray] = {}  # T_camera_world of recent frames
@@ -153,9 +166,12 @@ class SparseEstimator:
             alone: take nothing from the witness but the unit of length.
         """
         self._alone = alone
-        sigma = SIGMA / (self.tracks.fit.scale_x * camera.fx)
+        pixel = 1 / (self.tracks.fit.scale_x * camera.fx)
+        sigma = self._sigma * pixel
         if not len(self.map.T_camera_world):
             return self._begin(key, camera, witness)
+        if witness is not None and self._hides and len(self.tracks.ids):
+            self.tracks.drop(witness.moves(self.tracks.source))
         rays = self._rays(camera)
         if self._young:
             self._compete(rays, sigma)
@@ -165,6 +181,7 @@ class SparseEstimator:
         said = np.full(len(rays), np.nan) if witness is None else witness.at(self.tracks.source)
         unit = np.nan if witness is None else witness.unit * self._ratio
         step = self._step(witness, unit)
+        self._expect(witness, unit)
         found = self._locate(rays[has], columns, sigma, step)
         T, error = found.T_camera_world, found.error
         moved = self._moved(rays[has], columns)
@@ -173,6 +190,9 @@ class SparseEstimator:
             adjusted, columns = self.map.adjust(sigma, ADJUST, (T, row), step and step[2])
             T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
         known = np.isfinite(error)
+        if known.any():
+            measured = float(np.median(error[known])) * self._sigma / RAYLEIGH
+            self._sigma += RATE * (min(max(measured, LEAST_SIGMA), MOST_SIGMA) - self._sigma)
         tracked, fits = int(known.sum()), int((error < FITS).sum())
         good = columns[error < FITS]
         depth = 1 / np.median(self.map.points[good].inverse_depth(T)) if len(good) else np.nan
@@ -196,6 +216,11 @@ class SparseEstimator:
         return {key: inverse(rows.get(key, T)) for key, T in self._known.items()}
 
     @property
+    def _hides(self) -> bool:
+        """True if the network's mask says which corners move."""
+        return not self._alone and self.trust.value > HIDES
+
+    @property
     def _young(self) -> bool:
         """True while a better start of the map may be found."""
         return self._parallax < PARALLAX[1]
@@ -207,7 +232,7 @@ class SparseEstimator:
             motion: moving pixels of the newest frame.
             fit: from the camera's image to the network's.
         """
-        if self._alone or self.trust.value < HIDES or not len(self.tracks.ids):
+        if not self._hides or not len(self.tracks.ids):
             return
         at = np.rint(fit.to_network(self.tracks.source)).astype(np.intp)
         inside = at.clip(0, (fit.width - 1, fit.height - 1))
@@ -259,10 +284,27 @@ class SparseEstimator:
             return None
         T = witness.T_newest_earlier[since].copy()
         T[:3, 3] *= unit
-        step = Step(T, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
+        step = self._said(T, depth)
         if since == key:
             return self.map.T_camera_world[-1], step, step
         return self._known[since], step, None
+
+    def _expect(self, witness: Witness | None, unit: float) -> None:
+        """Renew the motions between keyframes that the network sees again, now with more frames."""
+        if self._alone or witness is None or not np.isfinite(unit):
+            return
+        seen = [key in witness.T_newest_earlier for key in self._keyframes]
+        depth = 1 / np.median(self.map.points.xyw[:, 2])
+        for k in range(1, len(seen)):
+            if seen[k - 1] and seen[k]:
+                before, key = self._keyframes[k - 1 : k + 1]
+                T = inverse(witness.T_newest_earlier[key]) @ witness.T_newest_earlier[before]
+                T[:3, 3] *= unit
+                self.map.steps[k] = self._said(T, depth)
+
+    def _said(self, T_later_earlier: NDArray, depth: float) -> Step:
+        """Motion by the network, in units of the map, with its usual errors."""
+        return Step(T_later_earlier, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
 
     def _locate(
         self, rays: NDArray, columns: NDArray, sigma: float, step: tuple | None

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-UNKNOWN = np.array([0.05, 0.1, 0.5])  # errors assumed before any is measured
+UNKNOWN = np.array([0.012, 0.02, 0.1])  # errors assumed before any is measured
 LEAST = np.array([0.003, 0.005, 0.03])  # errors that are never believed to be smaller
 MOST = np.array([0.5, 1.0, 2.0])
 HALF = np.array([0.03, 0.06, 0.25])  # errors at which each takes half of the trust

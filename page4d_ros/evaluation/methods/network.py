@@ -10,9 +10,7 @@ from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import DEFAULT
-from page4d_ros.perception.pipeline import Perception, with_calibration
-from page4d_ros.perception.odometry import Odometry
-from page4d_ros.perception.scale import MetricScale
+from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import FrameSet
 from page4d_ros.window_scores import relative_poses
 
@@ -101,13 +99,10 @@ class Network:
     def _poses(self, known: list[GroundTruthFrame]) -> NDArray[np.float64]:
         """T_gauge_camera (N, 4, 4) of frames that come one after the other, as the node has it."""
         self.engine.clear()
-        odometry = Odometry(self.config.odometry, MetricScale(self.config.scale))
+        perception = self.perception()
         for seen in known:
-            frames = FrameSet.of(seen.frame)
-            self.engine.push(frames, [seen.rgb])
-            odometry.follow(frames, [seen.rgb])
-            window, _ = odometry.update(with_calibration(self.engine.step())[0])
-        return window.T_gauge_camera
+            perception.process(FrameSet.of(seen.frame))
+        return perception.window.T_gauge_camera
 
     def outputs(
         self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None
