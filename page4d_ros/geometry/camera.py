@@ -117,6 +117,19 @@ class ImageTransform:
         scale = (self.scale_x, self.scale_y)
         return (np.asarray(uv) + 0.5) * scale - 0.5 - (self.crop_x, self.crop_y)
 
+    def network_pixels(self, uv: NDArray) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Network pixels that source coordinates fall into.
+
+        Args:
+            uv: (N, 2) source pixels.
+
+        Returns:
+            Columns and rows (N, 2), clipped to the image; True (N,) for those inside.
+        """
+        at = np.rint(self.to_network(uv)).astype(np.intp)
+        inside = at.clip(0, (self.width - 1, self.height - 1))
+        return inside, (inside == at).all(1)
+
     def to_source(self, uv: NDArray) -> NDArray:
         """Map network pixels (..., 2) to source pixels; inverse of `to_network`."""
         scale = (self.scale_x, self.scale_y)

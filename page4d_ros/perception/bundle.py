@@ -200,53 +200,38 @@ def locate(
     seen: NDArray,
     sigma: float,
     limits: Sequence[float],
-    prior: tuple[NDArray, Step] | None = None,
+    expected: tuple[NDArray, Step] | None = None,
 ) -> Located:
     """Most likely pose of a camera among known points.
 
-    A point's uncertain depth widens its error along the epipolar line; a point of unknown depth
-    still constrains the pose across it.
-
     Args:
         T_camera_world: (4, 4) initial pose.
-        points: where they are; their `deviation` is that of the present inverse depth.
+        points: where they are; they stay there.
         seen: (N, 2) normalised image coordinates.
         sigma: standard deviation of `seen`.
         limits: scale of the robust loss in `sigma`, by iteration; the last one gives the cost.
-        prior: pose (4, 4), T_camera_world, of an earlier camera, and the motion expected since.
+        expected: pose (4, 4), T_camera_world, of an earlier camera, and the motion since.
     """
     T = T_camera_world
-    X, w = points.homogeneous
-    target = seen.T
     for limit in limits:
-        uv, z, J_pose, J_point = (each[0] for each in _project(T[None], points))
-        along = J_point[2] * (points.deviation / sigma)  # error by depth, (2, N)
-        error = (target - uv) / sigma
-        white = error - along * ((along * error).sum(0) / (1 + (along**2).sum(0)))
-        squared = (white * error).sum(0)
-        weight = (z > NEAREST) / (1 + squared / limit**2) / sigma
-        J = J_pose / sigma
-        WJ = J - along * ((along * J).sum(1, keepdims=True) / (1 + (along**2).sum(0)))
-        WJ *= weight * sigma
+        uv, z, J, _ = (each[0] for each in _project(T[None], points))
+        error = seen.T - uv
+        weight = (z > NEAREST) / (1 + (error**2).sum(0) / (limit * sigma) ** 2) / sigma**2
+        WJ = J * weight
         H = WJ.reshape(6, -1) @ J.reshape(6, -1).T
         g = (WJ * error).sum((1, 2))
-        if prior is not None:
-            information, off = prior[1].pull(T, prior[0])
+        if expected is not None:
+            information, off = expected[1].pull(T, expected[0])
             H, g = H + np.diag(information), g + information * off
-        H[np.diag_indices(6)] *= 1 + DAMPING
-        H[np.diag_indices(6)] += DAMPING
+        H[np.diag_indices(6)] = H.diagonal() * (1 + DAMPING) + DAMPING
         T = _moved(T[None], np.linalg.solve(H, g)[None])[0]
     uv, z = (each[0] for each in _projected(T[None], points))
-    error = (target - uv) / sigma
-    distance = np.where(z > NEAREST, np.sqrt((error**2).sum(0)), BEHIND)
-    fit = (error * (error - along * ((along * error).sum(0) / (1 + (along**2).sum(0))))).sum(0)
-    cost = float(np.log1p(np.where(z > NEAREST, fit, BEHIND**2) / limits[-1] ** 2).sum())
-    return Located(T, distance, H, cost)
+    distance = np.sqrt(((seen.T - uv) ** 2).sum(0)) / sigma
+    distance = np.where(z > NEAREST, np.minimum(distance, BEHIND), BEHIND)
+    return Located(T, distance, H, float(np.log1p((distance / limits[-1]) ** 2).sum()))
 
 
-def _pull(
-    S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[Step | None]
-) -> None:
+def _pull(S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[Step | None]) -> None:
     """Add expected motions to the normal equations of the poses."""
     for later, step in enumerate(steps):
         if step is None or later < max(fixed, 1):

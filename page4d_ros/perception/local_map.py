@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FREE = 10  # newest keyframes, whose poses are adjusted
 FIXED = 6  # older ones, which hold the rest in place while their points are seen
 MOST_POINTS = 400  # in one adjustment
+STRIKES = 2  # disagreements that drop a point
 NEIGHBOURS = 3  # known points whose median inverse depth a new one begins with
 
 
@@ -109,22 +110,45 @@ class LocalMap:
         self.points, self.seen = self.points[columns], self.seen[:, columns]
         self.deviation = self.deviation[columns]
 
-    def near(self, T_camera_world: NDArray, known: NDArray, rays: NDArray) -> NDArray[np.float64]:
-        """Inverse depths (M,) for new points, from the nearest known ones in the image.
+    def strike(self, columns: NDArray) -> NDArray[np.int64]:
+        """Count a disagreement of points with their tracks; drop them at the second one.
+
+        Returns:
+            Identities of the tracks whose points were dropped.
+        """
+        self.strikes[columns] += 1
+        out = self.strikes >= STRIKES
+        dropped = self.ids[out]
+        if len(dropped):
+            self.keep(~out)
+        return dropped
+
+    def loosen(self, deviation: float) -> None:
+        """Let the priors of inverse depths have at least this relative standard deviation."""
+        np.maximum(self.points.deviation, deviation * self.points.prior, out=self.points.deviation)
+
+    @property
+    def depth(self) -> float:
+        """Median depth of all points in their reference frames; 1 without points."""
+        return 1 / float(np.median(self.points.xyw[:, 2])) if len(self.ids) else 1.0
+
+    def nearby(self, T_camera_world: NDArray, ids: NDArray, rays: NDArray) -> NDArray[np.float64]:
+        """Inverse depths (M,) in a camera, each the median of its nearest known neighbours.
 
         Args:
             T_camera_world: (4, 4) pose of the camera.
-            known: columns of points that it sees, at least one.
-            rays: (M, 2) normalised image coordinates of the new points.
+            ids: (M,) tracks, some of which have a point.
+            rays: (M, 2) their normalised image coordinates.
         """
-        w = self.points[known].inverse_depth(T_camera_world)
-        at = self.points[known]
-        X, scale = at.homogeneous
-        q = X @ T_camera_world[:3, :3].T + T_camera_world[:3, 3] * scale[:, None]
-        uv = q[:, :2] / np.maximum(q[:, 2:], 1e-9)
-        distance = ((rays[:, None] - uv) ** 2).sum(2)
+        at, has = self.find(ids)
+        w = self.points[at[has]].inverse_depth(T_camera_world)
+        known = rays[has][w > 0]
+        w = w[w > 0]
+        if not len(w):
+            return np.full(len(ids), 1 / self.depth)
+        distance = ((rays[:, None] - known) ** 2).sum(2)
         nearest = np.argsort(distance, axis=1)[:, :NEIGHBOURS]
-        return np.maximum(np.median(w[nearest], axis=1), 1e-3 * np.median(w))
+        return np.median(w[nearest], axis=1)
 
     def adjust(
         self,

@@ -10,41 +10,59 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform, twist
 from page4d_ros.perception.medians import median
-from page4d_ros.perception.sparse import SparseEstimator, Witness
-from page4d_ros.perception.stitching import Chain
-from page4d_ros.perception.types import MOVING, OdometryEstimate
+from page4d_ros.perception.sparse import SparseEstimator
+from page4d_ros.perception.stitching import Chain, Placement
+from page4d_ros.perception.trust import TRUSTED
+from page4d_ros.perception.types import (
+    MOVING,
+    NETWORK,
+    NETWORK_AND_POINTS,
+    NOTHING,
+    POINTS,
+    OdometryEstimate,
+)
+from page4d_ros.perception.witness import Witness
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from page4d_ros.config import OdometryConfig
+    from page4d_ros.geometry.camera import ImageTransform
+    from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.scale import MetricScale
-    from page4d_ros.perception.stitching import Placement
-    from page4d_ros.perception.types import WindowEstimate
+    from page4d_ros.perception.sparse import SparsePose
+    from page4d_ros.perception.types import FrameKey, FrameSet, WindowEstimate
 
 DEPTH_COLUMNS = 64  # of the grid of pixels whose depths are compared
 OVERLAP_COLUMNS = 16  # of the grid of points whose visibility measures overlap
 LEAST_STATIC = 0.05  # share of a view; bounds the growth of the variances to twentyfold
-LOST = OdometryEstimate(np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True)
+LOST = OdometryEstimate(
+    np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True, relies_on=NOTHING
+)
 
 
 class Odometry:
-    """Follows the newest camera along a `Chain` of windows, in metres where `MetricScale` knows.
+    """Follows the newest camera by corners and by the network, in metres where they are known.
 
-    The chain's motion is integrated step by step, so that a scale that improves later never moves
-    the past.
+    Corners and network are joined by a `SparseEstimator`. The network's own trajectory is a
+    `Chain` of windows; it is the pose where corners are not used (``odometry.estimator``, or a rig
+    of several cameras). The motion is integrated step by step, so that a scale that improves later
+    never moves the past.
     """
 
     def __init__(self, config: OdometryConfig, scale: MetricScale) -> None:
         self.config = config
         self.scale = scale
+        self.sparse = SparseEstimator(alone=config.estimator == 'geometry')
         self.reset()
 
     def reset(self) -> None:
         """Begin again at identity."""
         self.chain = Chain()
-        self.sparse = SparseEstimator()
-        self._T_chain_camera: NDArray | None = None
+        self.sparse.forget()
+        self._T_world_camera: NDArray | None = None  # in units of the map or the chain
         self._last: tuple[int, OdometryEstimate] | None = None
         self._overlap = 0.0
 
@@ -63,100 +81,72 @@ class Odometry:
         return 0 < least <= self._overlap
 
     def follow(self, frames: FrameSet, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Track image corners into new frames, before `update`.
+        """Track image corners into the newest frames, before `update`.
 
         Args:
             frames: of the newest time.
             images: (H, W, 3) RGB of each.
         """
-        if self.config.estimator != 'network' and frames.views == (0,):
+        if self._uses_corners(frames):
             self.sparse.follow(images[0])
+
+    def _uses_corners(self, frames: FrameSet) -> bool:
+        return self.config.estimator != 'network' and len(frames.frames) == 1
 
     def update(self, window: WindowEstimate) -> tuple[WindowEstimate, OdometryEstimate]:
         """Pose of the newest reference frame; `lost` if neither network nor corners know it.
 
         Returns:
-            The window with better poses, in the same gauge; and the pose.
+            The window with poses by corners where there are some, in the same gauge; and the pose.
         """
-        reference = window.reference
-        stamp_ns = window.frames[reference].stamp_ns
+        stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
-        log_depth = _static_log_depth(window)
-        placement = None
-        if np.isfinite(window.T_gauge_camera).all() and not np.isnan(log_depth[reference]).all():
-            keys = [frame.key for frame in window.frames]
-            placement = self.chain.place(keys, window.T_gauge_camera, log_depth, reference)
-        pose = None
-        if self.config.estimator != 'network' and self.sparse.tracks.fit is not None:
+        placement, pose = self._place(window), None
+        if self._uses_corners(window.sets[-1]):
             pose = self._by_corners(window, placement)
-        if pose is None and placement is None:
+        if (placement if pose is None else pose) is None or (pose is not None and pose.lost):
             # frames that the last good window shares with the next one still tie them
-            scale = self.chain.scale * self.scale.factor
             self._overlap = 0.0
             return window, replace(
-                LOST, scale=scale, metric=self.scale.metric, scale_state=self.scale.state
+                LOST,
+                scale=self.chain.scale * self.scale.factor,
+                metric=self.scale.metric,
+                scale_state=self.scale.state,
+                network_trust=self.sparse.trust.value,
             )
         if placement is not None and placement.restarted:
             self.scale.forget()
-        if pose is None:
-            T, unit, drift, turn = (
-                placement.T_chain_camera,
-                placement.scale,
-                placement.shift,
-                placement.turn,
-            )
+        if pose is not None:
+            window = with_poses(window, pose, self.sparse.poses(f.key for f in window.frames))
+            self._T_world_camera = pose.T_world_previous
+            placed = _by_map(window, pose, placement)
         else:
-            window = _with_poses(window, pose, self.sparse.poses)
-            T = _placed(window, pose)
-            unit = pose.unit
-            self._T_chain_camera = pose.T_world_previous
-            drift, turn = pose.deviations
-        if placement is not None and not placement.doubted:
-            self.scale.update(window, T, unit)
+            placed = placement
+        if not placed.doubted and np.isfinite(window.T_gauge_camera).all():
+            self.scale.update(window, placed.T_chain_camera, placed.scale)
         self._overlap = _overlap(window)
-        restarted = placement is not None and placement.restarted
-        doubted = pose is None and placement.doubted
-        estimate = self._advance(
-            stamp_ns, T[reference], unit, drift, turn, _static_share(window), restarted=restarted, doubted=doubted
-        )
-        self._T_chain_camera = T[reference]
+        estimate = self._advance(window, placed, pose)
+        self._T_world_camera = placed.T_chain_camera[window.reference]
         self._last = stamp_ns, estimate
         return window, estimate
 
-    def _by_corners(
-        self, window: WindowEstimate, placement: Placement | None
-    ) -> SparsePose | None:
-        reference = window.reference
-        fit = window.transforms[reference]
-        camera = fit.camera_to_source(window.cameras[reference])
-        witness = None
-        if placement is not None:
-            T_newest_gauge = inverse(window.T_gauge_camera[reference])
-            depth = window.depth[reference]
-            with np.errstate(divide='ignore'):
-                w = np.where(depth > 0, 1 / depth, np.nan)
-            witness = Witness(
-                {
-                    frame.key: T_newest_gauge @ T
-                    for frame, T in zip(window.frames[:-1], window.T_gauge_camera[:-1], strict=True)
-                },
-                w,
-                self._moving(window, depth.shape),
-                fit,
-                placement.scale,
-            )
-        alone = self.config.estimator == 'geometry'
-        return self.sparse.update(window.frames[reference].key, camera, witness, alone=alone)
+    def _place(self, window: WindowEstimate) -> Placement | None:
+        """Window in the network's own trajectory; None if its output is not finite."""
+        log_depth = _static_log_depth(window)
+        finite = np.isfinite(window.T_gauge_camera).all()
+        if not finite or np.isnan(log_depth[window.reference]).all():
+            return None
+        keys = [frame.key for frame in window.frames]
+        return self.chain.place(keys, window.T_gauge_camera, log_depth, window.reference)
 
-    @staticmethod
-    def _moving(window, shape):
-        if window.dynamic is None:
-            return np.zeros(shape, bool)
-        score = window.dynamic[window.reference]
-        patch = shape[0] // score.shape[0]
-        return np.kron(score > MOVING, np.ones((patch, patch), bool))
+    def _by_corners(self, window: WindowEstimate, placement: Placement | None) -> SparsePose:
+        """Pose by corners and, as far as it is trusted, by the network."""
+        witness = None if placement is None else Witness.of(window, placement.scale)
+        camera = window.transforms[-1].camera_to_source(window.cameras[-1])
+        pose = self.sparse.update(window.frames[-1].key, camera, witness)
+        return pose if np.isfinite(pose.unit) else pose._replace(unit=self.chain.scale)
 
-    def hide(self, motion: Motion, fit: ImageTransform) -> None:
+    def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted to know them.
 
         Args:
@@ -166,62 +156,74 @@ class Odometry:
         self.sparse.hide(motion, fit)
 
     def _advance(
-        self,
-        stamp_ns: int,
-        T_chain_camera: NDArray,
-        unit: float,
-        drift: float,
-        turn: float,
-        static: float,
-        *,
-        restarted: bool,
-        doubted: bool,
+        self, window: WindowEstimate, placed: Placement, pose: SparsePose | None
     ) -> OdometryEstimate:
-        """Integrate the chain's motion in metres and differentiate it."""
+        """Integrate the motion in metres and differentiate it."""
         factor = self.scale.factor
+        stamp_ns = window.frames[window.reference].stamp_ns
         velocity, T_world_camera = np.zeros(6), np.eye(4)
-        drift = drift * factor
+        drift, turn = placed.shift * factor, placed.turn
         if self._last is not None:
             last_ns, last = self._last
-            step = inverse(self._T_chain_camera) @ T_chain_camera
+            step = inverse(self._T_world_camera) @ placed.T_chain_camera[window.reference]
             T_world_camera = last.T_world_camera @ transform(step[:3, :3], factor * step[:3, 3])
             seconds = (stamp_ns - last_ns) * 1e-9
-            if seconds > 0 and not restarted:
+            if seconds > 0 and not placed.restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
-            if doubted:  # a guess may be off by as much as it moved
+            if placed.doubted:  # a guess may be off by as much as it moved
                 drift = max(drift, factor * float(np.linalg.norm(step[:3, 3])))
                 turn = max(turn, float(rotation_angle(step[:3, :3])))
-        inflation = 1.0 / max(static, LEAST_STATIC)
+        inflation = 1.0 / max(_static_share(window), LEAST_STATIC)
+        trust = self.sparse.trust.value
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
             position_variance=inflation * (self.config.position_covariance + drift**2),
             orientation_variance=inflation * (self.config.orientation_covariance + turn**2),
-            scale=unit * factor,
+            scale=placed.scale * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,
-            restarted=restarted,
+            restarted=placed.restarted,
+            network_trust=0.0 if pose is None else trust,
+            relies_on=_relies_on(pose, trust),
         )
 
 
-def _with_poses(window, pose, poses):
-    """Window with the poses of frames by their corners, in the same gauge; the newest stays."""
-    known = poses([frame.key for frame in window.frames])
+def _relies_on(pose: SparsePose | None, trust: float) -> str:
+    """Evidence that determines the pose, in words."""
+    if pose is None or not pose.by_points:
+        return NETWORK
+    return NETWORK_AND_POINTS if trust >= TRUSTED else POINTS
+
+
+def with_poses(
+    window: WindowEstimate, pose: SparsePose, T_world_camera: dict[FrameKey, NDArray]
+) -> WindowEstimate:
+    """Window with the poses of known frames, in the same gauge; the newest pose stays.
+
+    Args:
+        window: of one camera.
+        pose: of its newest frame.
+        T_world_camera: (4, 4) of earlier frames, in the same map.
+    """
     T = window.T_gauge_camera.copy()
     T_newest_world = inverse(pose.T_world_camera)
     for index, frame in enumerate(window.frames[:-1]):
-        if frame.key in known:
-            step = T_newest_world @ known[frame.key]
+        if frame.key in T_world_camera:
+            step = T_newest_world @ T_world_camera[frame.key]
             step[:3, 3] /= pose.unit
             T[index] = T[-1] @ step
     return replace(window, T_gauge_camera=T)
 
 
-def _placed(window, pose):
-    """(N, 4, 4) T_world_camera of the window's cameras."""
+def _by_map(window: WindowEstimate, pose: SparsePose, placement: Placement | None) -> Placement:
+    """Placement of a window, with poses by corners, in the map."""
     steps = inverse(window.T_gauge_camera[-1]) @ window.T_gauge_camera
     steps[:, :3, 3] *= pose.unit
-    return pose.T_world_camera @ steps
+    steps[-1] = np.eye(4)  # known even if the window's own poses are not finite
+    shift, turn = pose.deviations
+    restarted = placement is not None and placement.restarted
+    return Placement(pose.T_world_camera @ steps, pose.unit, turn, shift, restarted)
 
 
 def _static_share(window: WindowEstimate) -> float:

@@ -104,7 +104,7 @@ class Perception:
         unit = odometry.scale / self.scale.factor
         motions = [self.dynamics.update(window, unit, index) for index in window.newest]
         self.engine.hide(motions)
-        if frames.views == (0,):
+        if len(frames.frames) == 1:
             self.odometry.hide(motions[0], window.transforms[-1])
         estimate = assemble(window, odometry, motions, self.config.depth, calibrated=calibrated)
         if self.config.dynamics.clusters and not odometry.lost:

@@ -1,4 +1,4 @@
-"""Pose of a moving camera from tracked corners alone, with a memory of keyframes and points."""
+"""Pose of a moving camera from tracked corners, with a memory of keyframes and points."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from page4d_ros.perception.bundle import Step, locate
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.tracks import MOST, Tracks
-from page4d_ros.perception.trust import Trust
+from page4d_ros.perception.trust import TRUSTED, Trust
 from page4d_ros.perception.two_view import compete, pair
 
 if TYPE_CHECKING:
@@ -21,72 +21,40 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
     from page4d_ros.perception.bundle import Located
+    from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.types import FrameKey
+    from page4d_ros.perception.witness import Witness
 
 SIGMA = 0.15  # error of a tracked corner at first, in pixels of the tracker's image
-LEAST_SIGMA, MOST_SIGMA = 0.1, 0.4  # as it is measured later
-RATE = 0.1  # share of a new measurement of it
+LEAST_SIGMA, MOST_SIGMA = 0.1, 0.4  # limits of its measurement
+RATE = 0.1  # share of a new measurement
 RAYLEIGH = 1.1774  # median length of an error, in standard deviations
-FIND = (60.0, 30.0, 15.0, 8.0, 5.0)  # robust loss by iteration: from a bad start
-ADJUST = (8.0, 4.0, 2.5)  # from a good one
-FITS = 4.0  # largest error of a corner that fits, in SIGMA
+FIND = (60.0, 30.0, 15.0, 8.0, 5.0)  # scales of the robust loss, by iteration: any start
+ADJUST = (8.0, 4.0, 2.5)  # a good start
+FITS = 4.0  # largest error of a corner that fits, in standard deviations
 MISFIT = 6.0  # from this error on a corner gets a strike
-STRIKES = 2  # that a track survives
-KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
-KEYFRAME_TRACKS = 0.6  # of MOST; with fewer left, a keyframe is taken
-FEWEST = 12  # corners that fit, for a pose
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 SURE = 0.8  # likewise, above which no other start is tried
-STRIKE_SHARE = 0.5  # likewise, below which the pose is at fault, and not the corner
+RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
+FEWEST = 12  # corners that fit, for a pose
 ENOUGH = 30  # corners that fit, to judge the network by
-PARALLEL = 0.1  # relative deviation of a depth, below which it judges the network
-MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
-SAFE = 1.5  # by which the errors of the network are taken larger
-HIDES = 0.3  # trust, from which on the mask hides corners
-# parallax at which starts compete, in normalised coordinates: the first, doubled each time,
-# up to the last
+PATIENCE = 5  # frames without a pose; then a new map begins
+KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
+KEYFRAME_TRACKS = 0.6  # of MOST; with fewer left, a keyframe is taken
+# deviations of inverse depths, relative: of the first points, and of points that begin at the
+# depth of their neighbours
+FIRST, NEIGHBOUR = 0.15, 0.7
+# parallax at which starts compete, in normalised coordinates: the first, doubled each time, up to
+# the last
 PARALLAX = 0.006, 0.01
 CALM = 0.01  # expected motion before there is parallax, in depths of the scene
-START = 'net'
-FIRST, USUAL = 0.15, 0.7  # deviation of a new point's inverse depth, relative to it
-
-
-class Witness(NamedTuple):
-    """Motion and depth of the newest frame by the network, in the window's gauge.
-
-    Attributes:
-        T_newest_earlier: (4, 4) from each earlier camera of the window to the newest, by key.
-        inverse_depth: (h, w) of the newest frame; NaN where not known or moving.
-        moving: (h, w) bool of the newest frame, True where the mask head sees motion.
-        fit: from the camera's image to the network's.
-        unit: units of the network's own trajectory per unit of the gauge.
-    """
-
-    T_newest_earlier: dict[FrameKey, NDArray[np.float64]]
-    inverse_depth: NDArray[np.float32]
-    moving: NDArray[np.bool_]
-    fit: ImageTransform
-    unit: float
-
-    def at(self, source: NDArray) -> NDArray[np.float64]:
-        """Inverse depths (N,) at pixels (N, 2) of the camera's image; NaN where not known."""
-        return self._sampled(self.inverse_depth, source, np.nan)
-
-    def moves(self, source: NDArray) -> NDArray[np.bool_]:
-        """True (N,) at pixels (N, 2) of the camera's image where the mask head sees motion."""
-        return self._sampled(self.moving, source, False)
-
-    def _sampled(self, values: NDArray, source: NDArray, fill: float) -> NDArray:
-        column, row = np.rint(self.fit.to_network(source)).astype(np.intp).T
-        height, width = values.shape
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        out = np.full(len(source), fill, values.dtype)
-        out[inside] = values[row[inside], column[inside]]
-        return out
+MEASURED = 0.1  # relative deviation of a depth, below which it judges the network
+MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
+SAFE = 1.5  # by which the errors of the network are taken larger
 
 
 class SparsePose(NamedTuple):
-    """Pose of a camera by its corners.
+    """Pose of a camera in the map.
 
     Attributes:
         T_world_camera: (4, 4), in the unit of the map.
@@ -94,8 +62,8 @@ class SparsePose(NamedTuple):
         information: (6, 6) of turn and shift in the camera's frame.
         tracked: corners with a known place.
         fits: how many of them agree with the pose.
-        unit: units of the map per unit of the window's gauge; NaN without a witness.
-        depth: median depth of the points that are seen; NaN without.
+        unit: units of the map per unit of the window's gauge; NaN where not known.
+        lost: True if neither corners nor a trusted network know the pose; it is the last one.
     """
 
     T_world_camera: NDArray[np.float64]
@@ -104,7 +72,12 @@ class SparsePose(NamedTuple):
     tracked: int
     fits: int
     unit: float
-    depth: float
+    lost: bool = False
+
+    @property
+    def by_points(self) -> bool:
+        """True if corners determine the pose."""
+        return self.fits >= FEWEST
 
     @property
     def deviations(self) -> tuple[float, float]:
@@ -115,6 +88,31 @@ class SparsePose(NamedTuple):
         return float(np.sqrt(variance[3:].mean())), float(np.sqrt(variance[:3].mean()))
 
 
+class _Seen(NamedTuple):
+    """The newest image.
+
+    Attributes:
+        key: its identity.
+        camera: intrinsics of the image itself.
+        rays: (N, 2) normalised image coordinates of the tracks.
+        sigma: their standard deviation.
+        witness: what the network says of it, if anything.
+        unit: units of the map per unit of the window's gauge, by the frames before; or NaN.
+    """
+
+    key: FrameKey
+    camera: PinholeCamera
+    rays: NDArray[np.float64]
+    sigma: float
+    witness: Witness | None
+    unit: float
+
+    @property
+    def heeded(self) -> Witness | None:
+        """The witness, if its unit is known."""
+        return self.witness if np.isfinite(self.unit) else None
+
+
 class SparseEstimator:
     """Follows a calibrated camera by its corners, and by a network as far as that is trusted.
 
@@ -122,40 +120,50 @@ class SparseEstimator:
     becomes a keyframe, and the newest keyframes are adjusted together. Points begin at the depth
     of the network or of their neighbours, with a prior that parallax overrules; as soon as there
     is parallax, the start by an essential matrix is compared with it, and the better one stays.
+    What the network says of the camera's motion is a further measurement; its standard deviations
+    are the errors that it made lately.
 
     Attributes:
+        tracks: corners of the newest image.
+        map: keyframes and points.
         trust: errors of the network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
+        """Begin.
+
+        Args:
+            alone: take nothing from the network but the unit of length.
+        """
+        self.alone = alone
         self.tracks = Tracks()
         self.trust = Trust()
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Begin a new map at identity; the trust remains."""
         self.tracks.forget()
-        self.map = LocalMap()
         self._T = np.eye(4)  # T_camera_world of the last frame
+        self._sigma = SIGMA
+        self._ratio = np.nan  # units of the map per unit of the network's trajectory
+        self._depth = np.nan  # median depth of the points in the last frame
+        self._forget_map()
+
+    def _forget_map(self) -> None:
+        self.map = LocalMap()
         self._motion = np.eye(4)
         self._parallax = PARALLAX[0]
-        self._sigma = SIGMA
-        self._alone = False
-        self._ratio = np.nan  # units of the map per unit of the network's trajectory
         self._known: dict[FrameKey, NDArray] = {}  # T_camera_world of recent frames
         self._keyframes: list[FrameKey] = []
+        self._last: tuple[NDArray, NDArray] = np.zeros(0, np.int64), np.zeros((0, 2))
+        self._misses = 0
 
     def follow(self, image: NDArray[np.uint8]) -> None:
         """Track the corners into a new image (H, W, 3), RGB, before `update`."""
         self.tracks.follow(image)
 
     def update(
-        self,
-        key: FrameKey,
-        camera: PinholeCamera,
-        witness: Witness | None = None,
-        *,
-        alone: bool = False,
+        self, key: FrameKey, camera: PinholeCamera, witness: Witness | None = None
     ) -> SparsePose:
         """Locate the newest image's camera.
 
@@ -163,67 +171,52 @@ class SparseEstimator:
             key: identity of the image.
             camera: its intrinsics, as it was given to `follow`.
             witness: what the network says; None without one.
-            alone: take nothing from the witness but the unit of length.
         """
-        self._alone = alone
-        pixel = 1 / (self.tracks.fit.scale_x * camera.fx)
-        sigma = self._sigma * pixel
-        if not len(self.map.T_camera_world):
-            return self._begin(key, camera, witness)
-        if witness is not None and self._hides and len(self.tracks.ids):
+        if witness is not None and self._masked:
             self.tracks.drop(witness.moves(self.tracks.source))
-        rays = self._rays(camera)
-        if self._young:
-            self._compete(rays, sigma)
+        unit = np.nan if witness is None else witness.unit * self._ratio
+        sigma = self._sigma / (self.tracks.fit.scale_x * camera.fx)
+        seen = _Seen(key, camera, self._rays(camera), sigma, witness, unit)
+        if not len(self.map.T_camera_world):
+            return self._begin(seen)
+        if self._parallax < PARALLAX[1]:
+            self._compete(seen)
         previous = self._T
+        step = self._step(seen)
         at, has = self.map.find(self.tracks.ids)
         columns = at[has]
-        said = np.full(len(rays), np.nan) if witness is None else witness.at(self.tracks.source)
-        unit = np.nan if witness is None else witness.unit * self._ratio
-        step = self._step(witness, unit)
-        self._expect(witness, unit)
-        found = self._locate(rays[has], columns, sigma, step)
+        found = self._locate(seen.rays[has], columns, sigma, step)
         T, error = found.T_camera_world, found.error
-        moved = self._moved(rays[has], columns)
+        moved = self._moved(seen.rays[has], columns)
         if moved or (error < FITS).mean() < POOR:
-            row = self.map.row(self.tracks.ids, rays)
-            adjusted, columns = self.map.adjust(sigma, ADJUST, (T, row), step and step[2])
+            newest = T, self.map.row(self.tracks.ids, seen.rays)
+            expected = step[1] if step and step[2] else None
+            adjusted, columns = self.map.adjust(sigma, ADJUST, newest, expected)
             T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
-        known = np.isfinite(error)
-        if known.any():
-            measured = float(np.median(error[known])) * self._sigma / RAYLEIGH
-            self._sigma += RATE * (min(max(measured, LEAST_SIGMA), MOST_SIGMA) - self._sigma)
-        tracked, fits = int(known.sum()), int((error < FITS).sum())
+        tracked, fits = int(np.isfinite(error).sum()), int((error < FITS).sum())
+        heeded = step is not None and seen.heeded is not None and self.trust.value >= TRUSTED
+        if fits < FEWEST and not heeded:
+            return self._lose(seen, tracked, fits)
+        self._misses = 0
         good = columns[error < FITS]
-        depth = 1 / np.median(self.map.points[good].inverse_depth(T)) if len(good) else np.nan
+        if len(good):
+            self._depth = 1 / np.median(self.map.points[good].inverse_depth(T))
         if witness is not None:
-            unit = self._measure(witness, T, said, unit, depth, fits)
-        if fits > STRIKE_SHARE * tracked:
-            self._strike(columns[np.nan_to_num(error) > MISFIT])
+            seen = seen._replace(unit=self._judge(seen, T, fits))
+        if fits > RIGHT * tracked:
+            self._learn(error, columns)
         if moved:
-            self._keyframe(key, T, camera, witness, unit, step and step[2])
+            self._keyframe(seen, T, step[1] if step and step[2] else None)
         self._motion, self._T = T @ inverse(self._T), T
         self._known[key] = T
         self._last = self.tracks.ids, self._rays(camera)
-        return SparsePose(
-            inverse(T), inverse(previous), found.information, tracked, fits, unit, depth
-        )
+        pose = inverse(T), inverse(previous)
+        return SparsePose(*pose, found.information, tracked, fits, seen.unit)
 
     def poses(self, keys: Iterable[FrameKey]) -> dict[FrameKey, NDArray[np.float64]]:
         """T_world_camera (4, 4) of recent frames, by key; all others are forgotten."""
         self._known = {key: self._known[key] for key in keys if key in self._known}
-        rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
-        return {key: inverse(rows.get(key, T)) for key, T in self._known.items()}
-
-    @property
-    def _hides(self) -> bool:
-        """True if the network's mask says which corners move."""
-        return not self._alone and self.trust.value > HIDES
-
-    @property
-    def _young(self) -> bool:
-        """True while a better start of the map may be found."""
-        return self._parallax < PARALLAX[1]
+        return {key: inverse(T) for key, T in self._recent().items()}
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted.
@@ -232,95 +225,105 @@ class SparseEstimator:
             motion: moving pixels of the newest frame.
             fit: from the camera's image to the network's.
         """
-        if not self._hides or not len(self.tracks.ids):
-            return
-        at = np.rint(fit.to_network(self.tracks.source)).astype(np.intp)
-        inside = at.clip(0, (fit.width - 1, fit.height - 1))
-        self.tracks.drop((inside == at).all(1) & motion.near(inside))
+        if self._masked:
+            at, inside = fit.network_pixels(self.tracks.source)
+            self.tracks.drop(inside & motion.near(at))
+
+    @property
+    def _masked(self) -> bool:
+        """True if the network's mask says which corners move."""
+        return not self.alone and self.trust.value >= TRUSTED and len(self.tracks.ids) > 0
+
+    def _recent(self) -> dict[FrameKey, NDArray]:
+        """T_camera_world of recent frames, of keyframes as they are adjusted by now."""
+        rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
+        return {key: rows.get(key, T) for key, T in self._known.items()}
 
     def _rays(self, camera: PinholeCamera) -> NDArray[np.float64]:
         """(N, 2) normalised image coordinates of the tracks."""
+        if not len(self.tracks.ids):
+            return np.zeros((0, 2))
         return (self.tracks.source - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
 
-    def _begin(
-        self, key: FrameKey, camera: PinholeCamera, witness: Witness | None
-    ) -> SparsePose:
+    def _begin(self, seen: _Seen) -> SparsePose:
+        """Make the first keyframe; its points have the network's depths, or one for all."""
         self.tracks.refill()
-        count = len(self.tracks.ids)
-        w = np.ones(count)
-        if witness is not None and witness.unit > 0:
-            said = witness.at(self.tracks.source) / witness.unit
+        w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
+        witness = seen.witness
+        if witness is not None and len(w):
+            ratio = self._ratio if np.isfinite(self._ratio) else 1.0
+            said = witness.inverse_depths(self.tracks.source) / (witness.unit * ratio)
             middle = median(said)
             if np.isfinite(middle):
-                w = np.where(np.isfinite(said), said, middle) if START == 'net' and not self._alone else np.full(count, middle)
-                self._ratio = 1.0
-        self.map.add(self._T, self.tracks.ids, self._rays(camera), w, FIRST * w)
-        self._keyframes = [key]
-        self._known = {key: self._T}
-        unit = np.nan if witness is None else witness.unit
-        self._last = self.tracks.ids, self._rays(camera)
-        return SparsePose(
-            inverse(self._T), inverse(self._T), np.zeros((6, 6)), 0, 0, unit, np.nan
-        )
+                self._ratio = ratio
+                w = np.where(
+                    np.isfinite(said), np.full_like(w, middle) if self.alone else said, middle
+                )
+        self.map.add(self._T, self.tracks.ids, self._rays(seen.camera), w, FIRST * w)
+        self._keyframes = [seen.key]
+        self._known = {seen.key: self._T}
+        self._last = self.tracks.ids, self._rays(seen.camera)
+        pose = inverse(self._T)
+        unit = np.nan if witness is None else witness.unit * self._ratio
+        return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit)
 
-    def _step(
-        self, witness: Witness | None, unit: float
-    ) -> tuple[NDArray, Step, Step | None] | None:
-        """Motion that the network expects since the last keyframe, or since the last frame.
+    def _lose(self, seen: _Seen, tracked: int, fits: int) -> SparsePose:
+        """Stay at the last pose; begin a new map there if that lasts."""
+        self._misses += 1
+        if self._misses >= PATIENCE:
+            self.tracks.forget_corners()
+            self._forget_map()
+        pose = inverse(self._T)
+        return SparsePose(pose, pose, np.zeros((6, 6)), tracked, fits, seen.unit, lost=True)
+
+    def _step(self, seen: _Seen) -> tuple[NDArray, Step, bool] | None:
+        """Motion that is expected since the last keyframe, or since the last frame.
 
         Returns:
-            Pose of that frame, the motion, and the motion again if it is since the keyframe.
+            T_camera_world of that frame, the motion, and whether it is the keyframe.
         """
-        w = self.map.points.xyw[:, 2]
-        depth = 1 / np.median(w) if len(w) else 1.0
-        if self._alone or witness is None or not np.isfinite(unit):
-            if not self._young:
-                return None
-            step = Step(np.eye(4), 1.0, CALM * depth)
-            return self.map.T_camera_world[-1], step, step
-        key = self._keyframes[-1]
-        since = key if key in witness.T_newest_earlier else next(reversed(self._known))
+        T_keyframe = self.map.T_camera_world[-1]
+        depth = self._depth if np.isfinite(self._depth) else self.map.depth
+        witness = None if self.alone else seen.heeded
+        if witness is None:
+            young = self._parallax < PARALLAX[1]
+            return (T_keyframe, Step(np.eye(4), 1.0, CALM * depth), True) if young else None
+        keys = [key if key in witness.T_newest_earlier else None for key in self._keyframes]
+        for k, (before, key) in enumerate(zip(keys[:-1], keys[1:], strict=True), 1):
+            if before and key:  # the window sees both again, now with more frames
+                T_newest = witness.T_newest_earlier
+                self.map.steps[k] = self._said(
+                    inverse(T_newest[key]) @ T_newest[before], seen, depth
+                )
+        since = keys[-1] or next(reversed(self._known), None)
         if since not in witness.T_newest_earlier:
             return None
-        T = witness.T_newest_earlier[since].copy()
-        T[:3, 3] *= unit
-        step = self._said(T, depth)
-        if since == key:
-            return self.map.T_camera_world[-1], step, step
-        return self._known[since], step, None
+        step = self._said(witness.T_newest_earlier[since], seen, depth)
+        return (T_keyframe if keys[-1] else self._known[since]), step, keys[-1] is not None
 
-    def _expect(self, witness: Witness | None, unit: float) -> None:
-        """Renew the motions between keyframes that the network sees again, now with more frames."""
-        if self._alone or witness is None or not np.isfinite(unit):
-            return
-        seen = [key in witness.T_newest_earlier for key in self._keyframes]
-        depth = 1 / np.median(self.map.points.xyw[:, 2])
-        for k in range(1, len(seen)):
-            if seen[k - 1] and seen[k]:
-                before, key = self._keyframes[k - 1 : k + 1]
-                T = inverse(witness.T_newest_earlier[key]) @ witness.T_newest_earlier[before]
-                T[:3, 3] *= unit
-                self.map.steps[k] = self._said(T, depth)
-
-    def _said(self, T_later_earlier: NDArray, depth: float) -> Step:
-        """Motion by the network, in units of the map, with its usual errors."""
-        return Step(T_later_earlier, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
+    def _said(self, T_later_earlier: NDArray, seen: _Seen, depth: float) -> Step:
+        """Motion by the network, with its usual errors, in units of the map."""
+        T = T_later_earlier.copy()
+        T[:3, 3] *= seen.unit
+        return Step(T, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
 
     def _locate(
-        self, rays: NDArray, columns: NDArray, sigma: float, step: tuple | None
+        self,
+        rays: NDArray,
+        columns: NDArray,
+        sigma: float,
+        step: tuple[NDArray, Step, bool] | None,
     ) -> Located:
+        """Pose among the known points, from the best of several starts."""
         points = self.map.points[columns]
-        points = points._replace(deviation=np.zeros(len(columns)))
-        prior = None if step is None else step[:2]
         starts = [self._motion @ self._T, self._T]
         if step is not None:
             starts.append(step[1].T_later_earlier @ step[0])
         best = None
         for T in starts:
-            found = locate(T, points, rays, sigma, FIND, prior)
-            if best is None or found.cost < best.cost:
-                best = found
-            if (best.error < FITS).mean() > SURE:
+            found = locate(T, points, rays, sigma, FIND, step and step[:2])
+            best = found if best is None or found.cost < best.cost else best
+            if (best.error < FITS).sum() > SURE * len(columns):
                 break
         return best
 
@@ -331,95 +334,73 @@ class SparseEstimator:
         few = len(self.tracks.ids) < KEYFRAME_TRACKS * MOST
         return bool(few or not len(shift) or np.median(shift) > KEYFRAME_SHIFT)
 
-    def _measure(
-        self,
-        witness: Witness,
-        T: NDArray,
-        said: NDArray,
-        unit: float,
-        depth: float,
-        fits: int,
-    ) -> float:
+    def _judge(self, seen: _Seen, T: NDArray, fits: int) -> float:
         """Compare the network with the points; returns the unit of the window's gauge."""
+        witness, unit = seen.witness, seen.unit
         at, has = self.map.find(self.tracks.ids)
-        columns = at[has]
-        points = self.map.points[columns]
-        w = points.inverse_depth(T)
-        measured = self.map.deviation[columns] < np.minimum(PARALLEL * w, points.deviation / 2)
-        ratio = np.log(np.maximum(said[has], 1e-12) / np.maximum(w, 1e-12))
-        ratio[~measured | ~(w > 0)] = np.nan
+        w = self.map.points[at[has]].inverse_depth(T)
+        deviation, prior = self.map.deviation[at[has]], self.map.points.deviation[at[has]]
+        # depths that parallax has measured, and not their prior
+        measured = (w > 0) & (deviation < np.minimum(MEASURED * w, prior / 2))
+        said = witness.inverse_depths(self.tracks.source[has][measured])
+        ratio = np.log(said / w[measured])
         spread = turn = shift = np.nan
         if np.isfinite(ratio).sum() >= FEWEST:
             middle = median(ratio)
-            spread = MAD * median(np.abs(ratio - middle))
+            spread = float(MAD * median(np.abs(ratio - middle)))
             unit = float(np.exp(middle))
             self._ratio = unit / witness.unit
-        earlier = [key for key in witness.T_newest_earlier if key in self._known]
+        known = self._recent()
+        earlier = [key for key in witness.T_newest_earlier if key in known]
         if earlier and fits >= ENOUGH and np.isfinite(unit):
-            rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
-            T_ours = T @ inverse(np.array([rows.get(key, self._known[key]) for key in earlier]))
+            T_ours = T @ inverse(np.array([known[key] for key in earlier]))
             T_said = np.array([witness.T_newest_earlier[key] for key in earlier])
-            off = T_said[:, :3, :3] @ T_ours[:, :3, :3].swapaxes(1, 2)
-            turn = float(np.sqrt((rotation_angle(off) ** 2).mean()))
+            off = rotation_angle(T_said[:, :3, :3] @ T_ours[:, :3, :3].swapaxes(1, 2))
             gap = unit * T_said[:, :3, 3] - T_ours[:, :3, 3]
-            shift = float(np.sqrt((gap**2).sum(1).mean()) / depth)
-        self.trust.add(turn, shift, float(spread))
+            turn = float(np.sqrt((off**2).mean()))
+            shift = float(np.sqrt((gap**2).sum(1).mean()) / self._depth)
+        self.trust.add(turn, shift, spread)
+        trusted = self.trust.value >= TRUSTED
+        self.map.loosen(SAFE * self.trust.depth if trusted else NEIGHBOUR)
         return unit
 
-    def _strike(self, columns: NDArray) -> None:
-        """Drop tracks that disagreed with their points for the second time."""
-        self.map.strikes[columns] += 1
-        out = self.map.strikes >= STRIKES
-        if out.any():
-            self.tracks.drop(np.isin(self.tracks.ids, self.map.ids[out]))
-            self.map.keep(~out)
+    def _learn(self, error: NDArray, columns: NDArray) -> None:
+        """Measure the noise of corners, and drop those that disagreed for the second time."""
+        measured = float(np.nanmedian(error)) * self._sigma / RAYLEIGH
+        self._sigma += RATE * (min(max(measured, LEAST_SIGMA), MOST_SIGMA) - self._sigma)
+        out = self.map.strike(columns[np.nan_to_num(error) > MISFIT])
+        if len(out):
+            self.tracks.drop(np.isin(self.tracks.ids, out))
 
-    def _keyframe(
-        self,
-        key: FrameKey,
-        T: NDArray,
-        camera: PinholeCamera,
-        witness: Witness | None,
-        unit: float,
-        step: Step | None,
-    ) -> None:
+    def _keyframe(self, seen: _Seen, T: NDArray, step: Step | None) -> None:
+        """Take the newest image into the map, with new corners where it has none."""
         self.tracks.refill()
-        ids, rays = self.tracks.ids, self._rays(camera)
-        at, has = self.map.find(ids)
-        if has.any():
-            w = self.map.near(T, at[has], rays)
-        else:
-            w = np.full(len(ids), np.median(self.map.points.xyw[:, 2]))
-        deviation = USUAL * w
-        if not self._alone and witness is not None and np.isfinite(unit) and self.trust.depth < USUAL / 2:
-            said = witness.at(self.tracks.source) / unit
-            use = np.isfinite(said) & (said > 0)
-            w = np.where(use, said, w)
-            deviation = np.where(use, SAFE * self.trust.depth * w, deviation)
+        ids, rays = self.tracks.ids, self._rays(seen.camera)
+        w = self.map.nearby(T, ids, rays)
+        deviation = NEIGHBOUR * w
+        if not self.alone and seen.heeded is not None and SAFE * self.trust.depth < NEIGHBOUR:
+            said = seen.witness.inverse_depths(self.tracks.source) / seen.unit
+            w = np.where(said > 0, said, w)
+            deviation = np.where(said > 0, SAFE * self.trust.depth * w, deviation)
         self.map.add(T, ids, rays, w, deviation, step)
-        self._keyframes = [*self._keyframes, key][-len(self.map.T_camera_world) :]
+        self._keyframes = [*self._keyframes, seen.key][-len(self.map.T_camera_world) :]
 
-    def _compete(self, rays: NDArray, sigma: float) -> None:
+    def _compete(self, seen: _Seen) -> None:
         """Begin anew from two views where that explains the tracks better."""
-        ids = self.tracks.ids
+        ids, rays, sigma = self.tracks.ids, seen.rays, seen.sigma
         row = pair(self.map, ids, rays, self._parallax)
         if row is None:
             return
+        self._parallax *= 2
         at, has = self.map.find(ids)
         found = self._locate(rays[has], at[has], sigma, None)
-        before = self.map
         start = compete(self.map, found.T_camera_world, row, ids, rays, sigma)
-        self._parallax *= 2
-        self.map = start.map
-        if self.map is not before:
+        if start.map is not self.map:
+            self.map = start.map
             self._keyframes = [self._keyframes[row]]
-            rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
-            self._known = {key: T for key, T in self._known.items() if key in rows} | rows
+            self._known = {self._keyframes[0]: self.map.T_camera_world[0]}
             last_ids, last = self._last
             at, has = self.map.find(last_ids)
-            points = self.map.points[at[has]]
-            points = points._replace(deviation=np.zeros(int(has.sum())))
-            self._T = locate(
-                start.T_camera_world, points, last[has], sigma, FIND
-            ).T_camera_world
+            points, last = self.map.points[at[has]], last[has]
+            self._T = locate(start.T_camera_world, points, last, sigma, FIND).T_camera_world
         self._motion = start.T_camera_world @ inverse(self._T)

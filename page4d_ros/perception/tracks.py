@@ -37,11 +37,15 @@ class Tracks:
         self.forget()
 
     def forget(self) -> None:
+        """Drop the image and all corners; identities go on."""
+        self.forget_corners()
+        self.fit: ImageTransform | None = None
+        self._grey: NDArray[np.uint8] | None = None
+
+    def forget_corners(self) -> None:
         """Drop all corners; identities go on."""
         self.ids = np.zeros(0, np.int64)
         self.at = np.zeros((0, 2), np.float32)
-        self.fit: ImageTransform | None = None
-        self._grey: NDArray[np.uint8] | None = None
 
     def follow(self, image: NDArray[np.uint8]) -> None:
         """Track the corners into a new image.

@@ -13,6 +13,7 @@ UNKNOWN = np.array([0.012, 0.02, 0.1])  # errors assumed before any is measured
 LEAST = np.array([0.003, 0.005, 0.03])  # errors that are never believed to be smaller
 MOST = np.array([0.5, 1.0, 2.0])
 HALF = np.array([0.03, 0.06, 0.25])  # errors at which each takes half of the trust
+TRUSTED = 0.3  # trust from which on the network alone gives a pose, and its mask hides corners
 RISE, FALL = 0.3, 0.1  # share of a new measurement, for the worse and for the better
 
 

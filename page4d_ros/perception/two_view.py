@@ -111,14 +111,10 @@ def _essential(
     both = np.isfinite(seen[:, 0])
     a, b = seen[both], rays[has][both]
     cv2.setRNGSeed(0)
-    E, inliers = cv2.findEssentialMat(
-        a, b, np.eye(3), cv2.USAC_DEFAULT, 0.999, TOLERANCE * sigma
-    )
+    E, inliers = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_DEFAULT, 0.999, TOLERANCE * sigma)
     if E is None or E.shape != (3, 3):
         return None
-    count, R, t, _, _ = cv2.recoverPose(
-        E, a, b, np.eye(3), distanceThresh=FARTHEST, mask=inliers
-    )
+    count, R, t, _, _ = cv2.recoverPose(E, a, b, np.eye(3), distanceThresh=FARTHEST, mask=inliers)
     if count < len(a) / 2:
         return None
     return transform(R, BASELINE / np.median(map_.points.prior) * t[:, 0])

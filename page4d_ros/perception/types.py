@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 MOVING = 0.5  # patches with a higher score count as moving where there is no setting for it
 
+# what a pose relies on
+NETWORK_AND_POINTS, POINTS, NETWORK, NOTHING = (
+    'network and points',
+    'points',
+    'network',
+    'nothing',
+)
+RELIANCE = NETWORK_AND_POINTS, POINTS, NETWORK, NOTHING
+
 
 class FrameKey(NamedTuple):
     """Identity of a frame: two windows share a frame if they share its key."""
@@ -161,6 +170,9 @@ class OdometryEstimate:
         scale_state: source of the scale; see `MetricScale.state`.
         lost: True if the pose is not known.
         restarted: True if this window shares no frame with the one before.
+        network_trust: 0 to 1, by how far the network agreed with tracked corners lately; see
+            `Trust.value`. 0 where corners are not used.
+        relies_on: evidence that determines the pose, of `RELIANCE`.
     """
 
     T_world_camera: NDArray[np.float64]
@@ -172,6 +184,8 @@ class OdometryEstimate:
     scale_state: str = ''
     lost: bool = False
     restarted: bool = False
+    network_trust: float = 0.0
+    relies_on: str = NETWORK
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,67 @@
+"""Motion and depth of the newest frame as the network says them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from page4d_ros.geometry.poses import inverse
+from page4d_ros.perception.types import MOVING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.geometry.camera import ImageTransform
+    from page4d_ros.perception.types import FrameKey, WindowEstimate
+
+
+class Witness(NamedTuple):
+    """The network's part of the evidence, in the window's gauge.
+
+    Attributes:
+        T_newest_earlier: (4, 4) from each earlier camera of the window to the newest, by key.
+        inverse_depth: (h, w) of the newest frame; NaN where not known.
+        moving: (h / patch, w / patch) bool, True where the mask head sees motion; None without
+            a mask head.
+        fit: from the camera's image to the network's.
+        unit: units of the network's own trajectory per unit of the gauge.
+    """
+
+    T_newest_earlier: dict[FrameKey, NDArray[np.float64]]
+    inverse_depth: NDArray[np.float32]
+    moving: NDArray[np.bool_] | None
+    fit: ImageTransform
+    unit: float
+
+    @classmethod
+    def of(cls, window: WindowEstimate, unit: float) -> Witness:
+        """Evidence of a window of one camera with finite poses.
+
+        Args:
+            window: output of the network.
+            unit: units of the network's own trajectory per unit of its gauge.
+        """
+        depth = window.depth[-1]
+        known = np.isfinite(depth) & (depth > 0)
+        w = np.divide(1, depth, out=np.full_like(depth, np.nan), where=known)
+        T = inverse(window.T_gauge_camera[-1]) @ window.T_gauge_camera[:-1]
+        keys = [frame.key for frame in window.frames[:-1]]
+        moving = None if window.dynamic is None else window.dynamic[-1] > MOVING
+        steps = dict(zip(keys, T, strict=True))
+        return cls(steps, w, moving, window.transforms[-1], unit)
+
+    def inverse_depths(self, source: NDArray) -> NDArray[np.float64]:
+        """Inverse depths (N,) at pixels (N, 2) of the camera's image; NaN where not known."""
+        at, inside = self.fit.network_pixels(source)
+        out = self.inverse_depth[at[:, 1], at[:, 0]].astype(np.float64)
+        out[~inside] = np.nan
+        return out
+
+    def moves(self, source: NDArray) -> NDArray[np.bool_]:
+        """True (N,) at pixels (N, 2) of the camera's image where the mask head sees motion."""
+        if self.moving is None:
+            return np.zeros(len(source), bool)
+        at, inside = self.fit.network_pixels(source)
+        column, row = at.T // (self.fit.height // self.moving.shape[0])
+        return inside & self.moving[row, column]
