@@ -169,8 +169,8 @@ class OdometryConfig(Settings):
 
     estimator: str = setting(
         'both',
-        'both: the network and tracked image corners, each weighed by its record; network: windows '
-        'as they come; geometry: corners alone.',
+        'both: the network and tracked image corners, each weighed by its record; network: '
+        'windows as they come; geometry: corners alone.',
         choices=('both', 'network', 'geometry'),
     )
     position_covariance: float = setting(

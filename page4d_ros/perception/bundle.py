@@ -137,7 +137,7 @@ def adjust(
     T, xyw = T_camera_world.copy(), points.xyw.copy()
     known = np.isfinite(seen).all(2)
     target = np.where(known[..., None], seen, 0.0).transpose(0, 2, 1)
-    K, N, F = len(T), len(xyw), len(T) - fixed
+    N, F = len(xyw), len(T) - fixed
     diagonal = np.arange(F)
     for limit in limits:
         points = points._replace(xyw=xyw)

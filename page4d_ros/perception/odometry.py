@@ -102,9 +102,9 @@ class Odometry:
         stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
         placement, pose = self._place(window), None
-        if self._uses_corners(window.sets[-1]):
+        if self._uses_corners(window.sets[-1]) and self.sparse.sees:
             pose = self._by_corners(window, placement)
-        if (placement if pose is None else pose) is None or (pose is not None and pose.lost):
+        if placement is None if pose is None else pose.lost:
             # frames that the last good window shares with the next one still tie them
             self._overlap = 0.0
             return window, replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -162,6 +163,11 @@ class SparseEstimator:
         """Track the corners into a new image (H, W, 3), RGB, before `update`."""
         self.tracks.follow(image)
 
+    @property
+    def sees(self) -> bool:
+        """True if there is an image to locate."""
+        return self.tracks.fit is not None
+
     def update(
         self, key: FrameKey, camera: PinholeCamera, witness: Witness | None = None
     ) -> SparsePose:
@@ -256,9 +262,7 @@ class SparseEstimator:
             middle = median(said)
             if np.isfinite(middle):
                 self._ratio = ratio
-                w = np.where(
-                    np.isfinite(said), np.full_like(w, middle) if self.alone else said, middle
-                )
+                w = np.where(np.isfinite(said) & (not self.alone), said, middle)
         self.map.add(self._T, self.tracks.ids, self._rays(seen.camera), w, FIRST * w)
         self._keyframes = [seen.key]
         self._known = {seen.key: self._T}
@@ -289,7 +293,7 @@ class SparseEstimator:
             young = self._parallax < PARALLAX[1]
             return (T_keyframe, Step(np.eye(4), 1.0, CALM * depth), True) if young else None
         keys = [key if key in witness.T_newest_earlier else None for key in self._keyframes]
-        for k, (before, key) in enumerate(zip(keys[:-1], keys[1:], strict=True), 1):
+        for k, (before, key) in enumerate(pairwise(keys), 1):
             if before and key:  # the window sees both again, now with more frames
                 T_newest = witness.T_newest_earlier
                 self.map.steps[k] = self._said(
