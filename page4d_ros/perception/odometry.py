@@ -50,6 +50,10 @@ class Odometry:
     `Chain` of windows; it is the pose where corners are not used (``odometry.estimator``, or a rig
     of several cameras). The motion is integrated step by step, so that a scale that improves later
     never moves the past.
+
+    Attributes:
+        window: the newest window, with poses by corners where there are some, in the same gauge;
+            None before the first.
     """
 
     def __init__(self, config: OdometryConfig, scale: MetricScale) -> None:
@@ -62,6 +66,7 @@ class Odometry:
         """Begin again at identity."""
         self.chain = Chain()
         self.sparse.forget()
+        self.window: WindowEstimate | None = None
         self._T_world_camera: NDArray | None = None  # in units of the map or the chain
         self._last: tuple[int, OdometryEstimate] | None = None
         self._overlap = 0.0
@@ -93,12 +98,9 @@ class Odometry:
     def _uses_corners(self, frames: FrameSet) -> bool:
         return self.config.estimator != 'network' and len(frames.frames) == 1
 
-    def update(self, window: WindowEstimate) -> tuple[WindowEstimate, OdometryEstimate]:
-        """Pose of the newest reference frame; `lost` if neither network nor corners know it.
-
-        Returns:
-            The window with poses by corners where there are some, in the same gauge; and the pose.
-        """
+    def update(self, window: WindowEstimate) -> OdometryEstimate:
+        """Pose of the newest reference frame; `lost` if neither network nor corners know it."""
+        self.window = window
         stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
         placement, pose = self._place(window), None
@@ -107,7 +109,7 @@ class Odometry:
         if placement is None if pose is None else pose.lost:
             # frames that the last good window shares with the next one still tie them
             self._overlap = 0.0
-            return window, replace(
+            return replace(
                 LOST,
                 scale=self.chain.scale * self.scale.factor,
                 metric=self.scale.metric,
@@ -117,7 +119,7 @@ class Odometry:
         if placement is not None and placement.restarted:
             self.scale.forget()
         if pose is not None:
-            window = with_poses(window, pose, self.sparse.poses(f.key for f in window.frames))
+            self.window = window = with_poses(window, pose, self.sparse.poses(f.key for f in window.frames))
             self._T_world_camera = pose.T_world_previous
             placed = _by_map(window, pose, placement)
         else:
@@ -128,7 +130,7 @@ class Odometry:
         estimate = self._advance(window, placed, pose)
         self._T_world_camera = placed.T_chain_camera[window.reference]
         self._last = stamp_ns, estimate
-        return window, estimate
+        return estimate
 
     def _place(self, window: WindowEstimate) -> Placement | None:
         """Window in the network's own trajectory; None if its output is not finite."""

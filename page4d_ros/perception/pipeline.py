@@ -40,9 +40,6 @@ class Perception:
         config: all settings; `configure` changes the dynamic ones later.
         engine: the network over a window.
         dynamics: finds moving pixels; None for `Dynamics` with the default classifier.
-
-    Attributes:
-        window: the newest window, with the poses of the odometry; None before the first frame.
     """
 
     def __init__(
@@ -54,7 +51,6 @@ class Perception:
         self.dynamics = dynamics or Dynamics(config.mask, DEFAULT)
         self.bodies = MovingBodyTracker()
         self._thumbnails: dict[int, NDArray] = {}  # by view, of the last set in the window
-        self.window: WindowEstimate | None = None
         self._last: Estimate | None = None
         self.configure(config)
 
@@ -99,8 +95,8 @@ class Perception:
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
         stepped = time.perf_counter()
         window, calibrated = with_calibration(window)
-        window, odometry = self.odometry.update(window)
-        self.window = window
+        odometry = self.odometry.update(window)
+        window = self.odometry.window
         unit = odometry.scale / self.scale.factor
         motions = [self.dynamics.update(window, unit, index) for index in window.newest]
         self.engine.hide(motions)

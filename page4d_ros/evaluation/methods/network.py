@@ -74,7 +74,7 @@ class Network:
     def alone(self) -> Network:
         """The same, with poses as the network says them."""
         found = self.with_values({'odometry.estimator': 'network'})
-        found.label = f'{self.label}, unrefined'
+        found.label = f'{self.label}, network alone'
         return found
 
     def predict(self, sequence: RenderedSequence) -> Prediction:
@@ -85,7 +85,7 @@ class Network:
         for seen in known:
             self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)
-        gram = self.dynamics.update(window)
+        motion = self.dynamics.update(window)
         if self.config.odometry.estimator != 'network':
             window = replace(window, T_gauge_camera=self._poses(known))
         return Prediction(
@@ -93,7 +93,7 @@ class Network:
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=window.dynamic,
-            mask=gram.mask > 0,
+            mask=motion.mask > 0,
         )
 
     def _poses(self, known: list[GroundTruthFrame]) -> NDArray[np.float64]:
@@ -102,7 +102,7 @@ class Network:
         perception = self.perception()
         for seen in known:
             perception.process(FrameSet.of(seen.frame))
-        return perception.window.T_gauge_camera
+        return perception.odometry.window.T_gauge_camera
 
     def outputs(
         self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None

@@ -32,7 +32,8 @@ FORMAT = 1
 RECORDING, TRIAL = 'recording', 'trial'
 VARIANTS: dict[str, dict[str, Any]] = {
     'page4d': {},
-    'page4d, unrefined': {'odometry.estimator': 'network'},
+    'page4d, network alone': {'odometry.estimator': 'network'},
+    'page4d, corners alone': {'odometry.estimator': 'geometry'},
     'page4d, always sliding': {'window.keyframe_overlap': 0.0},
     'page4d, keyframes': {'window.keyframe_overlap': 0.7},
 }

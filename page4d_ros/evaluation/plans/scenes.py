@@ -45,7 +45,7 @@ REMARKS = (
     'Means over disjoint blocks of drives; in brackets the 95 % interval of a bootstrap over '
     'drives. No drive is of the training or of its validation.',
     'KLT is given the intrinsics and the length of every baseline, which no monocular method can '
-    'know; refined poses rest on the intrinsics, unrefined ones on neither.',
+    'know; poses by corners rest on the intrinsics, those of the network alone on neither.',
     "Mean depth maps and the thresholds of frame differencing come from the training's drives.",
 )
 
@@ -58,7 +58,7 @@ class ScenesPlan(Plan):
         options: how much.
 
     Attributes:
-        networks: refined and unrefined; the others are compared with the first.
+        networks: as the node runs them and alone; the others are compared with the first.
 
     Raises:
         CheckpointError: weights cannot be used.
