@@ -119,7 +119,9 @@ class Odometry:
         if placement is not None and placement.restarted:
             self.scale.forget()
         if pose is not None:
-            self.window = window = with_poses(window, pose, self.sparse.poses(f.key for f in window.frames))
+            self.window = window = with_poses(
+                window, pose, self.sparse.poses(f.key for f in window.frames)
+            )
             self._T_world_camera = pose.T_world_previous
             placed = _by_map(window, pose, placement)
         else:
