@@ -70,6 +70,8 @@ class Odometry:
         self._T_world_camera: NDArray | None = None  # in units of the map or the chain
         self._last: tuple[int, OdometryEstimate] | None = None
         self._overlap = 0.0
+        self._lost = False
+        self._gaps = np.zeros(2)  # variances, m^2 and rad^2, of motions that nobody saw
 
     def forget_window(self) -> None:
         """Begin a new window at the last pose."""
@@ -108,7 +110,7 @@ class Odometry:
             pose = self._by_corners(window, placement)
         if placement is None if pose is None else pose.lost:
             # frames that the last good window shares with the next one still tie them
-            self._overlap = 0.0
+            self._overlap, self._lost = 0.0, True
             return replace(
                 LOST,
                 scale=self.chain.scale * self.scale.factor,
@@ -172,6 +174,9 @@ class Odometry:
             step = inverse(self._T_world_camera) @ placed.T_chain_camera[window.reference]
             T_world_camera = last.T_world_camera @ transform(step[:3, :3], factor * step[:3, 3])
             seconds = (stamp_ns - last_ns) * 1e-9
+            if self._lost:  # it may have moved on as before
+                self._gaps += (last.twist.reshape(2, 3) ** 2).sum(1) * seconds**2
+                self._lost = False
             if seconds > 0 and not placed.restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
             if placed.doubted:  # a guess may be off by as much as it moved
@@ -182,8 +187,10 @@ class Odometry:
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            position_variance=inflation * (self.config.position_covariance + drift**2),
-            orientation_variance=inflation * (self.config.orientation_covariance + turn**2),
+            position_variance=inflation * (self.config.position_covariance + drift**2)
+            + self._gaps[0],
+            orientation_variance=inflation * (self.config.orientation_covariance + turn**2)
+            + self._gaps[1],
             scale=placed.scale * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,

@@ -148,13 +148,13 @@ class SparseEstimator:
         self._sigma = SIGMA
         self._ratio = np.nan  # units of the map per unit of the network's trajectory
         self._depth = np.nan  # median depth of the points in the last frame
+        self._known: dict[FrameKey, NDArray] = {}  # T_camera_world of recent frames
         self._forget_map()
 
     def _forget_map(self) -> None:
         self.map = LocalMap()
         self._motion = np.eye(4)
         self._parallax = PARALLAX[0]
-        self._known: dict[FrameKey, NDArray] = {}  # T_camera_world of recent frames
         self._keyframes: list[FrameKey] = []
         self._last: tuple[NDArray, NDArray] = np.zeros(0, np.int64), np.zeros((0, 2))
         self._misses = 0
@@ -178,29 +178,25 @@ class SparseEstimator:
             camera: its intrinsics, as it was given to `follow`.
             witness: what the network says; None without one.
         """
-        if witness is not None and self._masked:
+        blank = self.tracks.blank
+        witness = None if blank else witness  # it cannot know either
+        if witness is not None and self._trusted:
             self.tracks.drop(witness.moves(self.tracks.source))
         unit = np.nan if witness is None else witness.unit * self._ratio
         sigma = self._sigma / (self.tracks.fit.scale_x * camera.fx)
         seen = _Seen(key, camera, self._rays(camera), sigma, witness, unit)
+        if blank:
+            return self._lose(seen, 0, 0)
         if not len(self.map.T_camera_world):
             return self._begin(seen)
         if self._parallax < PARALLAX[1]:
             self._compete(seen)
         previous = self._T
         step = self._step(seen)
-        at, has = self.map.find(self.tracks.ids)
-        columns = at[has]
-        found = self._locate(seen.rays[has], columns, sigma, step)
+        found, columns, moved = self._fit(seen, step)
         T, error = found.T_camera_world, found.error
-        moved = self._moved(seen.rays[has], columns)
-        if moved or (error < FITS).mean() < POOR:
-            newest = T, self.map.row(self.tracks.ids, seen.rays)
-            expected = step[1] if step and step[2] else None
-            adjusted, columns = self.map.adjust(sigma, ADJUST, newest, expected)
-            T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
         tracked, fits = int(np.isfinite(error).sum()), int((error < FITS).sum())
-        heeded = step is not None and seen.heeded is not None and self.trust.value >= TRUSTED
+        heeded = step is not None and seen.heeded is not None and self._trusted
         if fits < FEWEST and not heeded:
             return self._lose(seen, tracked, fits)
         self._misses = 0
@@ -231,14 +227,14 @@ class SparseEstimator:
             motion: moving pixels of the newest frame.
             fit: from the camera's image to the network's.
         """
-        if self._masked:
+        if self._trusted and len(self.tracks.ids):
             at, inside = fit.network_pixels(self.tracks.source)
             self.tracks.drop(inside & motion.near(at))
 
     @property
-    def _masked(self) -> bool:
-        """True if the network's mask says which corners move."""
-        return not self.alone and self.trust.value >= TRUSTED and len(self.tracks.ids) > 0
+    def _trusted(self) -> bool:
+        """True if the network alone may give a pose, and its mask hide corners."""
+        return not self.alone and self.trust.value >= TRUSTED
 
     def _recent(self) -> dict[FrameKey, NDArray]:
         """T_camera_world of recent frames, of keyframes as they are adjusted by now."""
@@ -252,7 +248,17 @@ class SparseEstimator:
         return (self.tracks.source - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
 
     def _begin(self, seen: _Seen) -> SparsePose:
-        """Make the first keyframe; its points have the network's depths, or one for all."""
+        """Make the first keyframe; its points have the network's depths, or one for all.
+
+        After a gap it begins at the last pose, or where a trusted network says that it is.
+        """
+        previous = self._T
+        said = {} if seen.heeded is None else seen.heeded.T_newest_earlier
+        bridges = [key for key in self._known if key in said] if self._trusted else []
+        if bridges:
+            T = said[bridges[-1]].copy()
+            T[:3, 3] *= seen.unit
+            self._T = T @ self._known[bridges[-1]]
         self.tracks.refill()
         w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
         witness = seen.witness
@@ -265,11 +271,11 @@ class SparseEstimator:
                 w = np.where(np.isfinite(said) & (not self.alone), said, middle)
         self.map.add(self._T, self.tracks.ids, self._rays(seen.camera), w, FIRST * w)
         self._keyframes = [seen.key]
-        self._known = {seen.key: self._T}
+        self._known[seen.key] = self._T
         self._last = self.tracks.ids, self._rays(seen.camera)
         pose = inverse(self._T)
         unit = np.nan if witness is None else witness.unit * self._ratio
-        return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit)
+        return SparsePose(pose, inverse(previous), np.zeros((6, 6)), 0, 0, unit)
 
     def _lose(self, seen: _Seen, tracked: int, fits: int) -> SparsePose:
         """Stay at the last pose; begin a new map there if that lasts."""
@@ -310,6 +316,27 @@ class SparseEstimator:
         T = T_later_earlier.copy()
         T[:3, 3] *= seen.unit
         return Step(T, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
+
+    def _fit(
+        self, seen: _Seen, step: tuple[NDArray, Step, bool] | None
+    ) -> tuple[Located, NDArray[np.intp], bool]:
+        """Locate the camera; adjust points and keyframes with it where that is due.
+
+        Returns:
+            Its pose with the errors of the points that it sees, their columns in the map, and
+            whether it is to become a keyframe.
+        """
+        at, has = self.map.find(self.tracks.ids)
+        columns, rays = at[has], seen.rays[has]
+        found = self._locate(rays, columns, seen.sigma, step)
+        moved = self._moved(rays, columns)
+        if moved or (found.error < FITS).sum() < POOR * len(columns):
+            newest = found.T_camera_world, self.map.row(self.tracks.ids, seen.rays)
+            expected = step[1] if step and step[2] else None
+            adjusted, columns = self.map.adjust(seen.sigma, ADJUST, newest, expected)
+            T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
+            found = found._replace(T_camera_world=T, error=error)
+        return found, columns, moved
 
     def _locate(
         self,

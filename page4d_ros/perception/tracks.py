@@ -16,6 +16,7 @@ AREA = 640 * 480  # pixels of the images used for tracking; larger ones are shru
 MOST = 200
 QUALITY = 0.005  # least corner strength, relative to the strongest in the image
 APART = 0.55  # least distance of two corners, of the side of the square that each has to itself
+CONTRAST = 2.0  # standard deviation of grey values, below which an image is blank
 BORDER = 2  # pixels at the image border where corners are not tracked
 FLOW = {'winSize': (15, 15), 'maxLevel': 3, 'criteria': (3, 15, 0.02)}
 # tracking back starts at the expected end
@@ -93,9 +94,14 @@ class Tracks:
         self.ids, self.at = self.ids[~lost], self.at[~lost]
 
     @property
+    def blank(self) -> bool:
+        """True if the newest image shows nothing: a covered lens, a dark room, an empty wall."""
+        return float(self._grey.std()) < CONTRAST
+
+    @property
     def source(self) -> NDArray[np.float64]:
         """(N, 2) positions in pixels of the camera's own image."""
-        return self.fit.to_source(self.at)
+        return self.fit.to_source(self.at).reshape(-1, 2)
 
 
 def _fit(width: int, height: int) -> ImageTransform:

@@ -79,21 +79,20 @@ class Network:
 
     def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
+        known = list(sequence.frames())
+        T_gauge_camera = self._poses(known)
         self.engine.clear()
         self.dynamics.forget()
-        known = list(sequence.frames())
         for seen in known:
             self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
-        window = self.engine.step(gram=self.dynamics.gram)
-        motion = self.dynamics.update(window)
-        if self.config.odometry.estimator != 'network':
-            window = replace(window, T_gauge_camera=self._poses(known))
+        window = self.engine.step(gram=self.dynamics.gram)  # with the depths of all frames
+        window = replace(window, T_gauge_camera=T_gauge_camera)
         return Prediction(
             Grid(window.transforms[-1], self.engine.patch_size),
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=window.dynamic,
-            mask=motion.mask > 0,
+            mask=self.dynamics.update(window).mask > 0,
         )
 
     def _poses(self, known: list[GroundTruthFrame]) -> NDArray[np.float64]:
