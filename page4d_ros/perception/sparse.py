@@ -9,6 +9,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle
 from page4d_ros.perception.bundle import Step, locate
+from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.tracks import MOST, Tracks
@@ -50,6 +51,7 @@ FIRST, NEIGHBOUR = 0.15, 0.7
 PARALLAX = 0.006, 0.01
 CALM = 0.01  # expected motion before there is parallax, in depths of the scene
 MEASURED = 0.1  # relative deviation of a depth, below which it judges the network
+KNOWN = 0.2  # likewise, below which it corrects the network's depths
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 SAFE = 1.5  # by which the errors of the network are taken larger
 
@@ -219,6 +221,21 @@ class SparseEstimator:
         """T_world_camera (4, 4) of recent frames, by key; all others are forgotten."""
         self._known = {key: self._known[key] for key in keys if key in self._known}
         return {key: inverse(T) for key, T in self._recent().items()}
+
+    def depths(self, unit: float) -> PointDepths:
+        """Depths of the points that the newest image sees and that parallax has measured.
+
+        Args:
+            unit: units of the map per unit of the window's gauge.
+        """
+        at, has = self.map.find(self.tracks.ids)
+        w = self.map.points[at[has]].inverse_depth(self._T)
+        deviation, prior = self.map.deviation[at[has]], self.map.points.deviation[at[has]]
+        measured = (w > 0) & (deviation < np.minimum(KNOWN * w, prior / 2))
+        w = w[measured]
+        return PointDepths(
+            self.tracks.source[has][measured], 1 / (w * unit), deviation[measured] / w
+        )
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted.
