@@ -203,6 +203,12 @@ class SparseEstimator:
         heeded = step is not None and seen.heeded is not None and self.trust.value >= TRUSTED
         if fits < FEWEST and not heeded:
             return self._lose(seen, tracked, fits)
+        information = found.information
+        sure = fits >= ENOUGH or (found.error < FITS).sum() > SURE * len(found.error)
+        if heeded and (fits < FEWEST or (not sure and step[1].excludes(T, step[0]))):
+            # corners that agree by chance, in noise or between unlike images
+            T, fits = step[1].T_later_earlier @ step[0], 0
+            information, error = np.diag(step[1].pull(T, step[0])[0]), np.full_like(error, np.nan)
         self._misses = 0
         good = columns[error < FITS]
         if len(good):
@@ -217,7 +223,7 @@ class SparseEstimator:
         self._known[key] = T
         self._last = self.tracks.ids, self._rays(camera)
         pose = inverse(T), inverse(previous)
-        return SparsePose(*pose, found.information, tracked, fits, seen.unit)
+        return SparsePose(*pose, information, tracked, fits, seen.unit)
 
     def poses(self, keys: Iterable[FrameKey]) -> dict[FrameKey, NDArray[np.float64]]:
         """T_world_camera (4, 4) of recent frames, by key; all others are forgotten."""
@@ -349,7 +355,7 @@ class SparseEstimator:
         said = witness.inverse_depths(self.tracks.source[has][measured])
         ratio = np.log(said / w[measured])
         spread = turn = shift = np.nan
-        if np.isfinite(ratio).sum() >= FEWEST:
+        if fits >= FEWEST and np.isfinite(ratio).sum() >= FEWEST:
             middle = median(ratio)
             spread = float(MAD * median(np.abs(ratio - middle)))
             unit = float(np.exp(middle))
