@@ -178,8 +178,7 @@ class SparseEstimator:
             camera: its intrinsics, as it was given to `follow`.
             witness: what the network says; None without one.
         """
-        if witness is not None and self._masked:
-            self.tracks.drop(witness.moves(self.tracks.source))
+        self._drop_moving(witness)
         unit = np.nan if witness is None else witness.unit * self._ratio
         sigma = self._sigma / (self.tracks.fit.scale_x * camera.fx)
         seen = _Seen(key, camera, self._rays(camera), sigma, witness, unit)
@@ -194,7 +193,7 @@ class SparseEstimator:
         found = self._locate(seen.rays[has], columns, sigma, step)
         T, error = found.T_camera_world, found.error
         moved = self._moved(seen.rays[has], columns)
-        if moved or (error < FITS).mean() < POOR:
+        if len(columns) and (moved or (error < FITS).mean() < POOR):
             newest = T, self.map.row(self.tracks.ids, seen.rays)
             expected = step[1] if step and step[2] else None
             adjusted, columns = self.map.adjust(sigma, ADJUST, newest, expected)
@@ -241,6 +240,11 @@ class SparseEstimator:
             at, inside = fit.network_pixels(self.tracks.source)
             self.tracks.drop(inside & motion.near(at))
 
+    def _drop_moving(self, witness: Witness | None) -> None:
+        """Drop corners that the network's mask head sees moving, if it is trusted."""
+        if witness is not None and self._masked:
+            self.tracks.drop(witness.moves(self.tracks.source))
+
     @property
     def _masked(self) -> bool:
         """True if the network's mask says which corners move."""
@@ -260,21 +264,24 @@ class SparseEstimator:
     def _begin(self, seen: _Seen) -> SparsePose:
         """Make the first keyframe; its points have the network's depths, or one for all."""
         self.tracks.refill()
-        w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
-        witness = seen.witness
-        if witness is not None and len(w):
-            ratio = self._ratio if np.isfinite(self._ratio) else 1.0
-            said = witness.inverse_depths(self.tracks.source) / (witness.unit * ratio)
-            middle = median(said)
-            if np.isfinite(middle):
-                self._ratio = ratio
-                w = np.where(np.isfinite(said) & (not self.alone), said, middle)
+        count, witness, unit = len(self.tracks.ids), seen.witness, np.nan
+        pose = inverse(self._T)
+        w = np.full(count, 1 / self._depth if np.isfinite(self._depth) else 1.0)
+        if witness is not None:
+            self._ratio = self._ratio if np.isfinite(self._ratio) else 1.0
+            unit = witness.unit * self._ratio
+            said = witness.inverse_depths(self.tracks.source)
+            known = np.isfinite(said)
+            middle = median(said if known.any() else witness.inverse_depth)
+            w = np.where(known & (not self.alone), said, middle) / unit
+            self._depth = unit / middle
+        heeded = witness is not None and not self.alone and self.trust.value >= TRUSTED
+        if count < FEWEST and not heeded:
+            return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit, lost=True)
         self.map.add(self._T, self.tracks.ids, self._rays(seen.camera), w, FIRST * w)
         self._keyframes = [seen.key]
         self._known = {seen.key: self._T}
         self._last = self.tracks.ids, self._rays(seen.camera)
-        pose = inverse(self._T)
-        unit = np.nan if witness is None else witness.unit * self._ratio
         return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit)
 
     def _lose(self, seen: _Seen, tracked: int, fits: int) -> SparsePose:
