@@ -211,15 +211,17 @@ class Odometry:
             scale_state=self.scale.state,
             restarted=placed.restarted,
             network_trust=0.0 if pose is None else trust,
-            relies_on=_relies_on(pose, trust),
+            relies_on=_relies_on(pose, trusted=not self.sparse.alone and trust >= TRUSTED),
         )
 
 
-def _relies_on(pose: SparsePose | None, trust: float) -> str:
-    """Evidence that determines the pose, in words."""
-    if pose is None or not pose.by_points:
+def _relies_on(pose: SparsePose | None, *, trusted: bool) -> str:
+    """Evidence that determines a known pose, in words."""
+    if pose is None:
         return NETWORK
-    return NETWORK_AND_POINTS if trust >= TRUSTED else POINTS
+    if not trusted:
+        return POINTS
+    return NETWORK_AND_POINTS if pose.by_points else NETWORK
 
 
 def with_poses(

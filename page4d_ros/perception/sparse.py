@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle
-from page4d_ros.perception.bundle import Step, locate
+from page4d_ros.perception.bundle import Located, Step, locate
 from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.medians import median
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
-    from page4d_ros.perception.bundle import Located
     from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
@@ -182,8 +181,7 @@ class SparseEstimator:
         """
         blank = self.tracks.blank
         witness = None if blank else witness  # it cannot know either
-        if witness is not None and self._trusted:
-            self.tracks.drop(witness.moves(self.tracks.source))
+        self._drop_moving(witness)
         unit = np.nan if witness is None else witness.unit * self._ratio
         sigma = self._sigma / (self.tracks.fit.scale_x * camera.fx)
         seen = _Seen(key, camera, self._rays(camera), sigma, witness, unit)
@@ -196,11 +194,12 @@ class SparseEstimator:
         previous = self._T
         step = self._step(seen)
         found, columns, moved = self._fit(seen, step)
-        T, error = found.T_camera_world, found.error
-        tracked, fits = int(np.isfinite(error).sum()), int((error < FITS).sum())
-        heeded = step is not None and seen.heeded is not None and self._trusted
-        if fits < FEWEST and not heeded:
+        tracked, fits = len(columns), int((found.error < FITS).sum())
+        found = self._led(found, seen, step)
+        if found is None:
             return self._lose(seen, tracked, fits)
+        T, error = found.T_camera_world, found.error
+        fits = int((error < FITS).sum())
         self._misses = 0
         good = columns[error < FITS]
         if len(good):
@@ -248,6 +247,11 @@ class SparseEstimator:
             at, inside = fit.network_pixels(self.tracks.source)
             self.tracks.drop(inside & motion.near(at))
 
+    def _drop_moving(self, witness: Witness | None) -> None:
+        """Drop corners that the network's mask head sees moving, if it is trusted."""
+        if witness is not None and self._trusted and len(self.tracks.ids):
+            self.tracks.drop(witness.moves(self.tracks.source))
+
     @property
     def _trusted(self) -> bool:
         """True if the network alone may give a pose, and its mask hide corners."""
@@ -277,21 +281,24 @@ class SparseEstimator:
             T[:3, 3] *= seen.unit
             self._T = T @ self._known[bridges[-1]]
         self.tracks.refill()
-        w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
-        witness = seen.witness
-        if witness is not None and len(w):
-            ratio = self._ratio if np.isfinite(self._ratio) else 1.0
-            said = witness.inverse_depths(self.tracks.source) / (witness.unit * ratio)
-            middle = median(said)
-            if np.isfinite(middle):
-                self._ratio = ratio
-                w = np.where(np.isfinite(said) & (not self.alone), said, middle)
+        count, witness, unit = len(self.tracks.ids), seen.witness, np.nan
+        pose = inverse(self._T)
+        w = np.full(count, 1 / self._depth if np.isfinite(self._depth) else 1.0)
+        if witness is not None:
+            self._ratio = self._ratio if np.isfinite(self._ratio) else 1.0
+            unit = witness.unit * self._ratio
+            said = witness.inverse_depths(self.tracks.source)
+            known = np.isfinite(said)
+            middle = median(said if known.any() else witness.inverse_depth)
+            w = np.where(known & (not self.alone), said, middle) / unit
+            self._depth = unit / middle
+        heeded = witness is not None and self._trusted
+        if count < FEWEST and not heeded:
+            return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit, lost=True)
         self.map.add(self._T, self.tracks.ids, self._rays(seen.camera), w, FIRST * w)
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
         self._last = self.tracks.ids, self._rays(seen.camera)
-        pose = inverse(self._T)
-        unit = np.nan if witness is None else witness.unit * self._ratio
         return SparsePose(pose, inverse(previous), np.zeros((6, 6)), 0, 0, unit)
 
     def _lose(self, seen: _Seen, tracked: int, fits: int) -> SparsePose:
@@ -347,13 +354,29 @@ class SparseEstimator:
         columns, rays = at[has], seen.rays[has]
         found = self._locate(rays, columns, seen.sigma, step)
         moved = self._moved(rays, columns)
-        if moved or (found.error < FITS).sum() < POOR * len(columns):
+        if len(columns) and (moved or (found.error < FITS).mean() < POOR):
             newest = found.T_camera_world, self.map.row(self.tracks.ids, seen.rays)
             expected = step[1] if step and step[2] else None
             adjusted, columns = self.map.adjust(seen.sigma, ADJUST, newest, expected)
             T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
             found = found._replace(T_camera_world=T, error=error)
         return found, columns, moved
+
+    def _led(
+        self, found: Located, seen: _Seen, step: tuple[NDArray, Step, bool] | None
+    ) -> Located | None:
+        """The pose itself, that of a trusted network where corners say little, or None."""
+        fits = (found.error < FITS).sum()
+        if step is None or seen.heeded is None or not self._trusted:
+            return None if fits < FEWEST else found
+        since, motion, _ = step
+        sure = fits >= ENOUGH or fits > SURE * len(found.error)
+        if fits >= FEWEST and (sure or not motion.excludes(found.T_camera_world, since)):
+            return found
+        # corners that agree by chance, in noise or between unlike images
+        T = motion.T_later_earlier @ since
+        information = np.diag(motion.pull(T, since)[0])
+        return Located(T, np.full_like(found.error, np.nan), information, found.cost)
 
     def _locate(
         self,
@@ -393,7 +416,7 @@ class SparseEstimator:
         said = witness.inverse_depths(self.tracks.source[has][measured])
         ratio = np.log(said / w[measured])
         spread = turn = shift = np.nan
-        if np.isfinite(ratio).sum() >= FEWEST:
+        if fits >= FEWEST and np.isfinite(ratio).sum() >= FEWEST:
             middle = median(ratio)
             spread = float(MAD * median(np.abs(ratio - middle)))
             unit = float(np.exp(middle))
