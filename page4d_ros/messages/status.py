@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros.messages import encode
+from page4d_ros.perception.trust import TRUSTED
+from page4d_ros.perception.types import POINTS
 
 if TYPE_CHECKING:
     from page4d_ros.config import Config
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 KIND = 'page4d_ros/msg/PerceptionStatus'
 STAGES = ('decode', 'encode', 'forward', 'fuse', 'publish')
 WAITING, FILLING, TRACKING, LOST, PAUSED = range(5)  # constants of msg/PerceptionStatus.msg
+UNKNOWN_PLACE = (
+    'these weights do not know this place: poses are from image corners; depth and masks are not '
+    'to be relied on'
+)
 
 
 def status(
@@ -43,6 +49,8 @@ def status(
         metric=bool(estimate.odometry.metric),
         scale_state=estimate.odometry.scale_state,
         calibrated=bool(estimate.calibrated),
+        network_trust=float(estimate.odometry.network_trust),
+        relies_on=estimate.odometry.relies_on,
         bodies=[encode.moving_body(make, b, base_frame.T_odom_world) for b in estimate.bodies],
         **_common(config, engine, counts),
     )
@@ -63,9 +71,16 @@ def idle_status(
         metric=False,
         scale_state='',
         calibrated=False,
+        network_trust=0.0,
+        relies_on='',
         bodies=[],
         **_common(config, engine, counts),
     )
+
+
+def knows_place(message: Any) -> bool:
+    """False if the pose is by corners because the network disagrees with them."""
+    return message.relies_on != POINTS or message.network_trust >= TRUSTED
 
 
 def _common(config: Config, engine: Engine, counts: Counts) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from page4d_ros.config import DiagnosticsConfig
+from page4d_ros.messages.status import UNKNOWN_PLACE
 
 SILENCE = 5.0  # seconds without an image, or without an estimate while images come
 FAR_AGE = 3600.0
@@ -60,8 +61,17 @@ class Health:
         return self.silence() < SILENCE and time.monotonic() - since > SILENCE
 
 
-def verdict(health: Health, limits: DiagnosticsConfig, *, caution: str) -> tuple[bytes, str]:
-    """Worst level, and the findings of that level as text."""
+def verdict(
+    health: Health, limits: DiagnosticsConfig, *, caution: str, place_known: bool
+) -> tuple[bytes, str]:
+    """Worst level, and the findings of that level as text.
+
+    Args:
+        health: times and errors.
+        limits: at which levels change.
+        caution: warning about the weights; "" for none.
+        place_known: False if the network disagrees with the corners that the poses are from.
+    """
     silence, age, rate = health.silence(), health.age, health.rate()
     waiting = health.last_estimate is None
     settled = not waiting and time.monotonic() - health.started > SILENCE
@@ -77,6 +87,7 @@ def verdict(health: Health, limits: DiagnosticsConfig, *, caution: str) -> tuple
         (limits.max_latency < age <= FAR_AGE, WARN, f'frames are {age:.2f} s old when published'),
         (settled and rate < limits.min_rate, WARN, f'{rate:.2f} estimates per second'),
         (bool(caution), WARN, caution),
+        (not place_known, WARN, UNKNOWN_PLACE),
         (waiting, OK, 'waiting for the first estimate'),
     )
     found = [(level, text) for true, level, text in findings if true] or [(OK, 'running')]

@@ -200,7 +200,10 @@ class Page4dNode(GuardedNode):
         session.warn_if_silent()
         session.publish_idle_status()
         level, text = verdict(
-            session.health, self.config.diagnostics, caution=session.perception.engine.caution
+            session.health,
+            self.config.diagnostics,
+            caution=session.perception.engine.caution,
+            place_known=session.place_known,
         )
         if session.paused:
             level, text = OK, 'paused'

@@ -13,7 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from page4d_ros.errors import ConfigError, FrameError, Page4dError
 from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
-from page4d_ros.messages.status import PAUSED, WAITING
+from page4d_ros.messages.status import PAUSED, WAITING, knows_place
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.runner import FrameRunner
@@ -261,6 +261,12 @@ class Session:
             throttle_duration_sec=THROTTLE,
         )
 
+    @property
+    def place_known(self) -> bool:
+        """False if the last pose is by corners because the network disagrees with them."""
+        last = self.sink.last_status
+        return last is None or knows_place(last)
+
     def values(self) -> dict[str, Any]:
         """Key and value pairs for diagnostics."""
         last, counts = self.sink.last_status, self.runner.counts
@@ -275,5 +281,7 @@ class Session:
             'scale': f'{last.scale:.4f}' if last else 'unknown',
             'metric': bool(last and last.metric),
             'scale from': last.scale_state if last else 'unknown',
+            'network trust': f'{last.network_trust:.2f}' if last else 'unknown',
+            'pose relies on': last.relies_on if last else 'unknown',
             **{f'dropped {reason}': count for reason, count in dropped},
         }

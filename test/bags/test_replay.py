@@ -17,7 +17,7 @@ from bags_helpers import (
     write_bag,
 )
 from data_folders import DATA, SHARED, needs_shared
-from fakes import CAMERA, pose_at
+from fakes import CAMERA, OracleEngine, pose_at
 
 from page4d_ros.bags.reader import open_bag
 from page4d_ros.bags.recording import Recording
@@ -32,6 +32,8 @@ from page4d_ros.messages import encode
 from page4d_ros.messages.decode import calibration, pixels, stamp_ns
 from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.clouds import POINT
+from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.types import RELIANCE
 
 
 def run(tmp_path, messages, config, *, form='bare mcap', engine=None, **options):
@@ -139,6 +141,19 @@ def test_status(tmp_path, config):
     assert (last.calibrated, last.metric, last.frame_age) == (True, False, 0.0)
     assert last.publish_ms > 0
     assert not summary.caution
+
+
+@pytest.mark.parametrize('estimator', ['network', 'both'])
+def test_status_tells_what_poses_rely_on(tmp_path, config, estimator):
+    config = config.with_values({'odometry.estimator': estimator})
+    engine = Perception(config, OracleEngine(size=config.window.size))
+    _, out = run(tmp_path, camera_messages(6), config, engine=engine)
+    states = [message for _, message in out['/page4d/status']]
+    trusts = [s.network_trust for s in states]
+    assert {s.relies_on for s in states} <= (
+        {'network'} if estimator == 'network' else {*RELIANCE}
+    )
+    assert all((0 < trust <= 1) == (estimator == 'both') for trust in trusts)
 
 
 def test_a_program_gives_a_path_and_gets_everything(tmp_path):

@@ -3,6 +3,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from test_report import assert_every_gap_has_a_reason, checked
 
 from page4d_ros.bags.reader import open_bag
@@ -10,6 +11,8 @@ from page4d_ros.bags.writer import BagWriter
 from page4d_ros.datasets.bag_index import paired
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.run import evaluate_recording
+from page4d_ros.messages.topics import MOVING_BODY, STATUS
+from page4d_ros.share import share_file
 
 TRUTH = '/ground_truth/'
 
@@ -68,6 +71,61 @@ def test_without_status_the_weights_are_unknown(drive, tmp_path):
     assert metrics['timing'] is None
     assert metrics['run']['estimates'] == 10
     assert 'not known whether the weights were trained' in text
+
+
+def relying_on(kinds, trust):
+    """Change status messages: the pose of one frame after the other relies on `kinds`."""
+    kinds = iter(kinds)
+
+    def changed(topic, message):
+        if topic.endswith('status'):
+            message.relies_on, message.network_trust = next(kinds), trust
+        return message
+
+    return changed
+
+
+def test_a_place_that_the_weights_do_not_know(drive, tmp_path):
+    _, source, true, _ = drive
+    kinds = ['network and points', *['points'] * 8, 'nothing']
+    strange = copied(true, tmp_path / 'strange', change=relying_on(kinds, 0.125))
+    metrics, text = report_of(strange, source, tmp_path / 'out')
+    assert metrics['run']['network_trust'] == 0.125
+    sentence = 'These weights do not know this place: poses are from image corners; depth and'
+    assert metrics['verdict']['banner'].startswith(sentence)
+    assert sentence in text
+    listed = 'by share of frames: network and points 10%, points 80%, nothing 10%.'
+    assert any(listed in remark for remark in metrics['remarks'])
+
+
+@pytest.mark.parametrize(('kind', 'trust'), [('network and points', 0.75), ('network', 0.0)])
+def test_no_warning_where_the_weights_are_trusted_or_not_compared(kind, trust, drive, tmp_path):
+    _, source, true, _ = drive
+    known = copied(true, tmp_path / 'known', change=relying_on([kind] * 10, trust))
+    metrics, text = report_of(known, source, tmp_path / 'out')
+    assert metrics['run']['network_trust'] == (trust or None)
+    assert metrics['run']['relies_on'][kind] == 1.0
+    assert 'do not know this place' not in text
+    assert f'{kind} 100%' in text
+
+
+def test_a_recording_from_before_trust_was_published(drive, tmp_path, monkeypatch):
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for kind in (MOVING_BODY, STATUS):
+        text = share_file(f'msg/{kind.rsplit("/", 1)[1]}.msg').read_text()
+        lines = [line for line in text.splitlines() if ' network_trust' not in line]
+        lines = [line for line in lines if ' relies_on' not in line and ' purpose' not in line]
+        store.register(get_types_from_msg('\n'.join(lines), kind))
+    _, source, true, _ = drive
+    with monkeypatch.context() as patch:
+        patch.setattr('page4d_ros.bags.writer.typestore', lambda: store)
+        old = copied(true, tmp_path / 'old')
+    metrics, text = report_of(old, source, tmp_path / 'out')
+    assert metrics['run']['estimates'] == 10
+    assert metrics['run']['network_trust'] is metrics['run']['relies_on'] is None
+    assert 'did not tell' in metrics['reasons']['run.relies_on']
+    assert metrics['verdict']['level'] == 'good'
+    assert 'do not know this place' not in text
 
 
 def test_only_static_transforms(drive, tmp_path):

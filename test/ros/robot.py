@@ -33,6 +33,7 @@ DEFAULTS = {
     'mask.source': 'head',
     'mask.min_area': 0,
     'mask.dilate': 0,
+    'odometry.estimator': 'network',  # pictures here do not show the motion
 }
 
 

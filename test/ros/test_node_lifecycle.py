@@ -182,3 +182,27 @@ def test_diagnostics_name_the_state(graph):
     last = next(m.status[0] for m in got if 'untrained' in m.status[0].message)
     assert last.level == DiagnosticStatus.WARN
     assert {'checkpoint', 'device', 'scale', 'metric'} <= {v.key for v in last.values}
+
+
+def test_diagnostics_warn_of_a_place_that_the_weights_do_not_know(graph):
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+    got = graph.listen(DiagnosticArray, '/diagnostics')
+    robot = Robot(graph)
+    robot.show(START)
+    last = robot.node.session.sink.last_status
+    assert not warnings_of_the_place(got)
+    last.relies_on, last.network_trust = 'points', 0.25
+    graph.until(lambda: warnings_of_the_place(got), what='a warning')
+    status = warnings_of_the_place(got)[-1]
+    assert status.level == DiagnosticStatus.WARN
+    values = {v.key: v.value for v in status.values}
+    assert (values['network trust'], values['pose relies on']) == ('0.25', 'points')
+    last.network_trust = 0.75
+    got.clear()
+    graph.until(lambda: got, what='diagnostics')
+    graph.until(lambda: not warnings_of_the_place(got[-1:]), what='no warning')
+
+
+def warnings_of_the_place(got):
+    return [m.status[0] for m in got if 'do not know this place' in m.status[0].message]

@@ -16,6 +16,7 @@ from page4d_ros.evaluation.result import Unknown
 from page4d_ros.messages.decode import stamp_ns
 from page4d_ros.messages.status import LOST, STAGES
 from page4d_ros.messages.topics import OUTPUTS, STATUS, STATUS_TOPIC
+from page4d_ros.perception.types import NETWORK_AND_POINTS, POINTS, RELIANCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 FRAME_AGE = 'frame_age_s'
 OFFLINE = Unknown('the frames were replayed without ROS, where nobody waits for them')
 NO_STATUS = Unknown('the recording has no status messages')
+NO_RELIANCE = Unknown('the recording is from a version that did not tell what poses rely on')
+NO_CORNERS = Unknown('no pose was by image corners, which the network could be compared with')
 LIBRARIES = ('torch', 'numpy', 'opencv-python-headless', 'rosbags', 'evo')
 
 
@@ -39,6 +42,7 @@ def run_metrics(recording: BagIndex, images: int | Unknown) -> dict[str, Any]:
     if not status:
         names = ('checkpoint', 'trained', 'purpose', 'device', 'metric', 'calibrated')
         names += ('window_size', 'received', 'dropped', 'lost', 'rate_hz')
+        names += ('network_trust', 'relies_on')
         return {'images': images, 'estimates': _estimates(recording)} | dict.fromkeys(
             names, NO_STATUS
         )
@@ -59,6 +63,19 @@ def run_metrics(recording: BagIndex, images: int | Unknown) -> dict[str, Any]:
         'dropped': int(last.dropped),
         'lost': sum(message.state == LOST for message in status),
         'rate_hz': Unknown('there is only one moment') if rate is None else rate,
+        **_reliance(status),
+    }
+
+
+def _reliance(status: list[Any]) -> dict[str, Any]:
+    """Median trust in the network, and the share of frames by what their pose relies on."""
+    if not all(hasattr(message, 'relies_on') for message in status):
+        return dict.fromkeys(('network_trust', 'relies_on'), NO_RELIANCE)
+    kinds = [message.relies_on for message in status]
+    by_points = [m.network_trust for m in status if m.relies_on in {NETWORK_AND_POINTS, POINTS}]
+    return {
+        'network_trust': float(np.median(by_points)) if by_points else NO_CORNERS,
+        'relies_on': {kind: kinds.count(kind) / len(kinds) for kind in RELIANCE},
     }
 
 

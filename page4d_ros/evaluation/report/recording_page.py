@@ -275,5 +275,6 @@ def _facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ('device', run['device'] or UNKNOWN),
         ('lengths in metres', yes[run['metric']]),
         ('camera calibrated', yes[run['calibrated']]),
+        ('trust in the network (median)', number(run['network_trust'])),
         *((name.replace('_', ' '), number(run[name])) for name in counts),
     ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from page4d_ros.messages.status import UNKNOWN_PLACE
+from page4d_ros.perception.trust import TRUSTED
+
 GOOD, FAIR, BAD, PLAIN = 'good', 'fair', 'bad', 'plain'
 UNTRAINED = (
     'The weights are untrained: poses, depth, masks and every error below mean nothing; '
@@ -44,6 +47,8 @@ def judge(metrics: dict[str, Any]) -> Verdict:
     banner = UNKNOWN_WEIGHTS if run['trained'] is None else ''
     if run['purpose']:
         banner = f'The weights {run["checkpoint"]} are for {run["purpose"]}.'
+    if run['network_trust'] is not None and run['network_trust'] < TRUSTED:
+        banner = f'{banner} {UNKNOWN_PLACE[0].upper()}{UNKNOWN_PLACE[1:]}.'.lstrip()
     better = comparisons(metrics)
     if not better:
         detail = f'{counts}; without ground truth, accuracy is not known.'
@@ -84,10 +89,13 @@ def _listed(names: list[str]) -> str:
 
 
 def remarks(metrics: dict[str, Any]) -> list[str]:
-    """Remarks on lost poses, dropped frames and silent topics."""
+    """Remarks on lost poses, what poses rely on, dropped frames and silent topics."""
     run, out = metrics['run'], []
     if run['lost']:
         out.append(f'The pose of {run["lost"]} of {run["estimates"]} frames is not known (lost).')
+    if shares := {kind: share for kind, share in (run['relies_on'] or {}).items() if share}:
+        listed = ', '.join(f'{kind} {share:.0%}' for kind, share in shares.items())
+        out.append(f'Evidence that poses rely on, by share of frames: {listed}.')
     if run['dropped']:
         out.append(f'{run["dropped"]} images were dropped.')
     if silent := [name for name, row in metrics['topics'].items() if not row['count']]:
