@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from page4d_ros.geometry.camera import ImageTransform
     from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.scale import MetricScale
-    from page4d_ros.perception.sparse import SparsePose
+    from page4d_ros.perception.sparse_pose import SparsePose
     from page4d_ros.perception.types import FrameKey, FrameSet, WindowEstimate
 
 DEPTH_COLUMNS = 64  # of the grid of pixels whose depths are compared

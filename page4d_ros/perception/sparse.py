@@ -12,6 +12,7 @@ from page4d_ros.perception.bundle import Located, Step, locate
 from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.sparse_pose import FEWEST, SparsePose
 from page4d_ros.perception.tracks import MOST, Tracks
 from page4d_ros.perception.trust import TRUSTED, Trust
 from page4d_ros.perception.two_view import compete, pair
@@ -37,7 +38,6 @@ MISFIT = 6.0  # from this error on a corner gets a strike
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 SURE = 0.8  # likewise, above which no other start is tried
 RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
-FEWEST = 12  # corners that fit, for a pose
 ENOUGH = 30  # corners that fit, to judge the network by
 PATIENCE = 5  # frames without a pose; then a new map begins
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
@@ -53,41 +53,6 @@ MEASURED = 0.1  # relative deviation of a depth, below which it judges the netwo
 KNOWN = 0.2  # likewise, below which it corrects the network's depths
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 SAFE = 1.5  # by which the errors of the network are taken larger
-
-
-class SparsePose(NamedTuple):
-    """Pose of a camera in the map.
-
-    Attributes:
-        T_world_camera: (4, 4), in the unit of the map.
-        T_world_previous: (4, 4) of the frame before in the same map, which may be another one now.
-        information: (6, 6) of turn and shift in the camera's frame.
-        tracked: corners with a known place.
-        fits: how many of them agree with the pose.
-        unit: units of the map per unit of the window's gauge; NaN where not known.
-        lost: True if neither corners nor a trusted network know the pose; it is the last one.
-    """
-
-    T_world_camera: NDArray[np.float64]
-    T_world_previous: NDArray[np.float64]
-    information: NDArray[np.float64]
-    tracked: int
-    fits: int
-    unit: float
-    lost: bool = False
-
-    @property
-    def by_points(self) -> bool:
-        """True if corners determine the pose."""
-        return self.fits >= FEWEST
-
-    @property
-    def deviations(self) -> tuple[float, float]:
-        """Standard deviations of position, in units of the map, and of orientation, in rad."""
-        if not self.information.any():
-            return 0.0, 0.0
-        variance = np.linalg.inv(self.information).diagonal()
-        return float(np.sqrt(variance[3:].mean())), float(np.sqrt(variance[:3].mean()))
 
 
 class _Seen(NamedTuple):
