@@ -94,6 +94,12 @@ class Step(NamedTuple):
         ]
         return np.repeat(weights, 3), np.concatenate([turn, shift])
 
+    def excludes(self, T_later_world: NDArray, T_earlier_world: NDArray) -> bool:
+        """True if such a motion is over `LOOSE` standard deviations from the expected one."""
+        off = self.pull(T_later_world, T_earlier_world)[1].reshape(2, 3)
+        sigma = np.array([self.turn, self.shift])
+        return bool((np.linalg.norm(off, axis=1) > LOOSE * sigma).any())
+
 
 class Adjusted(NamedTuple):
     """Result of a bundle adjustment.

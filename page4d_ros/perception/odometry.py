@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform, twist
+from page4d_ros.perception.depth_correction import corrected
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.sparse import SparseEstimator
 from page4d_ros.perception.stitching import Chain, Placement
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from page4d_ros.geometry.camera import ImageTransform
     from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.scale import MetricScale
-    from page4d_ros.perception.sparse import SparsePose
+    from page4d_ros.perception.sparse_pose import SparsePose
     from page4d_ros.perception.types import FrameKey, FrameSet, WindowEstimate
 
 DEPTH_COLUMNS = 64  # of the grid of pixels whose depths are compared
@@ -69,6 +70,7 @@ class Odometry:
         self.window: WindowEstimate | None = None
         self._T_world_camera: NDArray | None = None  # in units of the map or the chain
         self._last: tuple[int, OdometryEstimate] | None = None
+        self._by_points: SparsePose | None = None  # the newest pose, if corners determine it
         self._overlap = 0.0
         self._lost = False
         self._gaps = np.zeros(2)  # variances, m^2 and rad^2, of motions that nobody saw
@@ -102,7 +104,7 @@ class Odometry:
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
         """Pose of the newest reference frame; `lost` if neither network nor corners know it."""
-        self.window = window
+        self.window, self._by_points = window, None
         stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
         placement, pose = self._place(window), None
@@ -126,6 +128,7 @@ class Odometry:
             )
             self._T_world_camera = pose.T_world_previous
             placed = _by_map(window, pose, placement)
+            self._by_points = pose if pose.by_points else None
         else:
             placed = placement
         if not placed.doubted and np.isfinite(window.T_gauge_camera).all():
@@ -151,6 +154,18 @@ class Odometry:
         camera = window.transforms[-1].camera_to_source(window.cameras[-1])
         pose = self.sparse.update(window.frames[-1].key, camera, witness)
         return pose if np.isfinite(pose.unit) else pose._replace(unit=self.chain.scale)
+
+    def depth(self) -> NDArray[np.float32]:
+        """(V, h, w) of the newest set's views, in units of the gauge; tied to points if there are.
+
+        Raises:
+            TypeError: there was no window yet.
+        """
+        depth = self.window.depth[self.window.newest.start :]
+        if self._by_points is None:
+            return depth
+        points, error = self.sparse.depths(self._by_points.unit), self.sparse.trust.depth
+        return corrected(depth[0], self.window.transforms[-1], points, error)[None]
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted to know them.
@@ -196,15 +211,17 @@ class Odometry:
             scale_state=self.scale.state,
             restarted=placed.restarted,
             network_trust=0.0 if pose is None else trust,
-            relies_on=_relies_on(pose, trust),
+            relies_on=_relies_on(pose, trusted=not self.sparse.alone and trust >= TRUSTED),
         )
 
 
-def _relies_on(pose: SparsePose | None, trust: float) -> str:
-    """Evidence that determines the pose, in words."""
-    if pose is None or not pose.by_points:
+def _relies_on(pose: SparsePose | None, *, trusted: bool) -> str:
+    """Evidence that determines a known pose, in words."""
+    if pose is None:
         return NETWORK
-    return NETWORK_AND_POINTS if trust >= TRUSTED else POINTS
+    if not trusted:
+        return POINTS
+    return NETWORK_AND_POINTS if pose.by_points else NETWORK
 
 
 def with_poses(

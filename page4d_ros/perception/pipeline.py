@@ -102,7 +102,14 @@ class Perception:
         self.engine.hide(motions)
         if len(frames.frames) == 1:
             self.odometry.hide(motions[0], window.transforms[-1])
-        estimate = assemble(window, odometry, motions, self.config.depth, calibrated=calibrated)
+        estimate = assemble(
+            window,
+            odometry,
+            motions,
+            self.config.depth,
+            calibrated=calibrated,
+            depths=self.odometry.depth(),
+        )
         if self.config.dynamics.clusters and not odometry.lost:
             estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))
         estimate.seconds['decode'] = decoded - start
@@ -149,6 +156,7 @@ def assemble(
     limits: DepthConfig,
     *,
     calibrated: Sequence[bool],
+    depths: NDArray[np.float32] | None = None,
 ) -> Estimate:
     """Estimate for the newest frame set, in units of the trajectory's world.
 
@@ -158,8 +166,10 @@ def assemble(
         motions: moving pixels of each of its frames.
         limits: range and confidence outside which a depth is invalid.
         calibrated: for each of its frames, True if the camera comes from the frame.
+        depths: (V, h, w) of its frames, in units of the gauge; None takes the window's.
     """
-    parts = zip(window.newest, motions, calibrated, strict=True)
+    depths = window.depth[window.newest.start :] if depths is None else depths
+    parts = zip(window.newest, motions, calibrated, depths, strict=True)
     return Estimate(
         views=tuple(
             ViewEstimate(
@@ -167,10 +177,10 @@ def assemble(
                 camera=window.cameras[index],
                 calibrated=known,
                 transform=window.transforms[index],
-                maps=_maps(window, index, odometry.scale, motion, limits),
+                maps=_maps(window, index, depth, odometry.scale, motion, limits),
                 motion=motion,
             )
-            for index, motion, known in parts
+            for index, motion, known, depth in parts
         ),
         odometry=odometry,
         window_fill=len(window.sets),
@@ -179,10 +189,15 @@ def assemble(
 
 
 def _maps(
-    window: WindowEstimate, index: int, scale: float, motion: Motion, limits: DepthConfig
+    window: WindowEstimate,
+    index: int,
+    depth: NDArray[np.float32],
+    scale: float,
+    motion: Motion,
+    limits: DepthConfig,
 ) -> Maps:
     return Maps(
-        raw_depth=window.depth[index],
+        raw_depth=depth,
         confidence=window.confidence[index],
         image=window.images[index],
         camera=window.cameras[index],

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle
-from page4d_ros.perception.bundle import Step, locate
+from page4d_ros.perception.bundle import Located, Step, locate
+from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.sparse_pose import FEWEST, SparsePose
 from page4d_ros.perception.tracks import MOST, Tracks
 from page4d_ros.perception.trust import TRUSTED, Trust
 from page4d_ros.perception.two_view import compete, pair
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
-    from page4d_ros.perception.bundle import Located
     from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
@@ -37,7 +38,6 @@ MISFIT = 6.0  # from this error on a corner gets a strike
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 SURE = 0.8  # likewise, above which no other start is tried
 RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
-FEWEST = 12  # corners that fit, for a pose
 ENOUGH = 30  # corners that fit, to judge the network by
 PATIENCE = 5  # frames without a pose; then a new map begins
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
@@ -50,43 +50,9 @@ FIRST, NEIGHBOUR = 0.15, 0.7
 PARALLAX = 0.006, 0.01
 CALM = 0.01  # expected motion before there is parallax, in depths of the scene
 MEASURED = 0.1  # relative deviation of a depth, below which it judges the network
+KNOWN = 0.2  # likewise, below which it corrects the network's depths
 MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 SAFE = 1.5  # by which the errors of the network are taken larger
-
-
-class SparsePose(NamedTuple):
-    """Pose of a camera in the map.
-
-    Attributes:
-        T_world_camera: (4, 4), in the unit of the map.
-        T_world_previous: (4, 4) of the frame before in the same map, which may be another one now.
-        information: (6, 6) of turn and shift in the camera's frame.
-        tracked: corners with a known place.
-        fits: how many of them agree with the pose.
-        unit: units of the map per unit of the window's gauge; NaN where not known.
-        lost: True if neither corners nor a trusted network know the pose; it is the last one.
-    """
-
-    T_world_camera: NDArray[np.float64]
-    T_world_previous: NDArray[np.float64]
-    information: NDArray[np.float64]
-    tracked: int
-    fits: int
-    unit: float
-    lost: bool = False
-
-    @property
-    def by_points(self) -> bool:
-        """True if corners determine the pose."""
-        return self.fits >= FEWEST
-
-    @property
-    def deviations(self) -> tuple[float, float]:
-        """Standard deviations of position, in units of the map, and of orientation, in rad."""
-        if not self.information.any():
-            return 0.0, 0.0
-        variance = np.linalg.inv(self.information).diagonal()
-        return float(np.sqrt(variance[3:].mean())), float(np.sqrt(variance[:3].mean()))
 
 
 class _Seen(NamedTuple):
@@ -180,8 +146,7 @@ class SparseEstimator:
         """
         blank = self.tracks.blank
         witness = None if blank else witness  # it cannot know either
-        if witness is not None and self._trusted:
-            self.tracks.drop(witness.moves(self.tracks.source))
+        self._drop_moving(witness)
         unit = np.nan if witness is None else witness.unit * self._ratio
         sigma = self._sigma / (self.tracks.fit.scale_x * camera.fx)
         seen = _Seen(key, camera, self._rays(camera), sigma, witness, unit)
@@ -194,11 +159,12 @@ class SparseEstimator:
         previous = self._T
         step = self._step(seen)
         found, columns, moved = self._fit(seen, step)
-        T, error = found.T_camera_world, found.error
-        tracked, fits = int(np.isfinite(error).sum()), int((error < FITS).sum())
-        heeded = step is not None and seen.heeded is not None and self._trusted
-        if fits < FEWEST and not heeded:
+        tracked, fits = len(columns), int((found.error < FITS).sum())
+        found = self._led(found, seen, step)
+        if found is None:
             return self._lose(seen, tracked, fits)
+        T, error = found.T_camera_world, found.error
+        fits = int((error < FITS).sum())
         self._misses = 0
         good = columns[error < FITS]
         if len(good):
@@ -220,6 +186,21 @@ class SparseEstimator:
         self._known = {key: self._known[key] for key in keys if key in self._known}
         return {key: inverse(T) for key, T in self._recent().items()}
 
+    def depths(self, unit: float) -> PointDepths:
+        """Depths of the points that the newest image sees and that parallax has measured.
+
+        Args:
+            unit: units of the map per unit of the window's gauge.
+        """
+        at, has = self.map.find(self.tracks.ids)
+        w = self.map.points[at[has]].inverse_depth(self._T)
+        deviation, prior = self.map.deviation[at[has]], self.map.points.deviation[at[has]]
+        measured = (w > 0) & (deviation < np.minimum(KNOWN * w, prior / 2))
+        w = w[measured]
+        return PointDepths(
+            self.tracks.source[has][measured], 1 / (w * unit), deviation[measured] / w
+        )
+
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted.
 
@@ -230,6 +211,11 @@ class SparseEstimator:
         if self._trusted and len(self.tracks.ids):
             at, inside = fit.network_pixels(self.tracks.source)
             self.tracks.drop(inside & motion.near(at))
+
+    def _drop_moving(self, witness: Witness | None) -> None:
+        """Drop corners that the network's mask head sees moving, if it is trusted."""
+        if witness is not None and self._trusted and len(self.tracks.ids):
+            self.tracks.drop(witness.moves(self.tracks.source))
 
     @property
     def _trusted(self) -> bool:
@@ -260,21 +246,24 @@ class SparseEstimator:
             T[:3, 3] *= seen.unit
             self._T = T @ self._known[bridges[-1]]
         self.tracks.refill()
-        w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
-        witness = seen.witness
-        if witness is not None and len(w):
-            ratio = self._ratio if np.isfinite(self._ratio) else 1.0
-            said = witness.inverse_depths(self.tracks.source) / (witness.unit * ratio)
-            middle = median(said)
-            if np.isfinite(middle):
-                self._ratio = ratio
-                w = np.where(np.isfinite(said) & (not self.alone), said, middle)
+        count, witness, unit = len(self.tracks.ids), seen.witness, np.nan
+        pose = inverse(self._T)
+        w = np.full(count, 1 / self._depth if np.isfinite(self._depth) else 1.0)
+        if witness is not None:
+            self._ratio = self._ratio if np.isfinite(self._ratio) else 1.0
+            unit = witness.unit * self._ratio
+            said = witness.inverse_depths(self.tracks.source)
+            known = np.isfinite(said)
+            middle = median(said if known.any() else witness.inverse_depth)
+            w = np.where(known & (not self.alone), said, middle) / unit
+            self._depth = unit / middle
+        heeded = witness is not None and self._trusted
+        if count < FEWEST and not heeded:
+            return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit, lost=True)
         self.map.add(self._T, self.tracks.ids, self._rays(seen.camera), w, FIRST * w)
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
         self._last = self.tracks.ids, self._rays(seen.camera)
-        pose = inverse(self._T)
-        unit = np.nan if witness is None else witness.unit * self._ratio
         return SparsePose(pose, inverse(previous), np.zeros((6, 6)), 0, 0, unit)
 
     def _lose(self, seen: _Seen, tracked: int, fits: int) -> SparsePose:
@@ -330,13 +319,29 @@ class SparseEstimator:
         columns, rays = at[has], seen.rays[has]
         found = self._locate(rays, columns, seen.sigma, step)
         moved = self._moved(rays, columns)
-        if moved or (found.error < FITS).sum() < POOR * len(columns):
+        if len(columns) and (moved or (found.error < FITS).mean() < POOR):
             newest = found.T_camera_world, self.map.row(self.tracks.ids, seen.rays)
             expected = step[1] if step and step[2] else None
             adjusted, columns = self.map.adjust(seen.sigma, ADJUST, newest, expected)
             T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
             found = found._replace(T_camera_world=T, error=error)
         return found, columns, moved
+
+    def _led(
+        self, found: Located, seen: _Seen, step: tuple[NDArray, Step, bool] | None
+    ) -> Located | None:
+        """The pose itself, that of a trusted network where corners say little, or None."""
+        fits = (found.error < FITS).sum()
+        if step is None or seen.heeded is None or not self._trusted:
+            return None if fits < FEWEST else found
+        since, motion, _ = step
+        sure = fits >= ENOUGH or fits > SURE * len(found.error)
+        if fits >= FEWEST and (sure or not motion.excludes(found.T_camera_world, since)):
+            return found
+        # corners that agree by chance, in noise or between unlike images
+        T = motion.T_later_earlier @ since
+        information = np.diag(motion.pull(T, since)[0])
+        return Located(T, np.full_like(found.error, np.nan), information, found.cost)
 
     def _locate(
         self,
@@ -376,7 +381,7 @@ class SparseEstimator:
         said = witness.inverse_depths(self.tracks.source[has][measured])
         ratio = np.log(said / w[measured])
         spread = turn = shift = np.nan
-        if np.isfinite(ratio).sum() >= FEWEST:
+        if fits >= FEWEST and np.isfinite(ratio).sum() >= FEWEST:
             middle = median(ratio)
             spread = float(MAD * median(np.abs(ratio - middle)))
             unit = float(np.exp(middle))

@@ -106,7 +106,7 @@ def cut(path, fraction):
 
 def oracle(config=None, **kwargs):
     config = config or Config()  # pictures here do not show the motion
-    config = config.with_values({'odometry.refine': False})
+    config = config.with_values({'odometry.estimator': 'network'})
     return Perception(config, OracleEngine(size=config.window.size, **kwargs))
 
 

@@ -151,7 +151,7 @@ def test_what_is_not_known_is_named():
 def test_the_perception_follows_a_real_sequence_by_it():
     """Real poses and depths with holes, in a new gauge every window: the chain is the truth."""
     (real,) = open_sequences('tum', DATA / 'tum_fr1_rpy')
-    config = Config().with_values({'odometry.refine': False, 'window.stride': 1})
+    config = Config().with_values({'odometry.estimator': 'network', 'window.stride': 1})
     simulated = SimulatedEngine(SequenceWorld(real), 4, seed=3, resolution=112)
     perception = Perception(config, simulated)
     frames = list(real.frames())

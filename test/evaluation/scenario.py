@@ -21,7 +21,7 @@ PLAIN = {
     'mask.dilate': 0,
     'depth.max_range': 0.0,
     'window.stride': 1,
-    'odometry.refine': False,  # the engine knows poses better than corners do
+    'odometry.estimator': 'network',  # the engine knows poses better than corners do
 }
 
 

@@ -11,7 +11,9 @@ from page4d_ros.perception.pipeline import Perception
 from page4d_ros.units import NS_PER_S
 
 STEP = NS_PER_S // 10
-CHAIN = Config().with_values({'odometry.refine': False})  # pictures here do not show the motion
+CHAIN = Config().with_values(
+    {'odometry.estimator': 'network'}
+)  # pictures here do not show the motion
 
 
 def drive(engine, count, config=None, start=0):
@@ -60,7 +62,7 @@ def test_depth_and_trajectory_share_one_unit():
 
 
 def test_twist_is_the_velocity_in_the_cameras_axes():
-    config = Config().with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
+    config = CHAIN.with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
     _, estimates = drive(OracleEngine(size=4, seed=None), 20, config)
     i = 12
     ahead, behind = pose_at(i * STEP / NS_PER_S), pose_at((i - 1) * STEP / NS_PER_S)
@@ -121,7 +123,7 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
                 self.sets.pop()
             return window
 
-    config = Config().with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
+    config = CHAIN.with_values({'scale.mode': 'fixed', 'scale.factor': 1.0})
     _, estimates = drive(Forgiving(size=4, pose=pose, seed=None), 12, config)
     assert [e.odometry.lost for e in estimates] == [i in broken for i in range(12)]
     assert all(e.odometry.metric for e in estimates)
@@ -132,7 +134,7 @@ def test_an_answer_that_is_not_finite_is_lost_and_recovered_from():
 
 @pytest.mark.parametrize('mode', ['depth', 'odometry', 'camera_height'])
 def test_metric_scale_is_found_and_frozen(mode):
-    config = Config().with_values(
+    config = CHAIN.with_values(
         {
             'scale.mode': mode,
             'scale.camera_height': 1.2,
@@ -174,7 +176,7 @@ def test_metric_scale_is_found_and_frozen(mode):
 
 def test_measurements_end_with_their_unit():
     """After a restart the window's unit is another one; old ratios must not outvote new ones."""
-    config = Config().with_values({'scale.mode': 'depth'})
+    config = CHAIN.with_values({'scale.mode': 'depth'})
     perception = Perception(config, OracleEngine(size=2, seed=None))
 
     def show(i, unit):
@@ -202,7 +204,7 @@ def test_readings_are_bounded_and_start_again_with_time():
 
 
 def test_a_still_camera_keeps_its_pose_alive_without_filling_the_window():
-    config = Config().with_values({'window.min_motion': 0.01})
+    config = CHAIN.with_values({'window.min_motion': 0.01})
     perception = Perception(config, OracleEngine(size=4))
     image = np.zeros((48, 64, 3), np.uint8)
     moving = [perception.process(frame_set(i * STEP)) for i in range(3)]
@@ -217,16 +219,16 @@ def test_a_still_camera_keeps_its_pose_alive_without_filling_the_window():
 
 
 def test_without_a_source_the_scale_is_not_metric():
-    config = Config().with_values({'scale.mode': 'depth'})
+    config = CHAIN.with_values({'scale.mode': 'depth'})
     _, estimates = drive(OracleEngine(size=3), 5, config)
     assert not estimates[-1].odometry.metric
 
 
 def test_the_state_of_the_scale_is_told():
     assert drive(OracleEngine(), 1)[1][0].odometry.scale_state == 'none'
-    fixed = Config().with_values({'scale.mode': 'fixed'})
+    fixed = CHAIN.with_values({'scale.mode': 'fixed'})
     assert drive(OracleEngine(), 1, fixed)[1][0].odometry.scale_state == 'fixed'
-    silent = Config().with_values({'scale.mode': 'depth'})
+    silent = CHAIN.with_values({'scale.mode': 'depth'})
     assert drive(OracleEngine(), 3, silent)[1][-1].odometry.scale_state == 'waiting'
 
 
@@ -277,7 +279,7 @@ def test_confident_pixels_that_all_move_leave_the_doubtful_ones():
 
 
 def test_a_silent_source_is_told_while_nothing_is_measured():
-    config = Config().with_values({'scale.mode': 'depth', 'scale.window': 0.5})
+    config = CHAIN.with_values({'scale.mode': 'depth', 'scale.window': 0.5})
     engine = OracleEngine(size=4)
     perception = Perception(config, engine)
     for i in range(20):

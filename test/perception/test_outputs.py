@@ -223,7 +223,8 @@ def test_tf_never_goes_back_in_time():
 def test_a_lost_frame_is_marked_as_rtabmap_expects():
     config = Config().with_values(PLAIN | {'odometry.publish_when_lost': True})
     engine = OracleEngine(pose=lambda _s: np.full((4, 4), np.nan))
-    lost = Perception(config, engine).process(frame_set(1))
+    blank = np.full((48, 64, 3), 127, np.uint8)
+    lost = Perception(config, engine).process(frame_set(1, image=blank))
     out = messages(lost, config)
     assert '/tf' not in out
     assert 'path' not in out

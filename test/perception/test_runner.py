@@ -51,7 +51,7 @@ class Kept:
 
 
 def runner_of(process=None, **values):
-    values = {'window.stride': 1, 'odometry.refine': False} | values
+    values = {'window.stride': 1, 'odometry.estimator': 'network'} | values
     config = Config().with_values(values)
     return FrameRunner(
         config, Perception(config, OracleEngine()), BaseFrame(config.frames), Kept(), process

@@ -12,15 +12,14 @@ from page4d_ros.config import Config
 from page4d_ros.errors import FrameError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import Frame, FrameKey, FrameSet, WindowEstimate
+from page4d_ros.perception.types import NETWORK, Frame, FrameKey, FrameSet, WindowEstimate
 from page4d_ros.units import NS_PER_S
 
 STEP = NS_PER_S // 10
 BESIDE = transform(Rotation.from_euler('y', 0.4).as_matrix(), (0.3, 0.0, 0.1))
 RIG = {1: BESIDE}
-SETTINGS = {'odometry.refine': False, 'scale.mode': 'fixed', 'scale.factor': 1.0}
+SETTINGS = {'odometry.estimator': 'network', 'scale.mode': 'fixed', 'scale.factor': 1.0}
 
 
 def config(**values):
@@ -128,15 +127,19 @@ def test_motion_is_judged_by_earlier_frames_of_the_same_view():
     assert not any(view.mask.any() for view in estimate.views)
 
 
-def test_corners_are_followed_in_each_view():
-    perception = Perception(config(odometry__refine=True), OracleEngine(seed=None, mounts=RIG))
-    for i in range(3):
-        perception.process(frame_set(i * STEP, (0, 1)))
-    corners = perception.refinement.corners
-    assert list(corners[1].keys) == [FrameKey(i * STEP, 1) for i in range(3)]
-    assert corners[0].keys[-1] == FrameKey(2 * STEP, 0)
-    perception.restart(Restart.WINDOW)
-    assert not perception.refinement.corners
+def test_a_rig_keeps_the_networks_poses():
+    runs = []
+    for estimator in ('both', 'network'):
+        engine = OracleEngine(seed=1, noise=0.01, mounts=RIG)
+        perception = Perception(config(odometry__estimator=estimator), engine)
+        for i in range(6):
+            estimate = perception.process(frame_set(i * STEP, (0, 1)))
+        assert not perception.odometry.sparse.sees
+        assert estimate.odometry.relies_on == NETWORK
+        runs.append((perception.odometry.window, estimate.odometry))
+    (window, pose), (expected, alone) = runs
+    np.testing.assert_array_equal(window.T_gauge_camera, expected.T_gauge_camera)
+    np.testing.assert_array_equal(pose.T_world_camera, alone.T_world_camera)
 
 
 def test_a_set_is_still_only_if_all_of_it_is():
