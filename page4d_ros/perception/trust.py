@@ -1,4 +1,4 @@
-"""How far the network has been right lately: errors of its poses and depths against points."""
+"""Recent errors of the network's poses and depths against points, and the trust that follows."""
 
 from __future__ import annotations
 
