@@ -1,4 +1,4 @@
-"""Recent errors of the network's poses and depths against points, and the trust that follows."""
+"""Trust in the network: errors of its poses and depths, lately, against tracked points."""
 
 from __future__ import annotations
 
