@@ -118,7 +118,7 @@ class Odometry:
                 scale=self.chain.scale * self.scale.factor,
                 metric=self.scale.metric,
                 scale_state=self.scale.state,
-                network_trust=self.sparse.trust.value,
+                network_trust=self.sparse.trust.value if self.sparse.sees else 0.0,
             )
         if placement is not None and placement.restarted:
             self.scale.forget()
