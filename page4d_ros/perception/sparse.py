@@ -159,7 +159,7 @@ class SparseEstimator:
         previous = self._T
         step = self._step(seen)
         found, columns, moved = self._fit(seen, step)
-        tracked, fits = len(columns), int((found.error < FITS).sum())
+        tracked, fits = int(np.isfinite(found.error).sum()), int((found.error < FITS).sum())
         found = self._led(found, seen, step)
         if found is None:
             return self._lose(seen, tracked, fits)
@@ -335,7 +335,7 @@ class SparseEstimator:
         if step is None or seen.heeded is None or not self._trusted:
             return None if fits < FEWEST else found
         since, motion, _ = step
-        sure = fits >= ENOUGH or fits > SURE * len(found.error)
+        sure = fits >= ENOUGH or fits > SURE * np.isfinite(found.error).sum()
         if fits >= FEWEST and (sure or not motion.excludes(found.T_camera_world, since)):
             return found
         # corners that agree by chance, in noise or between unlike images

@@ -1,4 +1,4 @@
-"""How far the network has been right lately: errors of its poses and depths against points."""
+"""Trust in the network: errors of its poses and depths, lately, against tracked points."""
 
 from __future__ import annotations
 

@@ -135,7 +135,9 @@ def test_files_of_something_else_are_refused(tmp_path):
 
 def test_from_the_command_line(walks, tmp_path):
     def compared(*paths):
-        return CliRunner().invoke(app, ['evaluate', '--compare', *map(str, paths)])
+        wide = {'COLUMNS': '160'}  # no cell is broken
+        words = ['evaluate', '--compare', *map(str, paths)]
+        return CliRunner().invoke(app, words, env=wide)
 
     shown = compared(walks / 'off', walks / 'on')
     assert shown.exit_code == 0, shown.output

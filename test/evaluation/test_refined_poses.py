@@ -21,11 +21,16 @@ def frames():
     return rendered(12)
 
 
+def shaded(rgb):
+    """An empty wall: grey from left to right, without a corner."""
+    return np.zeros_like(rgb) + np.linspace(60, 200, rgb.shape[1]).astype(np.uint8)[:, None]
+
+
 def run(frames, config=None, *, count=12, blank=False, noise=OFF):
     """The perception after some frames, and its estimates."""
     perception, estimates = Perception(config or Config(), TruthEngine(frames, noise=noise)), []
     for f in frames[:count]:
-        image = np.full_like(f.rgb, 127) if blank else f.rgb
+        image = shaded(f.rgb) if blank else f.rgb
         taken = Frame(f.stamp_ns, 'camera', lambda image=image: image, f.camera)
         estimates.append(perception.process(FrameSet.of(taken)))
     return perception, estimates

@@ -19,6 +19,8 @@ RATE = 30
 RIGHT = Noise(position=0.005, rotation=0.002, depth=0.02)
 WRONG = Noise(position=1.0, rotation=0.5, depth=0.7)
 BLANK = np.full((CAMERA.height, CAMERA.width, 3), 255, np.uint8)
+SHADE = np.linspace(180, 250, CAMERA.width).astype(np.uint8)
+WALL = np.ascontiguousarray(np.broadcast_to(SHADE[:, None], BLANK.shape))  # shaded, no corner
 
 
 def handheld(k):
@@ -133,7 +135,7 @@ def test_no_network_is_needed():
 
 
 def test_a_trusted_network_carries_through_white_walls():
-    run = Run().go(30).go(12, BLANK).go(20)
+    run = Run().go(30).go(12, WALL).go(20)
     assert not any(each.lost for each in run.found)
     assert all(not each.by_points for each in run.found[30:42])
     assert all(each.by_points for each in run.found[43:])
@@ -148,7 +150,7 @@ def test_a_trusted_network_carries_through_white_walls():
 @pytest.mark.parametrize('noise', [None, RIGHT, WRONG])
 def test_without_a_trusted_network_a_white_wall_is_lost_and_left_without_a_jump(noise):
     alone = noise is RIGHT
-    run = Run(noise=noise, alone=alone).go(30).go(PATIENCE + 7, BLANK)
+    run = Run(noise=noise, alone=alone).go(30).go(PATIENCE + 7, WALL)
     last = run.found[29].T_world_camera
     for each in run.found[30:]:
         assert each.lost
@@ -162,6 +164,11 @@ def test_without_a_trusted_network_a_white_wall_is_lost_and_left_without_a_jump(
     steps = [inverse(each.T_world_previous) @ each.T_world_camera for each in run.found]
     lengths = np.array([np.linalg.norm(T[:3, 3]) for T in steps])
     assert lengths[30 + PATIENCE + 7 :].max() < 3 * np.median(lengths[1:30])
+
+
+def test_a_blank_image_is_no_evidence_for_a_network_either():
+    run = Run().go(30).go(3, BLANK).go(5)
+    assert [each.lost for each in run.found[29:34]] == [False, True, True, True, False]
 
 
 def test_a_short_gap_keeps_the_map():

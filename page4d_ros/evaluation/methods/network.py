@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
 from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.poses import inverse
@@ -17,16 +19,13 @@ from page4d_ros.window_scores import relative_poses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from page4d_ros.config import Config
     from page4d_ros.datasets.rendered import RenderedSequence
     from page4d_ros.evaluation.result import Source
     from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.perception.types import Estimate, WindowEstimate
     from page4d_ros.truth import GroundTruthFrame
 
 
@@ -80,13 +79,15 @@ class Network:
     def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
         known = list(sequence.frames())
-        T_gauge_camera = self._poses(known)
+        streamed = self._streamed(known)
         self.engine.clear()
         self.dynamics.forget()
         for seen in known:
             self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)  # with the depths of all frames
-        window = replace(window, T_gauge_camera=T_gauge_camera)
+        T = streamed.T_gauge_camera.copy()
+        T[:, :3, 3] *= np.nanmedian(window.depth[-1] / streamed.depth[-1])  # of the same frame
+        window = replace(window, T_gauge_camera=T)
         return Prediction(
             Grid(window.transforms[-1], self.engine.patch_size),
             depth=window.depth,
@@ -95,13 +96,13 @@ class Network:
             mask=self.dynamics.update(window).mask > 0,
         )
 
-    def _poses(self, known: list[GroundTruthFrame]) -> NDArray[np.float64]:
-        """T_gauge_camera (N, 4, 4) of frames that come one after the other, as the node has it."""
+    def _streamed(self, known: list[GroundTruthFrame]) -> WindowEstimate:
+        """Window of frames that come one after the other, with the poses that the node has."""
         self.engine.clear()
         perception = self.perception()
         for seen in known:
             perception.process(FrameSet.of(seen.frame))
-        return perception.odometry.window.T_gauge_camera
+        return perception.odometry.window
 
     def outputs(
         self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None
