@@ -83,7 +83,7 @@ def test_bodies_are_in_the_status(graph):
 
 def test_odom_is_the_base_in_rep103_axes(graph):
     got = listen_to_all(graph)
-    robot = Robot(graph, scale__mode='fixed')
+    robot = Robot(graph, scale__mode='fixed', odometry__estimator='network')
     robot.mount()
     for i in range(6):
         robot.show(START + i * STEP)

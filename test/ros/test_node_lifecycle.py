@@ -126,7 +126,7 @@ def test_scale_from_a_depth_camera(graph):
 
 
 def test_scale_from_a_wheel_odometry(graph):
-    robot = Robot(graph, scale__mode='odometry')
+    robot = Robot(graph, scale__mode='odometry', odometry__estimator='network')
     publisher = graph.node.create_publisher(Odometry, 'scale/odom', 100)
     graph.until(lambda: publisher.get_subscription_count() > 0)
     for i in range(6):
