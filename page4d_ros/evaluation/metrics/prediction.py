@@ -58,7 +58,7 @@ class Prediction(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """The same of the footage.
+    """Truth of a rendered window, at the pixels and patches of a network.
 
     Attributes:
         depth: (S, h, w) metres, where the ray through the pixel's centre ends.
@@ -73,14 +73,14 @@ class Truth(NamedTuple):
     mask: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, footage: RenderedSequence, grid: Grid) -> Truth:
+    def of(cls, sequence: RenderedSequence, grid: Grid) -> Truth:
         """Sample a window's truth at the network's pixels."""
         fit, patch = grid
         return cls(
-            np.stack([fit.nearest(depth) for depth in footage.depth]),
-            relative_poses(inverse(footage.T_world_camera)[:, :3]),
-            np.stack([patch_shares(mask, fit, patch) for mask in footage.mask]),
-            np.stack([fit.nearest(mask) for mask in footage.mask]),
+            np.stack([fit.nearest(depth) for depth in sequence.depth]),
+            relative_poses(inverse(sequence.T_world_camera)[:, :3]),
+            np.stack([patch_shares(mask, fit, patch) for mask in sequence.mask]),
+            np.stack([fit.nearest(mask) for mask in sequence.mask]),
         )
 
 
