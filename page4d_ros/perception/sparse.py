@@ -12,6 +12,7 @@ from page4d_ros.perception.bundle import Located, Step, locate
 from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.residuals import MAD
 from page4d_ros.perception.sparse_pose import FEWEST, SparsePose
 from page4d_ros.perception.tracks import MOST, Tracks
 from page4d_ros.perception.trust import TRUSTED, Trust
@@ -51,7 +52,6 @@ PARALLAX = 0.006, 0.01
 CALM = 0.01  # expected motion before there is parallax, in depths of the scene
 MEASURED = 0.1  # relative deviation of a depth, below which it judges the network
 KNOWN = 0.2  # likewise, below which it corrects the network's depths
-MAD = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 SAFE = 1.5  # by which the errors of the network are taken larger
 
 
@@ -192,14 +192,24 @@ class SparseEstimator:
         Args:
             unit: units of the map per unit of the window's gauge.
         """
+        source, w, deviation = self._measured(self._T, KNOWN)
+        return PointDepths(source, 1 / (w * unit), deviation / w)
+
+    def _measured(self, T_camera_world: NDArray, most: float) -> tuple[NDArray, NDArray, NDArray]:
+        """Points of the newest image whose depth is known by parallax, and not by its prior.
+
+        Args:
+            T_camera_world: (4, 4) its pose.
+            most: relative standard deviation of an inverse depth.
+
+        Returns:
+            Pixels of the camera's image (N, 2), inverse depths (N,), their deviations (N,).
+        """
         at, has = self.map.find(self.tracks.ids)
-        w = self.map.points[at[has]].inverse_depth(self._T)
-        deviation, prior = self.map.deviation[at[has]], self.map.points.deviation[at[has]]
-        measured = (w > 0) & (deviation < np.minimum(KNOWN * w, prior / 2))
-        w = w[measured]
-        return PointDepths(
-            self.tracks.source[has][measured], 1 / (w * unit), deviation[measured] / w
-        )
+        points = self.map.points[at[has]]
+        w, deviation = points.inverse_depth(T_camera_world), self.map.deviation[at[has]]
+        use = (w > 0) & (deviation < np.minimum(most * w, points.deviation / 2))
+        return self.tracks.source[has][use], w[use], deviation[use]
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted.
@@ -373,13 +383,8 @@ class SparseEstimator:
     def _judge(self, seen: _Seen, T: NDArray, fits: int) -> float:
         """Compare the network with the points; returns the unit of the window's gauge."""
         witness, unit = seen.witness, seen.unit
-        at, has = self.map.find(self.tracks.ids)
-        w = self.map.points[at[has]].inverse_depth(T)
-        deviation, prior = self.map.deviation[at[has]], self.map.points.deviation[at[has]]
-        # depths that parallax has measured, and not their prior
-        measured = (w > 0) & (deviation < np.minimum(MEASURED * w, prior / 2))
-        said = witness.inverse_depths(self.tracks.source[has][measured])
-        ratio = np.log(said / w[measured])
+        source, w, _ = self._measured(T, MEASURED)
+        ratio = np.log(witness.inverse_depths(source) / w)
         spread = turn = shift = np.nan
         if fits >= FEWEST and np.isfinite(ratio).sum() >= FEWEST:
             middle = median(ratio)
