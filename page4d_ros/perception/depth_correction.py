@@ -16,7 +16,9 @@ FEWEST = 12  # points for a correction
 MOST = 150  # that it rests on
 COLUMNS = 16  # of the grid that the correction is computed on
 LENGTHS = 0.5, 0.12  # over which errors of the network are alike, of the image's width
-OPTIMISTIC = 10.0  # deviations are given the poses, which are not known either
+OPTIMISTIC = 30.0  # deviations are given the poses, which are not known either
+SLOPE = 0.5  # usual error of the slope, in errors of the depth over its spread
+RELIEF = 1.0  # logarithm of depth over the median, beyond which the slope is that of its end
 NOISE = 0.05  # least deviation of a point's logarithm of depth: it may lie on an edge
 
 
@@ -40,8 +42,10 @@ def corrected(
     """Depth with a smooth factor that makes it agree with points.
 
     The logarithm of the factor is a Gaussian process (Rasmussen and Williams, Gaussian Processes
-    for Machine Learning, 2006, section 2.2): zero, give or take the error that the network's
-    depths had lately, far from all points, and what the points say near them.
+    for Machine Learning, 2006, sections 2.2 and 2.7) with a linear part: the logarithm of the
+    network's depth times a slope, so that depths of a network that does not know the place shrink
+    to a plane; and a rest, which is zero, give or take the error that these depths had lately, far
+    from all points, and what the points say near them.
 
     Args:
         depth: (h, w) of the network.
@@ -61,14 +65,21 @@ def corrected(
     place = at[chosen] / width
     value = np.log(points.depth[chosen] / said[chosen])
     noise = np.hypot(OPTIMISTIC * points.deviation[chosen], NOISE)
-    K = error**2 * _alike(place, place) + np.diag(noise**2)
+    middle = np.median(np.log(said[chosen]))
+    relief = np.log(said[chosen]) - middle
+    slope = min(1.0, SLOPE * error / max(float(relief.std()), 1e-6))
+    K = error**2 * _alike(place, place) + slope**2 * np.outer(relief, relief) + np.diag(noise**2)
     weights = np.linalg.solve(K, value.clip(-3 * error, 3 * error))
     u, v = np.meshgrid(
         (np.arange(COLUMNS) + 0.5) / COLUMNS, (np.arange(rows) + 0.5) / rows * height / width
     )
     field = error**2 * _alike(np.column_stack([u.ravel(), v.ravel()]), place) @ weights
     field = field.reshape(rows, COLUMNS).astype(np.float32)
-    return depth * np.exp(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR))
+    field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
+    beta = slope**2 * float(relief @ weights)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        field += np.float32(beta) * (np.log(depth) - np.float32(middle)).clip(-RELIEF, RELIEF)
+    return depth * np.exp(field)
 
 
 def _alike(a: NDArray, b: NDArray) -> NDArray[np.float64]:
