@@ -8,6 +8,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Adjusted, Points, Step, adjust
+from page4d_ros.perception.sparse_pose import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ FREE = 10  # newest keyframes, whose poses are adjusted
 FIXED = 6  # older ones, which hold the rest in place while their points are seen
 MOST_POINTS = 400  # in one adjustment
 STRIKES = 2  # disagreements that drop a point
+KNOWN = 0.2  # relative deviation of a depth, below which it keeps the unit of length
 NEIGHBOURS = 3  # known points whose median inverse depth a new one begins with
 
 
@@ -180,7 +182,31 @@ class LocalMap:
             columns = np.sort(columns[best])
         fixed = max(1, len(T) - FREE)
         found = adjust(T, fixed, self.points[columns], seen[:, columns], sigma, limits, steps)
-        self.T_camera_world = found.T_camera_world[: len(self.T_camera_world)]
+        before, w = self.points.xyw[columns, 2], found.xyw[:, 2]
+        known = self.deviation[columns] < KNOWN * before
         self.points.xyw[columns] = found.xyw
         self.deviation[columns] = found.deviation
+        if fixed == 1 and known.sum() >= FEWEST:
+            found = found._replace(
+                T_camera_world=self._scale(np.median((w / before)[known]), found.T_camera_world)
+            )
+        self.T_camera_world = found.T_camera_world[: len(self.T_camera_world)]
         return found, columns
+
+    def _scale(self, ratio: float, T_camera_world: NDArray) -> NDArray[np.float64]:
+        """Make the map larger about its first camera.
+
+        Args:
+            ratio: of the lengths, after to before.
+            T_camera_world: (K, 4, 4) of its cameras.
+
+        Returns:
+            Their new poses.
+        """
+        first = inverse(T_camera_world[0])[:3, 3]
+        self.points.xyw[:, 2] /= ratio
+        self.deviation /= ratio
+        self.points.t_world_ref[:] = first + ratio * (self.points.t_world_ref - first)
+        T = inverse(T_camera_world)
+        T[:, :3, 3] = first + ratio * (T[:, :3, 3] - first)
+        return inverse(T)

@@ -9,8 +9,10 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle
 from page4d_ros.perception.bundle import Located, Step, locate
+from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.local_map import LocalMap
+from page4d_ros.perception.locating import FIND, FITS, SURE, best_pose
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.residuals import MAD
 from page4d_ros.perception.sparse_pose import FEWEST, SparsePose
@@ -28,20 +30,15 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
 
-SIGMA = 0.15  # error of a tracked corner at first, in pixels of the tracker's image
-LEAST_SIGMA, MOST_SIGMA = 0.1, 0.4  # limits of its measurement
-RATE = 0.1  # share of a new measurement
-RAYLEIGH = 1.1774  # median length of an error, in standard deviations
-FIND = (60.0, 30.0, 15.0, 8.0, 5.0)  # scales of the robust loss, by iteration: any start
 ADJUST = (8.0, 4.0, 2.5)  # a good start
-FITS = 4.0  # largest error of a corner that fits, in standard deviations
 MISFIT = 6.0  # from this error on a corner gets a strike
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
-SURE = 0.8  # likewise, above which no other start is tried
+YOUNG = 8  # keyframes, until which a start that fits poorly competes again
 RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
 ENOUGH = 30  # corners that fit, to judge the network by
 PATIENCE = 5  # frames without a pose; then a new map begins
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
+EARLY = 4  # keyframes of a young map, of which every frame becomes one
 KEYFRAME_TRACKS = 0.6  # of MOST; with fewer left, a keyframe is taken
 # deviations of inverse depths, relative: of the first points, and of points that begin at the
 # depth of their neighbours
@@ -111,7 +108,7 @@ class SparseEstimator:
         """Begin a new map at identity; the trust remains."""
         self.tracks.forget()
         self._T = np.eye(4)  # T_camera_world of the last frame
-        self._sigma = SIGMA
+        self._noise = CornerNoise()
         self._ratio = np.nan  # units of the map per unit of the network's trajectory
         self._depth = np.nan  # median depth of the points in the last frame
         self._known: dict[FrameKey, NDArray] = {}  # T_camera_world of recent frames
@@ -148,7 +145,7 @@ class SparseEstimator:
         witness = None if blank else witness  # it cannot know either
         self._drop_moving(witness)
         unit = np.nan if witness is None else witness.unit * self._ratio
-        sigma = self._sigma / (self.tracks.fit.scale_x * camera.fx)
+        sigma = self._noise.sigma / (self.tracks.fit.scale_x * camera.fx)
         seen = _Seen(key, camera, self._rays(camera), sigma, witness, unit)
         if blank:
             return self._lose(seen, 0, 0)
@@ -171,8 +168,8 @@ class SparseEstimator:
             self._depth = 1 / np.median(self.map.points[good].inverse_depth(T))
         if witness is not None:
             seen = seen._replace(unit=self._judge(seen, T, fits))
-        if fits > RIGHT * tracked:
-            self._learn(error, columns)
+        if np.isfinite(error).any():
+            self._learn(error, columns, right=fits > RIGHT * tracked)
         if moved:
             self._keyframe(seen, T, step[1] if step and step[2] else None)
         self._motion, self._T = T @ inverse(self._T), T
@@ -360,21 +357,16 @@ class SparseEstimator:
         sigma: float,
         step: tuple[NDArray, Step, bool] | None,
     ) -> Located:
-        """Pose among the known points, from the best of several starts."""
-        points = self.map.points[columns]
+        """Pose among the known points, from the motion before, rest, or the network's motion."""
         starts = [self._motion @ self._T, self._T]
         if step is not None:
             starts.append(step[1].T_later_earlier @ step[0])
-        best = None
-        for T in starts:
-            found = locate(T, points, rays, sigma, FIND, step and step[:2])
-            best = found if best is None or found.cost < best.cost else best
-            if (best.error < FITS).sum() > SURE * len(columns):
-                break
-        return best
+        return best_pose(starts, self.map.points[columns], rays, sigma, step and step[:2])
 
     def _moved(self, rays: NDArray, columns: NDArray) -> bool:
-        """True if the camera sees enough anew to become a keyframe."""
+        """True if the camera sees enough anew to become a keyframe, or if there are few."""
+        if len(self.map.T_camera_world) < EARLY:
+            return True
         shift = np.linalg.norm(self.map.seen[-1, columns] - rays, axis=1)
         shift = shift[np.isfinite(shift)]
         few = len(self.tracks.ids) < KEYFRAME_TRACKS * MOST
@@ -405,12 +397,11 @@ class SparseEstimator:
         self.map.loosen(SAFE * self.trust.depth if trusted else NEIGHBOUR)
         return unit
 
-    def _learn(self, error: NDArray, columns: NDArray) -> None:
+    def _learn(self, error: NDArray, columns: NDArray, *, right: bool) -> None:
         """Measure the noise of corners, and drop those that disagreed for the second time."""
-        measured = float(np.nanmedian(error)) * self._sigma / RAYLEIGH
-        self._sigma += RATE * (min(max(measured, LEAST_SIGMA), MOST_SIGMA) - self._sigma)
-        out = self.map.strike(columns[np.nan_to_num(error) > MISFIT])
-        if len(out):
+        self._noise.learn(error, right=right)
+        if right:
+            out = self.map.strike(columns[np.nan_to_num(error) > MISFIT])
             self.tracks.drop(np.isin(self.tracks.ids, out))
 
     def _keyframe(self, seen: _Seen, T: NDArray, step: Step | None) -> None:
@@ -432,14 +423,15 @@ class SparseEstimator:
         row = pair(self.map, ids, rays, self._parallax)
         if row is None:
             return
-        self._parallax *= 2
         at, has = self.map.find(ids)
         found = self._locate(rays[has], at[has], sigma, None)
         start = compete(self.map, found.T_camera_world, row, ids, rays, sigma)
+        if start.fits > POOR or len(self._keyframes) >= YOUNG:
+            self._parallax *= 2
         if start.map is not self.map:
             self.map = start.map
-            self._keyframes = [self._keyframes[row]]
-            self._known = {self._keyframes[0]: self.map.T_camera_world[0]}
+            self._keyframes = [self._keyframes[k] for k in start.rows]
+            self._known = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
             last_ids, last = self._last
             at, has = self.map.find(last_ids)
             points, last = self.map.points[at[has]], last[has]

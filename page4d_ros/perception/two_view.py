@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.geometry.poses import transform
-from page4d_ros.perception.bundle import BEHIND
+from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.perception.bundle import BEHIND, locate
+from page4d_ros.perception.sparse_pose import FEWEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.local_map import LocalMap
 
 SHARED = 40  # tracks that two views must share
-BASELINE = 0.1  # first length of it, in depths of the scene
+LEAST_SHARE = 0.25  # of the tracks, that an essential matrix must explain
 TOLERANCE = 3.0  # standard deviations between an inlier and its epipolar line
 FARTHEST = 1e4  # baselines to a point in front of both cameras
 LIMITS = (20.0, 20.0, 10.0, 10.0, 5.0, 5.0, 2.5, 2.5)  # robust loss: depths are not known yet
@@ -32,11 +33,15 @@ class Start(NamedTuple):
         map: keyframes and points.
         T_camera_world: (4, 4) of the newest camera.
         cost: robust sum of the errors in it, of the tracks that both views share.
+        fits: share of these tracks that fit.
+        rows: keyframes of the map before that are in this one, in their order.
     """
 
     map: LocalMap
     T_camera_world: NDArray[np.float64]
     cost: float
+    fits: float
+    rows: list[int]
 
 
 def pair(map_: LocalMap, ids: NDArray, rays: NDArray, parallax: float) -> int | None:
@@ -74,50 +79,113 @@ def compete(
         rays: (M, 2) their normalised image coordinates.
         sigma: standard deviation of image coordinates.
     """
-    other = copy.deepcopy(map_)
     at, has = map_.find(ids)
     both = ids[has][np.isfinite(map_.seen[row, at[has], 0])]
-    ours = _settled(map_, T, both, ids, rays, sigma)
-    other.T_camera_world, other.seen = other.T_camera_world[[row]], other.seen[[row]]
-    other.steps = [None]
-    other.keep(np.isfinite(other.seen[0, :, 0]))
-    T_newest_first = _essential(other, ids, rays, sigma)
+    shared = np.isfinite(map_.seen[row, :, 0])
+    other, others = _only(map_, row)
+    ours = _settled(map_, list(range(len(map_.seen))), T, both, ids, rays, sigma)
+    settled = map_.points.inverse_depth(map_.T_camera_world[row])[shared]
+    T_newest_first = _begin(other, settled, ids, rays, sigma)
     if T_newest_first is None:
         return ours
-    middle = np.median(other.points.prior)
-    other.points.xyw[:, 2] = other.points.prior[:] = middle
-    other.points.deviation[:] = middle
     T = T_newest_first @ other.T_camera_world[0]
-    theirs = _settled(other, T, both, ids, rays, sigma)
-    return theirs if theirs.cost < BETTER * ours.cost else ours
+    theirs = _settled(other, [row], T, both, ids, rays, sigma)
+    if theirs.cost >= BETTER * ours.cost:
+        return ours
+    rows = _join(other, row, others, theirs.T_camera_world, sigma)
+    return _settled(other, rows, theirs.T_camera_world, both, ids, rays, sigma)
+
+
+def _only(map_: LocalMap, row: int) -> tuple[LocalMap, dict[int, NDArray]]:
+    """A copy with one keyframe and its points; what all others saw of these, by row."""
+    other = copy.deepcopy(map_)
+    shared = np.isfinite(map_.seen[row, :, 0])
+    rest = {k: seen for k, seen in enumerate(map_.seen[:, shared]) if k != row}
+    other.T_camera_world, other.seen = other.T_camera_world[[row]], other.seen[[row]]
+    other.steps = [None]
+    other.keep(shared)
+    return other, rest
+
+
+def _join(
+    map_: LocalMap, row: int, others: dict[int, NDArray], T: NDArray, sigma: float
+) -> list[int]:
+    """Add views (N, 2) that see enough of the points to a map of one keyframe.
+
+    Args:
+        map_: is changed.
+        row: number of its keyframe.
+        others: the views, by number.
+        T: (4, 4) T_camera_world that a view is near to.
+        sigma: standard deviation of image coordinates.
+
+    Returns:
+        Numbers of the keyframes of the map.
+    """
+    views = {row: (map_.T_camera_world[0], map_.seen[0])}
+    for k, seen in others.items():
+        known = np.isfinite(seen[:, 0])
+        found = locate(T, map_.points[known], seen[known], sigma, LIMITS)
+        if (found.error < FITS).sum() >= FEWEST:
+            views[k] = found.T_camera_world, seen
+    rows = sorted(views)
+    map_.T_camera_world, map_.seen = (np.array(x) for x in zip(*map(views.get, rows), strict=True))
+    map_.steps = [None] * len(rows)
+    return rows
 
 
 def _settled(
-    map_: LocalMap, T: NDArray, both: NDArray, ids: NDArray, rays: NDArray, sigma: float
+    map_: LocalMap,
+    rows: list[int],
+    T: NDArray,
+    both: NDArray,
+    ids: NDArray,
+    rays: NDArray,
+    sigma: float,
 ) -> Start:
     found, columns = map_.adjust(sigma, LIMITS, (T, map_.row(ids, rays)))
     error = found.error[-1, np.isin(map_.ids[columns], both)]
     error = np.where(np.isfinite(error), np.minimum(error, BEHIND), BEHIND)
     cost = float(np.log1p((error / FITS) ** 2).sum())
-    return Start(map_, found.T_camera_world[-1], cost)
+    fits = float((error < FITS).mean()) if len(error) else 0.0
+    return Start(map_, found.T_camera_world[-1], cost, fits, rows)
 
 
-def _essential(
-    map_: LocalMap, ids: NDArray, rays: NDArray, sigma: float
+def _begin(
+    map_: LocalMap, settled: NDArray, ids: NDArray, rays: NDArray, sigma: float
 ) -> NDArray[np.float64] | None:
-    """(4, 4) from the first keyframe's camera to the newest, in units of the map."""
+    """Place the points of a map of one keyframe by the essential matrix to the newest camera.
+
+    Their median depth stays, and so does the unit of length.
+
+    Returns:
+        (4, 4) from the keyframe's camera to the newest; None without one.
+    """
     at, has = map_.find(ids)
-    seen = map_.seen[0, at[has]]
-    both = np.isfinite(seen[:, 0])
-    a, b = seen[both], rays[has][both]
+    seen = map_.seen[0]
+    both = np.isfinite(seen[at[has], 0])
+    columns, b = at[has][both], rays[has][both]
+    a = seen[columns]
     cv2.setRNGSeed(0)
     E, inliers = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_DEFAULT, 0.999, TOLERANCE * sigma)
     if E is None or E.shape != (3, 3):
         return None
-    count, R, t, _, _ = cv2.recoverPose(E, a, b, np.eye(3), distanceThresh=FARTHEST, mask=inliers)
-    if count < len(a) / 2:
+    count, R, t, front, X = cv2.recoverPose(
+        E, a, b, np.eye(3), distanceThresh=FARTHEST, mask=inliers
+    )
+    if count < LEAST_SHARE * len(a):
         return None
-    return transform(R, BASELINE / np.median(map_.points.prior) * t[:, 0])
+    front = front.ravel() > 0
+    w = X[3, front] / X[2, front]
+    middle = np.median(map_.points.prior)
+    length = np.median(w / settled[columns[front]])
+    T = inverse(map_.T_camera_world[0])
+    map_.points.R_world_ref[:], map_.points.t_world_ref[:] = T[:3, :3], T[:3, 3]
+    map_.points.xyw[:, :2], map_.points.xyw[:, 2] = seen, middle
+    map_.points.xyw[columns[front], 2] = w / length
+    map_.points.prior[:] = map_.points.xyw[:, 2]
+    map_.points.deviation[:] = middle
+    return transform(R, length * t[:, 0])
 
 
 def rotation_between(a: NDArray, b: NDArray) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import rotation_angle, transform
 from page4d_ros.perception.local_map import LocalMap
-from page4d_ros.perception.two_view import BASELINE, SHARED, compete, pair, rotation_between
+from page4d_ros.perception.two_view import SHARED, compete, pair, rotation_between
 
 SIGMA = 5e-4
 COUNT = 120
@@ -62,7 +62,34 @@ def test_two_views_win_against_a_wrong_map():
     assert direction @ true > 0.999
     ratio = start.map.points.xyw[:, 2] / w[start.map.ids]
     assert np.std(np.log(ratio)) < 0.1
-    assert np.linalg.norm(T[:3, 3]) == pytest.approx(BASELINE / np.median(map_.points.prior), 0.5)
+    assert np.median(ratio) == pytest.approx(np.median(map_.points.prior / w), 0.2)
+
+
+def test_a_new_start_keeps_the_keyframes_that_see_its_points():
+    map_, rays, w = scene(SIDEWAYS, depth_error=0.8)
+    half = transform(turn(0.01, -0.015, 0.005), (0.15, 0.02, 0.05))
+    X = np.column_stack([map_.seen[0], np.ones(COUNT)]) / w[:, None] @ half[:3, :3].T + half[:3, 3]
+    map_.add(np.eye(4), IDS, X[:, :2] / X[:, 2:], w, w)
+    few = IDS[:5]
+    map_.add(np.eye(4), few, rays[few], w[few], w[few])
+    map_.points.deviation[:] = 0.01 * map_.points.prior
+    start = compete(map_, transform(turn(0.3, 0.2, 0), (-0.5, 0, 0.3)), 0, IDS, rays, SIGMA)
+    assert start.rows == [0, 1]
+    assert start.fits > 0.95
+    middle, newest = start.map.T_camera_world[1], start.T_camera_world
+    assert rotation_angle(middle[:3, :3].T @ half[:3, :3]) < 3e-3
+    share = np.linalg.norm(middle[:3, 3]) / np.linalg.norm(newest[:3, 3])
+    true = np.linalg.norm(half[:3, 3]) / np.linalg.norm(SIDEWAYS[:3, 3])
+    assert share == pytest.approx(true, 0.03)
+
+
+def test_movers_of_nearly_half_the_tracks_do_not_spoil_a_start():
+    map_, rays, _ = scene(SIDEWAYS, depth_error=0.8)
+    count = round(0.45 * COUNT)
+    rays[:count] += np.random.default_rng(2).uniform(-0.1, 0.1, (count, 2))
+    start = compete(map_, np.eye(4), 0, IDS, rays, SIGMA)
+    assert start.fits > 0.5
+    assert rotation_angle(start.T_camera_world[:3, :3].T @ SIDEWAYS[:3, :3]) < 1e-2
 
 
 def test_two_views_lose_against_a_right_map():
