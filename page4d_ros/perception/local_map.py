@@ -53,6 +53,10 @@ class LocalMap:
         at = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
         return at, self.ids[at] == ids
 
+    def of(self, ids: NDArray) -> Points:
+        """Points of tracks that all have one."""
+        return self.points[self.find(ids)[0]]
+
     def row(self, ids: NDArray, rays: NDArray) -> NDArray[np.float64]:
         """(N, 2) of `seen` for tracks (M,) at normalised image coordinates (M, 2)."""
         out = np.full((len(self.ids), 2), np.nan)

@@ -78,7 +78,7 @@ class Odometry:
     def forget_window(self) -> None:
         """Begin a new window at the last pose."""
         self.chain.clear()
-        self.sparse.forget()
+        self.sparse.interrupt()
         self._overlap = 0.0
 
     def keeps_first(self, least: float) -> bool:
@@ -189,9 +189,9 @@ class Odometry:
             step = inverse(self._T_world_camera) @ placed.T_chain_camera[window.reference]
             T_world_camera = last.T_world_camera @ transform(step[:3, :3], factor * step[:3, 3])
             seconds = (stamp_ns - last_ns) * 1e-9
-            if self._lost:  # it may have moved on as before
+            if self._lost and not (pose and pose.recognised):  # it may have moved on as before
                 self._gaps += (last.twist.reshape(2, 3) ** 2).sum(1) * seconds**2
-                self._lost = False
+            self._lost = False
             if seconds > 0 and not placed.restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
             if placed.doubted:  # a guess may be off by as much as it moved

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.geometry.poses import inverse, rotation_angle
+from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Located, Step, locate
 from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.locating import FIND, FITS, SURE, best_pose
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.recognition import Recognition
 from page4d_ros.perception.residuals import MAD
+from page4d_ros.perception.seen import Seen
 from page4d_ros.perception.sparse_pose import FEWEST, SparsePose
 from page4d_ros.perception.tracks import MOST, Tracks
 from page4d_ros.perception.trust import TRUSTED, Trust
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
     from page4d_ros.perception.dynamics import Judged
+    from page4d_ros.perception.recognition import Recognised
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
 
@@ -50,31 +53,6 @@ CALM = 0.01  # expected motion before there is parallax, in depths of the scene
 MEASURED = 0.1  # relative deviation of a depth, below which it judges the network
 KNOWN = 0.2  # likewise, below which it corrects the network's depths
 SAFE = 1.5  # by which the errors of the network are taken larger
-
-
-class _Seen(NamedTuple):
-    """The newest image.
-
-    Attributes:
-        key: its identity.
-        camera: intrinsics of the image itself.
-        rays: (N, 2) normalised image coordinates of the tracks.
-        sigma: their standard deviation.
-        witness: what the network says of it, if anything.
-        unit: units of the map per unit of the window's gauge, by the frames before; or NaN.
-    """
-
-    key: FrameKey
-    camera: PinholeCamera
-    rays: NDArray[np.float64]
-    sigma: float
-    witness: Witness | None
-    unit: float
-
-    @property
-    def heeded(self) -> Witness | None:
-        """The witness, if its unit is known."""
-        return self.witness if np.isfinite(self.unit) else None
 
 
 class SparseEstimator:
@@ -106,11 +84,16 @@ class SparseEstimator:
 
     def forget(self) -> None:
         """Begin a new map at identity; the trust remains."""
-        self.tracks.forget()
         self._T = np.eye(4)  # T_camera_world of the last frame
         self._noise = CornerNoise()
         self._ratio = np.nan  # units of the map per unit of the network's trajectory
         self._depth = np.nan  # median depth of the points in the last frame
+        self._memory = Recognition()
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Begin a new map where the last one is recognised, otherwise at the last pose."""
+        self.tracks.forget()
         self._known: dict[FrameKey, NDArray] = {}  # T_camera_world of recent frames
         self._forget_map()
 
@@ -146,7 +129,7 @@ class SparseEstimator:
         self._drop_moving(witness)
         unit = np.nan if witness is None else witness.unit * self._ratio
         sigma = self._noise.sigma / (self.tracks.fit.scale_x * camera.fx)
-        seen = _Seen(key, camera, self._rays(camera), sigma, witness, unit)
+        seen = Seen(key, camera, self._rays(camera), sigma, witness, unit)
         if blank:
             return self._lose(seen, 0, 0)
         if not len(self.map.T_camera_world):
@@ -240,40 +223,69 @@ class SparseEstimator:
             return np.zeros((0, 2))
         return (self.tracks.source - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
 
-    def _begin(self, seen: _Seen) -> SparsePose:
-        """Make the first keyframe; its points have the network's depths, or one for all.
+    def _begin(self, seen: Seen) -> SparsePose:
+        """Make the first keyframe of a map.
 
-        After a gap it begins at the last pose, or where a trusted network says that it is.
+        After a gap it is where a recent keyframe is recognised, or where a trusted network says,
+        or at the last pose.
         """
-        previous = self._T
+        previous, again = self._T, None
+        self.tracks.refill()
+        ids, rays = self.tracks.ids, self._rays(seen.camera)
+        if len(ids):
+            again = self._memory.find(self.tracks.grey, self.tracks.at, rays, seen.sigma)
+        if again is None:
+            self._bridge(seen)
+        else:
+            self._T = again.T_camera_world
+        w, unit = self._first_depths(seen, again)
+        pose = inverse(self._T)
+        heeded = seen.witness is not None and self._trusted
+        if len(ids) < FEWEST and not heeded:
+            return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit, lost=True)
+        self.map.add(self._T, ids, rays, w, FIRST * w)
+        self._keyframes = [seen.key]
+        self._known[seen.key] = self._T
+        self._last = ids, rays
+        known = again is not None
+        step = pose, inverse(previous)
+        return SparsePose(*step, np.zeros((6, 6)), 0, 0, unit, recognised=known)
+
+    def _bridge(self, seen: Seen) -> None:
+        """Take the pose of a trusted network that saw a known frame, too."""
         said = {} if seen.heeded is None else seen.heeded.T_newest_earlier
         bridges = [key for key in self._known if key in said] if self._trusted else []
         if bridges:
             T = said[bridges[-1]].copy()
             T[:3, 3] *= seen.unit
             self._T = T @ self._known[bridges[-1]]
-        self.tracks.refill()
-        count, witness, unit = len(self.tracks.ids), seen.witness, np.nan
-        pose = inverse(self._T)
-        w = np.full(count, 1 / self._depth if np.isfinite(self._depth) else 1.0)
+
+    def _first_depths(
+        self, seen: Seen, again: Recognised | None
+    ) -> tuple[NDArray[np.float64], float]:
+        """Inverse depths (N,) of the first points, and units of the map per unit of the gauge.
+
+        Recognised points keep theirs; the others have the network's, or one for all.
+        """
+        witness, unit = seen.witness, np.nan
+        if again is not None:
+            self._depth = 1 / median(again.inverse_depth)
+        w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
         if witness is not None:
+            said = witness.inverse_depths(self.tracks.source)
+            if again is not None and np.isfinite(said[again.index]).any():
+                self._ratio = median(said[again.index] / again.inverse_depth) / witness.unit
             self._ratio = self._ratio if np.isfinite(self._ratio) else 1.0
             unit = witness.unit * self._ratio
-            said = witness.inverse_depths(self.tracks.source)
             known = np.isfinite(said)
             middle = median(said if known.any() else witness.inverse_depth)
             w = np.where(known & (not self.alone), said, middle) / unit
             self._depth = unit / middle
-        heeded = witness is not None and self._trusted
-        if count < FEWEST and not heeded:
-            return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit, lost=True)
-        self.map.add(self._T, self.tracks.ids, self._rays(seen.camera), w, FIRST * w)
-        self._keyframes = [seen.key]
-        self._known[seen.key] = self._T
-        self._last = self.tracks.ids, self._rays(seen.camera)
-        return SparsePose(pose, inverse(previous), np.zeros((6, 6)), 0, 0, unit)
+        if again is not None:
+            w[again.index] = again.inverse_depth
+        return w, unit
 
-    def _lose(self, seen: _Seen, tracked: int, fits: int) -> SparsePose:
+    def _lose(self, seen: Seen, tracked: int, fits: int) -> SparsePose:
         """Stay at the last pose; begin a new map there if that lasts."""
         self._misses += 1
         if self._misses >= PATIENCE:
@@ -282,7 +294,7 @@ class SparseEstimator:
         pose = inverse(self._T)
         return SparsePose(pose, pose, np.zeros((6, 6)), tracked, fits, seen.unit, lost=True)
 
-    def _step(self, seen: _Seen) -> tuple[NDArray, Step, bool] | None:
+    def _step(self, seen: Seen) -> tuple[NDArray, Step, bool] | None:
         """Motion that is expected since the last keyframe, or since the last frame.
 
         Returns:
@@ -307,14 +319,14 @@ class SparseEstimator:
         step = self._said(witness.T_newest_earlier[since], seen, depth)
         return (T_keyframe if keys[-1] else self._known[since]), step, keys[-1] is not None
 
-    def _said(self, T_later_earlier: NDArray, seen: _Seen, depth: float) -> Step:
+    def _said(self, T_later_earlier: NDArray, seen: Seen, depth: float) -> Step:
         """Motion by the network, with its usual errors, in units of the map."""
         T = T_later_earlier.copy()
         T[:3, 3] *= seen.unit
         return Step(T, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
 
     def _fit(
-        self, seen: _Seen, step: tuple[NDArray, Step, bool] | None
+        self, seen: Seen, step: tuple[NDArray, Step, bool] | None
     ) -> tuple[Located, NDArray[np.intp], bool]:
         """Locate the camera; adjust points and keyframes with it where that is due.
 
@@ -335,7 +347,7 @@ class SparseEstimator:
         return found, columns, moved
 
     def _led(
-        self, found: Located, seen: _Seen, step: tuple[NDArray, Step, bool] | None
+        self, found: Located, seen: Seen, step: tuple[NDArray, Step, bool] | None
     ) -> Located | None:
         """The pose itself, that of a trusted network where corners say little, or None."""
         fits = (found.error < FITS).sum()
@@ -372,7 +384,7 @@ class SparseEstimator:
         few = len(self.tracks.ids) < KEYFRAME_TRACKS * MOST
         return bool(few or not len(shift) or np.median(shift) > KEYFRAME_SHIFT)
 
-    def _judge(self, seen: _Seen, T: NDArray, fits: int) -> float:
+    def _judge(self, seen: Seen, T: NDArray, fits: int) -> float:
         """Compare the network with the points; returns the unit of the window's gauge."""
         witness, unit = seen.witness, seen.unit
         source, w, _ = self._measured(T, MEASURED)
@@ -383,15 +395,9 @@ class SparseEstimator:
             spread = float(MAD * median(np.abs(ratio - middle)))
             unit = float(np.exp(middle))
             self._ratio = unit / witness.unit
-        known = self._recent()
-        earlier = [key for key in witness.T_newest_earlier if key in known]
-        if earlier and fits >= ENOUGH and np.isfinite(unit):
-            T_ours = T @ inverse(np.array([known[key] for key in earlier]))
-            T_said = np.array([witness.T_newest_earlier[key] for key in earlier])
-            off = rotation_angle(T_said[:, :3, :3] @ T_ours[:, :3, :3].swapaxes(1, 2))
-            gap = unit * T_said[:, :3, 3] - T_ours[:, :3, 3]
-            turn = float(np.sqrt((off**2).mean()))
-            shift = float(np.sqrt((gap**2).sum(1).mean()) / self._depth)
+        if fits >= ENOUGH and np.isfinite(unit):
+            turn, shift = witness.errors(T, self._recent(), unit)
+            shift /= self._depth
         self.trust.add(turn, shift, spread)
         trusted = self.trust.value >= TRUSTED
         self.map.loosen(SAFE * self.trust.depth if trusted else NEIGHBOUR)
@@ -404,7 +410,7 @@ class SparseEstimator:
             out = self.map.strike(columns[np.nan_to_num(error) > MISFIT])
             self.tracks.drop(np.isin(self.tracks.ids, out))
 
-    def _keyframe(self, seen: _Seen, T: NDArray, step: Step | None) -> None:
+    def _keyframe(self, seen: Seen, T: NDArray, step: Step | None) -> None:
         """Take the newest image into the map, with new corners where it has none."""
         self.tracks.refill()
         ids, rays = self.tracks.ids, self._rays(seen.camera)
@@ -415,9 +421,11 @@ class SparseEstimator:
             w = np.where(said > 0, said, w)
             deviation = np.where(said > 0, SAFE * self.trust.depth * w, deviation)
         self.map.add(T, ids, rays, w, deviation, step)
+        if len(ids):
+            self._memory.remember(self.tracks.grey, self.tracks.at, self.map.of(ids))
         self._keyframes = [*self._keyframes, seen.key][-len(self.map.T_camera_world) :]
 
-    def _compete(self, seen: _Seen) -> None:
+    def _compete(self, seen: Seen) -> None:
         """Begin anew from two views where that explains the tracks better."""
         ids, rays, sigma = self.tracks.ids, seen.rays, seen.sigma
         row = pair(self.map, ids, rays, self._parallax)

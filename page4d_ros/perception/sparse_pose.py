@@ -22,6 +22,7 @@ class SparsePose(NamedTuple):
         tracked: corners with a known place.
         fits: how many of them agree with the pose.
         unit: units of the map per unit of the window's gauge; NaN where not known.
+        recognised: True if it is known by a keyframe from before a gap.
         lost: True if neither corners nor a trusted network know the pose; it is the last one.
     """
 
@@ -31,6 +32,7 @@ class SparsePose(NamedTuple):
     tracked: int
     fits: int
     unit: float
+    recognised: bool = False
     lost: bool = False
 
     @property

@@ -31,6 +31,7 @@ class Tracks:
         ids: (N,) rising identities of the corners in the newest image; none is used twice.
         at: (N, 2) their positions in pixels of the image used for tracking.
         fit: from the camera's image to the one used for tracking; None before the first image.
+        grey: (h, w) the newest image used for tracking, likewise.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class Tracks:
         """Drop the image and all corners; identities go on."""
         self.forget_corners()
         self.fit: ImageTransform | None = None
-        self._grey: NDArray[np.uint8] | None = None
+        self.grey: NDArray[np.uint8] | None = None
 
     def forget_corners(self) -> None:
         """Drop all corners; identities go on."""
@@ -61,7 +62,7 @@ class Tracks:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         if fit.width < fit.source_width:
             grey = cv2.resize(grey, (fit.width, fit.height), interpolation=cv2.INTER_AREA)
-        last, self._grey = self._grey, grey
+        last, self.grey = self.grey, grey
         if not len(self.ids):
             return
         now, found, _ = cv2.calcOpticalFlowPyrLK(last, grey, self.at, None, **FLOW)
@@ -77,7 +78,7 @@ class Tracks:
         wanted = MOST - len(self.ids)
         if wanted <= 0:
             return
-        grey = self._grey
+        grey = self.grey
         apart = max(3, round(APART * (grey.size / MOST) ** 0.5))
         free = np.full_like(grey, 255)
         for u, v in np.rint(self.at).astype(int).tolist():
@@ -96,7 +97,7 @@ class Tracks:
     @property
     def blank(self) -> bool:
         """True if the newest image shows nothing: a covered lens, a dark room, an empty wall."""
-        return float(self._grey.std()) < CONTRAST
+        return float(self.grey.std()) < CONTRAST
 
     @property
     def source(self) -> NDArray[np.float64]:

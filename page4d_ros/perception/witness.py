@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from page4d_ros.geometry.poses import inverse
+from page4d_ros.geometry.poses import inverse, rotation_angle
 from page4d_ros.perception.types import MOVING
 
 if TYPE_CHECKING:
@@ -57,6 +57,28 @@ class Witness(NamedTuple):
         out = self.inverse_depth[at[:, 1], at[:, 0]].astype(np.float64)
         out[~inside] = np.nan
         return out
+
+    def errors(
+        self, T_camera_world: NDArray, known: dict[FrameKey, NDArray], unit: float
+    ) -> tuple[float, float]:
+        """Root mean square errors of the motions from earlier frames.
+
+        Args:
+            T_camera_world: (4, 4) pose of the newest frame in a map.
+            known: likewise of earlier ones, by key.
+            unit: units of the map per unit of the gauge.
+
+        Returns:
+            Of rotation in rad, of translation in units of the map; NaN if no frame is known.
+        """
+        earlier = [key for key in self.T_newest_earlier if key in known]
+        if not earlier:
+            return np.nan, np.nan
+        T_ours = T_camera_world @ inverse(np.array([known[key] for key in earlier]))
+        T_said = np.array([self.T_newest_earlier[key] for key in earlier])
+        off = rotation_angle(T_said[:, :3, :3] @ T_ours[:, :3, :3].swapaxes(1, 2))
+        gap = unit * T_said[:, :3, 3] - T_ours[:, :3, 3]
+        return float(np.sqrt((off**2).mean())), float(np.sqrt((gap**2).sum(1).mean()))
 
     def moves(self, source: NDArray) -> NDArray[np.bool_]:
         """True (N,) at pixels (N, 2) of the camera's image where the mask head sees motion."""

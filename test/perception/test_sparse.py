@@ -170,6 +170,31 @@ def test_a_short_gap_keeps_the_map():
     assert run.sparse.map is kept
 
 
+@pytest.mark.parametrize('interrupted', [False, True])
+def test_after_a_gap_the_place_is_recognised(interrupted):
+    run = Run(noise=EXACT, alone=True).go(45).go(20, BLANK)
+    if interrupted:
+        run.sparse.interrupt()
+    run.go(25)
+    assert run.found[65].recognised
+    assert not any(each.lost for each in run.found[65:])
+    true = np.array([inverse(handheld(0)) @ handheld(k) for k in range(90)])
+    ours = np.array([each.T_world_camera for each in run.found])
+    off = np.linalg.norm((ours - true)[:, :3, 3], axis=1)
+    moved = np.linalg.norm((true[65] - true[44])[:3, 3])
+    assert off[65] < off[44] + 0.1 * moved
+    assert off[65:].max() < 0.1 * np.linalg.norm(true[89, :3, 3])
+    assert rotation_angle(ours[65:, :3, :3].swapaxes(1, 2) @ true[65:, :3, :3]).max() < 0.02
+
+
+def test_another_place_is_not_recognised():
+    behind = transform(Rotation.from_euler('y', np.pi).as_matrix(), np.zeros(3))
+    run = Run(lambda k: handheld(k) @ behind if k >= 60 else handheld(k), noise=None)
+    run.go(45).go(15, BLANK).go(15)
+    assert not any(each.recognised for each in run.found)
+    np.testing.assert_array_equal(run.found[60].T_world_camera, run.found[44].T_world_camera)
+
+
 def test_noise_on_dark_images_does_not_overrule_a_trusted_network():
     rng, run = np.random.default_rng(0), Run().go(20)
     for _ in range(15):
