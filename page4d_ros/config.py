@@ -253,7 +253,7 @@ class MaskConfig(Settings):
         dynamic=True,
     )
     threshold: float = setting(
-        0.6,
+        0.5,
         'Pixels above are dynamic; negative chooses the threshold by Otsu per image.',
         low=-1.0,
         high=1.0,

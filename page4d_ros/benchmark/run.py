@@ -134,7 +134,9 @@ class Contest:
         """Let new frames arrive and run the engine; its answer, and when the last one arrived."""
         for _ in range(self.case.new):
             arrived = now(self.device)
-            self.engine.push(*next(self.stream))
+            frames, images = next(self.stream)
+            self.engine.push(frames, images)
+            self.dynamics.follow(frames, images)
         window = self.engine.step(self._anchor)
         if self.case.anchor:
             self._anchor = window.frames[-1].key

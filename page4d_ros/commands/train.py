@@ -160,7 +160,7 @@ def calibrate(
     from page4d_ros.config import Config
     from page4d_ros.evaluation.methods.motion_sources import Panel
     from page4d_ros.perception.build import UNTRAINED, build_engine, classifier_file, digest
-    from page4d_ros.training.motion_calibration import ROUNDS, fit_classifier
+    from page4d_ros.training.motion_calibration import ROUNDS, STEPS, fit_classifier
     from page4d_ros.training.window_sampling import find_shards
 
     values = {'window.stride': 1, 'model.checkpoint': checkpoint}
@@ -172,7 +172,8 @@ def calibrate(
     engine = build_engine(config)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        total = ROUNDS * sum(shard.frames for shard in found if shard.masked)
+        streams = (len(range(0, s.frames, n)) for s in found if s.masked for n in STEPS)
+        total = ROUNDS * sum(streams)
         task = bar.add_task('frames', total=total)
         panel = partial(Panel, ask_all=True)
         fitted = fit_classifier(

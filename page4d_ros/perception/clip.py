@@ -67,6 +67,7 @@ def estimate_clip(
             scale_state='fixed' if config.scale.mode == 'fixed' else 'none',
         )
         if seen.masks is None:
+            dynamics.follow(part.sets[-1], images[index : index + 1])
             motion = dynamics.update(part)
         else:  # refined and grown already
             moving = seen.masks[index]

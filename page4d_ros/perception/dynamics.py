@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.perception.edges import finite, restored, sharpened, upsampled
+from page4d_ros.perception.flow_motion import LEAST_ROWS, flow_between, grey_view
 from page4d_ros.perception.motion_classifier import FEATURES
 from page4d_ros.perception.residuals import (
     View,
@@ -20,20 +21,23 @@ from page4d_ros.perception.residuals import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from page4d_ros.config import MaskConfig
+    from page4d_ros.perception.flow_motion import Flow
     from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import FrameKey, WindowEstimate
+    from page4d_ros.perception.types import FrameKey, FrameSet, WindowEstimate
 
 DYNAMIC = 255
-HEAD, GRAM, DEPTH, COLOUR, SEEN, CARRIED = range(len(FEATURES))
+HEAD, GRAM, DEPTH, COLOUR, SEEN, FLOW, TRACED, CARRIED = range(len(FEATURES))
 MOST_COLUMNS = 160  # of the pixels that evidence is gathered at; wider images are thinned
 COMPARED = 3  # earlier frames that the newest is compared with
 MAX_LOGIT = 6.0
 LEAST_SCORE = 1e-6  # and its distance from 1
-AGREEMENT = 3.0  # deviations within which two frames see the same surface
+HALF_TRUST = 0.1  # trust in the network at which what rests on it counts half
 
 
 class _Past(NamedTuple):
@@ -48,7 +52,8 @@ class Evidence(NamedTuple):
 
     Attributes:
         features: (len(FEATURES), h, w); 0 is no evidence.
-        called: (h, w) bool, True where the same surface was called moving in the frame before.
+        called: (h, w) bool, True where the same place on an object was called moving in the frame
+            before.
     """
 
     features: NDArray[np.float32]
@@ -118,15 +123,21 @@ class MotionEstimator(Protocol):
     def forget(self) -> None:
         """Begin anew."""
 
-    def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Motion:
+    def follow(self, frames: FrameSet, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Take images that flow is computed between; see `Dynamics.follow`."""
+
+    def update(
+        self, window: WindowEstimate, scale: float = 1.0, index: int = -1, trust: float = 1.0
+    ) -> Motion:
         """Motion of a frame of the newest set; see `Dynamics.update`."""
 
 
 class Dynamics:
     """Finds the moving pixels of the newest frames of each window.
 
-    It remembers depth and decisions for the frames in the window, each by its view. All of it runs
-    on the CPU, on so few pixels that copying them there costs less than many small steps on a GPU.
+    It remembers images, depth and decisions for the frames in the window, each by its view. All of
+    it runs on the CPU, on so few pixels that copying them there costs less than many small steps
+    on a GPU.
 
     Args:
         config: source, threshold and cleaning.
@@ -141,6 +152,8 @@ class Dynamics:
         self.features: NDArray | None = None
         self._past: list[_Past] = []
         self._images: dict[FrameKey, NDArray] = {}
+        self._greys: dict[FrameKey, NDArray] = {}
+        self._followed: dict[FrameKey, NDArray] = {}
 
     @property
     def gram(self) -> bool:
@@ -151,27 +164,47 @@ class Dynamics:
         """Begin anew."""
         self._past.clear()
         self._images.clear()
+        self._greys.clear()
+        self._followed.clear()
 
-    def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Judged:
+    def follow(self, frames: FrameSet, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Take the images that flow is computed between, before `update`.
+
+        Args:
+            frames: of the newest time.
+            images: (H, W, 3) RGB of each.
+        """
+        self._followed |= zip((frame.key for frame in frames.frames), images, strict=True)
+
+    def update(
+        self, window: WindowEstimate, scale: float = 1.0, index: int = -1, trust: float = 1.0
+    ) -> Judged:
         """Moving pixels of a frame of the newest set, judged by earlier frames of its view.
 
         Args:
             window: its depths may be of the newest set alone.
             scale: from the window's unit to one that all windows share.
             index: of the frame, counted from the end, see `WindowEstimate.newest`.
+            trust: in the network, 0 to 1, as far as followed corners tell.
         """
         depth = window.depth[index]
+        key = window.frames[index].key
+        for frame, fit in zip(window.frames, window.transforms, strict=True):
+            if frame.key in self._followed:
+                self._greys[frame.key] = grey_view(self._followed.pop(frame.key), fit)
+        self._followed.clear()
         step = -(-depth.shape[1] // MOST_COLUMNS)
         now = self._view(window, index, thinned(depth, step), step)
-        evidence = self._evidence(window, index, now, scale, step)
+        evidence = self._evidence(window, index, now, scale, step, trust)
         self.features = evidence.features
         logit = self._judge(evidence.features)
         probability = 1 / (1 + np.exp(-logit))
         called = threshold(probability, self.config, evidence.called)
-        past = _Past(window.frames[index].key, now.depth * scale, logit, called)
+        past = _Past(key, now.depth * scale, logit, called)
         inside = {frame.key for frame in window.frames}
         self._past = [p for p in self._past if p.key in inside] + [past]
         self._images = {key: each for key, each in self._images.items() if key in inside}
+        self._greys = {key: each for key, each in self._greys.items() if key in inside}
         return Judged(probability, called, now.depth, depth, self.config)
 
     def _judge(self, features: NDArray) -> NDArray[np.float32]:
@@ -182,9 +215,9 @@ class Dynamics:
         return logit.clip(-MAX_LOGIT, MAX_LOGIT)
 
     def _evidence(
-        self, window: WindowEstimate, index: int, now: View, scale: float, step: int
+        self, window: WindowEstimate, index: int, now: View, scale: float, step: int, trust: float
     ) -> Evidence:
-        """Evidence of the network, its attention, and depth and colour of earlier frames."""
+        """Evidence of the network, its attention, and depth, colour and flow of earlier frames."""
         shape = now.depth.shape
         features = np.zeros((len(FEATURES), *shape), np.float32)
         called = np.zeros(shape, bool)
@@ -195,19 +228,43 @@ class Dynamics:
             features[GRAM] = upsampled(window.gram[index], shape)
         depths, past = self._earlier(window, index, scale, step, shape)
         if depths:
-            earlier = [self._view(window, i, depth, step) for i, depth in depths.items()]
+            earlier = [
+                self._view(window, i, depth, step)._replace(K=now.K) for i, depth in depths.items()
+            ]
             residuals = reprojection_residuals(
                 now, thinned(window.confidence[index], step), earlier
             )
             features[DEPTH] = np.log(1 + np.maximum(residuals.depth.max(0), 0))  # log1p is slow
             features[COLOUR] = np.log(1 + np.maximum(residuals.colour.max(0), 0))
             features[SEEN] = residuals.visible.mean(0, dtype=np.float32)
-            if past is not None:
-                same = residuals.visible[-1] & (np.abs(residuals.depth[-1]) < AGREEMENT)
-                at = residuals.u[-1], residuals.v[-1]
-                features[CARRIED] = np.where(same, sample_nearest(past.logit, *at), 0)
-                called = same & (sample_nearest(past.called.view(np.uint8), *at) > 0)
+            flow = self._flow(window, index, max(depths), now, earlier[-1], step)
+            if flow is not None:
+                features[FLOW] = sharpened(np.log(1 + flow.away), now.depth)
+                features[TRACED] = flow.known.mean()
+                if past is not None:
+                    at = flow.u, flow.v
+                    features[CARRIED] = np.where(flow.known, sample_nearest(past.logit, *at), 0)
+                    before = sample_nearest(past.called.view(np.uint8), *at) > 0
+                    called = flow.known & before
+        features[:FLOW] *= trust / (trust + HALF_TRUST)
         return Evidence(finite(features), called)
+
+    def _flow(
+        self,
+        window: WindowEstimate,
+        index: int,
+        last: int,
+        now: View,
+        before: View,
+        step: int,
+    ) -> Flow | None:
+        """Flow from a frame to an earlier one; None without their images or poses."""
+        grey, earlier = (self._greys.get(window.frames[i].key) for i in (index, last))
+        if grey is None or earlier is None or grey.shape != earlier.shape:
+            return None
+        if min(grey.shape) < LEAST_ROWS or not np.isfinite(window.T_gauge_camera).all():
+            return None
+        return flow_between(now, before, grey, earlier, step)
 
     def _view(self, window: WindowEstimate, index: int, depth: NDArray, step: int) -> View:
         """`View` of a frame; its image is thinned only once."""

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIX = '.motion.json'
-FEATURES = 'head', 'gram', 'depth', 'colour', 'seen', 'carried'
+FEATURES = 'head', 'gram', 'depth', 'colour', 'seen', 'flow', 'traced', 'carried'
 SOURCES: dict[str, tuple[str, ...]] = {
     'fused': FEATURES,
     'head': ('head', 'carried'),
     'gram': ('gram', 'carried'),
-    'geometry': ('depth', 'colour', 'seen', 'carried'),
+    'geometry': ('depth', 'colour', 'seen', 'flow', 'traced', 'carried'),
 }
 Coefficients = dict[str, float]  # of the features, and 'bias'
 
@@ -66,7 +66,10 @@ class MotionClassifier:
         for source, coefficients in given.items():
             wanted = {'bias', *SOURCES[source]}
             if coefficients.keys() != wanted:
-                raise CheckpointError(f'{path}: {source} needs exactly {sorted(wanted)}')
+                raise CheckpointError(
+                    f'{path}: {source} needs exactly {sorted(wanted)}; make it anew with page4d '
+                    'calibrate, or take the file away'
+                )
         return cls(given, facts)
 
     def write(self, path: Path) -> None:
@@ -94,10 +97,20 @@ DEFAULT = MotionClassifier(
             'depth': 2.0,
             'colour': 0.5,
             'seen': -1.0,
+            'flow': 1.0,
+            'traced': -0.5,
             'carried': 0.5,
         },
         'head': {'bias': 0.0, 'head': 1.0, 'carried': 0.0},
         'gram': {'bias': -3.0, 'gram': 5.0, 'carried': 0.3},
-        'geometry': {'bias': -2.0, 'depth': 3.0, 'colour': 0.5, 'seen': -1.0, 'carried': 0.8},
+        'geometry': {
+            'bias': -2.0,
+            'depth': 3.0,
+            'colour': 0.5,
+            'seen': -1.0,
+            'flow': 1.0,
+            'traced': -0.5,
+            'carried': 0.5,
+        },
     }
 )

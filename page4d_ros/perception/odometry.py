@@ -155,6 +155,11 @@ class Odometry:
         pose = self.sparse.update(window.frames[-1].key, camera, witness)
         return pose if np.isfinite(pose.unit) else pose._replace(unit=self.chain.scale)
 
+    @property
+    def trust(self) -> float:
+        """Trust in the network, 0 to 1; 1 where corners do not judge it."""
+        return self.sparse.trust.value if self.sparse.sees else 1.0
+
     def depth(self) -> NDArray[np.float32]:
         """(V, h, w) of the newest set's views, in units of the gauge; tied to points if there are.
 

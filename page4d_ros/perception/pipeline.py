@@ -91,6 +91,7 @@ class Perception:
         self.engine.push(frames, images, keep_first=keep_first)
         pushed = time.perf_counter()
         self.odometry.follow(frames, images)  # a GPU encodes the frames meanwhile
+        self.dynamics.follow(frames, images)
         following = time.perf_counter() - pushed
         window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
         stepped = time.perf_counter()
@@ -98,7 +99,10 @@ class Perception:
         odometry = self.odometry.update(window)
         window = self.odometry.window
         unit = odometry.scale / self.scale.factor
-        motions = [self.dynamics.update(window, unit, index) for index in window.newest]
+        motions = [
+            self.dynamics.update(window, unit, index, self.odometry.trust)
+            for index in window.newest
+        ]
         self.engine.hide(motions)
         if len(frames.frames) == 1:
             self.odometry.hide(motions[0], window.transforms[-1])

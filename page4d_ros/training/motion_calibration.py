@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -29,6 +30,7 @@ ROUNDS = 3  # the carried evidence depends on the coefficients, so the fit is re
 PER_FRAME = 1000  # pixels drawn from each frame
 RIDGE = 1e-4
 RATE_HZ = 10
+STEPS = 1, 3  # frames from one to the next: robots look at different rates
 FOV_X_DEG = 60.0
 WIDTH = 320
 
@@ -60,7 +62,7 @@ def fit_classifier(
         shards: drives; those without motion masks are skipped.
         make_panel: replacement of `Dynamics` that evaluates all sources, Gram statistics included.
         gram: let the fusion use Gram statistics, which cost time.
-        progress: called after each frame; the shards are read ROUNDS times.
+        progress: called after each frame; the shards are read ROUNDS times at each of STEPS.
 
     Raises:
         TrainingError: nothing moves in the shards, or none has motion masks.
@@ -79,10 +81,12 @@ def fit_classifier(
         X: dict[str, list[NDArray]] = {source: [] for source in SOURCES}
         y: list[NDArray] = []
         panel = make_panel(config.mask, MotionClassifier(fitted))
-        for shard in shards:
-            for index, moving in enumerate(_stream(engine, config, panel, shard)):
+        for shard, every in product(shards, STEPS):
+            frames = range(0, shard.frames, every)
+            stream = _stream(engine, config, panel, shard, frames)
+            for index, moving in enumerate(stream):
                 progress()
-                if index + 1 < min(config.window.size, shard.frames):
+                if (index + 1) * every < min(config.window.size, shard.frames):
                     continue  # on a robot all windows are full
                 step = -(-moving.shape[1] // panel.features['fused'].shape[-1])
                 seen = moving[::step, ::step].ravel()  # evidence is computed on a coarser grid
@@ -108,16 +112,16 @@ def fit_classifier(
 
 
 def _stream(
-    engine: Engine, config: Config, panel: SourcePanel, shard: Shard
+    engine: Engine, config: Config, panel: SourcePanel, shard: Shard, frames: range
 ) -> Iterator[NDArray[np.bool_]]:
-    """Run the perception over a drive; yield true motion masks (h, w) at network resolution."""
+    """Run the perception over frames of a drive; yield true masks (h, w) of the network's size."""
     engine.clear()
     panel.forget()
     perception = Perception(config, engine, panel)
     height = round(WIDTH * shard.camera.height / shard.camera.width)
     K = centred_camera(WIDTH, height, FOV_X_DEG).K
     camera = PinholeCamera.from_matrix(K, WIDTH, height)
-    for index, known in enumerate(shard.read(np.arange(shard.frames))):
+    for index, known in zip(frames, shard.read(np.array(frames)), strict=True):
         image, _, moving = rotate_view(known, np.eye(3), K, (WIDTH, height))
         stamp = round((index + 1) * 1e9 / RATE_HZ)
         frame = Frame(stamp, 'camera', lambda image=image: image, camera)

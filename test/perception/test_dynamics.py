@@ -182,6 +182,36 @@ def test_sources_can_change_while_it_runs():
     assert dynamics.gram
 
 
+def test_a_network_that_is_not_trusted_counts_little():
+    estimate, _ = window(np.zeros(3), np.zeros(3))
+    estimate = replace(estimate, dynamic=np.full((3, 6, 8), 0.99, np.float32))
+    dynamics = Dynamics(MaskConfig(source='head', dilate=0), DEFAULT)
+    assert dynamics.update(estimate, trust=0.7).probability.min() > 0.9
+    assert dynamics.update(estimate, trust=0.0).probability.max() <= 0.5
+
+
+def followed(cameras, boxes, wrong):
+    """Judge the last frame by geometry whose depth is wrong by factors (h, w)."""
+    dynamics = Dynamics(MaskConfig(source='geometry', dilate=0), DEFAULT)
+    for end in range(1, len(cameras) + 1):
+        estimate, box = window(cameras[:end], boxes[:end], depths=1)
+        image = np.rint(255 * estimate.images[-1].permute(1, 2, 0).numpy()).astype(np.uint8)
+        dynamics.follow(estimate.sets[-1], [image])
+        estimate = replace(estimate, depth=(estimate.depth * wrong).astype(np.float32))
+        motion = dynamics.update(estimate, trust=0.01)
+    return dynamics.features[FEATURES.index('flow')], motion.probability, box
+
+
+def test_flow_finds_what_moves_where_the_network_is_not_trusted():
+    wrong = np.exp(np.random.default_rng(1).normal(0, 0.3, (84, 112)))
+    cameras = np.arange(5) * 0.02
+    flow, probability, box = followed(cameras, np.arange(5) * 0.08, wrong)
+    assert np.median(flow[box]) > 4 * np.median(flow[~box])
+    assert probability[box].mean() > 2 * probability[~box].mean()
+    still, _, _ = followed(cameras, np.zeros(5), wrong)
+    assert still.max() < np.median(flow[box])
+
+
 def test_the_edges_of_a_score_move_to_those_of_depth():
     depth = np.full((56, 56), 4.0, np.float32)
     depth[:, 20:] = 2.0

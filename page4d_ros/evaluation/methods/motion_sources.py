@@ -11,8 +11,9 @@ from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.motion_classifier import DEFAULT, SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from page4d_ros.config import MaskConfig
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.result import Source
     from page4d_ros.perception.maps import Motion
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import WindowEstimate
+    from page4d_ros.perception.types import FrameSet, WindowEstimate
 
 ORACLE = 'geometry, true depth and poses'
 TRUTH_WINDOW = 8
@@ -60,10 +61,18 @@ class Panel:
         for dynamics in self.each.values():
             dynamics.forget()
 
-    def update(self, window: WindowEstimate, scale: float = 1.0, index: int = -1) -> Motion:
+    def follow(self, frames: FrameSet, images: Sequence[NDArray[np.uint8]]) -> None:
+        """See `Dynamics.follow`."""
+        for dynamics in self.each.values():
+            dynamics.follow(frames, images)
+
+    def update(
+        self, window: WindowEstimate, scale: float = 1.0, index: int = -1, trust: float = 1.0
+    ) -> Motion:
         """See `Dynamics.update`."""
         self.predictions = {
-            source: dynamics.update(window, scale, index) for source, dynamics in self.each.items()
+            source: dynamics.update(window, scale, index, trust)
+            for source, dynamics in self.each.items()
         }
         self.features = {source: dynamics.features for source, dynamics in self.each.items()}
         return self.predictions[self.config.source]
@@ -101,4 +110,6 @@ class TrueGeometry:
         sequence, dynamics = source.data, Dynamics(self.config, DEFAULT)
         windows = TrueWindows(sequence, TRUTH_WINDOW, sequence.camera.width, 1)
         for frame in sequence.frames():
-            yield Output(frame, None, motions={ORACLE: dynamics.update(windows.add(frame))})
+            window = windows.add(frame)
+            dynamics.follow(window.sets[-1], [frame.rgb])
+            yield Output(frame, None, motions={ORACLE: dynamics.update(window)})

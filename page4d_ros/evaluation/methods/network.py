@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from page4d_ros.perception.dynamics import MotionEstimator
     from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.motion_classifier import MotionClassifier
-    from page4d_ros.perception.types import Estimate, WindowEstimate
+    from page4d_ros.perception.odometry import Odometry
+    from page4d_ros.perception.types import Estimate
     from page4d_ros.truth import GroundTruthFrame
 
 
@@ -79,11 +80,14 @@ class Network:
     def predict(self, sequence: RenderedSequence) -> Prediction:
         """Predict for a window."""
         known = list(sequence.frames())
-        streamed = self._streamed(known)
+        odometry = self._streamed(known)
+        streamed = odometry.window
         self.engine.clear()
         self.dynamics.forget()
         for seen in known:
-            self.engine.push(FrameSet.of(seen.frame), [seen.rgb])
+            frames = FrameSet.of(seen.frame)
+            self.engine.push(frames, [seen.rgb])
+            self.dynamics.follow(frames, [seen.rgb])
         window = self.engine.step(gram=self.dynamics.gram)  # with the depths of all frames
         T = streamed.T_gauge_camera.copy()
         T[:, :3, 3] *= np.nanmedian(window.depth[-1] / streamed.depth[-1])  # of the same frame
@@ -93,16 +97,16 @@ class Network:
             depth=window.depth,
             relative=relative_poses(inverse(window.T_gauge_camera)[:, :3]),
             motion=window.dynamic,
-            mask=self.dynamics.update(window).mask > 0,
+            mask=self.dynamics.update(window, trust=odometry.trust).mask > 0,
         )
 
-    def _streamed(self, known: list[GroundTruthFrame]) -> WindowEstimate:
-        """Window of frames that come one after the other, with the poses that the node has."""
+    def _streamed(self, known: list[GroundTruthFrame]) -> Odometry:
+        """Odometry of the node after frames that come one after the other."""
         self.engine.clear()
         perception = self.perception()
         for seen in known:
             perception.process(FrameSet.of(seen.frame))
-        return perception.odometry.window
+        return perception.odometry
 
     def outputs(
         self, frames: Iterable[GroundTruthFrame], dynamics: MotionEstimator | None = None
