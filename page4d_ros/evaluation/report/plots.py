@@ -10,6 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from page4d_ros.evaluation.metrics.trajectory import POSITION_ERROR
+from page4d_ros.perception.types import NETWORK, NETWORK_AND_POINTS, NOTHING, POINTS
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ NO_UNIT = 'units, not metres'
 INK, FAINT = '#010203', '#040506'  # become the page's text and line colours
 TRUTH, ESTIMATE, THIRD, MOVING = '#10b981', '#3b82f6', '#f59e0b', '#ef4444'
 METHODS = ESTIMATE, '#8b5cf6', '#ec4899', THIRD
+RELIED = {NETWORK_AND_POINTS: ESTIMATE, POINTS: TRUTH, NETWORK: THIRD, NOTHING: MOVING}
 STYLE = {
     'axes.edgecolor': FAINT,
     'axes.facecolor': 'none',
@@ -105,6 +108,46 @@ def error_plot(name: str, errors: list[tuple[int, float]], label: str) -> str:
         axes.set(xlabel='time [s]', ylabel=label)
         axes.set_ylim(0, max(1.1 * float(error.max()), SMALLEST))
         return _svg(figure, name, f'{label} over time')
+
+
+def reliance_plot(
+    name: str,
+    seconds: NDArray,
+    trust: NDArray,
+    relies_on: list[str],
+    errors: dict[str, tuple[NDArray, NDArray]],
+) -> str:
+    """Trust in the network over a band of what the pose relies on, and errors below.
+
+    Args:
+        name: on the page.
+        seconds: (n,) since the camera came to another place.
+        trust: (n,), 0 to 1.
+        relies_on: n names of `RELIANCE`.
+        errors: (seconds, metres) by method.
+    """
+    ends = np.append(seconds[1:], 2 * seconds[-1] - seconds[-2])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.4 * SIZE[0], 1.25 * SIZE[1]))
+        above, below = figure.subplots(2, 1, sharex=True)
+        for relied, colour in RELIED.items():
+            here = [
+                (a, b - a) for a, b, r in zip(seconds, ends, relies_on, strict=True) if r == relied
+            ]
+            if here:
+                above.broken_barh(here, (0, 1), color=colour, alpha=0.3, lw=0, label=relied)
+        above.plot(seconds, trust, color=INK)
+        above.set(ylabel='trust in the network', ylim=(0, 1))
+        for (label, (at, error)), colour in zip(errors.items(), METHODS[::-1], strict=False):
+            below.plot(at, error, color=colour, label=label)
+        below.set(xlabel='time since the switch [s]', ylabel=POSITION_ERROR)
+        below.set_ylim(bottom=0)
+        for axes in (above, below):
+            axes.axvline(0.0, color=INK, lw=1, ls='--')
+            axes.grid(visible=False, axis='x')
+        above.legend(loc='upper right', title='pose relies on', fontsize=9, title_fontsize=9)
+        below.legend(loc='upper left', fontsize=9)
+        return _svg(figure, name, 'Trust in the network, reliance and errors over time')
 
 
 def latency_plot(series: dict[str, tuple[NDArray, NDArray]]) -> str:
