@@ -131,6 +131,9 @@ def test_stressed_streams_hide_what_they_claim_to(room):
     assert sharpness(white) < 0.05 * sharpness(room[30].rgb)
     still = by_name['still camera, noise, a mover']
     assert len({frame.T_world_camera.tobytes() for frame in still.frames()}) == 1
+    first, later = still.known[0], still.known[5]
+    unlike = np.abs(first.rgb.astype(int) - later.rgb).max(2)[~(first.mask | later.mask)]
+    assert 5 < unlike.max() < 40  # noise alone
     for stress in by_name.values():
         assert (np.diff([frame.stamp_ns for frame in stress.frames()]) > 0).all()
 
@@ -209,6 +212,7 @@ def metrics(**methods):
     return {
         'drives': {'desk': drive},
         'stress': {'still camera': {'small': still}},
+        'false_motion': {'still camera': {'small': 0.01}},
         'switches': {'desk': {'small': {'seconds': 0.4}}},
         'trials': {'30 min': {'growth_mib': 9.0}, 'other': {'growth_mib': 99.0}},
     }
@@ -228,6 +232,7 @@ def test_gates_are_computed_from_the_figures():
         'still camera: jump / depth': (0.03, False),
         'still camera: share of frames within 3 sigma': (0.9, False),
         'still camera: drift / depth': (None, None),
+        'still camera: share of static pixels called moving': (0.01, True),
         'from a known room to desk: time until noticed [s]': (0.4, True),
         '30 min: memory growth [MiB]': (9.0, False),
     }

@@ -14,19 +14,19 @@ from page4d_ros.evaluation.methods.checkpoints import load
 from page4d_ros.evaluation.methods.followers import CPU, ORACLES, WAYS, Follower, Oracle
 from page4d_ros.evaluation.methods.klt import Klt
 from page4d_ros.evaluation.metrics.honesty import Honesty
-from page4d_ros.evaluation.metrics.reliance import Reliance
+from page4d_ros.evaluation.metrics.reliance import FalseMotion, Reliance
 from page4d_ros.evaluation.metrics.sequence import PoseErrors
 from page4d_ros.evaluation.metrics.trajectory import POSITION_ERROR
 from page4d_ros.evaluation.plans.odometry_gates import gates
 from page4d_ros.evaluation.plans.odometry_loop import Loop, LoopedOdometry
 from page4d_ros.evaluation.plans.odometry_stress import stresses
 from page4d_ros.evaluation.plans.odometry_switch import KNOWN, Courses, Switch, SwitchFigures
-from page4d_ros.evaluation.plans.odometry_tables import tables
+from page4d_ros.evaluation.plans.odometry_tables import honesty_tables, tables
 from page4d_ros.evaluation.plans.odometry_trials import SimulatedOdometry, TrialFigures, trials
 from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.protocol import Selection
 from page4d_ros.evaluation.report.page import Page, Plot, Section, path_plots
-from page4d_ros.evaluation.report.plots import reliance_plot
+from page4d_ros.evaluation.report.plots import reliance_plot, standalone
 from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.model.network import UNTRAINED
 from page4d_ros.units import NS_PER_S
@@ -72,7 +72,7 @@ class OdometryPlan(Plan):
         quick: a tenth of the windows, and neither stress nor switches nor oracles.
 
     Raises:
-        BagError: a data set cannot be read.
+        BagError: a recording or data set cannot be read, or has no poses.
         CheckpointError: the weights cannot be used.
     """
 
@@ -88,43 +88,26 @@ class OdometryPlan(Plan):
         quick: bool = False,
     ) -> None:
         self.config, self.room, self.quick = config, room, quick
-        self.sequences = [
-            (each, *opened)
-            for each in data
-            for opened in _opened(each, config.window.stride, Topics(image=image_topic))
-        ]
+        self.drives = _drives(data, config.window.stride, Topics(image=image_topic))
         # the floor of the variances changes no pose; `Honesty` adds it again
         loaded = load([config.model.checkpoint, UNTRAINED], config.with_values(BARE))
         self.network, self.others = loaded[0].network, [each.network for each in loaded[1:]]
 
     def sources(self, _progress: Progress) -> Generator[Source]:
         """Recordings, stressed streams, switches, then simulated windows."""
-        known = Counter(sequence.name for _, sequence, _ in self.sequences)
-        drives = []
-        for data, sequence, indices in self.sequences:
-            unique = known[sequence.name] == 1
-            name = sequence.name if data.dataset == BAG else f'{data.dataset} {sequence.name}'
-            name = name if unique else f'{data.path}: {sequence.name}'
-            selection = Selection(sequence, indices, undamaged=True)
-            first = selection.first
-            facts = {
-                'dataset': data.dataset,
-                'pixels': 0 if first is None else first.rgb.shape[0] * first.rgb.shape[1],
-            }
-            drives.append(Source(name, selection, DRIVE, facts))
-            yield drives[-1]
+        yield from self.drives
         if not self.quick:
-            yield from self._hard(drives)
+            yield from self._hard()
         for trial in trials(quick=self.quick):
             yield Source(trial.name, trial, TRIAL, trial.facts)
 
-    def _hard(self, drives: list[Source]) -> Generator[Source]:
+    def _hard(self) -> Generator[Source]:
         """Streams that are made of the known room, with all of its frames in memory."""
         room = list(read(self.room).frames())
         for stress in stresses(room):
             yield Source(stress.name, stress, STRESS)
-        for drive, (data, *_) in zip(drives, self.sequences, strict=True):
-            if data.path.resolve() != self.room.resolve():
+        for drive in self.drives:
+            if drive.data.sequence.name != self.room.name:
                 yield drive._replace(data=Switch(room[:KNOWN], drive.data), group=SWITCH)
         loop = Loop('30 min at 30 Hz, the first 200 s, with corners', room, LOOPED)
         yield Source(loop.name, loop, TRIAL, loop.facts)
@@ -157,7 +140,8 @@ class OdometryPlan(Plan):
             at = source.data.at
             return [SwitchFigures(at)], [Courses(at)] if first else []
         if source.group == STRESS:
-            return [Honesty(self.config.odometry, source.data.begin)], []
+            honesty = Honesty(self.config.odometry, source.data.begin)
+            return [honesty, FalseMotion()] if source.data.still else [honesty], []
         if isinstance(method, Klt):
             return [PoseErrors()], []
         return [PoseErrors(), Reliance(CPU), Honesty(self.config.odometry)], []
@@ -166,7 +150,7 @@ class OdometryPlan(Plan):
         """Figures by group and source.
 
         Raises:
-            BagError: a recording is too short.
+            BagError: nothing knows any pose of a recording.
         """
         groups = {
             group: [found for found in result if found.source.group == group]
@@ -182,6 +166,11 @@ class OdometryPlan(Plan):
             },
             'drives': {found.source.name: _drive(found) for found in groups[DRIVE]},
             'stress': {found.source.name: _trees(found, 'honesty') for found in groups[STRESS]},
+            'false_motion': {
+                found.source.name: motion
+                for found in groups[STRESS]
+                if (motion := _trees(found, 'false_motion'))
+            },
             'switches': {found.source.name: _trees(found, 'switch') for found in groups[SWITCH]},
         }
 
@@ -191,12 +180,24 @@ class OdometryPlan(Plan):
         return {'gates': gates(metrics, self.network.label, untrained)}
 
     def tables(self, metrics: dict[str, Any]) -> list[Table]:
-        """Gates, then all figures."""
+        """Gates, then the figures of recordings, switches and trials."""
         return tables(metrics)
+
+    def details(self, metrics: dict[str, Any]) -> list[Table]:
+        """Errors beside the published variances."""
+        return honesty_tables(metrics)
+
+    def pictures(self, result: Result) -> dict[str, str]:
+        """Plot of each switch."""
+        switches = [found for found in result if found.source.group == SWITCH]
+        return {
+            f'reliance-{index}.svg': standalone(_course(found, f'switch{index}').svg)
+            for index, found in enumerate(switches)
+        }
 
     def page(self, result: Result, metrics: dict[str, Any]) -> Page:
         """Gates; a section for each recording with its paths and its switch; all other tables."""
-        shown = self.tables(metrics)
+        shown = [*self.tables(metrics), *self.details(metrics)]
         plots: dict[str, list[Plot]] = {name: [] for name in metrics['drives']}
         for index, found in enumerate(result):
             if found.source.group == DRIVE:
@@ -206,6 +207,32 @@ class OdometryPlan(Plan):
         sections = [Section('', plots=plots.get(each.title, ()), tables=[each]) for each in shown]
         title = 'Accuracy of odometry'
         return Page('page4d evaluate odometry', title, sections, banner=metrics['caution'])
+
+
+def _drives(data: Sequence[Data], stride: int, topics: Topics) -> list[Source]:
+    """All sequences.
+
+    Raises:
+        BagError: one cannot be read, is too short, or has no poses.
+    """
+    opened = [(each, *one) for each in data for one in _opened(each, stride, topics)]
+    known = Counter((each.dataset, sequence.name) for each, sequence, _ in opened)
+    out = []
+    for each, sequence, indices in opened:
+        name = sequence.name if each.dataset == BAG else f'{each.dataset} {sequence.name}'
+        if known[each.dataset, sequence.name] > 1:
+            name = f'{each.path}: {sequence.name}'
+        selection = Selection(sequence, indices, undamaged=True)
+        count = sequence.count if indices is None else len(indices)
+        if count < LEAST:
+            raise BagError(f'{each.path}: only {count} frames have a truth; {LEAST} are needed')
+        first = next((frame for frame in selection.frames() if frame.has_pose), None)
+        if first is None:
+            raise BagError(f'{each.path}: has no poses; `page4d evaluate data` needs none')
+        height, width = first.rgb.shape[:2]
+        facts = {'dataset': each.dataset, 'pixels': height * width}
+        out.append(Source(name, selection, DRIVE, facts))
+    return out
 
 
 def _opened(
@@ -234,8 +261,6 @@ def _trees(found: Evaluated, name: str) -> dict[str, Any]:
 def _drive(found: Evaluated) -> dict[str, Any]:
     """Tree of one recording."""
     name, (first, *_) = found.source.name, found.cases.values()
-    if (frames := first.outputs) < LEAST:
-        raise BagError(f'{name}: only {frames} frames have a truth')
     poses = _trees(found, 'pose')
     known = [tree for tree in poses.values() if not isinstance(tree, Unknown)]
     if not known:
@@ -252,7 +277,7 @@ def _drive(found: Evaluated) -> dict[str, Any]:
     honesty = _trees(found, 'honesty')
     return {
         **found.source.facts,
-        'frames': frames,
+        'frames': first.outputs,
         'methods': methods,
         'honesty': {way: tree for way, tree in honesty.items() if ', network' not in way},
         **shared,
@@ -275,7 +300,9 @@ def _course(found: Evaluated, name: str) -> Plot:
         stamps, error = (
             np.array(each) for each in zip(*measured.errors[POSITION_ERROR], strict=True)
         )
-        errors[label] = course.seconds[0] + (stamps - stamps[0]) / NS_PER_S, error
+        seconds = course.seconds[0] + (stamps - stamps[0]) / NS_PER_S
+        gap = np.searchsorted(seconds, 0.0)  # the parts are aligned each by itself
+        errors[label] = tuple(np.insert(each, gap, np.nan) for each in (seconds, error))
     caption = (
         'A known room until 0 s, then this recording, in one stream. Band: evidence that '
         'determines the joined pose; line: trust. Below: errors after Sim(3), each part by itself.'

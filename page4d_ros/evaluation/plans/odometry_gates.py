@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 RATIO, FOOLED_RATIO = 1.1, 1.3
 CPU_MS, CPU_PIXELS = 12.0, 640 * 480
-JUMP, WITHIN, DRIFT = 0.02, 0.95, 0.005
+JUMP, WITHIN, DRIFT, FALSE = 0.02, 0.95, 0.005, 0.02
 SECONDS, GROWTH_MIB = 1.0, 5.0
 # of recordings of a data set: method ('' is the joined one), figure, limit
 OF_DATASET = {
@@ -60,7 +60,7 @@ def gates(metrics: dict[str, Any], weights: str, untrained: str) -> list[dict[st
     """
     found = [
         *_of_drives(metrics['drives'], weights, untrained),
-        *_of_stress(metrics['stress'], weights),
+        *_of_stress(metrics, weights),
         *_of_switches(metrics, weights),
         *_of_trials(metrics['trials']),
     ]
@@ -86,15 +86,17 @@ def _of_drives(drives: dict[str, Any], weights: str, untrained: str) -> Iterator
             yield Gate(f'{name}: CPU time of corners and fusion [ms]', value, CPU_MS)
 
 
-def _of_stress(stress: dict[str, Any], weights: str) -> Iterator[Gate]:
-    for name, methods in stress.items():
+def _of_stress(metrics: dict[str, Any], weights: str) -> Iterator[Gate]:
+    for name, methods in metrics['stress'].items():
         tree = methods[weights]
         yield Gate(f'{name}: jump / depth', lookup(tree, 'jump'), JUMP)
         shares = [lookup(tree, f'{kind}.within') for kind in ('position', 'orientation')]
         within = None if None in shares else min(shares)
         yield Gate(f'{name}: share of frames within 3 sigma', within, WITHIN, least=True)
-        if name.startswith('still'):
-            yield Gate(f'{name}: drift / depth', lookup(tree, 'drift'), DRIFT)
+    for name, methods in metrics['false_motion'].items():
+        drift = lookup(metrics['stress'][name][weights], 'drift')
+        yield Gate(f'{name}: drift / depth', drift, DRIFT)
+        yield Gate(f'{name}: share of static pixels called moving', methods[weights], FALSE)
 
 
 def _of_switches(metrics: dict[str, Any], weights: str) -> Iterator[Gate]:

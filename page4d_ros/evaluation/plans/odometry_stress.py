@@ -35,11 +35,13 @@ class Stress:
         name: in tables.
         known: frames with the truth.
         begin: index of the last frame before the bad time; 0 if that is from the first on.
+        still: True if the camera does not move; then the masks of the frames are true.
     """
 
     name: str
     known: list[GroundTruthFrame]
     begin: int
+    still: bool = False
 
     def frames(self) -> Iterator[GroundTruthFrame]:
         """Frames in order."""
@@ -64,21 +66,25 @@ def stresses(room: list[GroundTruthFrame]) -> list[Stress]:
     def covered(image: NDArray, since: int) -> NDArray:
         return _pasted(image, np.roll(cover, (since, 4 * since), (0, 1)), 0)
 
-    def noisy(image: NDArray, since: int) -> NDArray:
-        crossing = _pasted(image, small, (4 * since) % (width - small.shape[1]))
-        return np.clip(crossing + rng.normal(0, NOISE, image.shape), 0, 255).astype(np.uint8)
+    def noisy(image: NDArray) -> NDArray:
+        return np.clip(image + rng.normal(0, NOISE, image.shape), 0, 255).astype(np.uint8)
 
-    still = [
-        room[CALM]._replace(stamp_ns=frame.stamp_ns, rgb=noisy(room[CALM].rgb, k))
-        for k, frame in enumerate(room)
-    ]
+    def crossing(since: int) -> int:
+        return (4 * since) % (width - small.shape[1])
+
+    still = []
+    for k, frame in enumerate(room):
+        mask = np.zeros((height, width), bool)
+        mask[:, crossing(k) : crossing(k) + small.shape[1]] = True
+        image = noisy(_pasted(room[CALM].rgb, small, crossing(k)))
+        still.append(room[CALM]._replace(stamp_ns=frame.stamp_ns, rgb=image, mask=mask))
     return [
         Stress('white walls', _altered(room, middle, dim), CALM - 1),
         Stress('pure rotation', turning(room[:CALM], 2 * STRESS), CALM - 1),
         Stress('pure rotation from the first frame', turning(room[:2], 2 * STRESS)[1:], 0),
         Stress('blackout of 2 s', _altered(room, dark, black), dark.start - 1),
         Stress('95 % of the view moves', _altered(room, middle, covered), CALM - 1),
-        Stress('still camera, noise, a mover', still, 0),
+        Stress('still camera, noise, a mover', still, 0, still=True),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from page4d_ros.evaluation.metrics.reliance import NOT_ASKED
 from page4d_ros.evaluation.metrics.sequence import PoseErrors
 from page4d_ros.evaluation.result import Measured, Unknown
 from page4d_ros.geometry.camera import ImageTransform
@@ -137,7 +138,9 @@ class SwitchFigures:
         trusted = course.trust >= TRUSTED
         tree: dict[str, Any] = {'before': float(course.trust[~after][-1])}
         fallen = np.flatnonzero(~trusted[after])
-        if not trusted[~after][-1]:
+        if not course.trust.any():
+            tree = dict.fromkeys(('before', 'frames', 'seconds'), NOT_ASKED)
+        elif not trusted[~after][-1]:
             tree |= dict.fromkeys(('frames', 'seconds'), Unknown('it was not trusted before'))
         elif not len(fallen):
             tree |= dict.fromkeys(('frames', 'seconds'), Unknown('it is trusted to the end'))

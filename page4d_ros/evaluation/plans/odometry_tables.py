@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from page4d_ros.evaluation.plans.odometry_gates import gate_table
 from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Column, Row, Table, number, table
 from page4d_ros.perception.types import RELIANCE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 STILL = 'standing still'
 DRIVE_COLUMNS = (
@@ -73,20 +70,34 @@ TRIAL_NOTE = (
 
 
 def tables(metrics: dict[str, Any]) -> list[Table]:
-    """Gates, a table for each recording, variances, switches, trials, as far as they are."""
+    """Gates, a table for each recording, switches, trials, as far as they are."""
     out = [gate_table(metrics['gates'])] if metrics['gates'] else []
     out += [drive_table(metrics, name) for name in metrics['drives']]
-    honest = list(_honesty_rows(metrics))
-    if honest:
-        title = 'Errors and published variances'
-        columns, reasons = HONESTY_COLUMNS, metrics['reasons']
-        out.append(table(title, honest, columns, HONESTY_NOTE, reasons=reasons))
     if metrics['switches']:
         out.append(_switch_table(metrics))
     rows = [Row(name, row) for name, row in metrics['trials'].items()]
-    return (
-        [*out, table('Windows that are known', rows, TRIAL_COLUMNS, TRIAL_NOTE)] if rows else out
-    )
+    if rows:
+        out.append(table('Windows that are known', rows, TRIAL_COLUMNS, TRIAL_NOTE))
+    return out
+
+
+def honesty_tables(metrics: dict[str, Any]) -> list[Table]:
+    """A table for recordings, and one for stressed streams, as far as they are."""
+    drives = {name: drive['honesty'] for name, drive in metrics['drives'].items()}
+    out = []
+    for title, group, path in (
+        ('Errors and published variances', drives, 'drives.{}.honesty'),
+        ('Stressed streams', metrics['stress'], 'stress.{}'),
+    ):
+        rows = [
+            Row(f'{name}: {label}', _in_per_cent(tree), None, f'{path.format(name)}.{label}')
+            for name, methods in group.items()
+            for label, tree in methods.items()
+        ]
+        if rows:
+            reasons = metrics['reasons']
+            out.append(table(title, rows, HONESTY_COLUMNS, HONESTY_NOTE, reasons=reasons))
+    return out
 
 
 def drive_table(metrics: dict[str, Any], name: str) -> Table:
@@ -121,24 +132,17 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         if row.get(f'ate_per_{name}') is not None
     }
     if row.get('relies_on') is not None:
-        out['relied'] = ' / '.join(f'{100 * row["relies_on"][name]:.0f}' for name in RELIANCE)
+        out['relied'] = '/'.join(f'{100 * row["relies_on"][name]:.0f}' for name in RELIANCE)
     return out
 
 
-def _honesty_rows(metrics: dict[str, Any]) -> Iterator[Row]:
-    places = [
-        (f'drives.{name}.honesty', name, drive['honesty'])
-        for name, drive in metrics['drives'].items()
-    ]
-    places += [(f'stress.{name}', name, methods) for name, methods in metrics['stress'].items()]
-    for path, name, methods in places:
-        for label, tree in methods.items():
-            shown = tree and tree | {
-                f'percent_{key}': 100 * tree[key]
-                for key in ('lost', 'jump', 'drift')
-                if tree[key] is not None
-            }
-            yield Row(f'{name}: {label}', shown, None, f'{path}.{label}')
+def _in_per_cent(tree: dict[str, Any] | None) -> dict[str, Any] | None:
+    shares = {
+        f'percent_{key}': 100 * tree[key]
+        for key in ('lost', 'jump', 'drift')
+        if tree and tree[key] is not None
+    }
+    return tree and tree | shares
 
 
 def _switch_table(metrics: dict[str, Any]) -> Table:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.result import Aligned
 
 NO_UNIT = 'units, not metres'
+GREY = '#7d8590'
 INK, FAINT = '#010203', '#040506'  # become the page's text and line colours
 TRUTH, ESTIMATE, THIRD, MOVING = '#10b981', '#3b82f6', '#f59e0b', '#ef4444'
 METHODS = ESTIMATE, '#8b5cf6', '#ec4899', THIRD
@@ -138,14 +139,17 @@ def reliance_plot(
                 above.broken_barh(here, (0, 1), color=colour, alpha=0.3, lw=0, label=relied)
         above.plot(seconds, trust, color=INK)
         above.set(ylabel='trust in the network', ylim=(0, 1))
-        for (label, (at, error)), colour in zip(errors.items(), METHODS[::-1], strict=False):
+        for (label, (at, error)), colour in zip(errors.items(), METHODS[::2], strict=False):
             below.plot(at, error, color=colour, label=label)
         below.set(xlabel='time since the switch [s]', ylabel=POSITION_ERROR)
         below.set_ylim(bottom=0)
         for axes in (above, below):
             axes.axvline(0.0, color=INK, lw=1, ls='--')
             axes.grid(visible=False, axis='x')
-        above.legend(loc='upper right', title='pose relies on', fontsize=9, title_fontsize=9)
+        bands = above.get_legend_handles_labels()
+        figure.legend(
+            *bands, loc='outside upper center', ncols=len(RELIED), title='pose relies on'
+        )
         below.legend(loc='upper left', fontsize=9)
         return _svg(figure, name, 'Trust in the network, reliance and errors over time')
 
@@ -205,6 +209,13 @@ def cloud_plot(scene: Scene, view: str, unit: str, name: str = '') -> str:
         axes.scatter([], [], s=20, c=MOVING, label='moving')
         figure.legend(loc='outside upper center', ncols=3, labelcolor=INK)
         return _svg(figure, name or view, f'Clouds and paths seen from {view}')
+
+
+def standalone(svg: str) -> str:
+    """An SVG element of a page as a file of its own, legible on white and on black."""
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    out = svg.replace('currentColor', GREY).replace('var(--line)', f'{GREY}66')
+    return out.replace('<svg', f'<svg {spaces} font-family="sans-serif"', 1)
 
 
 def _figure() -> tuple[Figure, Axes]:
