@@ -205,6 +205,7 @@ def metrics(**methods):
     drive = {
         'dataset': 'tum',
         'pixels': 640 * 480,
+        'truth': {'path_length_m': 2.0},
         'methods': {name: ate and {'ate_m': ate, 'cpu_ms': 9.0} for name, ate in methods.items()},
     }
     still = {'jump': 0.03, 'drift': None, 'lost': 0.0}

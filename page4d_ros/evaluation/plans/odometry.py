@@ -27,6 +27,7 @@ from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.protocol import Selection
 from page4d_ros.evaluation.report.page import Page, Plot, Section, path_plots
 from page4d_ros.evaluation.report.plots import reliance_plot, standalone
+from page4d_ros.evaluation.report.tables import POSE_COLUMNS
 from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.model.network import UNTRAINED
 from page4d_ros.units import NS_PER_S
@@ -144,7 +145,8 @@ class OdometryPlan(Plan):
             return [honesty, FalseMotion()] if source.data.still else [honesty], []
         if isinstance(method, Klt):
             return [PoseErrors()], []
-        return [PoseErrors(), Reliance(CPU), Honesty(self.config.odometry)], []
+        metrics = [PoseErrors(), Reliance(CPU), Honesty(self.config.odometry), FalseMotion()]
+        return metrics, []
 
     def tree(self, result: Result) -> dict[str, Any]:
         """Figures by group and source.
@@ -269,27 +271,30 @@ def _drive(found: Evaluated) -> dict[str, Any]:
     shared = {key: known[-1][key] for key in ('truth', 'standing_still')}
     reliance = _trees(found, 'reliance')
     methods = {
-        label: _figures(tree, shared['truth']) | reliance.get(label, {})
-        if not isinstance(tree, Unknown) and not isinstance(tree['sim3'], Unknown)
-        else (tree if isinstance(tree, Unknown) else tree['sim3'])
+        label: tree
+        if isinstance(tree, Unknown)
+        else _figures(tree, shared['truth']) | reliance.get(label, {})
         for label, tree in poses.items()
     }
-    honesty = _trees(found, 'honesty')
     return {
         **found.source.facts,
         'frames': first.outputs,
         'methods': methods,
-        'honesty': {way: tree for way, tree in honesty.items() if ', network' not in way},
+        'honesty': _trees(found, 'honesty'),
+        'false_motion': _trees(found, 'false_motion'),
         **shared,
     }
 
 
 def _figures(pose: dict[str, Any], truth: dict[str, float]) -> dict[str, Any]:
     """Errors after Sim(3), and the absolute one by the size of the path."""
-    ate = pose['sim3']['ate_m']
-    sizes = {'ate_per_path': truth['path_length_m'], 'ate_per_extent': truth['extent_m']}
+    found, sizes = pose['sim3'], {'path': truth['path_length_m'], 'extent': truth['extent_m']}
+    if isinstance(found, Unknown):
+        return dict.fromkeys((column.key for column in POSE_COLUMNS), found)
     still = Unknown('the camera does not move')
-    return pose['sim3'] | {name: ate / size if size else still for name, size in sizes.items()}
+    return found | {
+        f'ate_per_{name}': found['ate_m'] / size if size else still for name, size in sizes.items()
+    }
 
 
 def _course(found: Evaluated, name: str) -> Plot:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 RATIO, FOOLED_RATIO = 1.1, 1.3
 CPU_MS, CPU_PIXELS = 12.0, 640 * 480
 JUMP, WITHIN, DRIFT, FALSE = 0.02, 0.95, 0.005, 0.02
+STILL_M = 1e-3  # path of a camera on a tripod, at most
 SECONDS, GROWTH_MIB = 1.0, 5.0
 # of recordings of a data set: method ('' is the joined one), figure, limit
 OF_DATASET = {
@@ -81,6 +82,8 @@ def _of_drives(drives: dict[str, Any], weights: str, untrained: str) -> Iterator
             way, key, limit = OF_DATASET[drive['dataset']]
             value = lookup(methods[weights + way], key)
             yield Gate(f'{name}: {NAMES[key]} of {weights}{way}', value, limit)
+        if drive['truth']['path_length_m'] < STILL_M:
+            yield from _of_still(name, drive['honesty'], drive['false_motion'], weights)
         if drive['pixels'] >= CPU_PIXELS:
             value = lookup(methods[weights], 'cpu_ms')
             yield Gate(f'{name}: CPU time of corners and fusion [ms]', value, CPU_MS)
@@ -94,9 +97,15 @@ def _of_stress(metrics: dict[str, Any], weights: str) -> Iterator[Gate]:
         within = None if None in shares else min(shares)
         yield Gate(f'{name}: share of frames within 3 sigma', within, WITHIN, least=True)
     for name, methods in metrics['false_motion'].items():
-        drift = lookup(metrics['stress'][name][weights], 'drift')
-        yield Gate(f'{name}: drift / depth', drift, DRIFT)
-        yield Gate(f'{name}: share of static pixels called moving', methods[weights], FALSE)
+        yield from _of_still(name, metrics['stress'][name], methods, weights)
+
+
+def _of_still(
+    name: str, honesty: dict[str, Any], motion: dict[str, Any], weights: str
+) -> Iterator[Gate]:
+    """A camera that stands still while something moves."""
+    yield Gate(f'{name}: drift / depth', lookup(honesty[weights], 'drift'), DRIFT)
+    yield Gate(f'{name}: share of static pixels called moving', motion[weights], FALSE)
 
 
 def _of_switches(metrics: dict[str, Any], weights: str) -> Iterator[Gate]:
