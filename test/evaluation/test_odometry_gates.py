@@ -1,11 +1,15 @@
 """Figures of `page4d evaluate odometry` that say how far an estimator may be believed."""
 
+import json
+from dataclasses import replace
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import cv2
 import layouts
 import numpy as np
 import pytest
+from pages import check_page
 from typer.testing import CliRunner
 
 from page4d_ros.cli import app
@@ -296,3 +300,31 @@ def test_a_data_set_that_cannot_be_opened_is_one_clear_line(tmp_path, given, tol
     assert done.exit_code == 1
     assert told in done.output
     assert 'Traceback' not in done.output
+
+
+def test_hard_streams_and_switches_are_reported(tmp_path, monkeypatch):
+    def short(room):
+        return [replace(stress, known=stress.known[:6]) for stress in stresses(room)[-1:]]
+
+    monkeypatch.setattr(odometry, 'trials', lambda *, quick: [])
+    monkeypatch.setattr(odometry, 'stresses', short)
+    monkeypatch.setattr(odometry, 'KNOWN', 5)
+    monkeypatch.setattr(odometry, 'LOOPED', 20)
+    layouts.write_tum(tmp_path / 'tum', count=4)
+    words = ['--dataset', f'tum={tmp_path / "tum"}', '--checkpoint', 'untrained']
+    done = evaluated(*words, '-o', tmp_path / 'out', '--set', 'model.resolution=112')
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    (still,) = found['stress'].values()
+    assert still['untrained']['drift'] < 0.1
+    assert set(next(iter(found['switches'].values()))) == {'untrained', 'untrained, network alone'}
+    assert found['trials']['30 min at 30 Hz, the first 200 s, with corners']['windows'] == 20
+    (drive,) = found['drives'].values()
+    assert drive['methods']['oracle']['relies_on']['network'] == 1.0  # noise has no corners
+    names = [gate['name'] for gate in found['gates']]
+    assert 'still camera, noise, a mover: drift / depth' in names
+    page, _ = check_page(tmp_path / 'out' / 'report.html')
+    assert 'Trust in the network, reliance and errors over time' in page
+    picture = (tmp_path / 'out' / 'reliance-0.svg').read_text()
+    assert ElementTree.fromstring(picture).tag == '{http://www.w3.org/2000/svg}svg'
+    assert 'currentColor' not in picture
