@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from page4d_ros.evaluation.plans.odometry_gates import gate_table
-from page4d_ros.evaluation.report.tables import POSE_COLUMNS, Column, Row, Table, number, table
+from page4d_ros.evaluation.report.tables import (
+    POSE_COLUMNS,
+    Column,
+    Row,
+    Table,
+    lookup,
+    number,
+    table,
+)
 from page4d_ros.perception.types import RELIANCE
 
 STILL = 'standing still'
@@ -72,6 +80,8 @@ TRIAL_NOTE = (
 def tables(metrics: dict[str, Any]) -> list[Table]:
     """Gates, a table for each recording, switches, trials, as far as they are."""
     out = [gate_table(metrics['gates'])] if metrics['gates'] else []
+    if len(metrics['drives']) > 1:
+        out.append(_summary(metrics['drives']))
     out += [drive_table(metrics, name) for name in metrics['drives']]
     if metrics['switches']:
         out.append(_switch_table(metrics))
@@ -98,6 +108,18 @@ def honesty_tables(metrics: dict[str, Any]) -> list[Table]:
             reasons = metrics['reasons']
             out.append(table(title, rows, HONESTY_COLUMNS, HONESTY_NOTE, reasons=reasons))
     return out
+
+
+def _summary(drives: dict[str, Any]) -> Table:
+    """Error of every method on every recording."""
+    labels = list(dict.fromkeys(label for drive in drives.values() for label in drive['methods']))
+    rows = []
+    for name, drive in drives.items():
+        shares = {label: lookup(drive['methods'].get(label), 'ate_per_path') for label in labels}
+        shown = {label: 100 * share for label, share in shares.items() if share is not None}
+        rows.append(Row(name, shown | {'length': drive['truth']['path_length_m']}))
+    columns = [Column('length', 'path [m]'), *(Column(label, label) for label in labels)]
+    return table('ATE / path [%]', rows, columns, 'After Sim(3).')
 
 
 def drive_table(metrics: dict[str, Any], name: str) -> Table:
