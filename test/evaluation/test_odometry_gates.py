@@ -245,6 +245,26 @@ def test_gates_are_computed_from_the_figures():
     assert [cell.text for cell in cells] == ['1.5', '≤ 1.1', 'no']
 
 
+def test_of_a_still_camera_only_the_drift_and_the_mask_are_asked():
+    given = metrics(**{'small': None, 'small, corners alone': None})
+    given['drives']['desk'] |= {
+        'truth': {'path_length_m': 0.0},
+        'honesty': {'small': {'drift': 0.004}},
+        'false_motion': {'small': 0.03},
+        'dataset': 'bag',
+        'pixels': 100,
+    }
+    values = [
+        (gate['name'], gate['met'])
+        for gate in gates(given, 'small', 'untrained')
+        if gate['name'].startswith('desk')
+    ]
+    assert values == [
+        ('desk: drift / depth', True),
+        ('desk: share of static pixels called moving', False),
+    ]
+
+
 def test_a_gate_whose_figure_is_missing_is_not_met():
     known = {'small': None, 'small, corners alone': 0.02, 'untrained': 0.02}
     found = gates(metrics(**known), 'small', 'untrained')

@@ -27,7 +27,6 @@ from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.protocol import Selection
 from page4d_ros.evaluation.report.page import Page, Plot, Section, path_plots
 from page4d_ros.evaluation.report.plots import reliance_plot, standalone
-from page4d_ros.evaluation.report.tables import POSE_COLUMNS
 from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.model.network import UNTRAINED
 from page4d_ros.units import NS_PER_S
@@ -290,7 +289,7 @@ def _figures(pose: dict[str, Any], truth: dict[str, float]) -> dict[str, Any]:
     """Errors after Sim(3), and the absolute one by the size of the path."""
     found, sizes = pose['sim3'], {'path': truth['path_length_m'], 'extent': truth['extent_m']}
     if isinstance(found, Unknown):
-        return dict.fromkeys((column.key for column in POSE_COLUMNS), found)
+        return {'ate_m': found}
     still = Unknown('the camera does not move')
     return found | {
         f'ate_per_{name}': found['ate_m'] / size if size else still for name, size in sizes.items()

@@ -70,19 +70,19 @@ def gates(metrics: dict[str, Any], weights: str, untrained: str) -> list[dict[st
 
 def _of_drives(drives: dict[str, Any], weights: str, untrained: str) -> Iterator[Gate]:
     for name, drive in drives.items():
-        methods = drive['methods']
+        methods, still = drive['methods'], drive['truth']['path_length_m'] < STILL_M
         alone, fooled = f'{weights}, corners alone', 'oracle, 30 % of windows fooled'
         pairs = [(untrained, alone, RATIO), (weights, alone, RATIO)]
         pairs += [(fooled, 'oracle', FOOLED_RATIO)]
         for one, other, limit in dict.fromkeys(pairs):
-            if one in methods and other in methods:
+            if one in methods and other in methods and not still:
                 ratio = _ratio(*(lookup(methods[each], 'ate_m') for each in (one, other)))
                 yield Gate(f'{name}: ATE of {one} / {other}', ratio, limit)
         if drive['dataset'] in OF_DATASET:
             way, key, limit = OF_DATASET[drive['dataset']]
             value = lookup(methods[weights + way], key)
             yield Gate(f'{name}: {NAMES[key]} of {weights}{way}', value, limit)
-        if drive['truth']['path_length_m'] < STILL_M:
+        if still:
             yield from _of_still(name, drive['honesty'], drive['false_motion'], weights)
         if drive['pixels'] >= CPU_PIXELS:
             value = lookup(methods[weights], 'cpu_ms')
