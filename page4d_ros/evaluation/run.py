@@ -52,6 +52,8 @@ def evaluate(
         write_metrics(output, metrics)
         write_tables(output, plan.title, plan.notes(metrics), tables)
         write_page(output, page, metrics)
+        for name, svg in plan.pictures(result).items():
+            (output / name).write_text(svg, encoding='utf-8')
     except OSError as error:
         raise BagError(f'{output}: cannot be written: {error.strerror}') from error
     return metrics

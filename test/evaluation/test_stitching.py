@@ -168,7 +168,7 @@ def test_the_command_measures_and_reports(tmp_path, monkeypatch):
     page, _ = check_page(tmp_path / 'out' / 'report.html')
     assert '<svg' in page
     assert 'untrained' in page
-    assert (tmp_path / 'out' / 'tables.md').read_text().count('## ') == 2
+    assert (tmp_path / 'out' / 'tables.md').read_text().count('## ') == 4
 
 
 def test_a_recording_without_truth_is_one_clear_line(tmp_path, monkeypatch):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.result import Source
 
 MOST_POSES = 2000  # that a trajectory is aligned by
+STATM = Path('/proc/self/statm')  # sizes in pages (proc(5))
 PARTS = 10  # of a run; the first and the last are compared
 
 
@@ -38,7 +40,7 @@ class Trial:
         frames: how many; rate: per second.
         size: frames per window.
         noise: of the windows.
-        still: whether the camera stands still.
+        still: True if the camera stands still.
         keyframe_overlap: see `WindowConfig`.
     """
 
@@ -51,9 +53,27 @@ class Trial:
     keyframe_overlap: float = WindowConfig().keyframe_overlap
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """All settings, for ``metrics.json``."""
+        return asdict(self)
+
+    @property
     def pose(self) -> Callable[[float], NDArray]:
         """Seconds -> T_world_camera."""
         return stand if self.still else walk
+
+
+class Run(Protocol):
+    """A trial, as far as its figures need to know it.
+
+    Attributes:
+        frames: how many; rate: per second.
+        still: True if the camera stands still.
+    """
+
+    frames: int
+    rate: float
+    still: bool
 
 
 NOISY = Noise(position=0.005, rotation=0.005, depth=0.01)
@@ -82,7 +102,7 @@ class Step(NamedTuple):
         T_true, T_estimated: (4, 4).
         unit: metres per unit of the trajectory.
         seconds: that odometry took.
-        memory: peak of the process so far, MiB.
+        memory: that the process holds, MiB; NaN where the system does not tell.
     """
 
     T_true: NDArray[np.float64]
@@ -90,6 +110,15 @@ class Step(NamedTuple):
     unit: float
     seconds: float
     memory: float
+
+
+def resident() -> float:
+    """Memory that the process holds, MiB; NaN where the system does not tell."""
+    try:
+        pages = int(STATM.read_text().split()[1])
+    except OSError:
+        return float('nan')
+    return pages * resource.getpagesize() / 2**20
 
 
 class SimulatedOdometry:
@@ -116,14 +145,13 @@ class SimulatedOdometry:
             estimate = odometry.update(window)
             seconds = time.perf_counter() - start
             unit = 1.0 / (estimate.scale * engine.unit)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            yield Step(T, estimate.T_world_camera, unit, seconds, memory)
+            yield Step(T, estimate.T_world_camera, unit, seconds, resident())
 
 
 class TrialFigures:
     """Figures of a trial: ``windows``, and what `result` describes."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Run) -> None:
         self.trial, self._count = trial, 0
         n = trial.frames  # all memory is taken before it is watched
         self._steps = Step(

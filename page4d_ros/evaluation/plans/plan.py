@@ -70,3 +70,7 @@ class Plan(ABC):
     @abstractmethod
     def page(self, result: Result, metrics: dict[str, Any]) -> Page:
         """Content of ``report.html``."""
+
+    def pictures(self, _result: Result) -> dict[str, str]:
+        """SVG by name of further files, for use outside of the page."""
+        return {}

@@ -10,6 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from page4d_ros.evaluation.metrics.trajectory import POSITION_ERROR
+from page4d_ros.perception.types import NETWORK, NETWORK_AND_POINTS, NOTHING, POINTS
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.result import Aligned
 
 NO_UNIT = 'units, not metres'
+GREY = '#7d8590'
 INK, FAINT = '#010203', '#040506'  # become the page's text and line colours
 TRUTH, ESTIMATE, THIRD, MOVING = '#10b981', '#3b82f6', '#f59e0b', '#ef4444'
 METHODS = ESTIMATE, '#8b5cf6', '#ec4899', THIRD
+RELIED = {NETWORK_AND_POINTS: ESTIMATE, POINTS: TRUTH, NETWORK: THIRD, NOTHING: MOVING}
 STYLE = {
     'axes.edgecolor': FAINT,
     'axes.facecolor': 'none',
@@ -107,6 +111,49 @@ def error_plot(name: str, errors: list[tuple[int, float]], label: str) -> str:
         return _svg(figure, name, f'{label} over time')
 
 
+def reliance_plot(
+    name: str,
+    seconds: NDArray,
+    trust: NDArray,
+    relies_on: list[str],
+    errors: dict[str, tuple[NDArray, NDArray]],
+) -> str:
+    """Trust in the network over a band of what the pose relies on, and errors below.
+
+    Args:
+        name: on the page.
+        seconds: (n,) since the camera came to another place.
+        trust: (n,), 0 to 1.
+        relies_on: n names of `RELIANCE`.
+        errors: (seconds, metres) by method.
+    """
+    ends = np.append(seconds[1:], 2 * seconds[-1] - seconds[-2])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.4 * SIZE[0], 1.25 * SIZE[1]))
+        above, below = figure.subplots(2, 1, sharex=True)
+        for relied, colour in RELIED.items():
+            here = [
+                (a, b - a) for a, b, r in zip(seconds, ends, relies_on, strict=True) if r == relied
+            ]
+            if here:
+                above.broken_barh(here, (0, 1), color=colour, alpha=0.3, lw=0, label=relied)
+        above.plot(seconds, trust, color=INK)
+        above.set(ylabel='trust in the network', ylim=(0, 1))
+        for (label, (at, error)), colour in zip(errors.items(), METHODS[::2], strict=False):
+            below.plot(at, error, color=colour, label=label)
+        below.set(xlabel='time since the switch [s]', ylabel=POSITION_ERROR)
+        below.set_ylim(bottom=0)
+        for axes in (above, below):
+            axes.axvline(0.0, color=INK, lw=1, ls='--')
+            axes.grid(visible=False, axis='x')
+        bands = above.get_legend_handles_labels()
+        figure.legend(
+            *bands, loc='outside upper center', ncols=len(RELIED), title='pose relies on'
+        )
+        below.legend(loc='upper left', fontsize=9)
+        return _svg(figure, name, 'Trust in the network, reliance and errors over time')
+
+
 def latency_plot(series: dict[str, tuple[NDArray, NDArray]]) -> str:
     """Frame age and time per stage over time; `series` holds (seconds, milliseconds)."""
     colours = {'frame age': ESTIMATE, 'forward': THIRD}
@@ -162,6 +209,13 @@ def cloud_plot(scene: Scene, view: str, unit: str, name: str = '') -> str:
         axes.scatter([], [], s=20, c=MOVING, label='moving')
         figure.legend(loc='outside upper center', ncols=3, labelcolor=INK)
         return _svg(figure, name or view, f'Clouds and paths seen from {view}')
+
+
+def standalone(svg: str) -> str:
+    """An SVG element of a page as a file of its own, legible on white and on black."""
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    out = svg.replace('currentColor', GREY).replace('var(--line)', f'{GREY}66')
+    return out.replace('<svg', f'<svg {spaces} font-family="sans-serif"', 1)
 
 
 def _figure() -> tuple[Figure, Axes]:

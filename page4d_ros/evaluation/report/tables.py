@@ -131,7 +131,9 @@ def table(
             competes = mark and row.rivals is not None and column.less is not None
             best = competes and _is_best(_figure(value), map(_figure, same), less=column.less)
             return as_cell(value, best=best)
-        why = reasons.get(f'{row.where}.{column.key}') or reasons.get(row.where, '')
+        why = reasons.get(f'{row.where}.{column.key}', '')
+        if not why and column is columns[0]:  # once for the whole row
+            why = reasons.get(row.where, '')
         return as_cell(value) if value is not None else Cell(UNKNOWN, why)
 
     lines = [(row.label, [cell(row, column) for column in columns]) for row in rows]
