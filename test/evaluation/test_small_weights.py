@@ -17,19 +17,20 @@ from page4d_ros.synthetic.scene import import_mujoco
 
 CARD = SMALL_FILE.with_suffix('.md')
 LARGEST = 20e6  # bytes
+LEAST_LIMIT = 1e-3  # where nothing was measured
 # Errors on the drives of this test, and their limits. Drives and weights are fixed, so that a run
 # differs only by what draws and computes it. Images with noise of one grey level, four seeds:
 # abs_rel 0.0637 to 0.0638, delta 0.9504, motion_ap 0.9381 to 0.9384, motion_iou 0.763 to 0.766.
-# Other drives scatter far more (rotation_deg 0.12 to 0.23 over three blocks).
+# Other drives scatter more (rotation_deg 0.08 to 0.11 over three blocks).
 MEASURED = {
     'abs_rel': (0.0637, 0.067),
-    'rotation_deg': (0.1642, 0.21),
-    'translation': (0.0555, 0.071),
-    'called_moving': (0.0019, 0.0024),
+    'rotation_deg': (0.1006, 0.13),
+    'translation': (0.0359, 0.0465),
+    'called_moving': (0.0, 0.0005),
     '1 - delta': (0.0496, 0.053),
     '1 - motion_ap': (0.0618, 0.068),
     '1 - motion_iou': (0.2345, 0.260),
-    '1 - mask_iou': (0.3523, 0.390),
+    '1 - mask_iou': (0.3695, 0.410),
 }
 
 
@@ -102,5 +103,5 @@ def test_the_limits_are_near_what_was_measured(card):
     """A third more error fails, and the card's means over three blocks are of the same size."""
     for name, error in errors(card['figures']).items():
         measured, limit = MEASURED[name]
-        assert measured < limit < 1.3 * measured, name
+        assert measured < limit < max(1.3 * measured, LEAST_LIMIT), name
         assert limit < 2 * error, name
