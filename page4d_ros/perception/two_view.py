@@ -82,10 +82,10 @@ def compete(
     at, has = map_.find(ids)
     both = ids[has][np.isfinite(map_.seen[row, at[has], 0])]
     shared = np.isfinite(map_.seen[row, :, 0])
-    other, others = _only(map_, row)
+    other, others = _only(map_, row, shared)
     ours = _settled(map_, list(range(len(map_.seen))), T, both, ids, rays, sigma)
-    settled = map_.points.inverse_depth(map_.T_camera_world[row])[shared]
-    T_newest_first = _begin(other, settled, ids, rays, sigma)
+    inverse_depth = map_.points.inverse_depth(map_.T_camera_world[row])[shared]
+    T_newest_first = _begin(other, inverse_depth, ids, rays, sigma)
     if T_newest_first is None:
         return ours
     T = T_newest_first @ other.T_camera_world[0]
@@ -96,10 +96,17 @@ def compete(
     return _settled(other, rows, theirs.T_camera_world, both, ids, rays, sigma)
 
 
-def _only(map_: LocalMap, row: int) -> tuple[LocalMap, dict[int, NDArray]]:
-    """A copy with one keyframe and its points; what all others saw of these, by row."""
+def _only(
+    map_: LocalMap, row: int, shared: NDArray
+) -> tuple[LocalMap, dict[int, NDArray[np.float64]]]:
+    """A copy with one keyframe and its points; what all others saw of these, by row.
+
+    Args:
+        map_: stays as it is.
+        row: of the keyframe.
+        shared: (N,) bool, True for the points that it saw.
+    """
     other = copy.deepcopy(map_)
-    shared = np.isfinite(map_.seen[row, :, 0])
     rest = {k: seen for k, seen in enumerate(map_.seen[:, shared]) if k != row}
     other.T_camera_world, other.seen = other.T_camera_world[[row]], other.seen[[row]]
     other.steps = [None]
@@ -152,11 +159,18 @@ def _settled(
 
 
 def _begin(
-    map_: LocalMap, settled: NDArray, ids: NDArray, rays: NDArray, sigma: float
+    map_: LocalMap, inverse_depth: NDArray, ids: NDArray, rays: NDArray, sigma: float
 ) -> NDArray[np.float64] | None:
     """Place the points of a map of one keyframe by the essential matrix to the newest camera.
 
-    Their median depth stays, and so does the unit of length.
+    The unit of length stays, by the median of the points' depths.
+
+    Args:
+        map_: is changed.
+        inverse_depth: (N,) of the points in the keyframe's camera, by the map before.
+        ids: (M,) identities of the newest image's tracks.
+        rays: (M, 2) their normalised image coordinates.
+        sigma: standard deviation of image coordinates.
 
     Returns:
         (4, 4) from the keyframe's camera to the newest; None without one.
@@ -178,7 +192,7 @@ def _begin(
     front = front.ravel() > 0
     w = X[3, front] / X[2, front]
     middle = np.median(map_.points.prior)
-    length = np.median(w / settled[columns[front]])
+    length = np.median(w / inverse_depth[columns[front]])
     T = inverse(map_.T_camera_world[0])
     map_.points.R_world_ref[:], map_.points.t_world_ref[:] = T[:3, :3], T[:3, 3]
     map_.points.xyw[:, :2], map_.points.xyw[:, 2] = seen, middle

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from page4d_ros.config import Config
 from page4d_ros.datasets.simulator import FrameTruth, SimulatedEngine
-from page4d_ros.evaluation.plans.odometry_trials import NOISY, Step, resident
+from page4d_ros.evaluation.plans.odometry_trials import NOISY, next_step
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale
 from page4d_ros.perception.types import Frame, FrameSet
@@ -17,6 +17,7 @@ from page4d_ros.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from page4d_ros.evaluation.plans.odometry_trials import Step
     from page4d_ros.evaluation.result import Source
     from page4d_ros.geometry.camera import ImageTransform
     from page4d_ros.truth import GroundTruthFrame
@@ -87,9 +88,4 @@ class LoopedOdometry:
             start = time.perf_counter()
             odometry.follow(frames, [known.rgb])
             seconds = time.perf_counter() - start
-            window = engine.step(odometry.chain.anchor)
-            start = time.perf_counter()
-            estimate = odometry.update(window)
-            seconds += time.perf_counter() - start
-            unit = 1.0 / (estimate.scale * engine.unit)
-            yield Step(known.T_world_camera, estimate.T_world_camera, unit, seconds, resident())
+            yield next_step(engine, odometry, known.T_world_camera, seconds)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from page4d_ros.datasets.simulator import SimulatedEngine
     from page4d_ros.evaluation.result import Source
 
 MOST_POSES = 2000  # that a trajectory is aligned by
@@ -121,6 +122,25 @@ def resident() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+def next_step(
+    engine: SimulatedEngine, odometry: Odometry, T_true: NDArray, seconds: float = 0.0
+) -> Step:
+    """Update odometry with the engine's next window.
+
+    Args:
+        engine: to which the frame has been pushed.
+        odometry: is changed.
+        T_true: (4, 4) of the frame.
+        seconds: that odometry took for the frame before.
+    """
+    window = engine.step(odometry.chain.anchor)
+    start = time.perf_counter()
+    estimate = odometry.update(window)
+    seconds += time.perf_counter() - start
+    unit = 1.0 / (estimate.scale * engine.unit)
+    return Step(T_true, estimate.T_world_camera, unit, seconds, resident())
+
+
 class SimulatedOdometry:
     """Odometry on simulated windows.
 
@@ -140,12 +160,7 @@ class SimulatedOdometry:
         odometry = Odometry(config.odometry, MetricScale(config.scale))
         for _ in range(trial.frames):
             T = engine.advance(keep_first=odometry.keeps_first(trial.keyframe_overlap))
-            window = engine.step(odometry.chain.anchor)
-            start = time.perf_counter()
-            estimate = odometry.update(window)
-            seconds = time.perf_counter() - start
-            unit = 1.0 / (estimate.scale * engine.unit)
-            yield Step(T, estimate.T_world_camera, unit, seconds, resident())
+            yield next_step(engine, odometry, T)
 
 
 class TrialFigures:
