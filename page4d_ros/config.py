@@ -174,11 +174,15 @@ class OdometryConfig(Settings):
         choices=('both', 'network', 'geometry'),
     )
     position_covariance: float = setting(
-        0.05, 'Variance of position and linear velocity, m^2.', low=1e-9, high=1e4, dynamic=True
+        1e-4,
+        'Least variance of position and linear velocity, m^2 and m^2/s^2.',
+        low=1e-9,
+        high=1e4,
+        dynamic=True,
     )
     orientation_covariance: float = setting(
-        0.02,
-        'Variance of orientation and angular velocity, rad^2.',
+        1e-5,
+        'Least variance of orientation and angular velocity, rad^2 and rad^2/s^2.',
         low=1e-9,
         high=1e4,
         dynamic=True,

@@ -156,7 +156,11 @@ def path(make: MessageFactory, head: Any, poses: list[Any]) -> Any:
 
 
 def odometry(
-    make: MessageFactory, head: Any, child: str, at: Any, velocity: NDArray, variances: NDArray
+    make: MessageFactory,
+    head: Any,
+    child: str,
+    pose: tuple[Any, NDArray],
+    motion: tuple[NDArray, NDArray],
 ) -> Any:
     """nav_msgs/Odometry.
 
@@ -164,11 +168,12 @@ def odometry(
         make: message factory.
         head: stamp and the frame of the pose.
         child: the frame of the twist.
-        at: geometry_msgs/Pose.
-        velocity: (6,) linear and angular, in the child's axes.
-        variances: (6,) of x, y, z and rotation about x, y, z (REP 103), used for pose and twist.
+        pose: geometry_msgs/Pose, and its covariance (6, 6) of x, y, z and rotation about x, y, z
+            (REP 103), in the axes of the header's frame.
+        motion: velocity (6,), linear and angular, in the child's axes, and its covariance (6, 6).
     """
-    covariance = np.diag(variances).reshape(-1)
+    at, of_pose = pose
+    velocity, of_velocity = motion
     twist = make(
         'geometry_msgs/msg/Twist',
         linear=_vector(make, 'Vector3', velocity[:3]),
@@ -179,10 +184,12 @@ def odometry(
         header=head,
         child_frame_id=child,
         pose=make(
-            'geometry_msgs/msg/PoseWithCovariance', pose=at, covariance=make.fixed(covariance)
+            'geometry_msgs/msg/PoseWithCovariance', pose=at, covariance=make.fixed(of_pose.ravel())
         ),
         twist=make(
-            'geometry_msgs/msg/TwistWithCovariance', twist=twist, covariance=make.fixed(covariance)
+            'geometry_msgs/msg/TwistWithCovariance',
+            twist=twist,
+            covariance=make.fixed(of_velocity.ravel()),
         ),
     )
 

@@ -93,8 +93,8 @@ class Outputs:
         head = encode.header(make, stamp_ns, frames.odom)
         if odometry.lost:
             if self.config.odometry.publish_when_lost:
-                at, variances = encode.null_pose(make), np.full(6, encode.LOST_VARIANCE)
-                yield 'odom', encode.odometry(make, head, child, at, np.zeros(6), variances)
+                at, motion = encode.null_pose(make), (np.zeros(6), odometry.twist_covariance)
+                yield 'odom', encode.odometry(make, head, child, (at, odometry.covariance), motion)
             return
         T_odom_child = self.base_frame.pose(odometry.T_world_camera)
         at = encode.pose(make, T_odom_child)
@@ -104,9 +104,10 @@ class Outputs:
                 yield '/tf', self._inverted(stamp_ns, child, T_odom_child)
             else:
                 yield '/tf', encode.transform_stamped(make, head, child, at)
-        variances = np.repeat([odometry.position_variance, odometry.orientation_variance], 3)
+        pose = at, self.base_frame.pose_covariance(odometry.covariance, T_odom_child)
         velocity = self.base_frame.twist(odometry.twist)
-        yield 'odom', encode.odometry(make, head, child, at, velocity, variances)
+        motion = velocity, self.base_frame.twist_covariance(odometry.twist_covariance)
+        yield 'odom', encode.odometry(make, head, child, pose, motion)
         self._poses.append((stamp_ns, odometry.T_world_camera))
         self._path.append(make.element(encode.pose_stamped(make, head, at)))
         if wanted('path'):

@@ -66,6 +66,20 @@ class BaseFrame:
         """Velocity (6,) of the child in its own axes, from the camera's in optical axes."""
         return self._adjoint @ of_camera
 
+    def twist_covariance(self, of_camera: NDArray) -> NDArray[np.float64]:
+        """Covariance (6, 6) of the child's velocity, from that of the camera's."""
+        return self._adjoint @ of_camera @ self._adjoint.T
+
+    def pose_covariance(self, of_camera: NDArray, T_odom_child: NDArray) -> NDArray[np.float64]:
+        """Covariance (6, 6) of the child's pose, in the axes of odom.
+
+        Args:
+            of_camera: (6, 6) of the camera's pose, in its own axes.
+            T_odom_child: (4, 4) the child's pose.
+        """
+        R = np.kron(np.eye(2), T_odom_child[:3, :3])
+        return R @ self.twist_covariance(of_camera) @ R.T
+
     def child(self, optical_frame: str) -> str:
         """Name of the child frame."""
         return optical_frame if self.egocentric else self.config.base

@@ -77,6 +77,11 @@ class Step(NamedTuple):
     turn: float
     shift: float
 
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """(6, 6) of three turns, then three shifts."""
+        return np.diag(np.repeat([self.turn**2, self.shift**2], 3))
+
     def pull(
         self, T_later_world: NDArray, T_earlier_world: NDArray
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -109,12 +114,15 @@ class Adjusted(NamedTuple):
         xyw: (N, 3) of the points.
         error: (K, N) reprojection errors in standard deviations; NaN where not seen.
         deviation: (N,) standard deviation of the inverse depths, given the poses.
+        covariance: (F, 6, 6) of the free cameras, given the fixed ones: three turns and three
+            shifts in the camera's frame.
     """
 
     T_camera_world: NDArray[np.float64]
     xyw: NDArray[np.float64]
     error: NDArray[np.float64]
     deviation: NDArray[np.float64]
+    covariance: NDArray[np.float64]
 
 
 def adjust(
@@ -181,7 +189,8 @@ def adjust(
     uv, z = _projected(T, points)
     distance = np.sqrt(((target - uv) ** 2).sum(1)) / sigma
     distance = np.where(known, np.where(z > NEAREST, distance, BEHIND), np.nan)
-    return Adjusted(T, xyw, distance, np.sqrt(C_inverse[2, 2]))
+    covariance = np.linalg.inv(S).reshape(F, 6, F, 6)[diagonal, :, diagonal]
+    return Adjusted(T, xyw, distance, np.sqrt(C_inverse[2, 2]), covariance)
 
 
 class Located(NamedTuple):
@@ -248,14 +257,14 @@ def _pull(S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[Step |
         g[at] += information * off
         if later > fixed:  # the earlier camera is free, too
             before = slice(at.start - 6, at.start)
-            J = _adjoint(step.T_later_earlier)
+            J = adjoint(step.T_later_earlier)
             S[before, before] += J.T @ (information[:, None] * J)
             S[at, before] -= information[:, None] * J
             S[before, at] -= (information[:, None] * J).T
             g[before] -= J.T @ (information * off)
 
 
-def _adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
+def adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
     """(6, 6) from a small motion (turn, shift) in frame b to the same in frame a."""
     R, t = T_a_b[:3, :3], T_a_b[:3, 3]
     return np.block([[R, np.zeros((3, 3))], [np.cross(t, R, axisb=0, axisc=0), R]])

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, twist
+from page4d_ros.perception.drift import carried, gathered, in_ros_order, least
 from page4d_ros.perception.dynamics import DYNAMIC, Dynamics
+from page4d_ros.perception.medians import median
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.pipeline import assemble, with_calibration
 from page4d_ros.perception.types import OdometryEstimate
@@ -51,17 +53,22 @@ def estimate_clip(
     dynamics = Dynamics(config.mask, perception.dynamics.classifier)
     bodies = MovingBodyTracker()
     stamps = [frame.stamp_ns for frame in frames]
+    depth = scale * float(median(seen.window.depth[0].ravel()))
+    floor, covariance = least(config.odometry), np.zeros((6, 6))
     for index, pose in enumerate(poses):
         part, calibrated = with_calibration(_until(seen, index))
         velocity = np.zeros(6)
+        if index:
+            step = inverse(pose) @ poses[index - 1]
+            covariance = carried(covariance, step) + gathered(step, depth)
         if index and stamps[index] > stamps[index - 1]:
             seconds = (stamps[index] - stamps[index - 1]) / NS_PER_S
             velocity = twist(poses[index - 1], pose, seconds)
         odometry = OdometryEstimate(
             T_world_camera=pose,
             twist=velocity,
-            position_variance=config.odometry.position_covariance,
-            orientation_variance=config.odometry.orientation_covariance,
+            covariance=floor + in_ros_order(covariance, 1.0),
+            twist_covariance=floor,
             scale=scale,
             metric=config.scale.mode == 'fixed',
             scale_state='fixed' if config.scale.mode == 'fixed' else 'none',

@@ -8,6 +8,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Adjusted, Points, Step, adjust
+from page4d_ros.perception.drift import PERSISTENT, carried, gathered
 from page4d_ros.perception.sparse_pose import FEWEST
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class LocalMap:
 
     Attributes:
         T_camera_world: (K, 4, 4) poses of the keyframes, oldest first.
+        covariance: (K, 6, 6) of these since the trajectory began; see `drift`.
         steps: K expected motions, each from the keyframe before; None where nothing is expected.
         ids: (N,) rising identities of the points' tracks.
         points: N places.
@@ -38,6 +40,7 @@ class LocalMap:
 
     def __init__(self) -> None:
         self.T_camera_world = np.zeros((0, 4, 4))
+        self.covariance = np.zeros((0, 6, 6))
         self.steps: list[Step | None] = []
         self.ids = np.zeros(0, np.int64)
         empty = np.zeros(0)
@@ -71,6 +74,7 @@ class LocalMap:
         rays: NDArray,
         inverse_depth: NDArray,
         deviation: NDArray,
+        covariance: NDArray,
         step: Step | None = None,
     ) -> None:
         """Add a keyframe; tracks without a point get one.
@@ -81,6 +85,7 @@ class LocalMap:
             rays: (M, 2) their normalised image coordinates.
             inverse_depth: (M,) of new points in the keyframe.
             deviation: (M,) its standard deviation.
+            covariance: (6, 6) of the pose, since the trajectory began.
             step: motion expected from the last keyframe.
         """
         new = ~self.find(ids)[1]
@@ -101,13 +106,15 @@ class LocalMap:
         self.seen = np.concatenate([self.seen, gap], axis=1)
         self.seen = np.concatenate([self.seen, self.row(ids, rays)[None]])
         self.T_camera_world = np.concatenate([self.T_camera_world, T_camera_world[None]])
+        self.covariance = np.concatenate([self.covariance, covariance[None]])
         self.steps.append(step)
         self._forget()
 
     def _forget(self) -> None:
         """Drop the oldest keyframes, and points that none of the rest saw."""
-        self.T_camera_world = self.T_camera_world[-(FREE + FIXED) :]
-        self.seen, self.steps = self.seen[-(FREE + FIXED) :], self.steps[-(FREE + FIXED) :]
+        recent = slice(-(FREE + FIXED), None)
+        self.T_camera_world, self.covariance = self.T_camera_world[recent], self.covariance[recent]
+        self.seen, self.steps = self.seen[recent], self.steps[recent]
         self.keep(np.isfinite(self.seen[..., 0]).any(0))
 
     def keep(self, columns: NDArray[np.bool_]) -> None:
@@ -172,7 +179,8 @@ class LocalMap:
             step: motion expected from the last keyframe to it.
 
         Returns:
-            The result, and the columns of the points that took part.
+            The result, with covariances of all cameras since the trajectory began, and the
+            columns of the points that took part.
         """
         T, seen, steps = self.T_camera_world, self.seen, self.steps
         if newest is not None:
@@ -186,6 +194,8 @@ class LocalMap:
             columns = np.sort(columns[best])
         fixed = max(1, len(T) - FREE)
         found = adjust(T, fixed, self.points[columns], seen[:, columns], sigma, limits, steps)
+        found = found._replace(covariance=self._gathered(found, fixed))
+        self.covariance = found.covariance[: len(self.covariance)]
         before, w = self.points.xyw[columns, 2], found.xyw[:, 2]
         known = self.deviation[columns] < KNOWN * before
         self.points.xyw[columns] = found.xyw
@@ -196,6 +206,16 @@ class LocalMap:
             )
         self.T_camera_world = found.T_camera_world[: len(self.T_camera_world)]
         return found, columns
+
+    def _gathered(self, found: Adjusted, fixed: int) -> NDArray[np.float64]:
+        """Covariances (K, 6, 6) of all cameras, from those of the free ones, given the rest."""
+        base, T_world_base = self.covariance[fixed - 1], inverse(found.T_camera_world[fixed - 1])
+        depth = self.depth
+        out = list(self.covariance[:fixed])
+        for T, own in zip(found.T_camera_world[fixed:], found.covariance, strict=True):
+            motion = T @ T_world_base
+            out.append(carried(base, motion) + PERSISTENT * own + gathered(motion, depth))
+        return np.array(out)
 
     def _scale(self, ratio: float, T_camera_world: NDArray) -> NDArray[np.float64]:
         """Make the map larger about its first camera.
@@ -210,6 +230,8 @@ class LocalMap:
         first = inverse(T_camera_world[0])[:3, 3]
         self.points.xyw[:, 2] /= ratio
         self.deviation /= ratio
+        lengths = np.repeat([1.0, ratio], 3)
+        self.covariance *= lengths[:, None] * lengths
         self.points.t_world_ref[:] = first + ratio * (self.points.t_world_ref - first)
         T = inverse(T_camera_world)
         T[:, :3, 3] = first + ratio * (T[:, :3, 3] - first)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.geometry.poses import inverse, rotation_angle, transform, twist
+from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle, twist
 from page4d_ros.perception.depth_correction import corrected
+from page4d_ros.perception.drift import Pace, gathered, in_ros_order, least, of_motion
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.sparse import SparseEstimator
 from page4d_ros.perception.stitching import Chain, Placement
-from page4d_ros.perception.trust import TRUSTED
 from page4d_ros.perception.types import (
     MOVING,
     NETWORK,
@@ -23,6 +24,7 @@ from page4d_ros.perception.types import (
     OdometryEstimate,
 )
 from page4d_ros.perception.witness import Witness
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
 DEPTH_COLUMNS = 64  # of the grid of pixels whose depths are compared
 OVERLAP_COLUMNS = 16  # of the grid of points whose visibility measures overlap
 LEAST_STATIC = 0.05  # share of a view; bounds the growth of the variances to twentyfold
+UNKNOWN = 9999.0 * np.eye(6)
 LOST = OdometryEstimate(
-    np.eye(4), np.zeros(6), 9999.0, 9999.0, 1.0, metric=False, lost=True, relies_on=NOTHING
+    np.eye(4), np.zeros(6), UNKNOWN, UNKNOWN, 1.0, metric=False, lost=True, relies_on=NOTHING
 )
 
 
@@ -72,8 +75,9 @@ class Odometry:
         self._last: tuple[int, OdometryEstimate] | None = None
         self._by_points: SparsePose | None = None  # the newest pose, if corners determine it
         self._overlap = 0.0
-        self._lost = False
-        self._gaps = np.zeros(2)  # variances, m^2 and rad^2, of motions that nobody saw
+        self._gathered = np.zeros((6, 6))  # in metres: gaps, and steps of the chain
+        self._pace = Pace()
+        self._depth = 0.0  # of the scene, in units of the gauge
 
     def forget_window(self) -> None:
         """Begin a new window at the last pose."""
@@ -112,13 +116,13 @@ class Odometry:
             pose = self._by_corners(window, placement)
         if placement is None if pose is None else pose.lost:
             # frames that the last good window shares with the next one still tie them
-            self._overlap, self._lost = 0.0, True
+            self._overlap = 0.0
             return replace(
                 LOST,
                 scale=self.chain.scale * self.scale.factor,
                 metric=self.scale.metric,
                 scale_state=self.scale.state,
-                network_trust=self.sparse.trust.value if self.sparse.sees else 0.0,
+                network_trust=self.sparse.prior.trust.value if self.sparse.sees else 0.0,
             )
         if placement is not None and placement.restarted:
             self.scale.forget()
@@ -145,6 +149,7 @@ class Odometry:
         finite = np.isfinite(window.T_gauge_camera).all()
         if not finite or np.isnan(log_depth[window.reference]).all():
             return None
+        self._depth = math.exp(median(log_depth[window.reference]))
         keys = [frame.key for frame in window.frames]
         return self.chain.place(keys, window.T_gauge_camera, log_depth, window.reference)
 
@@ -158,7 +163,7 @@ class Odometry:
     @property
     def trust(self) -> float:
         """Trust in the network, 0 to 1; 1 where corners do not judge it."""
-        return self.sparse.trust.value if self.sparse.sees else 1.0
+        return self.sparse.prior.trust.value if self.sparse.sees else 1.0
 
     def depth(self) -> NDArray[np.float32]:
         """(V, h, w) of the newest set's views, in units of the gauge; tied to points if there are.
@@ -169,7 +174,7 @@ class Odometry:
         depth = self.window.depth[self.window.newest.start :]
         if self._by_points is None:
             return depth
-        points, error = self.sparse.depths(self._by_points.unit), self.sparse.trust.depth
+        points, error = self.sparse.depths(self._by_points.unit), self.sparse.prior.trust.depth
         return corrected(depth[0], self.window.transforms[-1], points, error)[None]
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
@@ -187,37 +192,66 @@ class Odometry:
         """Integrate the motion in metres and differentiate it."""
         factor = self.scale.factor
         stamp_ns = window.frames[window.reference].stamp_ns
-        velocity, T_world_camera = np.zeros(6), np.eye(4)
-        drift, turn = placed.shift * factor, placed.turn
+        velocity, T_world_camera, of_step = np.zeros(6), np.eye(4), np.zeros((6, 6))
+        seconds = 0.0
         if self._last is not None:
             last_ns, last = self._last
+            seconds = max(0.0, (stamp_ns - last_ns) / NS_PER_S)
             step = inverse(self._T_world_camera) @ placed.T_chain_camera[window.reference]
-            T_world_camera = last.T_world_camera @ transform(step[:3, :3], factor * step[:3, 3])
-            seconds = (stamp_ns - last_ns) * 1e-9
-            if self._lost and not (pose and pose.recognised):  # it may have moved on as before
-                self._gaps += (last.twist.reshape(2, 3) ** 2).sum(1) * seconds**2
-            self._lost = False
+            step[:3, 3] *= factor
+            T_world_camera = last.T_world_camera @ step
+            untied = placed.restarted if pose is None else pose.untied
             if seconds > 0 and not placed.restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
-            if placed.doubted:  # a guess may be off by as much as it moved
-                drift = max(drift, factor * float(np.linalg.norm(step[:3, 3])))
-                turn = max(turn, float(rotation_angle(step[:3, :3])))
-        inflation = 1.0 / max(_static_share(window), LEAST_STATIC)
-        trust = self.sparse.trust.value
+            depth = placed.scale * factor * self._depth
+            of_step = self._gather(placed, pose, inverse(step), depth)
+            if untied:
+                self._gathered += self._pace.unseen(seconds, depth)
+            else:
+                self._pace.add(velocity, seconds)
+        floor = least(self.config)
+        covariance = floor / max(_static_share(window), LEAST_STATIC) + self._gathered
+        if pose is not None:
+            covariance += in_ros_order(pose.covariance, factor)
+        trust = self.sparse.prior.trust.value
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            position_variance=inflation * (self.config.position_covariance + drift**2)
-            + self._gaps[0],
-            orientation_variance=inflation * (self.config.orientation_covariance + turn**2)
-            + self._gaps[1],
+            covariance=covariance,
+            twist_covariance=floor + (of_step / seconds**2 if seconds else 0.0),
             scale=placed.scale * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,
             restarted=placed.restarted,
             network_trust=0.0 if pose is None else trust,
-            relies_on=_relies_on(pose, trusted=not self.sparse.alone and trust >= TRUSTED),
+            relies_on=_relies_on(pose, trusted=self.sparse.prior.trusted),
         )
+
+    def _gather(
+        self, placed: Placement, pose: SparsePose | None, T_now_before: NDArray, depth: float
+    ) -> NDArray[np.float64]:
+        """Carry what has gathered along with a step; add the step's own part, if not by corners.
+
+        Args:
+            placed: the newest window.
+            pose: by corners.
+            T_now_before: (4, 4) the step in metres.
+            depth: of the scene, m.
+
+        Returns:
+            Covariance (6, 6) of the step, in ROS's order.
+        """
+        J = adjoint(T_now_before)
+        self._gathered = J @ self._gathered @ J.T
+        if pose is not None:
+            return in_ros_order(pose.of_step, self.scale.factor)
+        shift, turn = placed.shift * self.scale.factor, placed.turn
+        if placed.doubted:  # a guess may be off by as much as it moved
+            shift = max(shift, float(np.linalg.norm(T_now_before[:3, 3])))
+            turn = max(turn, float(rotation_angle(T_now_before[:3, :3])))
+        own = np.diag(np.repeat([shift**2, turn**2], 3))
+        self._gathered += own + in_ros_order(gathered(T_now_before, depth), 1.0)
+        return own + in_ros_order(of_motion(T_now_before, depth), 1.0)
 
 
 def _relies_on(pose: SparsePose | None, *, trusted: bool) -> str:
@@ -254,9 +288,8 @@ def _by_map(window: WindowEstimate, pose: SparsePose, placement: Placement | Non
     steps = inverse(window.T_gauge_camera[-1]) @ window.T_gauge_camera
     steps[:, :3, 3] *= pose.unit
     steps[-1] = np.eye(4)  # known even if the window's own poses are not finite
-    shift, turn = pose.deviations
     restarted = placement is not None and placement.restarted
-    return Placement(pose.T_world_camera @ steps, pose.unit, turn, shift, restarted)
+    return Placement(pose.T_world_camera @ steps, pose.unit, 0.0, 0.0, restarted)
 
 
 def _static_share(window: WindowEstimate) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,15 +10,15 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Located, Step, locate
 from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.depth_correction import PointDepths
+from page4d_ros.perception.drift import carried, gathered, measured, of_motion
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.locating import FIND, FITS, SURE, best_pose
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.prior import ENOUGH, Expected, Prior
 from page4d_ros.perception.recognition import Recognition
-from page4d_ros.perception.residuals import MAD
 from page4d_ros.perception.seen import Seen
 from page4d_ros.perception.sparse_pose import FEWEST, SparsePose
 from page4d_ros.perception.tracks import MOST, Tracks
-from page4d_ros.perception.trust import TRUSTED, Trust
 from page4d_ros.perception.two_view import compete, pair
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ MISFIT = 6.0  # from this error on a corner gets a strike
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 YOUNG = 8  # keyframes, until which a start that fits poorly competes again
 RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
-ENOUGH = 30  # corners that fit, to judge the network by
 PATIENCE = 5  # frames without a pose; then a new map begins
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
 EARLY = 4  # keyframes of a young map, of which every frame becomes one
@@ -50,9 +48,26 @@ FIRST, NEIGHBOUR = 0.15, 0.7
 # the last
 PARALLAX = 0.006, 0.01
 CALM = 0.01  # expected motion before there is parallax, in depths of the scene
+# covariance of a pose before there is parallax: a turn looks like a shift
+UNDECIDED = np.diag(np.repeat([0.02**2, 0.02**2], 3))  # of depths of the scene
 MEASURED = 0.1  # relative deviation of a depth, below which it judges the network
 KNOWN = 0.2  # likewise, below which it corrects the network's depths
-SAFE = 1.5  # by which the errors of the network are taken larger
+
+
+class _Found(NamedTuple):
+    """Pose of the newest camera.
+
+    Attributes:
+        T_camera_world: (4, 4).
+        error: (N,) errors of its corners in standard deviations.
+        covariance: (6, 6) since the trajectory began.
+        of_step: (6, 6) of the motion since the frame before.
+    """
+
+    T_camera_world: NDArray[np.float64]
+    error: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    of_step: NDArray[np.float64]
 
 
 class SparseEstimator:
@@ -68,7 +83,7 @@ class SparseEstimator:
     Attributes:
         tracks: corners of the newest image.
         map: keyframes and points.
-        trust: errors of the network.
+        prior: what the network says, and how far it is trusted.
     """
 
     def __init__(self, *, alone: bool = False) -> None:
@@ -77,16 +92,16 @@ class SparseEstimator:
         Args:
             alone: take nothing from the network but the unit of length.
         """
-        self.alone = alone
+        self.prior = Prior(alone=alone)
         self.tracks = Tracks()
-        self.trust = Trust()
         self.forget()
 
     def forget(self) -> None:
         """Begin a new map at identity; the trust remains."""
         self._T = np.eye(4)  # T_camera_world of the last frame
+        self._covariance = np.zeros((6, 6))  # of it, since the trajectory began
         self._noise = CornerNoise()
-        self._ratio = np.nan  # units of the map per unit of the network's trajectory
+        self.prior.ratio = np.nan
         self._depth = np.nan  # median depth of the points in the last frame
         self._memory = Recognition()
         self.interrupt()
@@ -127,7 +142,7 @@ class SparseEstimator:
         blank = self.tracks.blank
         witness = None if blank else witness  # it cannot know either
         self._drop_moving(witness)
-        unit = np.nan if witness is None else witness.unit * self._ratio
+        unit = self.prior.unit(witness)
         sigma = self._noise.sigma / (self.tracks.fit.scale_x * camera.fx)
         seen = Seen(key, camera, self._rays(camera), sigma, witness, unit)
         if blank:
@@ -137,10 +152,10 @@ class SparseEstimator:
         if self._parallax < PARALLAX[1]:
             self._compete(seen)
         previous = self._T
-        step = self._step(seen)
-        found, columns, moved = self._fit(seen, step)
+        expected = self._expected(seen)
+        found, columns, moved = self._fit(seen, expected)
         tracked, fits = int(np.isfinite(found.error).sum()), int((found.error < FITS).sum())
-        found = self._led(found, seen, step)
+        found = self._led(found, seen, expected)
         if found is None:
             return self._lose(seen, tracked, fits)
         T, error = found.T_camera_world, found.error
@@ -150,16 +165,35 @@ class SparseEstimator:
         if len(good):
             self._depth = 1 / np.median(self.map.points[good].inverse_depth(T))
         if witness is not None:
-            seen = seen._replace(unit=self._judge(seen, T, fits))
+            points = self._measured(T, MEASURED)[:2]
+            unit = self.prior.judge(seen, fits, points, (T, self._recent()), self._depth)
+            self.map.loosen(self.prior.depth_deviation if self.prior.trusted else NEIGHBOUR)
+            seen = seen._replace(unit=unit)
         if np.isfinite(error).any():
             self._learn(error, columns, right=fits > RIGHT * tracked)
         if moved:
-            self._keyframe(seen, T, step[1] if step and step[2] else None)
+            self._keyframe(seen, found, expected.step if expected and expected.keyframe else None)
         self._motion, self._T = T @ inverse(self._T), T
+        self._covariance = found.covariance
         self._known[key] = T
         self._last = self.tracks.ids, self._rays(camera)
-        pose = inverse(T), inverse(previous)
-        return SparsePose(*pose, found.information, tracked, fits, seen.unit)
+        pose = inverse(T), inverse(previous), self._published(), found.of_step
+        return SparsePose(*pose, tracked, fits, seen.unit)
+
+    def _published(self) -> NDArray[np.float64]:
+        """Covariance (6, 6) of the last pose; larger as long as there is no parallax."""
+        young = self._parallax < PARALLAX[1]
+        return self._covariance + self._undecided if young else self._covariance
+
+    @property
+    def _scene(self) -> float:
+        """Depth of the scene in units of the map."""
+        return self._depth if np.isfinite(self._depth) else self.map.depth
+
+    @property
+    def _undecided(self) -> NDArray[np.float64]:
+        lengths = np.repeat([1.0, self._scene], 3)
+        return UNDECIDED * lengths[:, None] * lengths
 
     def poses(self, keys: Iterable[FrameKey]) -> dict[FrameKey, NDArray[np.float64]]:
         """T_world_camera (4, 4) of recent frames, by key; all others are forgotten."""
@@ -198,19 +232,14 @@ class SparseEstimator:
             motion: moving pixels of the newest frame.
             fit: from the camera's image to the network's.
         """
-        if self._trusted and len(self.tracks.ids):
+        if self.prior.trusted and len(self.tracks.ids):
             at, inside = fit.network_pixels(self.tracks.source)
             self.tracks.drop(inside & motion.near(at))
 
     def _drop_moving(self, witness: Witness | None) -> None:
         """Drop corners that the network's mask head sees moving, if it is trusted."""
-        if witness is not None and self._trusted and len(self.tracks.ids):
+        if witness is not None and self.prior.trusted and len(self.tracks.ids):
             self.tracks.drop(witness.moves(self.tracks.source))
-
-    @property
-    def _trusted(self) -> bool:
-        """True if the network alone may give a pose, and its mask hide corners."""
-        return not self.alone and self.trust.value >= TRUSTED
 
     def _recent(self) -> dict[FrameKey, NDArray]:
         """T_camera_world of recent frames, of keyframes as they are adjusted by now."""
@@ -229,36 +258,28 @@ class SparseEstimator:
         After a gap it is where a recent keyframe is recognised, or where a trusted network says,
         or at the last pose.
         """
-        previous, again = self._T, None
+        previous, again, bridge = self._T, None, None
         self.tracks.refill()
         ids, rays = self.tracks.ids, self._rays(seen.camera)
         if len(ids):
             again = self._memory.find(self.tracks.grey, self.tracks.at, rays, seen.sigma)
-        if again is None:
-            self._bridge(seen)
+        if again is not None:
+            self._T, self._depth = again.T_camera_world, 1 / median(again.inverse_depth)
         else:
-            self._T = again.T_camera_world
+            bridge = self.prior.bridge(seen, self._known, self._scene)
+        if bridge is not None:
+            self._T = bridge.pose
+            self._covariance = carried(self._covariance, bridge.step.T_later_earlier)
+            self._covariance += bridge.step.covariance
         w, unit = self._first_depths(seen, again)
-        pose = inverse(self._T)
-        heeded = seen.witness is not None and self._trusted
-        if len(ids) < FEWEST and not heeded:
-            return SparsePose(pose, pose, np.zeros((6, 6)), 0, 0, unit, lost=True)
-        self.map.add(self._T, ids, rays, w, FIRST * w)
+        if len(ids) < FEWEST and not (seen.witness is not None and self.prior.trusted):
+            return self._lose(seen, 0, 0)
+        self.map.add(self._T, ids, rays, w, FIRST * w, self._covariance)
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
         self._last = ids, rays
-        known = again is not None
-        step = pose, inverse(previous)
-        return SparsePose(*step, np.zeros((6, 6)), 0, 0, unit, recognised=known)
-
-    def _bridge(self, seen: Seen) -> None:
-        """Take the pose of a trusted network that saw a known frame, too."""
-        said = {} if seen.heeded is None else seen.heeded.T_newest_earlier
-        bridges = [key for key in self._known if key in said] if self._trusted else []
-        if bridges:
-            T = said[bridges[-1]].copy()
-            T[:3, 3] *= seen.unit
-            self._T = T @ self._known[bridges[-1]]
+        pose = inverse(self._T), inverse(previous), self._published(), np.zeros((6, 6))
+        return SparsePose(*pose, 0, 0, unit, untied=again is None and bridge is None)
 
     def _first_depths(
         self, seen: Seen, again: Recognised | None
@@ -267,20 +288,11 @@ class SparseEstimator:
 
         Recognised points keep theirs; the others have the network's, or one for all.
         """
-        witness, unit = seen.witness, np.nan
-        if again is not None:
-            self._depth = 1 / median(again.inverse_depth)
+        unit = np.nan
         w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
-        if witness is not None:
-            said = witness.inverse_depths(self.tracks.source)
-            if again is not None and np.isfinite(said[again.index]).any():
-                self._ratio = median(said[again.index] / again.inverse_depth) / witness.unit
-            self._ratio = self._ratio if np.isfinite(self._ratio) else 1.0
-            unit = witness.unit * self._ratio
-            known = np.isfinite(said)
-            middle = median(said if known.any() else witness.inverse_depth)
-            w = np.where(known & (not self.alone), said, middle) / unit
-            self._depth = unit / middle
+        if seen.witness is not None:
+            w, unit = self.prior.first_depths(seen.witness, self.tracks.source, again)
+            self._depth = 1 / median(w)
         if again is not None:
             w[again.index] = again.inverse_depth
         return w, unit
@@ -291,43 +303,21 @@ class SparseEstimator:
         if self._misses >= PATIENCE:
             self.tracks.forget_corners()
             self._forget_map()
-        pose = inverse(self._T)
-        return SparsePose(pose, pose, np.zeros((6, 6)), tracked, fits, seen.unit, lost=True)
+        nothing = np.zeros((6, 6))
+        pose = inverse(self._T), inverse(self._T), nothing, nothing
+        return SparsePose(*pose, tracked, fits, seen.unit, lost=True)
 
-    def _step(self, seen: Seen) -> tuple[NDArray, Step, bool] | None:
-        """Motion that is expected since the last keyframe, or since the last frame.
-
-        Returns:
-            T_camera_world of that frame, the motion, and whether it is the keyframe.
-        """
-        T_keyframe = self.map.T_camera_world[-1]
-        depth = self._depth if np.isfinite(self._depth) else self.map.depth
-        witness = None if self.alone else seen.heeded
-        if witness is None:
+    def _expected(self, seen: Seen) -> Expected | None:
+        """Motion that the network, or else the lack of parallax, leads to expect."""
+        if self.prior.alone or seen.heeded is None:
             young = self._parallax < PARALLAX[1]
-            return (T_keyframe, Step(np.eye(4), 1.0, CALM * depth), True) if young else None
-        keys = [key if key in witness.T_newest_earlier else None for key in self._keyframes]
-        for k, (before, key) in enumerate(pairwise(keys), 1):
-            if before and key:  # the window sees both again, now with more frames
-                T_newest = witness.T_newest_earlier
-                self.map.steps[k] = self._said(
-                    inverse(T_newest[key]) @ T_newest[before], seen, depth
-                )
-        since = keys[-1] or next(reversed(self._known), None)
-        if since not in witness.T_newest_earlier:
-            return None
-        step = self._said(witness.T_newest_earlier[since], seen, depth)
-        return (T_keyframe if keys[-1] else self._known[since]), step, keys[-1] is not None
-
-    def _said(self, T_later_earlier: NDArray, seen: Seen, depth: float) -> Step:
-        """Motion by the network, with its usual errors, in units of the map."""
-        T = T_later_earlier.copy()
-        T[:3, 3] *= seen.unit
-        return Step(T, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
+            step = Step(np.eye(4), 1.0, CALM * self._scene)
+            return Expected(self.map.T_camera_world[-1], step, keyframe=True) if young else None
+        return self.prior.expected(seen, self.map, self._keyframes, self._known, self._scene)
 
     def _fit(
-        self, seen: Seen, step: tuple[NDArray, Step, bool] | None
-    ) -> tuple[Located, NDArray[np.intp], bool]:
+        self, seen: Seen, expected: Expected | None
+    ) -> tuple[_Found, NDArray[np.intp], bool]:
         """Locate the camera; adjust points and keyframes with it where that is due.
 
         Returns:
@@ -336,44 +326,43 @@ class SparseEstimator:
         """
         at, has = self.map.find(self.tracks.ids)
         columns, rays = at[has], seen.rays[has]
-        found = self._locate(rays, columns, seen.sigma, step)
+        found = self._locate(rays, columns, seen.sigma, expected)
         moved = self._moved(rays, columns)
-        if len(columns) and (moved or (found.error < FITS).mean() < POOR):
-            newest = found.T_camera_world, self.map.row(self.tracks.ids, seen.rays)
-            expected = step[1] if step and step[2] else None
-            adjusted, columns = self.map.adjust(seen.sigma, ADJUST, newest, expected)
+        T, error = found.T_camera_world, found.error
+        own, motion = measured(found.information), T @ inverse(self.map.T_camera_world[-1])
+        covariance = carried(self.map.covariance[-1], motion) + own + gathered(motion, self._scene)
+        if len(columns) and (moved or (error < FITS).mean() < POOR):
+            newest = T, self.map.row(self.tracks.ids, seen.rays)
+            step = expected.step if expected and expected.keyframe else None
+            adjusted, columns = self.map.adjust(seen.sigma, ADJUST, newest, step)
             T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
-            found = found._replace(T_camera_world=T, error=error)
-        return found, columns, moved
+            covariance = adjusted.covariance[-1]
+        of_step = 2 * own + of_motion(T @ inverse(self._T), self._scene)
+        return _Found(T, error, covariance, of_step), columns, moved
 
-    def _led(
-        self, found: Located, seen: Seen, step: tuple[NDArray, Step, bool] | None
-    ) -> Located | None:
+    def _led(self, found: _Found, seen: Seen, expected: Expected | None) -> _Found | None:
         """The pose itself, that of a trusted network where corners say little, or None."""
         fits = (found.error < FITS).sum()
-        if step is None or seen.heeded is None or not self._trusted:
+        if expected is None or seen.heeded is None or not self.prior.trusted:
             return None if fits < FEWEST else found
-        since, motion, _ = step
+        T_before, step, keyframe = expected
         sure = fits >= ENOUGH or fits > SURE * np.isfinite(found.error).sum()
-        if fits >= FEWEST and (sure or not motion.excludes(found.T_camera_world, since)):
+        if fits >= FEWEST and (sure or not step.excludes(found.T_camera_world, T_before)):
             return found
         # corners that agree by chance, in noise or between unlike images
-        T = motion.T_later_earlier @ since
-        information = np.diag(motion.pull(T, since)[0])
-        return Located(T, np.full_like(found.error, np.nan), information, found.cost)
+        before = self.map.covariance[-1] if keyframe else self._covariance
+        covariance = carried(before, step.T_later_earlier) + step.covariance
+        nothing = np.full_like(found.error, np.nan)
+        return _Found(expected.pose, nothing, covariance, 2 * step.covariance)
 
     def _locate(
-        self,
-        rays: NDArray,
-        columns: NDArray,
-        sigma: float,
-        step: tuple[NDArray, Step, bool] | None,
+        self, rays: NDArray, columns: NDArray, sigma: float, expected: Expected | None
     ) -> Located:
         """Pose among the known points, from the motion before, rest, or the network's motion."""
         starts = [self._motion @ self._T, self._T]
-        if step is not None:
-            starts.append(step[1].T_later_earlier @ step[0])
-        return best_pose(starts, self.map.points[columns], rays, sigma, step and step[:2])
+        if expected is not None:
+            starts.append(expected.pose)
+        return best_pose(starts, self.map.points[columns], rays, sigma, expected and expected[:2])
 
     def _moved(self, rays: NDArray, columns: NDArray) -> bool:
         """True if the camera sees enough anew to become a keyframe, or if there are few."""
@@ -384,25 +373,6 @@ class SparseEstimator:
         few = len(self.tracks.ids) < KEYFRAME_TRACKS * MOST
         return bool(few or not len(shift) or np.median(shift) > KEYFRAME_SHIFT)
 
-    def _judge(self, seen: Seen, T: NDArray, fits: int) -> float:
-        """Compare the network with the points; returns the unit of the window's gauge."""
-        witness, unit = seen.witness, seen.unit
-        source, w, _ = self._measured(T, MEASURED)
-        ratio = np.log(witness.inverse_depths(source) / w)
-        spread = turn = shift = np.nan
-        if fits >= FEWEST and np.isfinite(ratio).sum() >= FEWEST:
-            middle = median(ratio)
-            spread = float(MAD * median(np.abs(ratio - middle)))
-            unit = float(np.exp(middle))
-            self._ratio = unit / witness.unit
-        if fits >= ENOUGH and np.isfinite(unit):
-            turn, shift = witness.errors(T, self._recent(), unit)
-            shift /= self._depth
-        self.trust.add(turn, shift, spread)
-        trusted = self.trust.value >= TRUSTED
-        self.map.loosen(SAFE * self.trust.depth if trusted else NEIGHBOUR)
-        return unit
-
     def _learn(self, error: NDArray, columns: NDArray, *, right: bool) -> None:
         """Measure the noise of corners, and drop those that disagreed for the second time."""
         self._noise.learn(error, right=right)
@@ -410,17 +380,18 @@ class SparseEstimator:
             out = self.map.strike(columns[np.nan_to_num(error) > MISFIT])
             self.tracks.drop(np.isin(self.tracks.ids, out))
 
-    def _keyframe(self, seen: Seen, T: NDArray, step: Step | None) -> None:
+    def _keyframe(self, seen: Seen, found: _Found, step: Step | None) -> None:
         """Take the newest image into the map, with new corners where it has none."""
+        T = found.T_camera_world
         self.tracks.refill()
         ids, rays = self.tracks.ids, self._rays(seen.camera)
         w = self.map.nearby(T, ids, rays)
         deviation = NEIGHBOUR * w
-        if not self.alone and seen.heeded is not None and SAFE * self.trust.depth < NEIGHBOUR:
-            said = seen.witness.inverse_depths(self.tracks.source) / seen.unit
+        said = self.prior.depths(seen, self.tracks.source)
+        if said is not None and self.prior.depth_deviation < NEIGHBOUR:
             w = np.where(said > 0, said, w)
-            deviation = np.where(said > 0, SAFE * self.trust.depth * w, deviation)
-        self.map.add(T, ids, rays, w, deviation, step)
+            deviation = np.where(said > 0, self.prior.depth_deviation * w, deviation)
+        self.map.add(T, ids, rays, w, deviation, found.covariance, step)
         if len(ids):
             self._memory.remember(self.tracks.grey, self.tracks.at, self.map.of(ids))
         self._keyframes = [*self._keyframes, seen.key][-len(self.map.T_camera_world) :]
@@ -440,6 +411,7 @@ class SparseEstimator:
             self.map = start.map
             self._keyframes = [self._keyframes[k] for k in start.rows]
             self._known = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
+            self.map.covariance += self._undecided  # of the poses that are given up
             last_ids, last = self._last
             at, has = self.map.find(last_ids)
             points, last = self.map.points[at[has]], last[has]

@@ -18,32 +18,26 @@ class SparsePose(NamedTuple):
     Attributes:
         T_world_camera: (4, 4), in the unit of the map.
         T_world_previous: (4, 4) of the frame before in the same map, which may be another one now.
-        information: (6, 6) of turn and shift in the camera's frame.
+        covariance: (6, 6) of the pose since the trajectory began, but for gaps; see `drift`.
+        of_step: (6, 6) of the motion since the frame before.
         tracked: corners with a known place.
         fits: how many of them agree with the pose.
         unit: units of the map per unit of the window's gauge; NaN where not known.
-        recognised: True if it is known by a keyframe from before a gap.
+        untied: True if nothing but the last pose ties it to the frames before a gap.
         lost: True if neither corners nor a trusted network know the pose; it is the last one.
     """
 
     T_world_camera: NDArray[np.float64]
     T_world_previous: NDArray[np.float64]
-    information: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    of_step: NDArray[np.float64]
     tracked: int
     fits: int
     unit: float
-    recognised: bool = False
+    untied: bool = False
     lost: bool = False
 
     @property
     def by_points(self) -> bool:
         """True if corners determine the pose."""
         return self.fits >= FEWEST
-
-    @property
-    def deviations(self) -> tuple[float, float]:
-        """Standard deviations of position, in units of the map, and of orientation, in rad."""
-        if not self.information.any():
-            return 0.0, 0.0
-        variance = np.linalg.inv(self.information).diagonal()
-        return float(np.sqrt(variance[3:].mean())), float(np.sqrt(variance[:3].mean()))

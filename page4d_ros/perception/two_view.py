@@ -109,6 +109,7 @@ def _only(
     other = copy.deepcopy(map_)
     rest = {k: seen for k, seen in enumerate(map_.seen[:, shared]) if k != row}
     other.T_camera_world, other.seen = other.T_camera_world[[row]], other.seen[[row]]
+    other.covariance = other.covariance[[row]]
     other.steps = [None]
     other.keep(shared)
     return other, rest
@@ -138,6 +139,7 @@ def _join(
     rows = sorted(views)
     map_.T_camera_world, map_.seen = (np.array(x) for x in zip(*map(views.get, rows), strict=True))
     map_.steps = [None] * len(rows)
+    map_.covariance = np.repeat(map_.covariance, len(rows), axis=0)
     return rows
 
 

@@ -164,7 +164,9 @@ class OdometryEstimate:
     Attributes:
         T_world_camera: (4, 4), metres if `metric`.
         twist: (6,) linear m/s and angular rad/s in the camera's optical frame.
-        position_variance: m^2; orientation_variance: rad^2.
+        covariance: (6, 6) of the pose since the trajectory began: position in m, then
+            orientation in rad, in the axes of the camera's optical frame.
+        twist_covariance: (6, 6) likewise, of `twist`.
         scale: metres (or world units) per unit of the window's gauge.
         metric: True if lengths are metres.
         scale_state: source of the scale; see `MetricScale.state`.
@@ -177,8 +179,8 @@ class OdometryEstimate:
 
     T_world_camera: NDArray[np.float64]
     twist: NDArray[np.float64]
-    position_variance: float
-    orientation_variance: float
+    covariance: NDArray[np.float64]
+    twist_covariance: NDArray[np.float64]
     scale: float
     metric: bool
     scale_state: str = ''
@@ -186,6 +188,16 @@ class OdometryEstimate:
     restarted: bool = False
     network_trust: float = 0.0
     relies_on: str = NETWORK
+
+    @property
+    def position_variance(self) -> float:
+        """Mean variance of position along an axis, m^2."""
+        return float(self.covariance.diagonal()[:3].mean())
+
+    @property
+    def orientation_variance(self) -> float:
+        """Mean variance of orientation about an axis, rad^2."""
+        return float(self.covariance.diagonal()[3:].mean())
 
 
 @dataclass(frozen=True, eq=False)
