@@ -67,7 +67,7 @@ def estimate_clip(
         odometry = OdometryEstimate(
             T_world_camera=pose,
             twist=velocity,
-            covariance=floor + in_ros_order(covariance, 1.0),
+            covariance=floor + in_ros_order(covariance),
             twist_covariance=floor,
             scale=scale,
             metric=config.scale.mode == 'fixed',

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.geometry.poses import rotation_angle
+from page4d_ros.geometry.poses import inverse, rotation_angle
 from page4d_ros.perception.bundle import adjoint
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,29 +31,124 @@ PERSISTENT = 4.0  # views of a corner that are worth one: its error goes along f
 # least rad/s, and depths of the scene per second
 CALM = 0.2, 0.1
 MEMORY_S = 3.0
+SUDDEN = 4.0  # times as fast, and not to be believed of a network alone
+PROVEN_S = 2.0  # time after a gap, in which the view may be that of a body before the camera
 
 
 class Pace:
     """Fastest motion of the last seconds, and the covariance of a motion that nobody saw."""
 
     def __init__(self) -> None:
-        self._fastest = np.zeros(2)  # m/s and rad/s
+        self._fastest = np.zeros(2)  # rad/s, and lengths per second
 
-    def add(self, twist: NDArray, seconds: float) -> None:
-        """Take in a velocity (6,), linear and angular, and the time that it lasted."""
-        now = np.linalg.norm(twist.reshape(2, 3), axis=1)
-        self._fastest = np.maximum(now, np.exp(-seconds / MEMORY_S) * self._fastest)
+    def add(self, T_later_earlier: NDArray, seconds: float) -> None:
+        """Take in a motion (4, 4), and the time that it lasted."""
+        if seconds > 0:
+            speed = np.array(_lengths(T_later_earlier)) / seconds
+            self._fastest = np.maximum(speed, np.exp(-seconds / MEMORY_S) * self._fastest)
+
+    def _usual(self, depth: float) -> NDArray[np.float64]:
+        turn, shift = CALM
+        return np.maximum(self._fastest, (turn, shift * depth))
 
     def unseen(self, seconds: float, depth: float) -> NDArray[np.float64]:
-        """Covariance (6, 6) of a motion that lasted so long, in ROS's order.
+        """Covariance (6, 6) of a motion.
 
         Args:
-            seconds: its length in time.
-            depth: of the scene, m.
+            seconds: time that it lasted.
+            depth: of the scene.
         """
-        turn, shift = CALM
-        speed = np.maximum(self._fastest, (shift * depth, turn))
-        return np.diag(np.repeat((speed * seconds) ** 2, 3))
+        return np.diag(np.repeat((self._usual(depth) * seconds) ** 2, 3))
+
+    def exceeded(self, T_later_earlier: NDArray, seconds: float, depth: float) -> bool:
+        """True if a motion (4, 4) is much faster than those before.
+
+        Args:
+            T_later_earlier: the motion.
+            seconds: time that it lasted.
+            depth: of the scene.
+        """
+        most = SUDDEN * self._usual(depth) * seconds
+        return bool((np.array(_lengths(T_later_earlier)) > most).any())
+
+
+class Course:
+    """Covariance along a trajectory.
+
+    After a gap without anything known, the camera may as well see another body that moves: then
+    the motion counts as an error altogether, until it has gone on for `PROVEN_S`.
+
+    Attributes:
+        covariance: (6, 6) of the last pose since the trajectory began, but for that doubt.
+    """
+
+    def __init__(self) -> None:
+        self.covariance = np.zeros((6, 6))
+        self._pace = Pace()
+        self._last_ns: int | None = None  # stamp of the last pose
+        self._T = np.eye(4)  # T_camera_world of it
+        self._gap: tuple[int, NDArray] | None = None  # stamp and T_camera_world after a gap
+
+    def seconds(self, stamp_ns: int) -> float:
+        """Time since the last pose."""
+        return 0.0 if self._last_ns is None else max(0, stamp_ns - self._last_ns) / NS_PER_S
+
+    def sudden(self, stamp_ns: int, T_camera_world: NDArray, depth: float) -> bool:
+        """True if a pose is too far from the last one to be believed of a network alone."""
+        motion = T_camera_world @ inverse(self._T)
+        return self._last_ns is not None and self._pace.exceeded(
+            motion, self.seconds(stamp_ns), depth
+        )
+
+    def begin(
+        self, stamp_ns: int, T_camera_world: NDArray, covariance: NDArray | None, depth: float
+    ) -> None:
+        """Begin at a pose.
+
+        Args:
+            stamp_ns: its time.
+            T_camera_world: (4, 4) the pose.
+            covariance: (6, 6) of it; None if nothing but the last pose is known.
+            depth: of the scene.
+        """
+        gap = None
+        if covariance is None:
+            unseen = self._pace.unseen(self.seconds(stamp_ns), depth)
+            covariance = self.covariance + self.doubt + unseen
+            gap = None if self._last_ns is None else (stamp_ns, T_camera_world)
+        self._gap = gap
+        self._last_ns, self._T, self.covariance = stamp_ns, T_camera_world, covariance
+
+    def advance(
+        self, stamp_ns: int, T_camera_world: NDArray, covariance: NDArray
+    ) -> NDArray[np.float64]:
+        """Go on to the next pose.
+
+        Args:
+            stamp_ns: its time.
+            T_camera_world: (4, 4) the pose.
+            covariance: (6, 6) of it.
+
+        Returns:
+            Covariance (6, 6) of the doubt after a gap when it ends: from now on that of all poses.
+        """
+        self._pace.add(T_camera_world @ inverse(self._T), self.seconds(stamp_ns))
+        self._last_ns, self._T, self.covariance = stamp_ns, T_camera_world, covariance
+        if self._gap is None or stamp_ns - self._gap[0] < PROVEN_S * NS_PER_S:
+            return np.zeros((6, 6))
+        doubt, self._gap = self.doubt, None
+        self.covariance = covariance + doubt
+        return doubt
+
+    @property
+    def doubt(self) -> NDArray[np.float64]:
+        """Covariance (6, 6) of the motion since a gap, if it may be another body's."""
+        if self._gap is None:
+            return np.zeros((6, 6))
+        since_ns, T = self._gap
+        moved = np.square(_lengths(self._T @ inverse(T)))
+        unseen = self._pace.unseen((self._last_ns - since_ns) / NS_PER_S, 0.0)
+        return np.diag(np.repeat(moved, 3)) + unseen
 
 
 def carried(covariance: NDArray, T_later_earlier: NDArray) -> NDArray[np.float64]:
@@ -91,19 +187,23 @@ def least(config: OdometryConfig) -> NDArray[np.float64]:
     return np.diag(np.repeat([config.position_covariance, config.orientation_covariance], 3))
 
 
-def in_ros_order(covariance: NDArray, factor: float) -> NDArray[np.float64]:
-    """Covariance (6, 6) of shift and turn, from one of turn and shift.
+def in_metres(covariance: NDArray, factor: float) -> NDArray[np.float64]:
+    """Covariance (6, 6) in another unit of length, `factor` of which are one of the old."""
+    lengths = np.repeat([1.0, factor], 3)
+    return covariance * lengths[:, None] * lengths
 
-    Args:
-        covariance: of turn and shift.
-        factor: metres per unit of the shift.
-    """
+
+def in_ros_order(covariance: NDArray) -> NDArray[np.float64]:
+    """Covariance (6, 6) of shift and turn, from one of turn and shift."""
     order = np.roll(np.arange(6), 3)
-    lengths = np.repeat([factor, 1.0], 3)
-    return covariance[order[:, None], order] * lengths[:, None] * lengths
+    return covariance[order[:, None], order]
 
 
 def _errors(T: NDArray, depth: float) -> tuple[float, float]:
     """Errors by which a turn and a shift may be wrong."""
-    turn, shift = float(rotation_angle(T[:3, :3])), float(np.linalg.norm(T[:3, 3]))
+    turn, shift = _lengths(T)
     return TURN * turn, SHIFT * (shift + LOOKS_ALIKE * depth * turn)
+
+
+def _lengths(T: NDArray) -> tuple[float, float]:
+    return float(rotation_angle(T[:3, :3])), float(np.linalg.norm(T[:3, 3]))

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle, twist
+from page4d_ros.geometry.poses import inverse, rotation_angle, twist
 from page4d_ros.perception.depth_correction import corrected
-from page4d_ros.perception.drift import Pace, gathered, in_ros_order, least, of_motion
+from page4d_ros.perception.drift import (
+    Pace,
+    carried,
+    gathered,
+    in_metres,
+    in_ros_order,
+    least,
+    of_motion,
+)
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.sparse import SparseEstimator
 from page4d_ros.perception.stitching import Chain, Placement
@@ -200,25 +208,19 @@ class Odometry:
             step = inverse(self._T_world_camera) @ placed.T_chain_camera[window.reference]
             step[:3, 3] *= factor
             T_world_camera = last.T_world_camera @ step
-            untied = placed.restarted if pose is None else pose.untied
             if seconds > 0 and not placed.restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
-            depth = placed.scale * factor * self._depth
-            of_step = self._gather(placed, pose, inverse(step), depth)
-            if untied:
-                self._gathered += self._pace.unseen(seconds, depth)
-            else:
-                self._pace.add(velocity, seconds)
-        floor = least(self.config)
-        covariance = floor / max(_static_share(window), LEAST_STATIC) + self._gathered
+            of_step = self._gather(placed, pose, inverse(step), seconds)
+        floor, inflation = least(self.config), 1.0 / max(_static_share(window), LEAST_STATIC)
+        covariance = self._gathered
         if pose is not None:
-            covariance += in_ros_order(pose.covariance, factor)
+            covariance = covariance + in_metres(pose.covariance, factor)
         trust = self.sparse.prior.trust.value
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            covariance=covariance,
-            twist_covariance=floor + (of_step / seconds**2 if seconds else 0.0),
+            covariance=inflation * floor + in_ros_order(covariance),
+            twist_covariance=inflation * floor + in_ros_order(of_step / (seconds or 1.0) ** 2),
             scale=placed.scale * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,
@@ -228,7 +230,7 @@ class Odometry:
         )
 
     def _gather(
-        self, placed: Placement, pose: SparsePose | None, T_now_before: NDArray, depth: float
+        self, placed: Placement, pose: SparsePose | None, T_now_before: NDArray, seconds: float
     ) -> NDArray[np.float64]:
         """Carry what has gathered along with a step; add the step's own part, if not by corners.
 
@@ -236,22 +238,27 @@ class Odometry:
             placed: the newest window.
             pose: by corners.
             T_now_before: (4, 4) the step in metres.
-            depth: of the scene, m.
+            seconds: time that it lasted.
 
         Returns:
-            Covariance (6, 6) of the step, in ROS's order.
+            Covariance (6, 6) of the step.
         """
-        J = adjoint(T_now_before)
-        self._gathered = J @ self._gathered @ J.T
+        self._gathered = carried(self._gathered, T_now_before)
+        factor = self.scale.factor
         if pose is not None:
-            return in_ros_order(pose.of_step, self.scale.factor)
-        shift, turn = placed.shift * self.scale.factor, placed.turn
+            return in_metres(pose.of_step, factor)
+        depth = placed.scale * factor * self._depth
+        shift, turn = placed.shift * factor, placed.turn
         if placed.doubted:  # a guess may be off by as much as it moved
             shift = max(shift, float(np.linalg.norm(T_now_before[:3, 3])))
             turn = max(turn, float(rotation_angle(T_now_before[:3, :3])))
-        own = np.diag(np.repeat([shift**2, turn**2], 3))
-        self._gathered += own + in_ros_order(gathered(T_now_before, depth), 1.0)
-        return own + in_ros_order(of_motion(T_now_before, depth), 1.0)
+        own = np.diag(np.repeat([turn**2, shift**2], 3))
+        if placed.restarted:
+            own += self._pace.unseen(seconds, depth)
+        else:
+            self._pace.add(T_now_before, seconds)
+        self._gathered += own + gathered(T_now_before, depth)
+        return own + of_motion(T_now_before, depth)
 
 
 def _relies_on(pose: SparsePose | None, *, trusted: bool) -> str:

@@ -28,16 +28,19 @@ class Recognised(NamedTuple):
         T_camera_world: (4, 4).
         index: (M,) corners of the image that fit.
         inverse_depth: (M,) of these in the image's camera.
+        covariance: (6, 6) of the remembered keyframe, since the trajectory began.
     """
 
     T_camera_world: NDArray[np.float64]
     index: NDArray[np.intp]
     inverse_depth: NDArray[np.float64]
+    covariance: NDArray[np.float64]
 
 
 class _View(NamedTuple):
     descriptors: NDArray[np.uint8]  # (N, 32)
     points: Points
+    covariance: NDArray[np.float64]
 
 
 class Recognition:
@@ -53,20 +56,23 @@ class Recognition:
         self._orb = cv2.ORB_create(nlevels=1, edgeThreshold=PATCH // 2 + 1, patchSize=PATCH)
         self._matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
 
-    def remember(self, grey: NDArray[np.uint8], at: NDArray, points: Points) -> None:
+    def remember(
+        self, grey: NDArray[np.uint8], at: NDArray, points: Points, covariance: NDArray
+    ) -> None:
         """Remember a keyframe, if it is one of every `EVERY`.
 
         Args:
             grey: (H, W) its image.
             at: (N, 2) pixels of corners in it.
             points: their N places.
+            covariance: (6, 6) of the pose, since the trajectory began.
         """
         self._count += 1
         if self._count % EVERY:
             return
         index, descriptors = self._describe(grey, at)
         if len(index) >= FEWEST:
-            self._views = [*self._views[1 - RECENT :], _View(descriptors, points[index])]
+            self._views = [*self._views[1 - RECENT :], _View(descriptors, points[index], covariance)]
 
     def find(
         self, grey: NDArray[np.uint8], at: NDArray, rays: NDArray, sigma: float
@@ -91,7 +97,8 @@ class Recognition:
             good = found.error < FITS
             if good.sum() > max(most, SHARE * len(matches)):
                 T, most = found.T_camera_world, good.sum()
-                best = Recognised(T, ours[good], points[good].inverse_depth(T))
+                w = points[good].inverse_depth(T)
+                best = Recognised(T, ours[good], w, view.covariance)
         return best
 
     def _describe(

@@ -10,7 +10,7 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Located, Step, locate
 from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.depth_correction import PointDepths
-from page4d_ros.perception.drift import carried, gathered, measured, of_motion
+from page4d_ros.perception.drift import Course, carried, gathered, measured, of_motion
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.locating import FIND, FITS, SURE, best_pose
 from page4d_ros.perception.medians import median
@@ -37,6 +37,7 @@ MISFIT = 6.0  # from this error on a corner gets a strike
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 YOUNG = 8  # keyframes, until which a start that fits poorly competes again
 RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
+CUT = 0.25  # share of corners that stay, below which a lost camera sees something else
 PATIENCE = 5  # frames without a pose; then a new map begins
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
 EARLY = 4  # keyframes of a young map, of which every frame becomes one
@@ -99,7 +100,7 @@ class SparseEstimator:
     def forget(self) -> None:
         """Begin a new map at identity; the trust remains."""
         self._T = np.eye(4)  # T_camera_world of the last frame
-        self._covariance = np.zeros((6, 6))  # of it, since the trajectory began
+        self._course = Course()
         self._noise = CornerNoise()
         self.prior.ratio = np.nan
         self._depth = np.nan  # median depth of the points in the last frame
@@ -156,6 +157,8 @@ class SparseEstimator:
         found, columns, moved = self._fit(seen, expected)
         tracked, fits = int(np.isfinite(found.error).sum()), int((found.error < FITS).sum())
         found = self._led(found, seen, expected)
+        if found is None and self.tracks.kept < CUT:
+            return self._restart(seen)
         if found is None:
             return self._lose(seen, tracked, fits)
         T, error = found.T_camera_world, found.error
@@ -174,7 +177,7 @@ class SparseEstimator:
         if moved:
             self._keyframe(seen, found, expected.step if expected and expected.keyframe else None)
         self._motion, self._T = T @ inverse(self._T), T
-        self._covariance = found.covariance
+        self.map.covariance += self._course.advance(key.stamp_ns, T, found.covariance)
         self._known[key] = T
         self._last = self.tracks.ids, self._rays(camera)
         pose = inverse(T), inverse(previous), self._published(), found.of_step
@@ -182,8 +185,8 @@ class SparseEstimator:
 
     def _published(self) -> NDArray[np.float64]:
         """Covariance (6, 6) of the last pose; larger as long as there is no parallax."""
-        young = self._parallax < PARALLAX[1]
-        return self._covariance + self._undecided if young else self._covariance
+        covariance = self._course.covariance + self._course.doubt
+        return covariance + self._undecided if self._parallax < PARALLAX[1] else covariance
 
     @property
     def _scene(self) -> float:
@@ -258,28 +261,28 @@ class SparseEstimator:
         After a gap it is where a recent keyframe is recognised, or where a trusted network says,
         or at the last pose.
         """
-        previous, again, bridge = self._T, None, None
+        previous, again, covariance = self._T, None, None
         self.tracks.refill()
         ids, rays = self.tracks.ids, self._rays(seen.camera)
         if len(ids):
             again = self._memory.find(self.tracks.grey, self.tracks.at, rays, seen.sigma)
+        bridge = self.prior.bridge(seen, self._known, self._scene)
         if again is not None:
             self._T, self._depth = again.T_camera_world, 1 / median(again.inverse_depth)
-        else:
-            bridge = self.prior.bridge(seen, self._known, self._scene)
-        if bridge is not None:
+            covariance = again.covariance
+        elif bridge is not None and not self._sudden(bridge, seen):
             self._T = bridge.pose
-            self._covariance = carried(self._covariance, bridge.step.T_later_earlier)
-            self._covariance += bridge.step.covariance
+            covariance = _after(self._course.covariance, bridge.step)
         w, unit = self._first_depths(seen, again)
         if len(ids) < FEWEST and not (seen.witness is not None and self.prior.trusted):
             return self._lose(seen, 0, 0)
-        self.map.add(self._T, ids, rays, w, FIRST * w, self._covariance)
+        self._course.begin(seen.key.stamp_ns, self._T, covariance, self._scene)
+        self.map.add(self._T, ids, rays, w, FIRST * w, self._course.covariance)
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
         self._last = ids, rays
         pose = inverse(self._T), inverse(previous), self._published(), np.zeros((6, 6))
-        return SparsePose(*pose, 0, 0, unit, untied=again is None and bridge is None)
+        return SparsePose(*pose, 0, 0, unit)
 
     def _first_depths(
         self, seen: Seen, again: Recognised | None
@@ -296,6 +299,12 @@ class SparseEstimator:
         if again is not None:
             w[again.index] = again.inverse_depth
         return w, unit
+
+    def _restart(self, seen: Seen) -> SparsePose:
+        """Begin a new map after a cut, with new corners."""
+        self.tracks.forget_corners()
+        self._forget_map()
+        return self._begin(seen)
 
     def _lose(self, seen: Seen, tracked: int, fits: int) -> SparsePose:
         """Stay at the last pose; begin a new map there if that lasts."""
@@ -345,15 +354,21 @@ class SparseEstimator:
         fits = (found.error < FITS).sum()
         if expected is None or seen.heeded is None or not self.prior.trusted:
             return None if fits < FEWEST else found
-        T_before, step, keyframe = expected
+        T_before, step, _ = expected
         sure = fits >= ENOUGH or fits > SURE * np.isfinite(found.error).sum()
         if fits >= FEWEST and (sure or not step.excludes(found.T_camera_world, T_before)):
             return found
+        if self._sudden(expected, seen):
+            return None
         # corners that agree by chance, in noise or between unlike images
-        before = self.map.covariance[-1] if keyframe else self._covariance
-        covariance = carried(before, step.T_later_earlier) + step.covariance
+        before = self.map.covariance[-1] if expected.keyframe else self._course.covariance
+        covariance = _after(before, expected.step)
         nothing = np.full_like(found.error, np.nan)
-        return _Found(expected.pose, nothing, covariance, 2 * step.covariance)
+        return _Found(expected.pose, nothing, covariance, 2 * expected.step.covariance)
+
+    def _sudden(self, expected: Expected, seen: Seen) -> bool:
+        """True if such a motion is too fast to be believed without corners."""
+        return self._course.sudden(seen.key.stamp_ns, expected.pose, self._scene)
 
     def _locate(
         self, rays: NDArray, columns: NDArray, sigma: float, expected: Expected | None
@@ -393,7 +408,8 @@ class SparseEstimator:
             deviation = np.where(said > 0, self.prior.depth_deviation * w, deviation)
         self.map.add(T, ids, rays, w, deviation, found.covariance, step)
         if len(ids):
-            self._memory.remember(self.tracks.grey, self.tracks.at, self.map.of(ids))
+            at = self.tracks.grey, self.tracks.at
+            self._memory.remember(*at, self.map.of(ids), found.covariance)
         self._keyframes = [*self._keyframes, seen.key][-len(self.map.T_camera_world) :]
 
     def _compete(self, seen: Seen) -> None:
@@ -417,3 +433,8 @@ class SparseEstimator:
             points, last = self.map.points[at[has]], last[has]
             self._T = locate(start.T_camera_world, points, last, sigma, FIND).T_camera_world
         self._motion = start.T_camera_world @ inverse(self._T)
+
+
+def _after(covariance: NDArray, step: Step) -> NDArray[np.float64]:
+    """Covariance (6, 6) of a pose that is known by a step alone, from that before it."""
+    return carried(covariance, step.T_later_earlier) + step.covariance

@@ -18,12 +18,11 @@ class SparsePose(NamedTuple):
     Attributes:
         T_world_camera: (4, 4), in the unit of the map.
         T_world_previous: (4, 4) of the frame before in the same map, which may be another one now.
-        covariance: (6, 6) of the pose since the trajectory began, but for gaps; see `drift`.
+        covariance: (6, 6) of the pose since the trajectory began; see `drift`.
         of_step: (6, 6) of the motion since the frame before.
         tracked: corners with a known place.
         fits: how many of them agree with the pose.
         unit: units of the map per unit of the window's gauge; NaN where not known.
-        untied: True if nothing but the last pose ties it to the frames before a gap.
         lost: True if neither corners nor a trusted network know the pose; it is the last one.
     """
 
@@ -34,7 +33,6 @@ class SparsePose(NamedTuple):
     tracked: int
     fits: int
     unit: float
-    untied: bool = False
     lost: bool = False
 
     @property

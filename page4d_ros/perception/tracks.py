@@ -32,6 +32,7 @@ class Tracks:
         at: (N, 2) their positions in pixels of the image used for tracking.
         fit: from the camera's image to the one used for tracking; None before the first image.
         grey: (h, w) the newest image used for tracking, likewise.
+        kept: share of the corners before that the newest image still shows.
     """
 
     def __init__(self) -> None:
@@ -48,6 +49,7 @@ class Tracks:
         """Drop all corners; identities go on."""
         self.ids = np.zeros(0, np.int64)
         self.at = np.zeros((0, 2), np.float32)
+        self.kept = 0.0
 
     def follow(self, image: NDArray[np.uint8]) -> None:
         """Track the corners into a new image.
@@ -71,6 +73,7 @@ class Tracks:
         keep &= ((back - self.at) ** 2).sum(1) < ROUND_TRIP**2
         limit = np.array([fit.width, fit.height]) - 1 - BORDER
         keep &= ((now >= BORDER) & (now <= limit)).all(1)
+        self.kept = float(keep.mean())
         self.ids, self.at = self.ids[keep], now[keep]
 
     def refill(self) -> None:
