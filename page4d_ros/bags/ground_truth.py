@@ -137,6 +137,7 @@ class GroundTruthOdometry:
             velocity = twist(self._last[1], T_world_base, seconds)
         self._last = stamp_ns, T_world_base
         head = encode.header(make, stamp_ns, WORLD)
-        pose, variances = encode.pose(make, T_world_base), np.full(6, VARIANCE)
-        message = encode.odometry(make, head, BASE, pose, velocity, variances)
+        pose, covariance = encode.pose(make, T_world_base), VARIANCE * np.eye(6)
+        covariances = np.array([covariance, covariance])
+        message = encode.odometry(make, head, BASE, pose, velocity, covariances)
         self._writer.write(ODOMETRY, stamp_ns, message)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from page4d_ros.messages.factory import MessageFactory
     from page4d_ros.perception.types import MovingBody
 
-LOST_VARIANCE = 9999.0
+LOST = 9999.0 * np.array([np.eye(6), np.eye(6)])  # covariances of pose and velocity
 FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 ENCODING_OF = {
     (np.dtype(np.uint8), 2): 'mono8',
@@ -156,11 +156,7 @@ def path(make: MessageFactory, head: Any, poses: list[Any]) -> Any:
 
 
 def odometry(
-    make: MessageFactory,
-    head: Any,
-    child: str,
-    pose: tuple[Any, NDArray],
-    motion: tuple[NDArray, NDArray],
+    make: MessageFactory, head: Any, child: str, at: Any, velocity: NDArray, covariances: NDArray
 ) -> Any:
     """nav_msgs/Odometry.
 
@@ -168,12 +164,12 @@ def odometry(
         make: message factory.
         head: stamp and the frame of the pose.
         child: the frame of the twist.
-        pose: geometry_msgs/Pose, and its covariance (6, 6) of x, y, z and rotation about x, y, z
-            (REP 103), in the axes of the header's frame.
-        motion: velocity (6,), linear and angular, in the child's axes, and its covariance (6, 6).
+        at: geometry_msgs/Pose.
+        velocity: (6,) linear and angular, in the child's axes.
+        covariances: (2, 6, 6) of x, y, z and rotation about x, y, z (REP 103): that of the pose in
+            the axes of the header's frame, that of the velocity in the child's.
     """
-    at, of_pose = pose
-    velocity, of_velocity = motion
+    of_pose, of_velocity = covariances.reshape(2, -1)
     twist = make(
         'geometry_msgs/msg/Twist',
         linear=_vector(make, 'Vector3', velocity[:3]),
@@ -183,13 +179,11 @@ def odometry(
         'nav_msgs/msg/Odometry',
         header=head,
         child_frame_id=child,
-        pose=make(
-            'geometry_msgs/msg/PoseWithCovariance', pose=at, covariance=make.fixed(of_pose.ravel())
-        ),
+        pose=make('geometry_msgs/msg/PoseWithCovariance', pose=at, covariance=make.fixed(of_pose)),
         twist=make(
             'geometry_msgs/msg/TwistWithCovariance',
             twist=twist,
-            covariance=make.fixed(of_velocity.ravel()),
+            covariance=make.fixed(of_velocity),
         ),
     )
 

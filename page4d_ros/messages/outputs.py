@@ -93,8 +93,8 @@ class Outputs:
         head = encode.header(make, stamp_ns, frames.odom)
         if odometry.lost:
             if self.config.odometry.publish_when_lost:
-                at, motion = encode.null_pose(make), (np.zeros(6), odometry.twist_covariance)
-                yield 'odom', encode.odometry(make, head, child, (at, odometry.covariance), motion)
+                at = encode.null_pose(make)
+                yield 'odom', encode.odometry(make, head, child, at, np.zeros(6), encode.LOST)
             return
         T_odom_child = self.base_frame.pose(odometry.T_world_camera)
         at = encode.pose(make, T_odom_child)
@@ -104,10 +104,14 @@ class Outputs:
                 yield '/tf', self._inverted(stamp_ns, child, T_odom_child)
             else:
                 yield '/tf', encode.transform_stamped(make, head, child, at)
-        pose = at, self.base_frame.pose_covariance(odometry.covariance, T_odom_child)
+        covariances = np.array(
+            [
+                self.base_frame.pose_covariance(odometry.covariance, T_odom_child),
+                self.base_frame.twist_covariance(odometry.twist_covariance),
+            ]
+        )
         velocity = self.base_frame.twist(odometry.twist)
-        motion = velocity, self.base_frame.twist_covariance(odometry.twist_covariance)
-        yield 'odom', encode.odometry(make, head, child, pose, motion)
+        yield 'odom', encode.odometry(make, head, child, at, velocity, covariances)
         self._poses.append((stamp_ns, odometry.T_world_camera))
         self._path.append(make.element(encode.pose_stamped(make, head, at)))
         if wanted('path'):

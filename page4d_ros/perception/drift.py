@@ -31,7 +31,8 @@ PERSISTENT = 4.0  # views of a corner that are worth one: its error goes along f
 # least rad/s, and depths of the scene per second
 CALM = 0.2, 0.1
 MEMORY_S = 3.0
-SUDDEN = 4.0  # times as fast, and not to be believed of a network alone
+# likewise, and how many times as fast a motion is not to be believed of a network alone
+BRISK, SUDDEN = (0.5, 0.2), 4.0
 PROVEN_S = 2.0  # time after a gap, in which the view may be that of a body before the camera
 
 
@@ -47,9 +48,8 @@ class Pace:
             speed = np.array(_lengths(T_later_earlier)) / seconds
             self._fastest = np.maximum(speed, np.exp(-seconds / MEMORY_S) * self._fastest)
 
-    def _usual(self, depth: float) -> NDArray[np.float64]:
-        turn, shift = CALM
-        return np.maximum(self._fastest, (turn, shift * depth))
+    def _usual(self, least: tuple[float, float], depth: float) -> NDArray[np.float64]:
+        return np.maximum(self._fastest, (least[0], least[1] * depth))
 
     def unseen(self, seconds: float, depth: float) -> NDArray[np.float64]:
         """Covariance (6, 6) of a motion.
@@ -58,18 +58,18 @@ class Pace:
             seconds: time that it lasted.
             depth: of the scene.
         """
-        return np.diag(np.repeat((self._usual(depth) * seconds) ** 2, 3))
+        return np.diag(np.repeat((self._usual(CALM, depth) * seconds) ** 2, 3))
 
     def exceeded(self, T_later_earlier: NDArray, seconds: float, depth: float) -> bool:
-        """True if a motion (4, 4) is much faster than those before.
+        """True if a motion (4, 4) is much faster than those before, if there are any.
 
         Args:
             T_later_earlier: the motion.
             seconds: time that it lasted.
             depth: of the scene.
         """
-        most = SUDDEN * self._usual(depth) * seconds
-        return bool((np.array(_lengths(T_later_earlier)) > most).any())
+        most = SUDDEN * self._usual(BRISK, depth) * seconds
+        return bool(self._fastest.any() and (np.array(_lengths(T_later_earlier)) > most).any())
 
 
 class Course:

@@ -211,7 +211,7 @@ class Odometry:
             if seconds > 0 and not placed.restarted:
                 velocity = twist(last.T_world_camera, T_world_camera, seconds)
             of_step = self._gather(placed, pose, inverse(step), seconds)
-        floor, inflation = least(self.config), 1.0 / max(_static_share(window), LEAST_STATIC)
+        floor = least(self.config)
         covariance = self._gathered
         if pose is not None:
             covariance = covariance + in_metres(pose.covariance, factor)
@@ -219,8 +219,8 @@ class Odometry:
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            covariance=inflation * floor + in_ros_order(covariance),
-            twist_covariance=inflation * floor + in_ros_order(of_step / (seconds or 1.0) ** 2),
+            covariance=floor + in_ros_order(covariance),
+            twist_covariance=floor + in_ros_order(of_step / (seconds or 1.0) ** 2),
             scale=placed.scale * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,
@@ -257,8 +257,9 @@ class Odometry:
             own += self._pace.unseen(seconds, depth)
         else:
             self._pace.add(T_now_before, seconds)
-        self._gathered += own + gathered(T_now_before, depth)
-        return own + of_motion(T_now_before, depth)
+        few = 1.0 / max(_static_share(self.window), LEAST_STATIC)
+        self._gathered += few * (own + gathered(T_now_before, depth))
+        return few * (own + of_motion(T_now_before, depth))
 
 
 def _relies_on(pose: SparsePose | None, *, trusted: bool) -> str:

@@ -49,7 +49,7 @@ class Expected(NamedTuple):
 
 
 class Prior:
-    """What a network says, in units of the map.
+    """Expectations of a network in units of the map, and the trust in them.
 
     Attributes:
         alone: True if nothing is taken from the network but the unit of length.
@@ -108,9 +108,7 @@ class Prior:
         T = map_.T_camera_world[-1] if keys[-1] else known[since]
         return Expected(T, step, keys[-1] is not None)
 
-    def bridge(
-        self, seen: Seen, known: dict[FrameKey, NDArray], depth: float
-    ) -> Expected | None:
+    def bridge(self, seen: Seen, known: dict[FrameKey, NDArray], depth: float) -> Expected | None:
         """Motion since the last known frame that the window has, if the network is trusted.
 
         Args:

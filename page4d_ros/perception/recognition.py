@@ -72,7 +72,10 @@ class Recognition:
             return
         index, descriptors = self._describe(grey, at)
         if len(index) >= FEWEST:
-            self._views = [*self._views[1 - RECENT :], _View(descriptors, points[index], covariance)]
+            self._views = [
+                *self._views[1 - RECENT :],
+                _View(descriptors, points[index], covariance),
+            ]
 
     def find(
         self, grey: NDArray[np.uint8], at: NDArray, rays: NDArray, sigma: float

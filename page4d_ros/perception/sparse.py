@@ -324,9 +324,7 @@ class SparseEstimator:
             return Expected(self.map.T_camera_world[-1], step, keyframe=True) if young else None
         return self.prior.expected(seen, self.map, self._keyframes, self._known, self._scene)
 
-    def _fit(
-        self, seen: Seen, expected: Expected | None
-    ) -> tuple[_Found, NDArray[np.intp], bool]:
+    def _fit(self, seen: Seen, expected: Expected | None) -> tuple[_Found, NDArray[np.intp], bool]:
         """Locate the camera; adjust points and keyframes with it where that is due.
 
         Returns:

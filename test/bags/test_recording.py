@@ -145,7 +145,9 @@ def odometry(stamp_ns, x):
     T = np.eye(4)
     T[0, 3] = x
     at = encode.pose(MAKE, T)
-    return encode.odometry(MAKE, head(stamp_ns, 'odom'), 'base_link', at, np.zeros(6), np.ones(6))
+    return encode.odometry(
+        MAKE, head(stamp_ns, 'odom'), 'base_link', at, np.zeros(6), np.ones((2, 6, 6))
+    )
 
 
 def test_sensor_readings_come_before_the_frame_they_surround(tmp_path):

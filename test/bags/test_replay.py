@@ -254,7 +254,7 @@ def test_scale_from_depth_and_from_odometry(tmp_path):
     for ns in stamps(12):
         T = pose_at(ns * 1e-9)
         odometry = encode.odometry(
-            MAKE, head(ns), 'x', encode.pose(MAKE, T), np.zeros(6), np.ones(6)
+            MAKE, head(ns), 'x', encode.pose(MAKE, T), np.zeros(6), np.ones((2, 6, 6))
         )
         messages.append(('/wheels', ns, odometry))
     values = {'window.stride': 1, 'window.size': 4, 'scale.mode': 'odometry'}

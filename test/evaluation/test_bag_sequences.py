@@ -153,7 +153,7 @@ def test_what_is_wrong_is_one_line(made, topics, text, tmp_path):
 def test_a_mount_that_is_missing(tmp_path):
     def extra(writer, make, head, index):
         at = encode.pose(make, np.eye(4))
-        message = encode.odometry(make, head, 'gripper', at, np.zeros(6), np.ones(6))
+        message = encode.odometry(make, head, 'gripper', at, np.zeros(6), np.ones((2, 6, 6)))
         writer.write('/arm', head_ns(index), message)
 
     with pytest.raises(BagError, match="no transform from 'gripper' to 'camera_optical_frame'"):

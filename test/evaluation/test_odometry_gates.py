@@ -57,8 +57,8 @@ def said(index, true, x, *, deviation=0.01, lost=False, trust=1.0, depth=DEPTH):
     estimate = OdometryEstimate(
         moved(x / UNIT, side / UNIT),
         np.zeros(6),
-        (deviation / UNIT) ** 2,
-        1e-4,
+        np.diag(np.repeat([(deviation / UNIT) ** 2, 1e-4], 3)),
+        np.eye(6),
         1.0,
         metric=False,
         lost=lost,

@@ -92,9 +92,8 @@ def test_fooled_windows_are_told_from_honest_ones():
     for _ in range(200):
         engine.advance()
         window = engine.step(odometry.chain.anchor)
-        variances.append(odometry.update(window).position_variance)
-    floor = config.odometry.position_covariance
-    doubted = np.array(variances) > floor + 0.01**2
+        variances.append(odometry.update(window).twist_covariance[0, 0] / engine.rate**2)
+    doubted = np.array(variances) > 0.015**2
     assert 0.15 < doubted[20:].mean() < 0.45
 
 

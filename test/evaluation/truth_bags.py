@@ -70,7 +70,7 @@ def write_pose(writer, kind, topic, stamp, T_world_camera):
     T_world_base = T_world_camera @ inverse(T_base_camera)
     if kind == 'odom':
         at = encode.pose(make, T_world_base)
-        message = encode.odometry(make, head, 'base_link', at, np.zeros(6), np.ones(6))
+        message = encode.odometry(make, head, 'base_link', at, np.zeros(6), np.ones((2, 6, 6)))
         writer.write(topic, stamp, message)
     elif kind == 'pose':
         writer.write(

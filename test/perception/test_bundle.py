@@ -171,7 +171,7 @@ def test_an_adjoint_moves_a_small_motion_to_another_frame():
     T = cameras(np.random.default_rng(8), 2)[1]
     small = np.array([1e-6, -2e-6, 3e-6, 4e-6, 5e-6, -6e-6])
     here, there = (
-        bundle._moved(np.eye(4)[None], v[None])[0] for v in (small, bundle._adjoint(T) @ small)
+        bundle._moved(np.eye(4)[None], v[None])[0] for v in (small, bundle.adjoint(T) @ small)
     )
     np.testing.assert_allclose(there, T @ here @ inverse(T), atol=1e-10)
 

@@ -273,7 +273,7 @@ def estimate_at(seconds, box_x):
     """An estimate with a box that is known to move."""
     found, box = window([0.0], [box_x])
     found = replace(found, sets=(stamped(10 * seconds),))
-    pose = OdometryEstimate(np.eye(4), np.zeros(6), 0.1, 0.1, 1.0, metric=True)
+    pose = OdometryEstimate(np.eye(4), np.zeros(6), np.eye(6), np.eye(6), 1.0, metric=True)
     return assemble(found, pose, [moving(box)], Config().depth, calibrated=[True])
 
 

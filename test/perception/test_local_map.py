@@ -33,7 +33,7 @@ class World:
     def add(self, map_, k, ids=None, error=0.0, step=None):
         ids = self.ids if ids is None else np.asarray(ids)
         w = np.exp(error) / self.X[ids, 2]
-        map_.add(self.pose(k), ids, self.rays(k, ids), w, 0.2 * w, step)
+        map_.add(self.pose(k), ids, self.rays(k, ids), w, 0.2 * w, np.zeros((6, 6)), step)
 
 
 def test_a_keyframe_gives_new_tracks_a_point():
@@ -108,7 +108,7 @@ def test_new_tracks_begin_at_the_depth_of_their_neighbours():
     xy = np.array([[-0.4, 0], [-0.4, 0.1], [-0.5, 0], [0.4, 0], [0.4, 0.1], [0.5, 0]])
     w = np.repeat([0.2, 0.5], 3)
     ids = np.arange(6)
-    map_.add(np.eye(4), ids, xy, w, w)
+    map_.add(np.eye(4), ids, xy, w, w, np.zeros((6, 6)))
     asked = np.concatenate([xy, [[-0.45, 0.05], [0.45, 0.05]]])
     found = map_.nearby(np.eye(4), np.arange(8), asked)
     np.testing.assert_allclose(found[-2:], [0.2, 0.5])

@@ -11,6 +11,7 @@ from page4d_ros.perception.two_view import SHARED, compete, pair, rotation_betwe
 SIGMA = 5e-4
 COUNT = 120
 PARALLAX = 0.006
+NOTHING = np.zeros((6, 6))
 IDS = np.arange(COUNT)
 
 
@@ -21,7 +22,7 @@ def scene(motion, depth_error=0.0):
     X = np.column_stack([xy, np.ones(COUNT)]) / w[:, None]
     X = X @ motion[:3, :3].T + motion[:3, 3]
     map_, said = LocalMap(), w * np.exp(depth_error * rng.normal(size=COUNT))
-    map_.add(np.eye(4), IDS, xy + rng.normal(0, SIGMA, xy.shape), said, 0.1 * said)
+    map_.add(np.eye(4), IDS, xy + rng.normal(0, SIGMA, xy.shape), said, 0.1 * said, NOTHING)
     return map_, X[:, :2] / X[:, 2:] + rng.normal(0, SIGMA, xy.shape), w
 
 
@@ -44,7 +45,7 @@ def test_a_pair_needs_parallax_that_no_rotation_explains():
 
 def test_the_oldest_keyframe_with_parallax_is_taken():
     map_, rays, w = scene(SIDEWAYS)
-    map_.add(np.eye(4), IDS, map_.seen[0], w, w)
+    map_.add(np.eye(4), IDS, map_.seen[0], w, w, NOTHING)
     assert pair(map_, IDS, rays, PARALLAX) == 0
     map_.seen[0, SHARED // 2 :] = np.nan
     assert pair(map_, IDS, rays, PARALLAX) == 1
@@ -69,9 +70,9 @@ def test_a_new_start_keeps_the_keyframes_that_see_its_points():
     map_, rays, w = scene(SIDEWAYS, depth_error=0.8)
     half = transform(turn(0.01, -0.015, 0.005), (0.15, 0.02, 0.05))
     X = np.column_stack([map_.seen[0], np.ones(COUNT)]) / w[:, None] @ half[:3, :3].T + half[:3, 3]
-    map_.add(np.eye(4), IDS, X[:, :2] / X[:, 2:], w, w)
+    map_.add(np.eye(4), IDS, X[:, :2] / X[:, 2:], w, w, NOTHING)
     few = IDS[:5]
-    map_.add(np.eye(4), few, rays[few], w[few], w[few])
+    map_.add(np.eye(4), few, rays[few], w[few], w[few], NOTHING)
     map_.points.deviation[:] = 0.01 * map_.points.prior
     start = compete(map_, transform(turn(0.3, 0.2, 0), (-0.5, 0, 0.3)), 0, IDS, rays, SIGMA)
     assert start.rows == [0, 1]

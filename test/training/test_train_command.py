@@ -237,7 +237,7 @@ def poses(count, every=1, mount=FORWARD):
                 'base_link',
                 encode.pose(MAKE, T),
                 np.zeros(6),
-                np.ones(6),
+                np.ones((2, 6, 6)),
             )
             out.append(('/ground_truth/odom', stamp, odometry))
     return out
