@@ -163,7 +163,9 @@ class Odometry:
 
     def _by_corners(self, window: WindowEstimate, placement: Placement | None) -> SparsePose:
         """Pose by corners and, as far as it is trusted, by the network."""
-        witness = None if placement is None else Witness.of(window, placement.scale)
+        witness = None
+        if placement is not None:
+            witness = Witness.of(window, placement.scale, doubted=placement.doubted)
         camera = window.transforms[-1].camera_to_source(window.cameras[-1])
         pose = self.sparse.update(window.frames[-1].key, camera, witness)
         return pose if np.isfinite(pose.unit) else pose._replace(unit=self.chain.scale)

@@ -94,7 +94,7 @@ class Prior:
             depth: of the scene, in units of the map.
         """
         witness = None if self.alone else seen.heeded
-        if witness is None:
+        if witness is None or witness.doubted:
             return None
         said = witness.T_newest_earlier
         keys = [key if key in said else None for key in keyframes]
@@ -151,7 +151,7 @@ class Prior:
 
     def depths(self, seen: Seen, source: NDArray) -> NDArray[np.float64] | None:
         """Inverse depths (N,) at pixels (N, 2), NaN where not known; None if of no use."""
-        if self.alone or seen.heeded is None:
+        if self.alone or seen.heeded is None or seen.heeded.doubted:
             return None
         return seen.heeded.inverse_depths(source) / seen.unit
 
@@ -186,5 +186,5 @@ class Prior:
         if fits >= ENOUGH and np.isfinite(unit):
             turn, shift = witness.errors(*poses, unit)
             shift /= depth
-        self.trust.add(turn, shift, spread)
+        self.trust.add(turn, shift, spread, doubted=witness.doubted)
         return unit

@@ -15,14 +15,19 @@ MOST = np.array([0.5, 1.0, 2.0])
 HALF = np.array([0.03, 0.06, 0.25])  # errors at which each takes half of the trust
 TRUSTED = 0.3  # trust from which on the network alone gives a pose, and its mask hides corners
 RISE, FALL = 0.3, 0.1  # share of a new measurement, for the worse and for the better
+WRONG = 3.0  # times the usual error, beyond which a window is wrong altogether
+RATE = 0.2  # weight of the newest window in the share of right ones
+MOSTLY = 0.4  # share of right windows, from which on wrong ones say nothing of the others
 
 
 class Trust:
-    """Root mean square errors of the network, with a memory of about a second.
+    """Root mean square errors of the network's right windows, with a memory of about a second.
 
-    They are the standard deviations of what it says.
+    They are the standard deviations of what it says. Windows that are wrong altogether, because
+    the network took a moving object for the scene, are counted apart, as long as most are right.
 
     Attributes:
+        share: of right windows.
         turn: rad, between the newest camera and an earlier one of the window.
         shift: in depths of the scene, likewise.
         depth: of the logarithm of depth, after one scale for each frame.
@@ -30,9 +35,26 @@ class Trust:
 
     def __init__(self) -> None:
         self._variance = UNKNOWN**2
+        self.share = 1.0
 
-    def add(self, turn: float, shift: float, depth: float) -> None:
-        """Take in the errors of one window; NaN where one could not be measured."""
+    def wrong(self, turn: float, shift: float, depth: float) -> bool:
+        """True if a window with such errors is none of the right ones; NaN is not measured."""
+        return bool((np.array([turn, shift, depth]) > WRONG * self._errors).any())
+
+    def add(self, turn: float, shift: float, depth: float, *, doubted: bool = False) -> None:
+        """Take in the errors of one window.
+
+        Args:
+            turn: NaN where it could not be measured, like the others.
+            shift: likewise.
+            depth: likewise.
+            doubted: True if the window disagrees with the windows before.
+        """
+        wrong = self.wrong(turn, shift, depth)
+        if not np.isnan([turn, shift, depth]).all():
+            self.share += RATE * ((not wrong) - self.share)
+        if wrong and (doubted or self.share > MOSTLY):
+            return
         new = np.clip([turn, shift, depth], LEAST, MOST) ** 2
         rate = np.where(new > self._variance, RISE, FALL)
         change = rate * (np.minimum(new, 9 * self._variance) - self._variance)
@@ -60,4 +82,4 @@ class Trust:
     @property
     def value(self) -> float:
         """0, if the network says nothing of use, to 1."""
-        return float(1 / (1 + self._variance / HALF**2).prod())
+        return float(self.share / (1 + self._variance / HALF**2).prod())

@@ -26,6 +26,7 @@ class Witness(NamedTuple):
             a mask head.
         fit: from the camera's image to the network's.
         unit: units of the network's own trajectory per unit of the gauge.
+        doubted: True if the window disagrees with the windows before.
     """
 
     T_newest_earlier: dict[FrameKey, NDArray[np.float64]]
@@ -33,14 +34,16 @@ class Witness(NamedTuple):
     moving: NDArray[np.bool_] | None
     fit: ImageTransform
     unit: float
+    doubted: bool = False
 
     @classmethod
-    def of(cls, window: WindowEstimate, unit: float) -> Witness:
+    def of(cls, window: WindowEstimate, unit: float, *, doubted: bool = False) -> Witness:
         """Evidence of a window of one camera with finite poses.
 
         Args:
             window: output of the network.
             unit: units of the network's own trajectory per unit of its gauge.
+            doubted: True if it disagrees with the windows before.
         """
         depth = window.depth[-1]
         known = np.isfinite(depth) & (depth > 0)
@@ -49,7 +52,7 @@ class Witness(NamedTuple):
         keys = [frame.key for frame in window.frames[:-1]]
         moving = None if window.dynamic is None else window.dynamic[-1] > MOVING
         steps = dict(zip(keys, T, strict=True))
-        return cls(steps, w, moving, window.transforms[-1], unit)
+        return cls(steps, w, moving, window.transforms[-1], unit, doubted)
 
     def inverse_depths(self, source: NDArray) -> NDArray[np.float64]:
         """Inverse depths (N,) at pixels (N, 2) of the camera's image; NaN where not known."""
