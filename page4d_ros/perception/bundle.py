@@ -265,9 +265,15 @@ def _pull(S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[Step |
 
 
 def adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
-    """(6, 6) from a small motion (turn, shift) in frame b to the same in frame a."""
-    R, t = T_a_b[:3, :3], T_a_b[:3, 3]
-    return np.block([[R, np.zeros((3, 3))], [np.cross(t, R, axisb=0, axisc=0), R]])
+    """(..., 6, 6) from a small motion (turn, shift) in frame b to the same in frame a."""
+    R, (x, y, z) = T_a_b[..., :3, :3], np.moveaxis(T_a_b[..., :3, 3], -1, 0)
+    out = np.zeros((*T_a_b.shape[:-2], 6, 6))
+    out[..., :3, :3] = out[..., 3:, 3:] = R
+    cross = np.zeros_like(R)
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
+    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
+    out[..., 3:, :3] = cross @ R
+    return out
 
 
 def _moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:

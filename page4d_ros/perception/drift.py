@@ -45,7 +45,7 @@ class Pace:
     def add(self, T_later_earlier: NDArray, seconds: float) -> None:
         """Take in a motion (4, 4), and the time that it lasted."""
         if seconds > 0:
-            speed = np.array(_lengths(T_later_earlier)) / seconds
+            speed = _lengths(T_later_earlier) / seconds
             self._fastest = np.maximum(speed, np.exp(-seconds / MEMORY_S) * self._fastest)
 
     def _usual(self, least: tuple[float, float], depth: float) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ class Pace:
             seconds: time that it lasted.
             depth: of the scene.
         """
-        return np.diag(np.repeat((self._usual(CALM, depth) * seconds) ** 2, 3))
+        return _diagonal((self._usual(CALM, depth) * seconds) ** 2)
 
     def exceeded(self, T_later_earlier: NDArray, seconds: float, depth: float) -> bool:
         """True if a motion (4, 4) is much faster than those before, if there are any.
@@ -69,7 +69,7 @@ class Pace:
             depth: of the scene.
         """
         most = SUDDEN * self._usual(BRISK, depth) * seconds
-        return bool(self._fastest.any() and (np.array(_lengths(T_later_earlier)) > most).any())
+        return bool(self._fastest.any() and (_lengths(T_later_earlier) > most).any())
 
 
 class Course:
@@ -146,35 +146,35 @@ class Course:
         if self._gap is None:
             return np.zeros((6, 6))
         since_ns, T = self._gap
-        moved = np.square(_lengths(self._T @ inverse(T)))
+        moved = _lengths(self._T @ inverse(T)) ** 2
         unseen = self._pace.unseen((self._last_ns - since_ns) / NS_PER_S, 0.0)
-        return np.diag(np.repeat(moved, 3)) + unseen
+        return _diagonal(moved) + unseen
 
 
 def carried(covariance: NDArray, T_later_earlier: NDArray) -> NDArray[np.float64]:
-    """Covariance (6, 6) of an earlier camera's pose as that of a later one tied to it."""
+    """Covariance (..., 6, 6) of an earlier camera's pose as that of later ones tied to it."""
     J = adjoint(T_later_earlier)
-    return J @ covariance @ J.T
+    return J @ covariance @ J.swapaxes(-1, -2)
 
 
 def gathered(T_later_earlier: NDArray, depth: float) -> NDArray[np.float64]:
-    """Covariance (6, 6) that a motion adds to that of the pose.
+    """Covariance (..., 6, 6) that motions add to that of the pose.
 
     It grows with the way itself and not with its square: errors of parts of the way that are
     further apart than `ALIKE` have nothing in common (Thrun et al., Probabilistic Robotics, 2005,
     section 5.4).
 
     Args:
-        T_later_earlier: (4, 4) the motion.
-        depth: of the scene, in the unit of the motion.
+        T_later_earlier: (..., 4, 4) the motions.
+        depth: of the scene, in their unit.
     """
-    turn, shift = _errors(T_later_earlier, depth)
-    return np.diag(np.repeat([ALIKE * TURN * turn, ALIKE * depth * SHIFT * shift], 3))
+    errors = _errors(T_later_earlier, depth)
+    return _diagonal(errors * (ALIKE * TURN, ALIKE * SHIFT * depth))
 
 
 def of_motion(T_later_earlier: NDArray, depth: float) -> NDArray[np.float64]:
     """Covariance (6, 6) of a short motion itself, likewise."""
-    return np.diag(np.repeat(np.square(_errors(T_later_earlier, depth)), 3))
+    return _diagonal(_errors(T_later_earlier, depth) ** 2)
 
 
 def measured(information: NDArray) -> NDArray[np.float64]:
@@ -199,11 +199,18 @@ def in_ros_order(covariance: NDArray) -> NDArray[np.float64]:
     return covariance[order[:, None], order]
 
 
-def _errors(T: NDArray, depth: float) -> tuple[float, float]:
-    """Errors by which a turn and a shift may be wrong."""
-    turn, shift = _lengths(T)
-    return TURN * turn, SHIFT * (shift + LOOKS_ALIKE * depth * turn)
+def _errors(T: NDArray, depth: float) -> NDArray[np.float64]:
+    """Errors (..., 2) by which turns and shifts may be wrong."""
+    turn, shift = np.moveaxis(_lengths(T), -1, 0)
+    return np.stack([TURN * turn, SHIFT * (shift + LOOKS_ALIKE * depth * turn)], axis=-1)
 
 
-def _lengths(T: NDArray) -> tuple[float, float]:
-    return float(rotation_angle(T[:3, :3])), float(np.linalg.norm(T[:3, 3]))
+def _lengths(T: NDArray) -> NDArray[np.float64]:
+    """Angles and lengths (..., 2) of motions (..., 4, 4)."""
+    length = np.linalg.norm(T[..., :3, 3], axis=-1)
+    return np.stack([rotation_angle(T[..., :3, :3]), length], axis=-1)
+
+
+def _diagonal(variances: NDArray) -> NDArray[np.float64]:
+    """Covariances (..., 6, 6) of independent errors of the variances (..., 2), turn and shift."""
+    return np.repeat(variances, 3, axis=-1)[..., None] * np.eye(6)

@@ -209,13 +209,11 @@ class LocalMap:
 
     def _gathered(self, found: Adjusted, fixed: int) -> NDArray[np.float64]:
         """Covariances (K, 6, 6) of all cameras, from those of the free ones, given the rest."""
-        base, T_world_base = self.covariance[fixed - 1], inverse(found.T_camera_world[fixed - 1])
-        depth = self.depth
-        out = list(self.covariance[:fixed])
-        for T, own in zip(found.T_camera_world[fixed:], found.covariance, strict=True):
-            motion = T @ T_world_base
-            out.append(carried(base, motion) + PERSISTENT * own + gathered(motion, depth))
-        return np.array(out)
+        T = found.T_camera_world
+        motion = T[fixed:] @ inverse(T[fixed - 1])
+        base = carried(self.covariance[fixed - 1], motion)
+        free = base + PERSISTENT * found.covariance + gathered(motion, self.depth)
+        return np.concatenate([self.covariance[:fixed], free])
 
     def _scale(self, ratio: float, T_camera_world: NDArray) -> NDArray[np.float64]:
         """Make the map larger about its first camera.
