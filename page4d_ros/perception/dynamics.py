@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 DYNAMIC = 255
 HEAD, GRAM, DEPTH, COLOUR, SEEN, FLOW, TRACED, CARRIED = range(len(FEATURES))
 MOST_COLUMNS = 160  # of the pixels that evidence is gathered at; wider images are thinned
+HEAD_RADIUS = 0.0625  # of the width, that scores of patches are smoothed over
+FLOW_RADIUS = 0.035  # likewise, flow
 COMPARED = 3  # earlier frames that the newest is compared with
 MAX_LOGIT = 6.0
 LEAST_SCORE = 1e-6  # and its distance from 1
@@ -223,7 +225,7 @@ class Dynamics:
         called = np.zeros(shape, bool)
         if window.dynamic is not None:
             score = _logit(window.dynamic[index])
-            features[HEAD] = sharpened(upsampled(score, shape), now.depth)
+            features[HEAD] = sharpened(upsampled(score, shape), now.depth, HEAD_RADIUS)
         if window.gram is not None:
             features[GRAM] = upsampled(window.gram[index], shape)
         depths, past = self._earlier(window, index, scale, step, shape)
@@ -239,8 +241,9 @@ class Dynamics:
             features[SEEN] = residuals.visible.mean(0, dtype=np.float32)
             flow = self._flow(window, index, max(depths), now, earlier[-1], step)
             if flow is not None:
-                features[FLOW] = sharpened(np.log(1 + flow.away), now.depth)
-                features[TRACED] = flow.known.mean()
+                seen = flow.known.astype(np.float32)
+                features[FLOW] = sharpened(np.log(1 + flow.away), now.depth, FLOW_RADIUS)
+                features[TRACED] = sharpened(seen, now.depth, FLOW_RADIUS)
                 if past is not None:
                     at = flow.u, flow.v
                     features[CARRIED] = np.where(flow.known, sample_nearest(past.logit, *at), 0)

@@ -11,7 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EDGE_RADIUS = 0.0625  # of the width, of the guided filter
 EDGE_DEPTH = 0.1  # steps of the logarithm of depth below which the filter smooths
 
 
@@ -62,22 +61,29 @@ def upsampled(score: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
     return cv2.resize(score, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def sharpened(score: NDArray[np.float32], depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def sharpened(
+    score: NDArray[np.float32], depth: NDArray[np.float32], radius: float
+) -> NDArray[np.float32]:
     """Align the edges of a score (h, w) to those of depth (h, w): guided filter (He et al., 2010).
 
     Depth has the edges of objects; those of the image are of texture, too. Scores that are not
     finite become 0, in place.
+
+    Args:
+        score: the map.
+        depth: (h, w).
+        radius: of the filter, as a share of the width.
     """
     guide = finite(np.log(np.maximum(depth, np.float32(1e-6))))
     guide -= guide.mean()
-    radius = max(1, round(EDGE_RADIUS * depth.shape[1]))
-    size = _inside(*depth.shape, radius)
+    reach = max(1, round(radius * depth.shape[1]))
+    size = _inside(*depth.shape, reach)
     finite(score)
     g, p, gg, gp = (
-        box_sums(each, radius) / size for each in (guide, score, guide * guide, guide * score)
+        box_sums(each, reach) / size for each in (guide, score, guide * guide, guide * score)
     )
     slope = (gp - g * p) / (gg - g * g + EDGE_DEPTH**2)
-    slope, offset = (box_sums(each, radius) / size for each in (slope, p - slope * g))
+    slope, offset = (box_sums(each, reach) / size for each in (slope, p - slope * g))
     return slope * guide + offset
 
 

@@ -27,8 +27,9 @@ LEAST_ROWS = 16  # that they need
 STRIDE, DESCENTS = 5, 6  # pixels between patches, steps of their descent
 FACTOR = 4.0  # by which depth may be wrong, both ways
 NEAREST = 0.1  # of its depth, that a point keeps at least
-ROUND_TRIP = 3.0  # largest error of flow forth and back, in pixels of those images
+ROUND_TRIP = 1.0  # largest error of flow forth and back, in pixels of those images
 FLOOR = 0.2  # least deviation of flow, likewise
+ENOUGH = 1.5  # distance from where it could be static, likewise, beyond which no more counts
 SAMPLE = 32  # columns of the grid of pixels that statistics are taken over
 ROUNDS = 4  # of the fit of the smooth field
 OUTSIDE = 1e3, 1e3  # flow back from there agrees with nothing
@@ -43,7 +44,8 @@ class Flow(NamedTuple):
         u: column of the pixel's content in the earlier frame.
         v: row, likewise.
         known: True where flow forth and back agree.
-        away: distance from the places of static points, in standard deviations; 0 if not known.
+        away: distance from the places of static points, at most `ENOUGH`, in standard deviations;
+            0 if not known.
     """
 
     u: NDArray[np.float32]
@@ -103,7 +105,8 @@ def flow_between(now: View, before: View, grey: NDArray, earlier: NDArray, step:
     every = -(-width // SAMPLE)
     sample = away[::every, ::every][known[::every, ::every]]
     deviation = max(MAD * float(median(sample)), FLOOR) if sample.size else FLOOR
-    return Flow(u, v, known, np.where(known, away / np.float32(deviation), np.float32(0)))
+    away = np.minimum(away, np.float32(ENOUGH)) / np.float32(deviation)
+    return Flow(u, v, known, np.where(known, away, np.float32(0)))
 
 
 def _forth_and_back(

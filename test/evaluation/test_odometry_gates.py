@@ -237,7 +237,10 @@ def test_gates_are_computed_from_the_figures():
         'still camera: jump / depth': (0.03, False),
         'still camera: share of frames within 3 sigma': (0.9, False),
         'still camera: drift / depth': (None, None),
-        'still camera: share of static pixels called moving': (0.01, True),
+        'still camera: share of static pixels called moving (mask without its margin)': (
+            0.01,
+            True,
+        ),
         'from a known room to desk: time until noticed [s]': (0.4, True),
         '30 min: memory growth [MiB]': (9.0, False),
     }
@@ -261,7 +264,7 @@ def test_of_a_still_camera_only_the_drift_and_the_mask_are_asked():
     ]
     assert values == [
         ('desk: drift / depth', True),
-        ('desk: share of static pixels called moving', False),
+        ('desk: share of static pixels called moving (mask without its margin)', False),
     ]
 
 

@@ -217,7 +217,7 @@ def test_the_edges_of_a_score_move_to_those_of_depth():
     depth[:, 20:] = 2.0
     ramp = np.linspace(-4, 4, 56, dtype=np.float32).clip(-1, 1)
     blurred = np.roll(np.tile(ramp, (56, 1)), -4, 1)
-    sharp = sharpened(blurred, depth)
+    sharp = sharpened(blurred, depth, 0.0625)
     assert (sharp[28, 21] - sharp[28, 18]) > 1.5 * (blurred[28, 21] - blurred[28, 18])
 
 

@@ -16,7 +16,7 @@ WALL, BOX = 4.0, 2.0
 RNG = np.random.default_rng(0)
 TEXTURE = cv2.GaussianBlur(RNG.uniform(0, 255, (900, 900)).astype(np.float32), (0, 0), 2)
 TEXTURE = ((TEXTURE - TEXTURE.mean()) * 6 + 128).clip(0, 255)
-CALLED = 8.0  # deviations, far above what is left of a static scene
+CALLED = 6.0  # deviations, far above what is left of a static scene
 
 
 def rays(T):
@@ -127,3 +127,12 @@ def test_the_grey_image_is_what_the_network_sees():
     assert grey.shape == (COLUMNS, COLUMNS)
     assert (grey[: COLUMNS // 2 - 1] == 0).all()
     assert (grey[COLUMNS // 2 + 1 :] == 255).all()
+
+
+def test_fast_motion_is_no_more_evidence_than_motion_that_is_enough():
+    flow, box = away(at(0), at(0), (0.0, 0.05))
+    fast, its = away(at(0), at(0), (0.0, 0.12))
+    inner = [cv2.erode(each.astype(np.uint8), np.ones((9, 9))).astype(bool) for each in (box, its)]
+    assert np.median(fast.away[inner[1]]) == pytest.approx(
+        np.median(flow.away[inner[0]]), rel=0.01
+    )

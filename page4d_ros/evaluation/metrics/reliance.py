@@ -54,7 +54,10 @@ class Reliance:
 
 
 class FalseMotion:
-    """Share of static pixels that are called moving, over all frames, as ``false_motion``."""
+    """Share of static pixels in the mask, over all frames, as ``false_motion``.
+
+    With a margin (``mask.dilate``), pixels beside a body that moves count.
+    """
 
     def __init__(self) -> None:
         self._false = self._static = 0

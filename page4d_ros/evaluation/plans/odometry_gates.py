@@ -105,7 +105,8 @@ def _of_still(
 ) -> Iterator[Gate]:
     """A camera that stands still while something moves."""
     yield Gate(f'{name}: drift / depth', lookup(honesty[weights], 'drift'), DRIFT)
-    yield Gate(f'{name}: share of static pixels called moving', motion[weights], FALSE)
+    called = f'{name}: share of static pixels called moving (mask without its margin)'
+    yield Gate(called, motion[weights], FALSE)
 
 
 def _of_switches(metrics: dict[str, Any], weights: str) -> Iterator[Gate]:
