@@ -29,6 +29,7 @@ from page4d_ros.units import NS_PER_S
 IMAGES = ('depth/image', 'rgb/image', 'mask/image', 'confidence/image')
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 CLOUDS = ('points/static', 'points/dynamic')
+LEAST = np.diag([1e-4] * 3 + [1e-5] * 3)  # covariance, by default
 
 
 def listen_to_all(graph):
@@ -101,9 +102,14 @@ def test_odom_is_the_base_in_rep103_axes(graph):
             assert item.child_frame_id == 'base_link'
         np.testing.assert_allclose([at.x, at.y, at.z], expected[:3, 3], atol=2e-3)
         assert abs(np.linalg.norm([q.x, q.y, q.z, q.w]) - 1) < 1e-9
-    covariance = np.array(got['odom'][-1].pose.covariance).reshape(6, 6)
-    few = 12 / 11  # one of twelve patches moves
-    np.testing.assert_allclose(np.diag(covariance), [few * 0.05] * 3 + [few * 0.02] * 3, rtol=1e-5)
+    first, last = (
+        np.array([each.pose.covariance, each.twist.covariance]).reshape(2, 6, 6)
+        for each in (got['odom'][0], got['odom'][-1])
+    )
+    np.testing.assert_allclose(first, [LEAST, LEAST], atol=1e-12)
+    np.testing.assert_allclose(last, last.swapaxes(1, 2), atol=1e-12)
+    assert (np.linalg.eigvalsh(last - first) > -1e-12).all()
+    assert (np.diag(last[0]) > np.diag(first[0])).all()  # it has moved since
     assert robot.status[-1].metric
 
 
