@@ -132,7 +132,7 @@ class Odometry:
         else:
             placed = placement
         if not placed.doubted and np.isfinite(window.T_gauge_camera).all():
-            self.scale.update(window, placed.T_chain_camera, placed.scale)
+            self.scale.update(window, placed.T_chain_camera, placed.scale, self.depth()[0])
         self._overlap = _overlap(window)
         estimate = self._advance(window, placed, pose)
         self._T_world_camera = placed.T_chain_camera[window.reference]
