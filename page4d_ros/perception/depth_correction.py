@@ -19,7 +19,7 @@ MOST = 150  # that it rests on
 COLUMNS = 16  # of the grid that the correction is computed on
 LENGTHS = 0.5, 0.12  # over which errors of the network are alike, of the image's width
 OPTIMISTIC = 30.0  # deviations are given the poses, which are not known either
-SLOPE = 0.5  # usual error of the slope, in errors of the depth over its spread
+SLOPE = 0.35  # usual error of the slope, in errors of the depth over its spread
 RELIEF = 1.0  # logarithm of depth over the median, beyond which the slope is that of its end
 NOISE = 0.05  # least deviation of a point's logarithm of depth: it may lie on an edge
 
