@@ -243,6 +243,14 @@ class DepthConfig(Settings):
         high=1e4,
         dynamic=True,
     )
+    max_error: float = setting(
+        0.15,
+        'Pixels whose depth may be off by more, relative (one standard deviation, by tracked '
+        'corners), are invalid; confidence is half there. 0 keeps all as the network says.',
+        low=0.0,
+        high=10.0,
+        dynamic=True,
+    )
 
 
 @dataclass(frozen=True)

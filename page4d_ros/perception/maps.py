@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import DepthConfig
     from page4d_ros.geometry.camera import PinholeCamera
+    from page4d_ros.perception.depth_correction import TiedDepth
 
 
 class Motion(Protocol):
@@ -36,20 +37,20 @@ class Maps:
     Each map is computed, or copied from the device, when it is first read.
 
     Attributes:
-        raw_depth: (h, w) along z, in units of the window's gauge.
-        confidence: (h, w) in [0, 1).
+        tied: depth in units of the window's gauge, with its deviation.
+        said_confidence: (h, w) in [0, 1), of the network.
         image: (3, h, w) in [0, 1], on the engine's device.
         camera: intrinsics for the size (h, w).
         motion: moving pixels of the frame.
-        limits: range and confidence outside which a depth is invalid.
+        limits: range, confidence and deviation outside which a depth is invalid.
         scale: units of the trajectory's world (metres if the odometry is metric) per unit of the
             gauge.
         head_points: (h, w, 3) of the network's point head, in the gauge; None without one.
         T_camera_gauge: (4, 4) from the gauge to the camera's optical frame.
     """
 
-    raw_depth: NDArray[np.float32]
-    confidence: NDArray[np.float32]
+    tied: TiedDepth
+    said_confidence: NDArray[np.float32]
     image: Tensor
     camera: PinholeCamera
     motion: Motion
@@ -61,11 +62,21 @@ class Maps:
     @cached_property
     def depth(self) -> NDArray[np.float32]:
         """(h, w) along z, in metres if the odometry is metric; NaN where invalid."""
-        depth = self.raw_depth * np.float32(self.scale)
+        depth = self.tied.depth * np.float32(self.scale)
         valid = depth > 0
         valid &= depth <= (self.limits.max_range or np.finfo(np.float32).max)
         valid &= self.confidence >= self.limits.min_confidence
+        if self.limits.max_error:
+            valid &= self.tied.deviation <= self.limits.max_error
         return cv2.copyTo(depth, valid.view(np.uint8), np.full_like(depth, np.nan))
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """(h, w) in [0, 1): of the network, halved where the deviation is ``depth.max_error``."""
+        if not self.limits.max_error:
+            return self.said_confidence
+        ratio = self.tied.deviation / np.float32(self.limits.max_error)
+        return self.said_confidence / (1 + ratio * ratio)
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:

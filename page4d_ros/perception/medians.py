@@ -22,3 +22,10 @@ def median(values: NDArray[np.floating]) -> np.floating:
     known.partition(middle)
     upper = known[middle]
     return upper if len(known) % 2 else (known[:middle].max() + upper) / 2
+
+
+def weighted_median(values: NDArray, weights: NDArray) -> float:
+    """Value (of N) up to which half of the weight lies."""
+    order = np.argsort(values)
+    weight = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(weight, weight[-1] / 2)])

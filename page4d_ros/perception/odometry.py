@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, twist
-from page4d_ros.perception.depth_correction import corrected
+from page4d_ros.perception.depth_correction import TiedDepth
 from page4d_ros.perception.drift import (
     Pace,
     carried,
@@ -144,7 +144,7 @@ class Odometry:
         else:
             placed = placement
         if not placed.doubted and np.isfinite(window.T_gauge_camera).all():
-            self.scale.update(window, placed.T_chain_camera, placed.scale)
+            self.scale.update(window, placed.T_chain_camera, placed.scale, self.depth()[0])
         self._overlap = _overlap(window)
         estimate = self._advance(window, placed, pose)
         self._T_world_camera = placed.T_chain_camera[window.reference]
@@ -175,17 +175,18 @@ class Odometry:
         """Trust in the network, 0 to 1; 1 where corners do not judge it."""
         return self.sparse.prior.trust.value if self.sparse.sees else 1.0
 
-    def depth(self) -> NDArray[np.float32]:
-        """(V, h, w) of the newest set's views, in units of the gauge; tied to points if there are.
+    def depth(self) -> list[TiedDepth]:
+        """Depth of the newest set's views, tied to the points that are known now.
 
         Raises:
             TypeError: there was no window yet.
         """
-        depth = self.window.depth[self.window.newest.start :]
-        if self._by_points is None:
-            return depth
-        points, error = self.sparse.depths(self._by_points.unit), self.sparse.prior.trust.depth
-        return corrected(depth[0], self.window.transforms[-1], points, error)[None]
+        window = self.window
+        points, error = None, self.sparse.prior.trust.depth if self.sparse.sees else 0.0
+        if self._by_points is not None:
+            points = self.sparse.depths(self._by_points.unit)
+        parts = ((window.depth[i], window.transforms[i]) for i in window.newest)
+        return [TiedDepth(*part, points, error) for part in parts]
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted to know them.

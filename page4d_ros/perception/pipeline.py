@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.perception.depth_correction import TiedDepth
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.maps import Maps
@@ -160,7 +161,7 @@ def assemble(
     limits: DepthConfig,
     *,
     calibrated: Sequence[bool],
-    depths: NDArray[np.float32] | None = None,
+    depths: Sequence[TiedDepth] | None = None,
 ) -> Estimate:
     """Estimate for the newest frame set, in units of the trajectory's world.
 
@@ -168,11 +169,12 @@ def assemble(
         window: ends with that set.
         odometry: pose of its reference view.
         motions: moving pixels of each of its frames.
-        limits: range and confidence outside which a depth is invalid.
+        limits: range, confidence and deviation outside which a depth is invalid.
         calibrated: for each of its frames, True if the camera comes from the frame.
-        depths: (V, h, w) of its frames, in units of the gauge; None takes the window's.
+        depths: of its frames, in units of the gauge; None takes the window's.
     """
-    depths = window.depth[window.newest.start :] if depths is None else depths
+    if depths is None:
+        depths = [TiedDepth(window.depth[i], window.transforms[i]) for i in window.newest]
     parts = zip(window.newest, motions, calibrated, depths, strict=True)
     return Estimate(
         views=tuple(
@@ -195,14 +197,14 @@ def assemble(
 def _maps(
     window: WindowEstimate,
     index: int,
-    depth: NDArray[np.float32],
+    depth: TiedDepth,
     scale: float,
     motion: Motion,
     limits: DepthConfig,
 ) -> Maps:
     return Maps(
-        raw_depth=depth,
-        confidence=window.confidence[index],
+        tied=depth,
+        said_confidence=window.confidence[index],
         image=window.images[index],
         camera=window.cameras[index],
         motion=motion,

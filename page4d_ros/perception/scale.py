@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from bisect import bisect
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from page4d_ros.geometry.poses import R_BODY_OPTICAL
 from page4d_ros.perception.edges import upsampled
+from page4d_ros.perception.medians import weighted_median
 from page4d_ros.perception.types import MOVING
 from page4d_ros.units import NS_PER_S
 
@@ -18,16 +19,62 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from page4d_ros.config import ScaleConfig
+    from page4d_ros.perception.depth_correction import TiedDepth
     from page4d_ros.perception.types import WindowEstimate
 
 SENSOR_TOLERANCE_NS = 50_000_000  # between a depth image and the frame it is compared with
 MEMORY_NS = 10 * NS_PER_S  # sensor readings are kept so long for a slow network
 GRID = (60, 80)
 MIN_BASELINE = 0.05  # metres of reference odometry; shorter ways are not measured
+EXACT = 0.05  # deviation of a logarithm of depth that halves its weight
+PIECES = 50  # of dense depth that are independent: its errors are alike from pixel to pixel
+LEAST_WEIGHT = 5.0  # of all depths together, for a measurement
 GROUND_HYPOTHESES = 64
-GROUND_POINTS = 4000
 GROUND_TILT = np.cos(np.radians(15.0))
-GROUND_BAND = 0.03
+GROUND_BAND = 0.06  # of the height: half the thickness of the ground
+GROUND_SHARE = 0.07  # of the weight below the horizon
+GROUND_STEPS = 3  # of least squares
+
+
+class _Depths(NamedTuple):
+    """Depths of a frame: of tracked points, and of the network at the middles of `GRID`.
+
+    Attributes:
+        source: (N, 2) pixels of the camera's image.
+        depth: (N,) in units of the chain.
+        weight: (N,) 1 for an exact one, less the less it is known.
+    """
+
+    source: NDArray[np.float64]
+    depth: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, tied: TiedDepth, unit: float) -> _Depths:
+        """All that are known of a frame.
+
+        Args:
+            tied: its depth.
+            unit: units of the chain per unit of the gauge.
+        """
+        fit, points = tied.fit, tied.points
+        size = fit.source_width, fit.source_height
+        rows, columns = _grid(size[::-1])
+        source = np.stack(np.broadcast_arrays(columns, rows), 2).reshape(-1, 2)
+        at, inside = fit.network_pixels(source)
+        source = fit.to_source(at)
+        depth, deviation = (each[at[:, 1], at[:, 0]] for each in (tied.depth, tied.deviation))
+        weight = inside * PIECES / len(source) / (1 + (deviation / EXACT) ** 2)
+        if points is not None:
+            source = np.concatenate([source, points.source])
+            depth = np.concatenate([depth, points.depth])
+            weight = np.concatenate([weight, 1 / (1 + (points.error / EXACT) ** 2)])
+        use = (depth > 0) & (depth < np.inf) & (weight > 0)
+        return cls(source[use], unit * depth[use], weight[use])
+
+    def only(self, use: NDArray[np.bool_]) -> _Depths:
+        """Those (N,) where `use` is True."""
+        return _Depths(*(each[use] for each in self))
 
 
 class MetricScale:
@@ -93,18 +140,21 @@ class MetricScale:
         """Set the present time, by which measurements grow old."""
         self._now_ns = stamp_ns
 
-    def update(self, window: WindowEstimate, T_chain_camera: NDArray, unit: float) -> None:
+    def update(
+        self, window: WindowEstimate, T_chain_camera: NDArray, unit: float, tied: TiedDepth
+    ) -> None:
         """Measure once, if the source has readings for this window.
 
         Args:
             window: the network's output.
             T_chain_camera: (N, 4, 4) its cameras in the chain.
             unit: units of the chain per unit of the window's gauge.
+            tied: depth of its reference frame.
         """
         measure = {
-            'depth': lambda: self._from_depth(window, unit),
+            'depth': lambda: self._from_depth(window, _Depths.of(tied, unit)),
             'odometry': lambda: self._from_odometry(window, T_chain_camera),
-            'camera_height': lambda: self._from_ground(window, unit),
+            'camera_height': lambda: self._from_ground(window, _Depths.of(tied, unit)),
         }.get(self.config.mode)
         value = measure() if measure else None
         now = window.frames[window.reference].stamp_ns
@@ -118,18 +168,21 @@ class MetricScale:
         self.factor = float(np.median([value for _, value in self._measured]))
         self.metric = True
 
-    def _from_depth(self, window: WindowEstimate, unit: float) -> float | None:
+    def _from_depth(self, window: WindowEstimate, ours: _Depths) -> float | None:
         """Median ratio of sensor depth to ours, for the sensor image nearest in time."""
-        index = window.reference
-        stamp_ns = window.frames[index].stamp_ns
+        stamp_ns = window.frames[window.reference].stamp_ns
         with self._feeding:
             near = min(self._depths, key=lambda item: abs(item[0] - stamp_ns), default=None)
         if near is None or abs(near[0] - stamp_ns) > SENSOR_TOLERANCE_NS:
             return None
-        ours = window.transforms[index].image_to_source(window.depth[index], np.nan) * unit
-        ratio = near[1] / ours[_grid(ours.shape)]
-        ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
-        return float(np.median(ratio)) if len(ratio) >= 50 else None
+        fit = window.transforms[window.reference]
+        cell = (ours.source + 0.5) * GRID[::-1] / (fit.source_width, fit.source_height)
+        column, row = cell.astype(int).clip(0, (GRID[1] - 1, GRID[0] - 1)).T
+        ratio = near[1][row, column] / ours.depth
+        use = np.isfinite(ratio) & (ratio > 0)
+        if ours.weight[use].sum() < LEAST_WEIGHT:
+            return None
+        return weighted_median(ratio[use], ours.weight[use])
 
     def _from_odometry(self, window: WindowEstimate, T_chain_camera: NDArray) -> float | None:
         """Ratio of the distance that the reference moved to ours, between frames it covers."""
@@ -154,40 +207,70 @@ class MetricScale:
         (t0, p0), (t1, p1) = known[after - 1], known[after]
         return p0 + (p1 - p0) * ((stamp_ns - t0) / max(t1 - t0, 1))
 
-    def _from_ground(self, window: WindowEstimate, unit: float) -> float | None:
+    def _from_ground(self, window: WindowEstimate, ours: _Depths) -> float | None:
         """Ratio of the known camera height to ours above the largest level plane (RANSAC)."""
-        depth = _static_depth(window)
-        step = max(1, int(np.sqrt(depth.size / GROUND_POINTS)))
-        points = window.cameras[window.reference].unproject(depth)[::step, ::step]
-        points = points.reshape(-1, 3) * unit
-        points = points[np.isfinite(points).all(1)]
-        points = points[points @ self.up < 0]
-        if len(points) < 50:
+        camera, fit = window.cameras[window.reference], window.transforms[window.reference]
+        at, _ = fit.network_pixels(ours.source)
+        rays = (fit.to_network(ours.source) - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+        points = np.column_stack([rays, np.ones(len(rays))]) * ours.depth[:, None]
+        use = ~_moving(window)[at[:, 1], at[:, 0]] & (points @ self.up < 0)
+        points, weight = points[use], ours.weight[use]
+        if weight.sum() < LEAST_WEIGHT:
             return None
-        rng = np.random.default_rng(0)
-        triples = points[rng.integers(len(points), size=(GROUND_HYPOTHESES, 3))]
-        normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        normals *= np.sign(normals @ self.up)[:, None]
-        heights = -np.einsum('ij,ij->i', normals, triples[:, 0])
-        level = (normals @ self.up > GROUND_TILT) & (heights > 0)
-        if not level.any():
-            return None
-        distance = np.abs(points @ normals[level].T + heights[level])
-        support = (distance < GROUND_BAND * heights[level]).sum(0)
-        best = int(support.argmax())
-        if support[best] < 0.1 * len(points):
-            return None
-        return self.config.camera_height / float(heights[level][best])
+        height = _height(points, weight, self.up)
+        return None if height is None else self.config.camera_height / height
 
 
-def _static_depth(window: WindowEstimate) -> NDArray:
-    """Depth (h, w) of the newest reference frame in units of the gauge, NaN where it moves."""
-    depth = window.depth[window.reference]
-    if window.dynamic is not None:
-        score = upsampled(window.dynamic[window.reference], depth.shape)
-        depth = np.where(score > MOVING, np.float32(np.nan), depth)
-    return depth
+def _height(points: NDArray, weight: NDArray, up: NDArray) -> float | None:
+    """Height of the origin above the level plane that holds most of the weight.
+
+    By random triples, each judged by how near the others are (MSAC; Torr and Zisserman, MLESAC,
+    2000), then least squares.
+
+    Args:
+        points: (N, 3) below the origin.
+        weight: (N,).
+        up: (3,) opposite of gravity, within `GROUND_TILT`.
+    """
+    rng = np.random.default_rng(0)
+    draws = rng.choice(len(points), (GROUND_HYPOTHESES, 3), p=weight / weight.sum())
+    triples = points[draws]
+    normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    normals *= np.sign(normals @ up)[:, None]
+    heights = -np.einsum('ij,ij->i', normals, triples[:, 0])
+    level = (normals @ up > GROUND_TILT) & (heights > 0)
+    if not level.any():
+        return None
+    normals, heights = normals[level], heights[level]
+    support = weight @ _nearness(points, normals.T, heights)
+    best = int(support.argmax())
+    if support[best] < GROUND_SHARE * weight.sum():
+        return None
+    normal, height = normals[best], heights[best]
+    for _ in range(GROUND_STEPS):
+        near = weight * _nearness(points, normal, height)
+        middle = near @ points / near.sum()
+        spread = (points - middle) * np.sqrt(near)[:, None]
+        fitted = np.linalg.eigh(spread.T @ spread)[1][:, 0]
+        fitted *= np.sign(fitted @ up)
+        if fitted @ up < GROUND_TILT:
+            break
+        normal, height = fitted, -fitted @ middle
+    return float(height)
+
+
+def _nearness(points: NDArray, normals: NDArray, heights: NDArray | float) -> NDArray[np.float64]:
+    """1 on a plane to 0 outside its band: of points (N, 3) to planes (3[, K]), (N[, K])."""
+    return np.maximum(1 - ((points @ normals + heights) / (GROUND_BAND * heights)) ** 2, 0)
+
+
+def _moving(window: WindowEstimate) -> NDArray[np.bool_]:
+    """True (h, w) where the mask head sees motion in the newest reference frame."""
+    shape = window.depth.shape[1:]
+    if window.dynamic is None:
+        return np.zeros(shape, bool)
+    return upsampled(window.dynamic[window.reference], shape) > MOVING
 
 
 def _remember(readings: deque[tuple[int, NDArray]], stamp_ns: int, value: NDArray) -> None:

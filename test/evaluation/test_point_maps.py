@@ -20,6 +20,7 @@ from page4d_ros.evaluation.result import Unknown
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import transform
 from page4d_ros.geometry.sim3 import Sim3
+from page4d_ros.perception.depth_correction import TiedDepth
 from page4d_ros.perception.maps import Maps
 from page4d_ros.truth import GroundTruthFrame
 
@@ -146,8 +147,8 @@ QUARTER = Rotation.from_euler('y', 90, degrees=True).as_matrix()  # z to x, x to
 def seen(depth, T, *, lost=False):
     camera = FIT.camera_to_network(CAMERA)
     maps = Maps(
-        raw_depth=np.full((FIT.height, FIT.width), depth, np.float32),
-        confidence=np.ones((FIT.height, FIT.width), np.float32),
+        tied=TiedDepth(np.full((FIT.height, FIT.width), depth, np.float32), FIT),
+        said_confidence=np.ones((FIT.height, FIT.width), np.float32),
         image=torch.zeros(3, FIT.height, FIT.width),
         camera=camera,
         motion=None,

@@ -51,7 +51,12 @@ KIND, FORMAT = 'page4d evaluate data', 2
 WHOLE_MOST = 120  # frames that are taken at once, as PAGE-4D's evaluation of video depth does
 # papers compare masks without margin, and whoever measures depth gets what the network says
 MASKS = {'mask.dilate': 0}
-AS_PAGE4D = {'model.mask_attention': 'off', 'depth.min_confidence': 0.0, 'depth.max_range': 0.0}
+AS_PAGE4D = {
+    'model.mask_attention': 'off',
+    'depth.min_confidence': 0.0,
+    'depth.max_range': 0.0,
+    'depth.max_error': 0.0,
+}
 
 
 class DataPlan(Plan):

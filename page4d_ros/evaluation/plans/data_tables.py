@@ -41,6 +41,7 @@ COLUMNS = {
         Column('per_sequence.delta_1_25', 'δ < 1.25, one scale', False),
         Column('per_sequence_scale_shift.abs_rel', 'AbsRel, one scale and shift', True),
         Column('unscaled.abs_rel', 'AbsRel, as it is', True),
+        Column('coverage', 'valid pixels', False),
     ),
     'points': (
         Column('mean.accuracy_m', 'Acc [m]', True),
