@@ -43,7 +43,7 @@ class PointDepths(NamedTuple):
         return OPTIMISTIC * self.deviation
 
 
-class _Fit(NamedTuple):
+class _Posterior(NamedTuple):
     """Gaussian process given the points.
 
     Attributes:
@@ -85,7 +85,7 @@ class TiedDepth:
     @cached_property
     def depth(self) -> NDArray[np.float32]:
         """(h, w) along z, in units of the gauge; as the network says it with too few points."""
-        found = self._fit
+        found = self._posterior
         if found is None:
             return self.said
         with np.errstate(invalid='ignore'):
@@ -94,7 +94,7 @@ class TiedDepth:
     @cached_property
     def deviation(self) -> NDArray[np.float32]:
         """(h, w) standard deviation of the logarithm of depth; `error` without points."""
-        found = self._fit
+        found = self._posterior
         if found is None:
             return np.full(self.said.shape, self.error, np.float32)
         constant, linear, square = map(self._spread, found.variance)
@@ -105,7 +105,7 @@ class TiedDepth:
     def _relief(self) -> NDArray[np.float32]:
         """(h, w) logarithm of depth over its middle, within `RELIEF`; NaN where not known."""
         with np.errstate(divide='ignore', invalid='ignore'):
-            relief = np.log(self.said) - np.float32(self._fit.middle)
+            relief = np.log(self.said) - np.float32(self._posterior.middle)
         return relief.clip(-RELIEF, RELIEF)
 
     def _spread(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,7 +113,7 @@ class TiedDepth:
         return cv2.resize(grid, self.said.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
     @cached_property
-    def _fit(self) -> _Fit | None:
+    def _posterior(self) -> _Posterior | None:
         """None with too few points."""
         if self.points is None:
             return None
@@ -147,7 +147,7 @@ class TiedDepth:
         variance[1] = -2 * alike @ by_tilt
         variance[2] = slope**2 - tilt @ by_tilt
         variance *= max(1.0, float(value @ weights) / len(value))  # points that disagree more
-        return _Fit(
+        return _Posterior(
             (alike @ weights).reshape(rows, COLUMNS).astype(np.float32),
             float(tilt @ weights),
             middle,

@@ -82,6 +82,7 @@ class Odometry:
         self._T_world_camera: NDArray | None = None  # in units of the map or the chain
         self._last: tuple[int, OdometryEstimate] | None = None
         self._by_points: SparsePose | None = None  # the newest pose, if corners determine it
+        self._tied: list[TiedDepth] | None = None  # of the newest set, once it was asked for
         self._overlap = 0.0
         self._gathered = np.zeros((6, 6))  # in metres: gaps, and steps of the chain
         self._pace = Pace()
@@ -116,7 +117,7 @@ class Odometry:
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
         """Pose of the newest reference frame; `lost` if neither network nor corners know it."""
-        self.window, self._by_points = window, None
+        self.window, self._by_points, self._tied = window, None, None
         stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
         placement, pose = self._place(window), None
@@ -176,17 +177,19 @@ class Odometry:
         return self.sparse.prior.trust.value if self.sparse.sees else 1.0
 
     def depth(self) -> list[TiedDepth]:
-        """Depth of the newest set's views, tied to the points that are known now.
+        """Depth of the newest set's views, tied to the points that were known when first asked.
 
         Raises:
             TypeError: there was no window yet.
         """
-        window = self.window
-        points, error = None, self.sparse.prior.trust.depth if self.sparse.sees else 0.0
-        if self._by_points is not None:
-            points = self.sparse.depths(self._by_points.unit)
-        parts = ((window.depth[i], window.transforms[i]) for i in window.newest)
-        return [TiedDepth(*part, points, error) for part in parts]
+        if self._tied is None:
+            window = self.window
+            points, error = None, self.sparse.prior.trust.depth if self.sparse.sees else 0.0
+            if self._by_points is not None:
+                points = self.sparse.depths(self._by_points.unit)
+            parts = ((window.depth[i], window.transforms[i]) for i in window.newest)
+            self._tied = [TiedDepth(*part, points, error) for part in parts]
+        return self._tied
 
     def hide(self, motion: Judged, fit: ImageTransform) -> None:
         """Drop corners on moving objects, if the network is trusted to know them.

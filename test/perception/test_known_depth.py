@@ -107,7 +107,7 @@ def test_metres_stay_when_trust_is_lost(mode):
 def test_depth_is_computed_when_it_is_read_and_from_the_points_of_its_time():
     run = Run().go(20)
     early = run.found[15].maps.tied
-    assert not {'depth', 'deviation', '_fit'} & vars(early).keys()
+    assert not {'depth', 'deviation', '_posterior'} & vars(early).keys()
     before = early.depth
     again = Run().go(16).found[15].maps.tied
     np.testing.assert_array_equal(before, again.depth)
