@@ -37,10 +37,6 @@ class Trust:
         self._variance = UNKNOWN**2
         self.share = 1.0
 
-    def wrong(self, turn: float, shift: float, depth: float) -> bool:
-        """True if a window with such errors is none of the right ones; NaN is not measured."""
-        return bool((np.array([turn, shift, depth]) > WRONG * self._errors).any())
-
     def add(self, turn: float, shift: float, depth: float, *, doubted: bool = False) -> None:
         """Take in the errors of one window.
 
@@ -48,14 +44,18 @@ class Trust:
             turn: NaN where it could not be measured, like the others.
             shift: likewise.
             depth: likewise.
-            doubted: True if the window disagrees with the windows before.
+            doubted: True if the window disagrees with the windows before; its poses say nothing
+                of the others.
         """
-        wrong = self.wrong(turn, shift, depth)
-        if not np.isnan([turn, shift, depth]).all():
+        errors = np.array([turn, shift, depth])
+        wrong = (errors > WRONG * self._errors).any()
+        if not np.isnan(errors).all():
             self.share += RATE * ((not wrong) - self.share)
-        if wrong and (doubted or self.share > MOSTLY):
+        if wrong and self.share > MOSTLY:
             return
-        new = np.clip([turn, shift, depth], LEAST, MOST) ** 2
+        if doubted:
+            errors[:2] = np.nan
+        new = np.clip(errors, LEAST, MOST) ** 2
         rate = np.where(new > self._variance, RISE, FALL)
         change = rate * (np.minimum(new, 9 * self._variance) - self._variance)
         self._variance = self._variance + np.nan_to_num(change)
