@@ -133,6 +133,8 @@ def adjust(
     sigma: float,
     limits: Sequence[float],
     steps: Sequence[Step | None],
+    *,
+    strict: bool = False,
 ) -> Adjusted:
     """Most likely poses of K cameras and places of N points.
 
@@ -147,17 +149,20 @@ def adjust(
         sigma: standard deviation of `seen`.
         limits: scale of the robust loss in `sigma`, by iteration.
         steps: K, expected motion from the camera before to each, where there is one.
+        strict: give outliers hardly any weight (Geman and McClure, 1987), instead of little.
     """
     T, xyw = T_camera_world.copy(), points.xyw.copy()
     known = np.isfinite(seen).all(2)
     target = np.where(known[..., None], seen, 0.0).transpose(0, 2, 1)
     N, F = len(xyw), len(T) - fixed
     diagonal = np.arange(F)
+    power = 2 if strict else 1
     for limit in limits:
         points = points._replace(xyw=xyw)
         uv, z, J_pose, J_point = _project(T, points)
         error = target - uv
-        weight = known * (z > NEAREST) / (1 + (error**2).sum(1) / (limit * sigma) ** 2) / sigma**2
+        outlying = 1 + (error**2).sum(1) / (limit * sigma) ** 2
+        weight = known * (z > NEAREST) / outlying**power / sigma**2
         error_w = weight[:, None] * error
         W_pose = J_pose[fixed:] * weight[fixed:, None, None]
         b = (W_pose * error[fixed:, None]).sum((2, 3))

@@ -169,6 +169,8 @@ class LocalMap:
         limits: Sequence[float],
         newest: tuple[NDArray, NDArray] | None = None,
         step: Step | None = None,
+        *,
+        strict: bool = False,
     ) -> tuple[Adjusted, NDArray[np.intp]]:
         """Adjust points and keyframes, and a newest camera that is none.
 
@@ -177,6 +179,7 @@ class LocalMap:
             limits: scale of the robust loss, by iteration.
             newest: pose (4, 4) and `row` of a further camera.
             step: motion expected from the last keyframe to it.
+            strict: give outliers hardly any weight.
 
         Returns:
             The result, with covariances of all cameras since the trajectory began, and the
@@ -193,7 +196,9 @@ class LocalMap:
             best = np.argsort(-(views[columns] + len(T) * now), kind='stable')[:MOST_POINTS]
             columns = np.sort(columns[best])
         fixed = max(1, len(T) - FREE)
-        found = adjust(T, fixed, self.points[columns], seen[:, columns], sigma, limits, steps)
+        found = adjust(
+            T, fixed, self.points[columns], seen[:, columns], sigma, limits, steps, strict=strict
+        )
         found = found._replace(covariance=self._gathered(found, fixed))
         self.covariance = found.covariance[: len(self.covariance)]
         before, w = self.points.xyw[columns, 2], found.xyw[:, 2]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.witness import Witness
 
 ADJUST = (8.0, 4.0, 2.5)  # scales of the robust loss, by iteration: a good start
-FROM_AFAR = (8.0, 4.0, 4.0, 4.0, 4.0, 2.5)  # likewise, depths that are hardly known
+FROM_AFAR = (10.0, 8.0, 8.0, 6.0, 6.0, 6.0)  # likewise, depths that are hardly known
 MISFIT = 6.0  # from this error on a corner gets a strike
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 YOUNG = 8  # keyframes, until which a start that fits poorly competes again
@@ -339,12 +339,13 @@ class SparseEstimator:
         T, error = found.T_camera_world, found.error
         own, motion = measured(found.information), T @ inverse(self.map.T_camera_world[-1])
         covariance = carried(self.map.covariance[-1], motion) + own + gathered(motion, self._scene)
-        if len(columns) and (moved or (error < FITS).mean() < POOR):
+        led = expected is not None and self.prior.trusted and (error < FITS).sum() < FEWEST
+        if len(columns) and not led and (moved or (error < FITS).mean() < POOR):
             newest = T, self.map.row(self.tracks.ids, seen.rays)
             step = expected.step if expected and expected.keyframe else None
             young = len(self.map.T_camera_world) < YOUNG
             limits = FROM_AFAR if young else ADJUST
-            adjusted, columns = self.map.adjust(seen.sigma, limits, newest, step)
+            adjusted, columns = self.map.adjust(seen.sigma, limits, newest, step, strict=young)
             T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
             covariance = adjusted.covariance[-1]
         of_step = 2 * own + of_motion(T @ inverse(self._T), self._scene)

@@ -18,6 +18,7 @@ RISE, FALL = 0.3, 0.1  # share of a new measurement, for the worse and for the b
 WRONG = 3.0  # times the usual error, beyond which a window is wrong altogether
 RATE = 0.2  # weight of the newest window in the share of right ones
 MOSTLY = 0.4  # share of right windows, from which on wrong ones say nothing of the others
+RECORD = 10  # right windows that a network has to show for that
 
 
 class Trust:
@@ -36,6 +37,7 @@ class Trust:
     def __init__(self) -> None:
         self._variance = UNKNOWN**2
         self.share = 1.0
+        self._right = 0
 
     def add(self, turn: float, shift: float, depth: float, *, doubted: bool = False) -> None:
         """Take in the errors of one window.
@@ -51,7 +53,8 @@ class Trust:
         wrong = (errors > WRONG * self._errors).any()
         if not np.isnan(errors).all():
             self.share += RATE * ((not wrong) - self.share)
-        if wrong and self.share > MOSTLY:
+            self._right += not wrong
+        if wrong and self.share > MOSTLY and self._right >= RECORD:
             return
         if doubted:
             errors[:2] = np.nan

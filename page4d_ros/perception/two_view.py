@@ -152,7 +152,7 @@ def _settled(
     rays: NDArray,
     sigma: float,
 ) -> Start:
-    found, columns = map_.adjust(sigma, LIMITS, (T, map_.row(ids, rays)))
+    found, columns = map_.adjust(sigma, LIMITS, (T, map_.row(ids, rays)), strict=True)
     error = found.error[-1, np.isin(map_.ids[columns], both)]
     error = np.where(np.isfinite(error), np.minimum(error, BEHIND), BEHIND)
     cost = float(np.log1p((error / FITS) ** 2).sum())
