@@ -268,3 +268,41 @@ def test_poses_stay_rotations_over_many_predicted_steps():
     R = pose[:3, :3]
     np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(R) == pytest.approx(1)
+
+
+def test_covariances_tell_the_errors_of_poses():
+    """Normalised by its covariance, an error has the variance 1 in each direction."""
+    normalised = []
+    for seed in range(30):
+        rng, T, points, seen = scene(seed)
+        seen[1:] += rng.normal(0, SIGMA, seen[1:].shape)
+        start = disturbed(rng, T, 0.002, 0.01)
+        start[1] = T[1]
+        found = adjust(start, 2, points, seen, SIGMA, (100.0,) * 8, [None] * len(T))
+        assert found.covariance.shape == (4, 6, 6)
+        for ours, true, covariance in zip(
+            found.T_camera_world[2:], T[2:], found.covariance, strict=True
+        ):
+            off_by = ours @ inverse(true)
+            error = np.concatenate(
+                [Rotation.from_matrix(off_by[:3, :3]).as_rotvec(), off_by[:3, 3]]
+            )
+            normalised.append(error @ np.linalg.solve(covariance, error) / 6)
+    assert 0.7 < np.mean(normalised) < 1.5
+
+
+def test_strict_weights_leave_nothing_to_many_movers():
+    worse = []
+    for strict in (False, True):
+        rng, T, points, seen = scene(4)
+        seen += rng.normal(0, SIGMA, seen.shape)
+        along = np.linspace(0, 0.02, len(T))[1:, None, None]
+        seen[1:, :45] += along * (1.0, 0.3)  # a body that moves evenly
+        w = points.xyw[:, 2]
+        loose = with_depths(points, np.full(COUNT, np.median(w)), 0.7 * w)
+        start = disturbed(rng, T, 0.002, 0.01)
+        found = adjust(
+            start, 1, loose, seen, SIGMA, (20.0, 10.0, *LIMITS), [None] * 6, strict=strict
+        )
+        worse.append(off(found.T_camera_world, T)[0])
+    assert worse[1] < worse[0]

@@ -173,6 +173,20 @@ def test_turning_on_the_spot_moves_the_camera_and_not_the_base():
     )
 
 
+def test_covariances_are_those_of_the_base_in_the_axes_of_odom():
+    body = BaseFrame(Config().frames)
+    mount = transform(R_BODY_OPTICAL, (2.0, 0.0, 0.0))  # two metres ahead of the base
+    body.mount(mount)
+    yaw = np.diag([0.0, 0, 0, 0, 1e-4, 0])  # of the camera: about its y axis, down
+    turned = from_quaternion((0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)), (0.0, 0.0, 0.0))
+    found = body.pose_covariance(yaw, turned)
+    # the base is two metres from the camera, which looks along y of odom: it goes along x
+    np.testing.assert_allclose(found.diagonal(), [4e-4, 0, 0, 0, 0, 1e-4], atol=1e-12)
+    np.testing.assert_allclose(
+        body.twist_covariance(yaw).diagonal(), [0, 4e-4, 0, 0, 0, 1e-4], atol=1e-12
+    )
+
+
 def test_a_mount_that_comes_late_makes_no_jump():
     body = BaseFrame(Config().frames)
     moved = transform(np.eye(3), (0.1, 0.2, 1.0))

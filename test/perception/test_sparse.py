@@ -1,7 +1,9 @@
 """Corners and a network together, in a room whose every pixel is known."""
 
+from dataclasses import replace
 from functools import cache
 
+import cv2
 import numpy as np
 import pytest
 from images import BOARD, CAMERA, room
@@ -260,3 +262,41 @@ def test_a_forgotten_map_begins_at_identity_with_the_same_trust():
     np.testing.assert_array_equal(run.found[-1].T_world_camera, np.eye(4))
     assert not run.sparse.map.covariance.any()
     assert len(run.sparse.map.ids) >= FEWEST
+
+
+def unlike(seed):
+    """An image of another place, full of corners."""
+    return cv2.resize(
+        np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8),
+        BLANK.shape[1::-1],
+        interpolation=cv2.INTER_CUBIC,
+    )
+
+
+def test_after_a_cut_a_map_begins_at_once_and_the_motion_is_doubted():
+    """A picture covers the view and moves; then the room is seen again."""
+    run = Run(noise=None).go(45)
+    before, picture = run.found[-1], unlike(0)
+    for k in range(8):
+        run.go(1, np.roll(picture, 3 * k, axis=1))
+    assert not any(each.lost for each in run.found)
+    covered = run.found[45:]
+    moved = inverse(before.T_world_camera) @ covered[-1].T_world_camera
+    turn, shift = np.sqrt(covered[-1].covariance.diagonal().reshape(2, 3).mean(1))
+    assert rotation_angle(moved[:3, :3]) < 3 * turn
+    assert np.linalg.norm(moved[:3, 3]) < 3 * shift
+    assert turn > 2 * np.sqrt(before.covariance[:3, :3].trace() / 3)
+    run.go(10)
+    assert tied(run.found[53], before)
+    assert run.errors()[0][53:].max() < 0.1
+
+
+def test_a_network_may_not_leap_without_corners():
+    run = Run().go(30)
+    last, honest = run.found[-1].T_world_camera, run.engine.noise
+    run.engine.noise = replace(honest, position=3.0, rotation=1.0)
+    run.go(1, WALL)
+    found = run.found[-1]
+    step = inverse(last) @ found.T_world_camera
+    assert np.linalg.norm(step[:3, 3]) < 0.1
+    assert rotation_angle(step[:3, :3]) < 0.1
