@@ -282,8 +282,8 @@ class SparseEstimator:
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
         self._last = ids, rays
-        pose = inverse(self._T), inverse(previous), self._published(), np.zeros((6, 6))
-        return SparsePose(*pose, 0, 0, unit)
+        covariances = self._course.covariance, np.zeros((6, 6))
+        return SparsePose(inverse(self._T), inverse(previous), *covariances, 0, 0, unit)
 
     def _first_depths(
         self, seen: Seen, again: Recognised | None
