@@ -26,7 +26,6 @@ LOOKS_ALIKE = 0.1  # share of a turn, times the depth, that may look like a shif
 ALIKE = 1.0  # turn in rad, and way in depths of the scene, over which these errors stay the same
 PERSISTENT = 4.0  # views of a corner that are worth one: its error goes along from view to view
 
-
 # Motion that nobody saw: as fast as the fastest lately, which counts for less by and by, and at
 # least rad/s, and depths of the scene per second
 CALM = 0.2, 0.1
