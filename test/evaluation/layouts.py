@@ -106,8 +106,9 @@ def write_kitti(folder, name='07', count=COUNT, poses=COUNT):
 def write_7scenes(folder, name='seq-01', count=COUNT):
     for index in range(count):
         stem = folder / 'chess' / name / f'frame-{index:06d}'
-        write_png(stem.with_name(stem.name + '.color.png'), picture(index))
-        write_png(stem.with_name(stem.name + '.depth.png'), sixteen(index, 1000, 65535))
+        write_png(stem.with_name(stem.name + '.color.png'), picture(index, (480, 640)))
+        large = sixteen(index, 1000, 65535).repeat(10, 0).repeat(10, 1)
+        write_png(stem.with_name(stem.name + '.depth.png'), large)
         np.savetxt(stem.with_name(stem.name + '.pose.txt'), pose(index))
     return folder / 'chess'
 

@@ -26,7 +26,7 @@ WRITERS = {
 POSED = set(WRITERS) - {'davis'}
 DEEP = set(WRITERS) - {'davis', 'euroc', 'kitti'}
 JPEG = {'davis', 'pointodyssey'}
-GREY = {'euroc'}
+GREY, RECTIFIED = {'euroc'}, {'7scenes'}
 
 
 def test_every_reader_has_a_miniature():
@@ -43,7 +43,7 @@ def test_what_was_written_is_read(name, tmp_path):
     for index, frame in enumerate(frames):
         shape = frame.rgb.shape[:2]
         wanted = layouts.picture(index, shape)
-        if name not in JPEG | GREY:
+        if name not in JPEG | GREY | RECTIFIED:
             np.testing.assert_array_equal(frame.rgb, wanted)
         assert frame.frame.decode() is frame.rgb
         if name in DEEP:
@@ -87,6 +87,25 @@ def test_depth_of_7scenes_comes_to_the_pixels_of_colour(tmp_path):
     assert unknown[:25].all()
     assert unknown[:, :32].all()
     assert unknown[26:454, 34:606].sum() == 1
+
+
+def test_colour_of_7scenes_is_rectified(tmp_path):
+    """A barrel draws what is far from the middle nearer to it."""
+    folder = layouts.write_7scenes(tmp_path, count=1)
+    taken = np.zeros((480, 640, 3), np.uint8)
+    taken[235:246, 600:611] = 255
+    layouts.write_png(folder / 'seq-01/frame-000000.color.png', taken)
+    (frame,) = open_sequences('7scenes', folder)[0].frames()
+    x = np.flatnonzero(frame.rgb[240, :, 0] > 128).mean() - 320
+    assert x * (1 - 0.07 * (x / 525) ** 2) == pytest.approx(605 - 320, abs=1)
+
+
+def test_colour_of_7scenes_has_one_size(tmp_path):
+    def spoil(folder):
+        layouts.write_png(folder / 'chess/seq-01/frame-000002.color.png', layouts.picture(2))
+
+    text = broken(tmp_path, '7scenes', spoil)
+    assert 'frame-000002.color.png: expected 640 x 480 pixels' in text
 
 
 def test_what_some_data_sets_have_besides(tmp_path):
@@ -294,7 +313,7 @@ def test_depth_of_another_size(tmp_path):
         layouts.write_png(path, np.full((24, 32), 2000, np.uint16))
 
     text = broken(tmp_path, '7scenes', spoil)
-    assert 'frame 2: the depth has 32x24 pixels and the image 64x48' in text
+    assert 'frame 2: the depth has 32x24 pixels and the image 640x480' in text
 
 
 def spoil_pose(folder, change):
