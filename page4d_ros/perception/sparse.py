@@ -12,7 +12,7 @@ from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.drift import Course, carried, gathered, measured, of_motion
 from page4d_ros.perception.local_map import LocalMap
-from page4d_ros.perception.locating import FIND, FITS, SURE, best_pose
+from page4d_ros.perception.locating import FIND, FITS, best_pose
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.prior import ENOUGH, Expected, Prior
 from page4d_ros.perception.recognition import Recognition
@@ -37,6 +37,7 @@ FROM_AFAR = (10.0, 8.0, 8.0, 6.0, 6.0, 6.0)  # likewise, depths that are hardly 
 MISFIT = 6.0  # from this error on a corner gets a strike
 POOR = 0.7  # share of corners that fit, below which points and keyframes are adjusted at once
 YOUNG = 8  # keyframes, until which a start that fits poorly competes again
+SURE = 0.8  # share of corners that fit, with which a pose needs no network's consent
 RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
 CUT = 0.25  # share of corners that stay, below which a lost camera sees something else
 PATIENCE = 5  # frames without a pose; then a new map begins
