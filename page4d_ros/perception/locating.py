@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FIND = (60.0, 30.0, 15.0, 8.0, 5.0)  # scales of the robust loss, by iteration: any start
 REFINE = (5.0, 5.0, 5.0)  # a start from a sample
 FITS = 4.0  # largest error of a corner that fits, in standard deviations
-SURE = 0.5  # share of corners that fit, above which no other start is tried
+SURE = 0.65  # share of corners that fit, above which no other start is tried
 SAMPLED = 8  # least number of points to sample from
 SAMPLES = 300
 INLIER = 3.0  # standard deviations
