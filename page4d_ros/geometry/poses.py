@@ -58,12 +58,18 @@ def rotation_angle(R: NDArray) -> NDArray[np.float64]:
 
 
 def adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
-    """(6, 6) from the twist of frame b, in its axes, to that of a frame a fixed to it, in a's.
+    """(..., 6, 6) from the twist of frame b, in its axes, to that of a frame a tied to it, in a's.
 
     Twists are linear, then angular velocity.
     """
-    R, t = T_a_b[:3, :3], T_a_b[:3, 3]
-    return np.block([[R, np.cross(t, R, axisb=0, axisc=0)], [np.zeros((3, 3)), R]])
+    R, (x, y, z) = T_a_b[..., :3, :3], np.moveaxis(T_a_b[..., :3, 3], -1, 0)
+    cross = np.zeros_like(R)
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
+    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
+    out = np.zeros((*T_a_b.shape[:-2], 6, 6))
+    out[..., :3, :3] = out[..., 3:, 3:] = R
+    out[..., :3, 3:] = cross @ R
+    return out
 
 
 def twist(T_world_a: NDArray, T_world_b: NDArray, seconds: float) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.geometry.poses import rotation, transform
+from page4d_ros.geometry.poses import adjoint, rotation, transform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,23 +262,16 @@ def _pull(S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[Step |
         g[at] += information * off
         if later > fixed:  # the earlier camera is free, too
             before = slice(at.start - 6, at.start)
-            J = adjoint(step.T_later_earlier)
+            J = turn_first(adjoint(step.T_later_earlier))
             S[before, before] += J.T @ (information[:, None] * J)
             S[at, before] -= information[:, None] * J
             S[before, at] -= (information[:, None] * J).T
             g[before] -= J.T @ (information * off)
 
 
-def adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
-    """(..., 6, 6) from a small motion (turn, shift) in frame b to the same in frame a."""
-    R, (x, y, z) = T_a_b[..., :3, :3], np.moveaxis(T_a_b[..., :3, 3], -1, 0)
-    out = np.zeros((*T_a_b.shape[:-2], 6, 6))
-    out[..., :3, :3] = out[..., 3:, 3:] = R
-    cross = np.zeros_like(R)
-    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
-    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
-    out[..., 3:, :3] = cross @ R
-    return out
+def turn_first(matrix: NDArray) -> NDArray[np.float64]:
+    """Matrix (..., 6, 6) over turn and shift, from one over shift and turn; and back."""
+    return np.roll(matrix, 3, axis=(-2, -1))
 
 
 def _moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, twist
-from page4d_ros.perception.drift import carried, gathered, in_ros_order, least
+from page4d_ros.perception.bundle import turn_first
+from page4d_ros.perception.drift import carried, gathered, least
 from page4d_ros.perception.dynamics import DYNAMIC, Dynamics
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
@@ -67,7 +68,7 @@ def estimate_clip(
         odometry = OdometryEstimate(
             T_world_camera=pose,
             twist=velocity,
-            covariance=floor + in_ros_order(covariance),
+            covariance=floor + turn_first(covariance),
             twist_covariance=floor,
             scale=scale,
             metric=config.scale.mode == 'fixed',

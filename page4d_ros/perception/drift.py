@@ -1,7 +1,7 @@
 """Covariance of a pose: what is measured, what gathers on the way, and what nobody saw.
 
-A covariance (6, 6) is of a small turn and a small shift of the camera, in its own axes; in ROS's
-order it is of shift and turn.
+A covariance (6, 6) is of a small turn and a small shift of the camera, in its own axes; ROS has
+the shift first (`turn_first` exchanges them).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from page4d_ros.geometry.poses import inverse, rotation_angle
-from page4d_ros.perception.bundle import adjoint
+from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle
+from page4d_ros.perception.bundle import turn_first
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Course:
 
 def carried(covariance: NDArray, T_later_earlier: NDArray) -> NDArray[np.float64]:
     """Covariance (..., 6, 6) of an earlier camera's pose as that of later ones tied to it."""
-    J = adjoint(T_later_earlier)
+    J = turn_first(adjoint(T_later_earlier))
     return J @ covariance @ J.swapaxes(-1, -2)
 
 
@@ -177,25 +177,19 @@ def of_motion(T_later_earlier: NDArray, depth: float) -> NDArray[np.float64]:
 
 
 def measured(information: NDArray) -> NDArray[np.float64]:
-    """Covariance (6, 6) of an information by corners; zero without any."""
-    return PERSISTENT * np.linalg.inv(information) if information.any() else np.zeros((6, 6))
+    """Covariance (6, 6) of an information by corners."""
+    return PERSISTENT * np.linalg.inv(information)
 
 
 def least(config: OdometryConfig) -> NDArray[np.float64]:
-    """Covariance (6, 6) that no pose or twist goes below, in ROS's order."""
+    """Covariance (6, 6) that no pose or twist goes below, of shift and turn."""
     return np.diag(np.repeat([config.position_covariance, config.orientation_covariance], 3))
 
 
-def in_metres(covariance: NDArray, factor: float) -> NDArray[np.float64]:
-    """Covariance (6, 6) in another unit of length, `factor` of which are one of the old."""
+def rescaled(covariance: NDArray, factor: float) -> NDArray[np.float64]:
+    """Covariance (..., 6, 6) in another unit of length, `factor` of which are one of the old."""
     lengths = np.repeat([1.0, factor], 3)
     return covariance * lengths[:, None] * lengths
-
-
-def in_ros_order(covariance: NDArray) -> NDArray[np.float64]:
-    """Covariance (6, 6) of shift and turn, from one of turn and shift."""
-    order = np.roll(np.arange(6), 3)
-    return covariance[order[:, None], order]
 
 
 def _errors(T: NDArray, depth: float) -> NDArray[np.float64]:

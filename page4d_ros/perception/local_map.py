@@ -8,7 +8,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Adjusted, Points, Step, adjust
-from page4d_ros.perception.drift import PERSISTENT, carried, gathered, in_metres
+from page4d_ros.perception.drift import PERSISTENT, carried, gathered, rescaled
 from page4d_ros.perception.sparse_pose import FEWEST
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class LocalMap:
         first = inverse(T_camera_world[0])[:3, 3]
         self.points.xyw[:, 2] /= ratio
         self.deviation /= ratio
-        self.covariance = in_metres(self.covariance, ratio)
+        self.covariance = rescaled(self.covariance, ratio)
         self.points.t_world_ref[:] = first + ratio * (self.points.t_world_ref - first)
         T = inverse(T_camera_world)
         T[:, :3, 3] = first + ratio * (T[:, :3, 3] - first)

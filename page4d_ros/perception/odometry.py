@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, twist
+from page4d_ros.perception.bundle import turn_first
 from page4d_ros.perception.depth_correction import TiedDepth
 from page4d_ros.perception.drift import (
     Pace,
     carried,
     gathered,
-    in_metres,
-    in_ros_order,
     least,
     of_motion,
+    rescaled,
 )
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.sparse import SparseEstimator
@@ -220,13 +220,13 @@ class Odometry:
         floor = least(self.config)
         covariance = self._gathered
         if pose is not None:
-            covariance = covariance + in_metres(pose.covariance, factor)
+            covariance = covariance + rescaled(pose.covariance, factor)
         trust = self.sparse.prior.trust.value
         return OdometryEstimate(
             T_world_camera=T_world_camera,
             twist=velocity,
-            covariance=floor + in_ros_order(covariance),
-            twist_covariance=floor + in_ros_order(of_step / (seconds or 1.0) ** 2),
+            covariance=floor + turn_first(covariance),
+            twist_covariance=floor + turn_first(of_step / (seconds or 1.0) ** 2),
             scale=placed.scale * factor,
             metric=self.scale.metric,
             scale_state=self.scale.state,
@@ -252,7 +252,7 @@ class Odometry:
         self._gathered = carried(self._gathered, T_now_before)
         factor = self.scale.factor
         if pose is not None:
-            return in_metres(pose.of_step, factor)
+            return rescaled(pose.of_step, factor)
         depth = placed.scale * factor * self._depth
         shift, turn = placed.shift * factor, placed.turn
         if placed.doubted:  # a guess may be off by as much as it moved

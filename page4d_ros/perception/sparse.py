@@ -10,7 +10,7 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Located, Step, locate
 from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.depth_correction import PointDepths
-from page4d_ros.perception.drift import Course, carried, gathered, measured, of_motion
+from page4d_ros.perception.drift import Course, carried, gathered, measured, of_motion, rescaled
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.locating import FIND, FITS, best_pose
 from page4d_ros.perception.medians import median
@@ -197,8 +197,7 @@ class SparseEstimator:
 
     @property
     def _undecided(self) -> NDArray[np.float64]:
-        lengths = np.repeat([1.0, self._scene], 3)
-        return UNDECIDED * lengths[:, None] * lengths
+        return rescaled(UNDECIDED, self._scene)
 
     def poses(self, keys: Iterable[FrameKey]) -> dict[FrameKey, NDArray[np.float64]]:
         """T_world_camera (4, 4) of recent frames, by key; all others are forgotten."""

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.geometry.poses import inverse, rotation_angle, transform
+from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle, transform
 from page4d_ros.perception import bundle
-from page4d_ros.perception.bundle import BEHIND, Points, Step, adjust, locate
+from page4d_ros.perception.bundle import BEHIND, Points, Step, adjust, locate, turn_first
 
 SIGMA = 5e-4  # 0.15 pixels at a focal length of 300
 LIMITS = (20.0, 10.0, 5.0, 2.5, 2.5, 2.5)
@@ -170,9 +170,8 @@ def test_derivatives_are_those_of_differences():
 def test_an_adjoint_moves_a_small_motion_to_another_frame():
     T = cameras(np.random.default_rng(8), 2)[1]
     small = np.array([1e-6, -2e-6, 3e-6, 4e-6, 5e-6, -6e-6])
-    here, there = (
-        bundle._moved(np.eye(4)[None], v[None])[0] for v in (small, bundle.adjoint(T) @ small)
-    )
+    moved = turn_first(adjoint(T)) @ small
+    here, there = (bundle._moved(np.eye(4)[None], v[None])[0] for v in (small, moved))
     np.testing.assert_allclose(there, T @ here @ inverse(T), atol=1e-10)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import inverse, rotation, transform
-from page4d_ros.perception.bundle import _moved
+from page4d_ros.perception.bundle import _moved, turn_first
 from page4d_ros.perception.drift import (
     ALIKE,
     CALM,
@@ -17,9 +17,8 @@ from page4d_ros.perception.drift import (
     Pace,
     carried,
     gathered,
-    in_metres,
-    in_ros_order,
     of_motion,
+    rescaled,
 )
 from page4d_ros.units import NS_PER_S
 
@@ -88,8 +87,8 @@ def test_a_stack_of_motions_is_each_of_them():
 
 def test_units_and_order():
     covariance = np.diag([1.0, 2, 3, 4, 5, 6])
-    np.testing.assert_allclose(in_metres(covariance, 10.0).diagonal(), [1, 2, 3, 400, 500, 600])
-    np.testing.assert_allclose(in_ros_order(covariance).diagonal(), [4, 5, 6, 1, 2, 3])
+    np.testing.assert_allclose(rescaled(covariance, 10.0).diagonal(), [1, 2, 3, 400, 500, 600])
+    np.testing.assert_allclose(turn_first(covariance).diagonal(), [4, 5, 6, 1, 2, 3])
 
 
 def test_a_motion_that_nobody_saw_may_be_as_fast_as_the_fastest_lately():
