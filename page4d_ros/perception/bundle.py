@@ -1,4 +1,4 @@
-"""Least squares over reprojection errors: bundle adjustment, and the pose of one camera.
+"""Least squares over reprojection errors: bundle adjustment.
 
 Points are homogeneous in a fixed reference frame each: a point (x, y, w) is (x, y, 1) / w in the
 frame of the camera that saw it first, so that far points (w = 0) are ordinary ones (inverse
@@ -8,12 +8,13 @@ corner; weights are those of Cauchy's distribution, which grow strict from step 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from page4d_ros.geometry.poses import adjoint, rotation, transform
+from page4d_ros.geometry.poses import adjoint, transform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,7 @@ class Step(NamedTuple):
         """
         T = self.T_later_earlier @ T_earlier_world
         R = T[:3, :3] @ T_later_world[:3, :3].T
-        turn, shift = rotation(R).as_rotvec(), T[:3, 3] - R @ T_later_world[:3, 3]
+        turn, shift = cv2.Rodrigues(R)[0][:, 0], T[:3, 3] - R @ T_later_world[:3, 3]
         weights = [
             1 / (sigma**2 + (off @ off) / LOOSE**2)
             for off, sigma in ((turn, self.turn), (shift, self.shift))
@@ -152,121 +153,152 @@ def adjust(
         strict: give outliers hardly any weight (Geman and McClure, 1987), instead of little.
     """
     T, xyw = T_camera_world.copy(), points.xyw.copy()
-    known = np.isfinite(seen).all(2)
-    target = np.where(known[..., None], seen, 0.0).transpose(0, 2, 1)
-    N, F = len(xyw), len(T) - fixed
+    F, N = len(T) - fixed, len(xyw)
+    views = _Views(seen, fixed, points)
+    A = np.zeros((6 * F, 3 * N))  # of cameras and points, whitened by the points' information
+    pulls = [
+        (later, step, turn_first(adjoint(step.T_later_earlier)))
+        for later, step in enumerate(steps)
+        if step is not None and later >= max(fixed, 1)
+    ]
     diagonal = np.arange(F)
     power = 2 if strict else 1
+    farthest = FARTHEST * np.median(xyw[:, 2])
     for limit in limits:
         points = points._replace(xyw=xyw)
-        uv, z, J_pose, J_point = _project(T, points)
-        error = target - uv
-        outlying = 1 + (error**2).sum(1) / (limit * sigma) ** 2
-        weight = known * (z > NEAREST) / outlying**power / sigma**2
-        error_w = weight[:, None] * error
-        W_pose = J_pose[fixed:] * weight[fixed:, None, None]
-        b = (W_pose * error[fixed:, None]).sum((2, 3))
-        H = W_pose.reshape(F, 6, -1) @ J_pose[fixed:].reshape(F, 6, -1).swapaxes(1, 2)
-        W_point = J_point * weight[:, None, None]
-        C = (W_point[:, :, None] * J_point[:, None]).sum((0, 3))
-        d = (J_point * error_w[:, None]).sum((0, 2))
-        E = (W_pose[:, :, None] * J_point[fixed:, None]).sum(3)
+        uv, near, J_pose, J_point = views.project(T, points)
+        error = views.uv - uv
+        outlying = 1 + (error**2).sum(0) / (limit * sigma) ** 2
+        weight = (near < 1 / NEAREST) / outlying**power / sigma**2
+        W_pose, W_point = J_pose * weight[views.free], J_point * weight
+        H, g = views.of_cameras(W_pose, J_pose, error)
+        C, d = views.of_points(W_point, J_point, error)
         trust = 1 / (points.deviation**2 + (xyw[:, 2] - points.prior) ** 2)
-        C[2, 2] += trust
+        C[5] += trust
         d[2] += trust * (points.prior - xyw[:, 2])
-        C[0, 0] += ANGLE**-2
-        C[1, 1] += ANGLE**-2
-        C_inverse = _inverse(C)
-        E_flat = E.reshape(6 * F, -1)
-        EC = (E[:, :, :, None] * C_inverse).sum(2).reshape(6 * F, -1)
-        S = -EC @ E_flat.T
+        C[[0, 2]] += ANGLE**-2
+        root = _root_of_inverse(C)
+        mixed = np.einsum('icm,jcm->jim', W_pose, J_point[..., views.free])
+        A.ravel()[views.entry] = _lower(root[:, views.point[views.free]], mixed)
+        e = _lower(root, d)
+        S = -(A @ A.T)  # without a copy, which would take twice as long
         S.reshape(F, 6, F, 6)[diagonal, :, diagonal] += H
-        g = b.ravel() - EC @ d.ravel()
-        _pull(S, g, T, fixed, steps)
+        g = g.ravel() - A @ e.ravel()
+        _pull(S, g, T, fixed, pulls)
         S.ravel()[:: 6 * F + 1] *= 1 + DAMPING
         S.ravel()[:: 6 * F + 1] += DAMPING
         step = np.linalg.solve(S, g)
-        rest = d - (E_flat.T @ step).reshape(3, N)
-        T[fixed:] = _moved(T[fixed:], step.reshape(F, 6))
-        xyw = xyw + (C_inverse * rest).sum(1).T
-        xyw[:, 2] = np.maximum(xyw[:, 2], FARTHEST * np.median(xyw[:, 2]))
-    points = points._replace(xyw=xyw)
-    uv, z = _projected(T, points)
-    distance = np.sqrt(((target - uv) ** 2).sum(1)) / sigma
-    distance = np.where(known, np.where(z > NEAREST, distance, BEHIND), np.nan)
+        xyw = xyw + _upper(root, e - (step @ A).reshape(3, N)).T
+        xyw[:, 2] = np.maximum(xyw[:, 2], farthest)
+        T[fixed:] = moved(T[fixed:], step.reshape(F, 6))
+    uv, near = views.project(T, points._replace(xyw=xyw))[:2]
     covariance = np.linalg.inv(S).reshape(F, 6, F, 6)[diagonal, :, diagonal]
-    return Adjusted(T, xyw, distance, np.sqrt(C_inverse[2, 2]), covariance)
+    return Adjusted(T, xyw, views.distance(uv, near, sigma), root[5], covariance)
 
 
-class Located(NamedTuple):
-    """Result of locating a camera.
+class _Views:
+    """M observations of points by cameras, one camera after the other.
 
     Attributes:
-        T_camera_world: (4, 4).
-        error: (N,) reprojection errors in standard deviations.
-        information: (6, 6) of the pose: three turns and three shifts in the camera's frame.
-        cost: sum of the robust loss.
+        camera: (M,) indices of the cameras; point: (M,) of the points.
+        uv: (2, M) observed normalised image coordinates.
+        free: the observations of the F cameras that move.
+        entry: (3, 6, M) their places in a matrix (F, 6, 3, N) of cameras and points, flat.
     """
 
-    T_camera_world: NDArray[np.float64]
-    error: NDArray[np.float64]
-    information: NDArray[np.float64]
-    cost: float
+    def __init__(self, seen: NDArray, fixed: int, points: Points) -> None:
+        self.shape = seen.shape[:2]
+        self.camera, self.point = np.nonzero(np.isfinite(seen[..., 0]))
+        self.uv = np.ascontiguousarray(seen[self.camera, self.point].T)
+        ends = np.searchsorted(self.camera, np.arange(fixed, len(seen) + 1))
+        self.free = slice(ends[0], None)
+        ends = (ends - ends[0]).tolist()
+        self._of_camera = [slice(*each) for each in pairwise(ends)]
+        N, whose = self.shape[1], self.point[self.free]
+        first = 18 * N * (self.camera[self.free] - fixed) + whose
+        self.entry = first + N * np.arange(3)[:, None, None] + 3 * N * np.arange(6)[:, None]
+        self._sum = N * np.arange(9)[:, None] + self.point
+        # derivatives of the homogeneous points by x, y and w: axes and origin of their frames
+        by = np.zeros((3, 4, N))
+        by[:2, :3] = points.R_world_ref[..., :2].transpose(2, 1, 0)
+        by[2, :3], by[2, 3] = points.t_world_ref.T, 1.0
+        self._by = np.take(by, self.point, axis=2)
+
+    def project(self, T: NDArray, points: Points) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Projections of the points into the cameras (K, 4, 4), with derivatives.
+
+        Returns:
+            Normalised image coordinates (2, M); inverse depths, in inverse depths of the points
+            (M,); derivatives of the free ones by turn and shift of the camera (6, 2, M), and of
+            all by the points' x, y and w (3, 2, M).
+        """
+        X, w = points.homogeneous
+        X = np.take(np.concatenate([X.T, w[None]]), self.point, axis=1)
+        rows = np.take(T[:, :3].transpose(1, 2, 0), self.camera, axis=2)
+        q = np.einsum('cim,im->cm', rows, X)
+        near = 1 / np.maximum(q[2], NEAREST)
+        uv = q[:2] * near
+        J_point = np.einsum('cim,jim->jcm', (rows[:2] - uv[:, None] * rows[2]) * near, self._by)
+        J_pose = by_pose(uv[:, self.free], (X[3] * near)[self.free])
+        return uv, near, J_pose, J_point
+
+    def of_cameras(self, W: NDArray, J: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
+        """Information (F, 6, 6) of the free cameras and its product with their motion (F, 6).
+
+        Args:
+            W: (6, 2, M) derivatives of the free observations with their weights.
+            J: likewise, without weights.
+            error: (2, M) of all observations.
+        """
+        J = np.concatenate([J, error[None, :, self.free]])
+        both = [W[..., of].reshape(6, -1) @ J[..., of].reshape(7, -1).T for of in self._of_camera]
+        return np.array(both)[..., :6], np.array(both)[..., 6]
+
+    def of_points(self, W: NDArray, J: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
+        """Information (6, N) of the points, a lower triangle, and its product with motion (3, N).
+
+        Args:
+            W: (3, 2, M) derivatives with their weights.
+            J: likewise, without weights.
+            error: (2, M).
+        """
+        each = [(W[i] * J[j]).sum(0) for i in range(3) for j in range(i + 1)]
+        each = np.concatenate([each, (W * error).sum(1)])
+        sums = np.bincount(self._sum.ravel(), each.ravel(), 9 * self.shape[1]).reshape(9, -1)
+        return sums[:6], sums[6:]
+
+    def distance(self, uv: NDArray, near: NDArray, sigma: float) -> NDArray[np.float64]:
+        """(K, N) reprojection errors in standard deviations; NaN where not seen."""
+        out = np.full(self.shape, np.nan)
+        off = np.sqrt(((self.uv - uv) ** 2).sum(0)) / sigma
+        out[self.camera, self.point] = np.where(near < 1 / NEAREST, off, BEHIND)
+        return out
 
 
-def locate(
-    T_camera_world: NDArray,
-    points: Points,
-    seen: NDArray,
-    sigma: float,
-    limits: Sequence[float],
-    expected: tuple[NDArray, Step] | None = None,
-) -> Located:
-    """Most likely pose of a camera among known points.
+def _pull(
+    S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[tuple[int, Step, NDArray]]
+) -> None:
+    """Add expected motions to the normal equations of the poses.
 
     Args:
-        T_camera_world: (4, 4) initial pose.
-        points: where they are; they stay there.
-        seen: (N, 2) normalised image coordinates.
-        sigma: standard deviation of `seen`.
-        limits: scale of the robust loss in `sigma`, by iteration; the last one gives the cost.
-        expected: pose (4, 4), T_camera_world, of an earlier camera, and the motion since.
+        S: (6F, 6F) information of the free cameras; changed.
+        g: (6F,) its product with their motion; changed.
+        T: (K, 4, 4) poses of the cameras.
+        fixed: that many first cameras stay where they are.
+        steps: for each the later camera, the step and its adjoint (6, 6), turn first.
     """
-    T = T_camera_world
-    for limit in limits:
-        uv, z, J, _ = (each[0] for each in _project(T[None], points))
-        error = seen.T - uv
-        weight = (z > NEAREST) / (1 + (error**2).sum(0) / (limit * sigma) ** 2) / sigma**2
-        WJ = J * weight
-        H = WJ.reshape(6, -1) @ J.reshape(6, -1).T
-        g = (WJ * error).sum((1, 2))
-        if expected is not None:
-            information, off = expected[1].pull(T, expected[0])
-            H, g = H + np.diag(information), g + information * off
-        H[np.diag_indices(6)] = H.diagonal() * (1 + DAMPING) + DAMPING
-        T = _moved(T[None], np.linalg.solve(H, g)[None])[0]
-    uv, z = (each[0] for each in _projected(T[None], points))
-    distance = np.sqrt(((seen.T - uv) ** 2).sum(0)) / sigma
-    distance = np.where(z > NEAREST, np.minimum(distance, BEHIND), BEHIND)
-    return Located(T, distance, H, float(np.log1p((distance / limits[-1]) ** 2).sum()))
-
-
-def _pull(S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[Step | None]) -> None:
-    """Add expected motions to the normal equations of the poses."""
-    for later, step in enumerate(steps):
-        if step is None or later < max(fixed, 1):
-            continue
+    for later, step, J in steps:
         information, off = step.pull(T[later], T[later - 1])
         at = slice(6 * (later - fixed), 6 * (later - fixed) + 6)
         S[at, at] += np.diag(information)
         g[at] += information * off
         if later > fixed:  # the earlier camera is free, too
             before = slice(at.start - 6, at.start)
-            J = turn_first(adjoint(step.T_later_earlier))
-            S[before, before] += J.T @ (information[:, None] * J)
-            S[at, before] -= information[:, None] * J
-            S[before, at] -= (information[:, None] * J).T
-            g[before] -= J.T @ (information * off)
+            W = information[:, None] * J
+            S[before, before] += J.T @ W
+            S[at, before] -= W
+            S[before, at] -= W.T
+            g[before] -= W.T @ off
 
 
 def turn_first(matrix: NDArray) -> NDArray[np.float64]:
@@ -274,7 +306,7 @@ def turn_first(matrix: NDArray) -> NDArray[np.float64]:
     return np.roll(matrix, 3, axis=(-2, -1))
 
 
-def _moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:
+def moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:
     """Poses (F, 4, 4) after steps (F, 6) of turn and shift in the frames of the cameras."""
     turn = np.array([cv2.Rodrigues(each)[0] for each in step[:, :3]])
     shift = (turn @ T[:, :3, 3:])[..., 0] + step[:, 3:]
@@ -284,47 +316,46 @@ def _moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:
     return transform(1.5 * R - 0.5 * R @ R.swapaxes(1, 2) @ R, shift)
 
 
-def _projected(T: NDArray, points: Points) -> tuple[NDArray, NDArray]:
-    """Normalised image coordinates (K, 2, N) and depths times w (K, N)."""
-    X, w = points.homogeneous
-    q = T[:, :3, :3] @ X.T + T[:, :3, 3:] * w
-    return q[:, :2] / np.maximum(q[:, 2:], NEAREST), q[:, 2]
+def by_pose(uv: NDArray, near: NDArray) -> NDArray[np.float64]:
+    """Derivatives (6, 2, M) of projections by turn and shift of the camera.
 
-
-def _project(T: NDArray, points: Points) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Projections of N points into K cameras, with derivatives.
-
-    Returns:
-        Normalised image coordinates (K, 2, N); depths times w (K, N); derivatives by turn and
-        shift of the camera, (K, 6, 2, N); and by the points' x, y and w, (K, 3, 2, N).
+    Args:
+        uv: (2, M) normalised image coordinates.
+        near: (M,) inverse depths.
     """
-    K, N = len(T), len(points.xyw)
-    uv, z = _projected(T, points)
-    near = 1 / np.maximum(z, NEAREST)
-    x, y, w = uv[:, 0], uv[:, 1], points.xyw[:, 2]
-    J_pose = np.zeros((K, 6, 2, N))
-    J_pose[:, 3, 0] = J_pose[:, 4, 1] = w * near
-    J_pose[:, 5] = -uv * J_pose[:, 3, :1]
-    J_pose[:, 0, 0], J_pose[:, 1, 0], J_pose[:, 2, 0] = -x * y, 1 + x * x, -y
-    J_pose[:, 0, 1], J_pose[:, 1, 1], J_pose[:, 2, 1] = -1 - y * y, x * y, x
-    R, t = T[:, :3, :3], T[:, :3, 3:]
-    # columns: the x axis, the y axis and the origin of each reference frame, seen by the cameras
-    axes = R.reshape(-1, 3) @ points.R_world_ref[..., :2].transpose(1, 2, 0).reshape(3, -1)
-    by = np.empty((K, 3, 3, N))
-    by[:, :, :2] = axes.reshape(K, 3, 2, N)
-    by[:, :, 2] = R @ points.t_world_ref.T + t
-    J_point = (by[:, :2] - uv[:, :, None] * by[:, 2:]) * near[:, None, None]
-    return uv, z, J_pose, J_point.swapaxes(1, 2)
+    x, y = uv
+    J = np.zeros((6, 2, len(x)))
+    J[0, 0], J[1, 0], J[2, 0] = -x * y, 1 + x * x, -y
+    J[0, 1], J[1, 1], J[2, 1] = -1 - y * y, x * y, x
+    J[3, 0] = J[4, 1] = near
+    J[5] = -uv * near
+    return J
 
 
-def _inverse(C: NDArray) -> NDArray[np.float64]:
-    """Inverse of symmetric matrices (3, 3, N)."""
-    (a, b, c), (_, d, e), (_, _, f) = C
-    out = np.array(
-        [
-            [d * f - e * e, c * e - b * f, b * e - c * d],
-            [c * e - b * f, a * f - c * c, b * c - a * e],
-            [b * e - c * d, b * c - a * e, a * d - b * b],
-        ]
+def _root_of_inverse(C: NDArray) -> NDArray[np.float64]:
+    """Lower triangles L (6, N) with L' L = the inverse of C.
+
+    Args:
+        C: (6, N) lower triangles of positive definite matrices, row by row.
+    """
+    a = 1 / np.sqrt(C[0])
+    b, p = C[1] * a, C[3] * a
+    c = 1 / np.sqrt(C[2] - b * b)
+    q = (C[4] - b * p) * c
+    r = 1 / np.sqrt(C[5] - p * p - q * q)
+    ba = -a * b * c
+    return np.array([a, ba, c, -(p * a + q * ba) * r, -q * c * r, r])
+
+
+def _lower(L: NDArray, v: NDArray) -> NDArray[np.float64]:
+    """Products (3, ..., M) of lower triangles L (6, M) and vectors v (3, ..., M)."""
+    return np.array(
+        [L[0] * v[0], L[1] * v[0] + L[2] * v[1], L[3] * v[0] + L[4] * v[1] + L[5] * v[2]]
     )
-    return out / (C[0] * out[0]).sum(0)
+
+
+def _upper(L: NDArray, v: NDArray) -> NDArray[np.float64]:
+    """Likewise of the transposes of L."""
+    return np.array(
+        [L[0] * v[0] + L[1] * v[1] + L[3] * v[2], L[2] * v[1] + L[4] * v[2], L[5] * v[2]]
+    )

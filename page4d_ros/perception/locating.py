@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import transform
-from page4d_ros.perception.bundle import FARTHEST, Located, Points, Step, locate
+from page4d_ros.perception.bundle import BEHIND, DAMPING, FARTHEST, NEAREST, Points, Step, by_pose, moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,68 @@ SURE = 0.65  # share of corners that fit, above which no other start is tried
 SAMPLED = 8  # least number of points to sample from
 SAMPLES = 300
 INLIER = 3.0  # standard deviations
+
+
+class Located(NamedTuple):
+    """Result of locating a camera.
+
+    Attributes:
+        T_camera_world: (4, 4).
+        error: (N,) reprojection errors in standard deviations.
+        information: (6, 6) of the pose: three turns and three shifts in the camera's frame.
+        cost: sum of the robust loss.
+    """
+
+    T_camera_world: NDArray[np.float64]
+    error: NDArray[np.float64]
+    information: NDArray[np.float64]
+    cost: float
+
+
+def locate(
+    T_camera_world: NDArray,
+    points: Points,
+    seen: NDArray,
+    sigma: float,
+    limits: Sequence[float],
+    expected: tuple[NDArray, Step] | None = None,
+) -> Located:
+    """Most likely pose of a camera among known points.
+
+    Args:
+        T_camera_world: (4, 4) initial pose.
+        points: where they are; they stay there.
+        seen: (N, 2) normalised image coordinates.
+        sigma: standard deviation of `seen`.
+        limits: scale of the robust loss in `sigma`, by iteration; the last one gives the cost.
+        expected: pose (4, 4), T_camera_world, of an earlier camera, and the motion since.
+    """
+    T = T_camera_world
+    X, w = points.homogeneous
+    for limit in limits:
+        uv, near = _seen_from(T, X, w)
+        J = by_pose(uv, w * near)
+        error = seen.T - uv
+        outlying = 1 + (error**2).sum(0) / (limit * sigma) ** 2
+        WJ = J * ((near < 1 / NEAREST) / outlying / sigma**2)
+        H = WJ.reshape(6, -1) @ J.reshape(6, -1).T
+        g = WJ.reshape(6, -1) @ error.ravel()
+        if expected is not None:
+            information, off = expected[1].pull(T, expected[0])
+            H, g = H + np.diag(information), g + information * off
+        H.ravel()[::7] = H.diagonal() * (1 + DAMPING) + DAMPING
+        T = moved(T[None], np.linalg.solve(H, g)[None])[0]
+    uv, near = _seen_from(T, X, w)
+    distance = np.sqrt(((seen.T - uv) ** 2).sum(0)) / sigma
+    distance = np.where(near < 1 / NEAREST, np.minimum(distance, BEHIND), BEHIND)
+    return Located(T, distance, H, float(np.log1p((distance / limits[-1]) ** 2).sum()))
+
+
+def _seen_from(T: NDArray, X: NDArray, w: NDArray) -> tuple[NDArray, NDArray]:
+    """Normalised image coordinates (2, N) and inverse depths in those of the points (N,)."""
+    q = T[:3, :3] @ X.T + T[:3, 3:] * w
+    near = 1 / np.maximum(q[2], NEAREST)
+    return q[:2] * near, near
 
 
 def best_pose(

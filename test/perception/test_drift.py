@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import inverse, rotation, transform
-from page4d_ros.perception.bundle import _moved, turn_first
+from page4d_ros.perception.bundle import moved, turn_first
 from page4d_ros.perception.drift import (
     ALIKE,
     CALM,
@@ -51,7 +51,7 @@ def test_carried_errors_are_those_of_moved_poses():
     L = np.linalg.cholesky(covariance)
     found = []
     for _ in range(4000):
-        T = step @ _moved(np.eye(4)[None], (L @ rng.normal(size=6))[None])[0] @ inverse(step)
+        T = step @ moved(np.eye(4)[None], (L @ rng.normal(size=6))[None])[0] @ inverse(step)
         found.append([*rotation(T[:3, :3]).as_rotvec(), *T[:3, 3]])
     ours = carried(covariance, step)
     assert np.abs(np.cov(np.array(found).T) - ours).max() < 0.08 * np.abs(ours).max()
