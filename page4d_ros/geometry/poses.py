@@ -53,8 +53,12 @@ def quaternion(T: NDArray) -> NDArray[np.float64]:
 def rotation_angle(R: NDArray) -> NDArray[np.float64]:
     """Angle of rotations (..., 3, 3), in radians."""
     R = np.asarray(R)
-    flat = rotation(R.reshape(-1, 3, 3)).magnitude()
-    return flat.reshape(R.shape[:-2])
+    twice_sine = np.sqrt(
+        (R[..., 2, 1] - R[..., 1, 2]) ** 2
+        + (R[..., 0, 2] - R[..., 2, 0]) ** 2
+        + (R[..., 1, 0] - R[..., 0, 1]) ** 2
+    )
+    return np.arctan2(twice_sine, R[..., 0, 0] + R[..., 1, 1] + R[..., 2, 2] - 1)
 
 
 def adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
@@ -62,7 +66,7 @@ def adjoint(T_a_b: NDArray) -> NDArray[np.float64]:
 
     Twists are linear, then angular velocity.
     """
-    R, (x, y, z) = T_a_b[..., :3, :3], np.moveaxis(T_a_b[..., :3, 3], -1, 0)
+    R, x, y, z = T_a_b[..., :3, :3], *(T_a_b[..., axis, 3] for axis in range(3))
     cross = np.zeros_like(R)
     cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
     cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x

@@ -8,6 +8,8 @@ corner; weights are those of Cauchy's distribution, which grow strict from step 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +28,7 @@ ANGLE = 0.01  # prior deviation of a point's ray, in normalised image coordinate
 FARTHEST = 1e-4  # least inverse depth, relative to the median
 DAMPING = 1e-6
 LOOSE = 3.0  # standard deviations from which on an expected motion gives way
+SWAPPED = np.roll(np.arange(6), 3)
 BEHIND = 1e3  # error of a point behind a camera, in standard deviations
 
 
@@ -65,7 +68,8 @@ class Points(NamedTuple):
             return w / (X @ T_camera_world[2, :3] + T_camera_world[2, 3] * w)
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """Expected motion between two cameras.
 
     Attributes:
@@ -77,6 +81,11 @@ class Step(NamedTuple):
     T_later_earlier: NDArray[np.float64]
     turn: float
     shift: float
+
+    @cached_property
+    def adjoint(self) -> NDArray[np.float64]:
+        """(6, 6) from turn and shift of the earlier camera to those of the later one."""
+        return turn_first(adjoint(self.T_later_earlier))
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -93,12 +102,11 @@ class Step(NamedTuple):
         """
         T = self.T_later_earlier @ T_earlier_world
         R = T[:3, :3] @ T_later_world[:3, :3].T
-        turn, shift = cv2.Rodrigues(R)[0][:, 0], T[:3, 3] - R @ T_later_world[:3, 3]
-        weights = [
-            1 / (sigma**2 + (off @ off) / LOOSE**2)
-            for off, sigma in ((turn, self.turn), (shift, self.shift))
-        ]
-        return np.repeat(weights, 3), np.concatenate([turn, shift])
+        off, information = np.empty(6), np.empty(6)
+        off[:3], off[3:] = cv2.Rodrigues(R)[0][:, 0], T[:3, 3] - R @ T_later_world[:3, 3]
+        information[:3] = 1 / (self.turn**2 + off[:3] @ off[:3] / LOOSE**2)
+        information[3:] = 1 / (self.shift**2 + off[3:] @ off[3:] / LOOSE**2)
+        return information, off
 
     def excludes(self, T_later_world: NDArray, T_earlier_world: NDArray) -> bool:
         """True if such a motion is over `LOOSE` standard deviations from the expected one."""
@@ -156,11 +164,7 @@ def adjust(
     F, N = len(T) - fixed, len(xyw)
     views = _Views(seen, fixed, points)
     A = np.zeros((6 * F, 3 * N))  # of cameras and points, whitened by the points' information
-    pulls = [
-        (later, step, turn_first(adjoint(step.T_later_earlier)))
-        for later, step in enumerate(steps)
-        if step is not None and later >= max(fixed, 1)
-    ]
+    expected = [(k, step) for k, step in enumerate(steps) if step and k >= max(fixed, 1)]
     diagonal = np.arange(F)
     power = 2 if strict else 1
     farthest = FARTHEST * np.median(xyw[:, 2])
@@ -184,7 +188,7 @@ def adjust(
         S = -(A @ A.T)  # without a copy, which would take twice as long
         S.reshape(F, 6, F, 6)[diagonal, :, diagonal] += H
         g = g.ravel() - A @ e.ravel()
-        _pull(S, g, T, fixed, pulls)
+        _pull(S, g, T, fixed, expected)
         S.ravel()[:: 6 * F + 1] *= 1 + DAMPING
         S.ravel()[:: 6 * F + 1] += DAMPING
         step = np.linalg.solve(S, g)
@@ -276,7 +280,7 @@ class _Views:
 
 
 def _pull(
-    S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[tuple[int, Step, NDArray]]
+    S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[tuple[int, Step]]
 ) -> None:
     """Add expected motions to the normal equations of the poses.
 
@@ -285,17 +289,17 @@ def _pull(
         g: (6F,) its product with their motion; changed.
         T: (K, 4, 4) poses of the cameras.
         fixed: that many first cameras stay where they are.
-        steps: for each the later camera, the step and its adjoint (6, 6), turn first.
+        steps: expected motions, each with its later camera.
     """
-    for later, step, J in steps:
+    for later, step in steps:
         information, off = step.pull(T[later], T[later - 1])
         at = slice(6 * (later - fixed), 6 * (later - fixed) + 6)
         S[at, at] += np.diag(information)
         g[at] += information * off
         if later > fixed:  # the earlier camera is free, too
             before = slice(at.start - 6, at.start)
-            W = information[:, None] * J
-            S[before, before] += J.T @ W
+            W = information[:, None] * step.adjoint
+            S[before, before] += step.adjoint.T @ W
             S[at, before] -= W
             S[before, at] -= W.T
             g[before] -= W.T @ off
@@ -303,7 +307,7 @@ def _pull(
 
 def turn_first(matrix: NDArray) -> NDArray[np.float64]:
     """Matrix (..., 6, 6) over turn and shift, from one over shift and turn; and back."""
-    return np.roll(matrix, 3, axis=(-2, -1))
+    return matrix[..., SWAPPED[:, None], SWAPPED]
 
 
 def moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Adjusted, Points, Step, adjust
@@ -159,8 +160,7 @@ class LocalMap:
         w = w[w > 0]
         if not len(w):
             return np.full(len(ids), 1 / self.depth)
-        distance = ((rays[:, None] - known) ** 2).sum(2)
-        nearest = np.argsort(distance, axis=1)[:, :NEIGHBOURS]
+        nearest = KDTree(known).query(rays, np.arange(1, 1 + min(NEIGHBOURS, len(w))))[1]
         return np.median(w[nearest], axis=1)
 
     def adjust(

@@ -8,7 +8,16 @@ import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import transform
-from page4d_ros.perception.bundle import BEHIND, DAMPING, FARTHEST, NEAREST, Points, Step, by_pose, moved
+from page4d_ros.perception.bundle import (
+    BEHIND,
+    DAMPING,
+    FARTHEST,
+    NEAREST,
+    Points,
+    Step,
+    by_pose,
+    moved,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +29,7 @@ REFINE = (5.0, 5.0, 5.0)  # a start from a sample
 FITS = 4.0  # largest error of a corner that fits, in standard deviations
 SURE = 0.65  # share of corners that fit, above which no other start is tried
 SAMPLED = 8  # least number of points to sample from
-SAMPLES = 300
+SAMPLES = 100
 INLIER = 3.0  # standard deviations
 
 

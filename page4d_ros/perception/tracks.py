@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 AREA = 640 * 480  # pixels of the images used for tracking; larger ones are shrunk
 MOST = 200
+NEW = 0.1  # share of MOST; with fewer missing, none are detected
 QUALITY = 0.005  # least corner strength, relative to the strongest in the image
 APART = 0.55  # least distance of two corners, of the side of the square that each has to itself
 CONTRAST = 2.0  # standard deviation of grey values, below which an image is blank
@@ -63,7 +64,7 @@ class Tracks:
         self.fit = fit
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         if fit.width < fit.source_width:
-            grey = cv2.resize(grey, (fit.width, fit.height), interpolation=cv2.INTER_AREA)
+            grey = cv2.resize(grey, (fit.width, fit.height), interpolation=cv2.INTER_LINEAR)
         last, self.grey = self.grey, grey
         if not len(self.ids):
             return
@@ -79,7 +80,7 @@ class Tracks:
     def refill(self) -> None:
         """Detect new corners where the newest image has none."""
         wanted = MOST - len(self.ids)
-        if wanted <= 0:
+        if wanted <= NEW * MOST:
             return
         grey = self.grey
         apart = max(3, round(APART * (grey.size / MOST) ** 0.5))
@@ -100,7 +101,7 @@ class Tracks:
     @property
     def blank(self) -> bool:
         """True if the newest image shows nothing: a covered lens, a dark room, an empty wall."""
-        return float(self.grey.std()) < CONTRAST
+        return cv2.meanStdDev(self.grey)[1].item() < CONTRAST
 
     @property
     def source(self) -> NDArray[np.float64]:

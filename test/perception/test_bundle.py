@@ -154,25 +154,43 @@ def test_information_tells_the_error_of_a_pose():
 def test_derivatives_are_those_of_differences():
     _, T, points, _ = scene(7)
     points = at(T[3], points.xyw[:, :2], points.xyw[:, 2])
-    _, _, J_pose, J_point = bundle._project(T, points)
+    seen = np.zeros((len(T), COUNT, 2))
+    seen[1, ::3] = np.nan
+    views = bundle._Views(seen, 1, points)
+    J_pose, J_point = views.project(T, points)[2:]
     for k in range(6):
         step = np.zeros((len(T), 6))
         step[:, k] = 1e-6
-        ahead, behind = (bundle._projected(bundle._moved(T, s), points)[0] for s in (step, -step))
-        np.testing.assert_allclose(J_pose[:, k], (ahead - behind) / 2e-6, atol=1e-6)
+        ahead, behind = (views.project(bundle.moved(T, s), points)[0] for s in (step, -step))
+        difference = ((ahead - behind) / 2e-6)[:, views.free]
+        np.testing.assert_allclose(J_pose[k], difference, atol=1e-6)
     for k in range(3):
         ahead, behind = points.xyw.copy(), points.xyw.copy()
         ahead[:, k] += 1e-6
         behind[:, k] -= 1e-6
-        ahead, behind = (bundle._projected(T, points._replace(xyw=p))[0] for p in (ahead, behind))
-        np.testing.assert_allclose(J_point[:, k], (ahead - behind) / 2e-6, atol=1e-6)
+        ahead, behind = (views.project(T, points._replace(xyw=p))[0] for p in (ahead, behind))
+        np.testing.assert_allclose(J_point[k], (ahead - behind) / 2e-6, atol=1e-6)
+
+
+def test_a_root_of_an_inverse():
+    rng = np.random.default_rng(1)
+    root = rng.normal(size=(5, 3, 3))
+    C = root @ root.swapaxes(1, 2) + 0.1 * np.eye(3)
+    rows, columns = np.tril_indices(3)
+    L = np.zeros((5, 3, 3))
+    L[:, rows, columns] = bundle._root_of_inverse(C[:, rows, columns].T).T
+    np.testing.assert_allclose(L.swapaxes(1, 2) @ L @ C, np.tile(np.eye(3), (5, 1, 1)), atol=1e-9)
+    v = rng.normal(size=(3, 5))
+    flat = L[:, rows, columns].T
+    np.testing.assert_allclose(bundle._lower(flat, v), np.einsum('nij,jn->in', L, v))
+    np.testing.assert_allclose(bundle._upper(flat, v), np.einsum('nji,jn->in', L, v))
 
 
 def test_an_adjoint_moves_a_small_motion_to_another_frame():
     T = cameras(np.random.default_rng(8), 2)[1]
     small = np.array([1e-6, -2e-6, 3e-6, 4e-6, 5e-6, -6e-6])
     moved = turn_first(adjoint(T)) @ small
-    here, there = (bundle._moved(np.eye(4)[None], v[None])[0] for v in (small, moved))
+    here, there = (bundle.moved(np.eye(4)[None], v[None])[0] for v in (small, moved))
     np.testing.assert_allclose(there, T @ here @ inverse(T), atol=1e-10)
 
 
@@ -263,7 +281,7 @@ def test_poses_stay_rotations_over_many_predicted_steps():
     motion, pose = T[1] @ inverse(T[0]), T[1]
     for _ in range(200):
         predicted = motion @ pose
-        moved = bundle._moved(predicted[None], np.full((1, 6), 1e-3))[0]
+        moved = bundle.moved(predicted[None], np.full((1, 6), 1e-3))[0]
         motion, pose = moved @ inverse(pose), moved
     R = pose[:3, :3]
     np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
