@@ -79,6 +79,13 @@ class ModelConfig(Settings):
         "Take the clouds' points from the network's point head instead of depth and intrinsics; "
         'slower. For weight files that have one.',
     )
+    backend: str = setting(
+        'auto',
+        'Library that runs full windows: torch, openvino or onnxruntime; auto takes OpenVINO on '
+        'x86-64 CPUs where it is installed, and torch elsewhere. Graphs are built in the '
+        'background, or ahead of time by `page4d build`; until then torch runs.',
+        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+    )
     compile: bool = setting(
         False,
         'Compile the network for full windows, with CUDA graphs on a GPU: minutes at the start, '

@@ -13,6 +13,10 @@ class CheckpointError(Page4dError):
     """A weight file is missing, unreadable or belongs to another network."""
 
 
+class BackendError(Page4dError):
+    """A graph of the network cannot be built or run; torch runs it instead."""
+
+
 class FrameError(Page4dError):
     """One image or camera_info is malformed; the frame is dropped, the stream goes on."""
 

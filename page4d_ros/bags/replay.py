@@ -150,7 +150,7 @@ def replay(
             source = stack.enter_context(
                 contextlib.closing(open_source(recording, config, **opening))
             )
-        perception = perception or build.build_perception(config)
+        perception = perception or build.build_perception(config, wait=True, say=warn)
         started(source, perception)
         writer = stack.enter_context(BagWriter(output, force=force))
         trajectory = stack.enter_context((writer.path / TRAJECTORY).open('w', encoding='utf-8'))

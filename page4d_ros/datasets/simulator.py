@@ -162,6 +162,7 @@ class SimulatedEngine:
     purpose = caution = ''
     trained = True
     device = torch.device('cpu')
+    runs_on = 'cpu, simulated'
 
     def __init__(
         self,

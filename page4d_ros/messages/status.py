@@ -90,5 +90,5 @@ def _common(config: Config, engine: Engine, counts: Counts) -> dict[str, Any]:
         'checkpoint': engine.name,
         'trained': bool(engine.trained),
         'purpose': engine.purpose,
-        'device': str(engine.device),
+        'device': engine.runs_on,
     }

@@ -98,6 +98,7 @@ class Encoder(nn.Module):
             for _ in range(config.encoder_depth)
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self._resampled: dict[tuple[int, int], tuple[tuple, Tensor]] = {}
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -116,12 +117,28 @@ class Encoder(nn.Module):
         grid = height // self.patch_size, width // self.patch_size
         x = self.patch_embed(normalise(images).to(self.pos_embed.dtype))
         x = torch.cat([self.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
-        x = x + interpolate_positions(self.pos_embed, grid)
+        x = x + self._positions(grid)
         registers = self.register_tokens.expand(len(x), -1, -1)
         x = torch.cat([x[:, :1], registers.to(x.dtype), x[:, 1:]], dim=1)
         for block in self.blocks:
             x = block(x)
         return x
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        """Position embedding of a patch grid, kept from image to image but in training.
+
+        An exported graph holds it as a constant: runtimes disagree on bicubic resampling.
+        """
+        if torch.is_grad_enabled():
+            return interpolate_positions(self.pos_embed, grid)
+        if torch.compiler.is_compiling() and grid in self._resampled:
+            return self._resampled[grid][1]
+        state = self.pos_embed.device, self.pos_embed.dtype, self.pos_embed._version
+        if grid not in self._resampled or self._resampled[grid][0] != state:
+            with torch.inference_mode(mode=False), torch.no_grad():
+                positions = interpolate_positions(self.pos_embed, grid)
+            self._resampled = {grid: (state, positions)}
+        return self._resampled[grid][1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Patch tokens (N, h * w, C) of images (N, 3, H, W) in [0, 1]."""

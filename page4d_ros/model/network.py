@@ -13,6 +13,8 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from page4d_ros.model.config import NetworkConfig
+
 UNTRAINED = 'untrained'  # name of random weights
 
 
@@ -63,10 +65,12 @@ class Network(Protocol):
     Attributes:
         name: of the weights.
         purpose: use the weights were made for, in words; "" where their file does not say.
+        config: its sizes and settings.
     """
 
     name: str
     purpose: str
+    config: NetworkConfig
 
     @property
     def patch_size(self) -> int:
@@ -137,6 +141,9 @@ class Network(Protocol):
 
     def window_bytes(self, frames: int, size: tuple[int, int], newest: int) -> int:
         """Memory of a step beside the weights, roughly; `size` is (height, width) in pixels."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights by name."""
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Modules by the name of the stage they belong to, in order, for taking times."""

@@ -15,10 +15,13 @@ from page4d_ros.model.variants import VARIANTS
 from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.engine import WindowEngine
+from page4d_ros.perception.graphs import open_graphs
 from page4d_ros.perception.motion_classifier import SUFFIX, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from page4d_ros.config import Config, ModelConfig
     from page4d_ros.model.network import Network
 
@@ -49,8 +52,16 @@ def build_network(config: ModelConfig) -> Network:
     return load_network(config.checkpoint, mask_enabled=mask_enabled, device=device)
 
 
-def build_perception(config: Config) -> Perception:
-    """Perception with the configured network.
+def build_perception(
+    config: Config, *, wait: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Perception:
+    """Perception with the configured network and backend.
+
+    Args:
+        config: all settings.
+        wait: wait for each graph of the backend, so that the same input gives the same output;
+            otherwise torch runs until it is ready.
+        say: takes lines for the user, from any thread.
 
     Raises:
         CheckpointError: the weights cannot be used.
@@ -61,6 +72,7 @@ def build_perception(config: Config) -> Perception:
     perception = Perception(config, engine, Dynamics(config.mask, classifier))
     if config.model.compile or engine.device.type == 'cuda':
         engine.warm_up(gram=perception.dynamics.gram)
+    engine.graphs = open_graphs(engine, config.model, wait=wait, say=say)
     return perception
 
 

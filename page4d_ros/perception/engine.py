@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from page4d_ros.backends.graph import FrameGraph, FrameTokens, StepGraph, network_output
 from page4d_ros.errors import ConfigError, DeviceMemoryError, FrameError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.attention import preferring, quickest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from page4d_ros.backends.graphs import Graphs
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.network import Network, NetworkOutput
     from page4d_ros.model.variants import Variant
@@ -63,6 +65,7 @@ class Engine(Protocol):
         caution: warning for whoever reads the estimates; "" for none.
         trained: False for random weights.
         device: device that the network runs on.
+        runs_on: device, arithmetic and library, in words.
         resolution: width of the network's input in pixels.
         patch_size: side of the network's patches in pixels.
     """
@@ -72,6 +75,7 @@ class Engine(Protocol):
     caution: str
     trained: bool
     device: torch.device
+    runs_on: str
     resolution: int
     patch_size: int
 
@@ -112,6 +116,7 @@ class _Slot:
     image: Tensor  # (3, h, w)
     encoded: Tensor  # patch tokens, (1, 1, h' * w', C)
     tokens: Tensor | None  # window tokens, unless the window begins with this frame
+    first_tokens: Tensor | None = None  # those of a window's first frame, where a graph made them
     moving: Tensor | None = None  # patches (h', w') that show anything that moves, once known
 
 
@@ -153,8 +158,8 @@ class WindowEngine:
                 f'model.resolution: {self.resolution} is not a multiple of {self.patch_size}, the '
                 f'patch size of {network.name}'
             )
-        self._half = choose_precision(config.precision, self.device)
-        network.prepare(self.device, self._half, points=config.point_head)
+        self.half = choose_precision(config.precision, self.device)
+        network.prepare(self.device, self.half, points=config.point_head)
         self.network = network
         self.name = network.name
         self.purpose = network.purpose
@@ -167,6 +172,7 @@ class WindowEngine:
         self._config, self._size, self._variant = config, size, variant
         self._kernels = []  # of attention, the best first; none: torch chooses
         self._compiled = compiled(network.step, self.device) if config.compile else None
+        self.graphs: Graphs | None = None
         self._sets: list[_Set] = []
         self.clear()
 
@@ -180,10 +186,20 @@ class WindowEngine:
     def free(self) -> None:
         """Give the device's memory back; the engine is of no use after this."""
         self.clear()
-        self.network = self._compiled = None
+        if self.graphs is not None:
+            self.graphs.close()
+        self.network = self._compiled = self.graphs = None
         if self.device.type == 'cuda':
             gc.collect()
             torch.cuda.empty_cache()
+
+    @property
+    def runs_on(self) -> str:
+        """Device, arithmetic and library, in words."""
+        arithmetic = 'float32' if self.half is None else str(self.half).removeprefix('torch.')
+        graphs = self.graphs is not None and self.graphs.ready
+        library = self.graphs.runtime.title if graphs else f'torch {torch.__version__}'
+        return f'{self.device}, {arithmetic}, {library}'
 
     @property
     def mask_in_attention(self) -> bool:
@@ -206,7 +222,8 @@ class WindowEngine:
 
     def cache_bytes(self) -> int:
         """Memory of all that is kept from step to step for the frames in the window."""
-        kept = [t for s in self._slots for t in (s.image, s.encoded, s.tokens) if t is not None]
+        parts = ((s.image, s.encoded, s.tokens, s.first_tokens) for s in self._slots)
+        kept = [tensor for each in parts for tensor in each if tensor is not None]
         kept += [self._first[1]] if self._first is not None else []
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
@@ -240,17 +257,25 @@ class WindowEngine:
         pixels = [image_to_network(image, fit, self.device) for image in images]
         grid = patch_grid(self.network, pixels[0])
         with self._arithmetic(), self._room_for(fit, len(pixels)):
-            encoded = [self.network.encode(each[None])[None] for each in pixels]
-            first = not self._sets  # the window's first frame gets other special tokens
-            tokens = [self.network.enter(each, grid, first=False) for each in encoded[first:]]
-            tokens = [None, *tokens] if first else tokens
+            tokens = [self._tokens(each, grid, first=not self._sets) for each in pixels]
         if len(self._sets) == self._size:
             del self._sets[int(keep_first and self._size > SHORTEST_KEEPING)]
-        parts = zip(frames.frames, pixels, encoded, tokens, strict=True)
-        slots = tuple(_Slot(frame, fit, *rest) for frame, *rest in parts)
+        parts = zip(frames.frames, pixels, tokens, strict=True)
+        slots = tuple(_Slot(frame, fit, image, *rest) for frame, image, rest in parts)
         self._sets.append(_Set(frames, slots))
         self._new = min(self._new + 1, self._size)
         self._encode_seconds += time.perf_counter() - start
+
+    def _tokens(
+        self, image: Tensor, grid: tuple[int, int], *, first: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Encoder's tokens, window tokens and those of a window's first frame; see `_Slot`."""
+        if self.graphs is not None:
+            found = self.graphs.call(FrameGraph(grid), [image[None]])
+            if found is not None:
+                return tuple(FrameTokens(**found))
+        encoded = self.network.encode(image[None])[None]
+        return encoded, None if first else self.network.enter(encoded, grid, first=False), None
 
     def _fit(self, images: Sequence[NDArray[np.uint8]]) -> ImageTransform:
         """Way of images (H, W, 3) to the network's input."""
@@ -300,12 +325,31 @@ class WindowEngine:
         return replace(window, seconds=seconds)
 
     def _run(self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None) -> NetworkOutput:
-        """Run a step, compiled for the few shapes that come again and again."""
+        """Run a step, as a graph or compiled for the shapes that come again and again."""
         views = len(self._sets[-1].slots)
         full = len(self._sets) == self._size and tokens.shape[1] == views * self._size
         again = full and plan.newest in {views, 2 * views}
+        if self.graphs is not None and len(self._sets) > 1:
+            found = self._run_graph(tokens, plan, hidden, again=again)
+            if found is not None:
+                return found
         run = self._compiled if again and self._compiled is not None else self.network.step
         return run(tokens, plan, hidden)
+
+    def _run_graph(
+        self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, *, again: bool
+    ) -> NetworkOutput | None:
+        """Run a full window's graph, or have it prepared while the window fills."""
+        views = len(self._sets[-1].slots)
+        frames = views * self._size
+        newest = views if plan.newest <= views else 2 * views
+        references = tuple(range(frames - views, frames)) if plan.references else ()
+        graph = StepGraph(frames, StepPlan(plan.grid, newest, references), hidden is not None)
+        if not again:
+            self.graphs.prepare(graph)
+            return None
+        found = self.graphs.call(graph, [tokens] if hidden is None else [tokens, hidden])
+        return None if found is None else network_output(found)
 
     @torch.inference_mode()
     def hide(self, motions: Sequence[Motion]) -> None:
@@ -322,7 +366,7 @@ class WindowEngine:
 
     def _hide(self, slot: _Slot, motion: Motion) -> _Slot:
         mask = torch.from_numpy(motion.mask).to(self.device) > 0
-        slot = replace(slot, moving=token_mask(mask, self.patch_size))
+        slot = replace(slot, moving=token_mask(mask, self.patch_size), first_tokens=None)
         if slot.tokens is not None:
             grid = patch_grid(self.network, slot.image)
             with self._arithmetic():
@@ -342,6 +386,8 @@ class WindowEngine:
     def _first_tokens(self, grid: tuple[int, int]) -> Tensor:
         """Tokens of the window's first frame, whose special tokens are others."""
         slot = self._sets[0].slots[0]
+        if slot.first_tokens is not None:
+            return slot.first_tokens
         if self._first is None or self._first[0] is not slot:
             self._first = slot, self._enter(slot, grid, first=True)
         return self._first[1]
@@ -384,7 +430,7 @@ class WindowEngine:
         image = np.zeros((3 * self.resolution // 4, self.resolution, 3), np.uint8)
         grid = tuple(side // self.patch_size for side in image.shape[:2])
         queries = self.network.attention_shape(self._size, grid)
-        self._kernels = quickest(queries, self._half or torch.float32, self.device)
+        self._kernels = quickest(queries, self.half or torch.float32, self.device)
         anchor = None
         for index in range(self._size + 1):
             frame = Frame(index, '', decode=lambda: image)
@@ -413,7 +459,7 @@ class WindowEngine:
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
         """The precision of ``model.precision``, and the best attention, as a context."""
-        enabled = self._half is not None
-        precision = torch.autocast(self.device.type, dtype=self._half, enabled=enabled)
+        enabled = self.half is not None
+        precision = torch.autocast(self.device.type, dtype=self.half, enabled=enabled)
         with precision, preferring(self._kernels):
             yield

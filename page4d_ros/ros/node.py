@@ -36,26 +36,20 @@ HUNG = (
 )
 
 
-def default_build(config: Config) -> Perception:
-    """Perception with the configured checkpoint; imports the network only now."""
-    from page4d_ros.perception.build import build_perception
-
-    return build_perception(config)
-
-
 class Page4dNode(GuardedNode):
     """Lifecycle node that turns images into pose, depth, mask and clouds.
 
     configure loads the network, activate subscribes, deactivate stops, cleanup frees the device.
 
     Args:
-        build: makes the perception from the settings; raises Page4dError.
+        build: makes the perception from the settings; raises Page4dError. None for the
+            configured network.
         **kwargs: passed on to rclpy's node.
     """
 
-    def __init__(self, build: Callable[[Config], Perception] = default_build, **kwargs: Any):
+    def __init__(self, build: Callable[[Config], Perception] | None = None, **kwargs: Any):
         super().__init__('page4d', **kwargs)
-        self._build = build
+        self._build = build or self._configured
         self.config = parameters.declare(self)
         self.session: Session | None = None
         self.active = False
@@ -89,10 +83,16 @@ class Page4dNode(GuardedNode):
             self.loading = False
         self.session = Session(self, self.config, perception, self._broadcaster)
         engine = perception.engine
-        self.get_logger().info(f'{engine.name} on {engine.device}')
+        self.get_logger().info(f'{engine.name} on {engine.runs_on}')
         if engine.caution:
             self.get_logger().warning(engine.caution)
         return super().on_configure(state)
+
+    def _configured(self, config: Config) -> Perception:
+        """Perception with the configured network, which is imported only now."""
+        from page4d_ros.perception.build import build_perception
+
+        return build_perception(config, say=self.get_logger().info)
 
     @guarded_transition
     def on_activate(self, state: Any) -> TransitionCallbackReturn:

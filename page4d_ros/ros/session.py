@@ -273,7 +273,7 @@ class Session:
         dropped = sorted(dict(self.intake.dropped).items())
         return {
             'checkpoint': self.perception.engine.name,
-            'device': self.perception.engine.device,
+            'device': self.perception.engine.runs_on,
             'images received': counts.received,
             'estimates': counts.processed,
             'estimates per second': f'{self.health.rate():.2f}',

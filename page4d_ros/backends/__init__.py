@@ -1,0 +1,1 @@
+"""Graphs of the network for runtimes beside torch, built once and kept."""

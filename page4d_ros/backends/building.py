@@ -1,0 +1,98 @@
+"""Building of a graph: from the network to a checked entry of the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from page4d_ros import model
+from page4d_ros.backends import graph as graphs
+from page4d_ros.backends.graph import largest_difference, write_onnx
+from page4d_ros.backends.runtimes import MODEL
+from page4d_ros.errors import BackendError
+
+if TYPE_CHECKING:
+    from page4d_ros.backends.cache import GraphCache
+    from page4d_ros.backends.graph import Graph
+    from page4d_ros.backends.runtimes import Runtime
+    from page4d_ros.model.network import Network
+
+TOLERANCE = 1e-4  # largest difference from torch, relative to the largest value of an output
+
+
+def build(
+    network: Network, graph: Graph, runtime: Runtime, store: GraphCache, weights: str
+) -> dict[str, Any]:
+    """Compile a graph, compare it with torch, and put it into the cache.
+
+    Args:
+        network: on the CPU, in 32 bits, and ready for inference.
+        graph: the part of it.
+        runtime: compiles.
+        store: gets the entry.
+        weights: `fingerprint` of the network.
+
+    Returns:
+        Facts of the entry: names of the ``outputs``, and their largest relative ``difference``
+        from torch for random images.
+
+    Raises:
+        BackendError: the graph cannot be built, or differs by more than `TOLERANCE`.
+        OSError: the cache cannot be written.
+    """
+    facts: dict[str, Any] = {}
+
+    def write(folder: Path) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / MODEL
+            outputs, example = write_onnx(network, graph, file)
+            runtime.compile(file, folder)
+        found = runtime.load(folder, torch.get_num_threads())(example)
+        difference = largest_difference(found, list(outputs.values()))
+        if not difference <= TOLERANCE:
+            raise BackendError(
+                f'{runtime.title} differs from torch by {difference:.1e} in {graph.name}; at most '
+                f'{TOLERANCE:.0e} is right'
+            )
+        facts.update(outputs=list(outputs), difference=difference)
+        return facts
+
+    store.store(key(graph, runtime, weights), write)
+    return facts
+
+
+def key(graph: Graph, runtime: Runtime, weights: str) -> dict[str, str]:
+    """All that a compiled graph depends on."""
+    return {
+        'weights': weights,
+        'graph': graph.name,
+        'precision': 'fp32',
+        'runtime': runtime.title,
+        'device': runtime.device,
+        'torch': torch.__version__,
+        'code': _code(),
+    }
+
+
+def fingerprint(network: Network) -> str:
+    """Hash of a network's weights and settings."""
+    out = hashlib.sha256(repr(network.config).encode())
+    for name, weight in sorted(network.state_dict().items()):
+        out.update(f'{name} {weight.dtype} {tuple(weight.shape)}'.encode())
+        flat = weight.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
+        out.update(flat.view(torch.uint8).numpy())
+    return out.hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Hash of the sources that the graphs are made from."""
+    out = hashlib.sha256()
+    for file in [*sorted(Path(model.__file__).parent.glob('*.py')), Path(graphs.__file__)]:
+        out.update(file.read_bytes())
+    return out.hexdigest()

@@ -1,0 +1,170 @@
+"""Runtimes that compile and run graphs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from page4d_ros.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    Run = Callable[[Sequence[Tensor]], list[Tensor]]
+
+MODEL, COMPILED = 'graph.onnx', 'graph.blob'
+
+
+class Runtime(Protocol):
+    """A library that runs graphs on the CPU.
+
+    Attributes:
+        name: as in ``model.backend``.
+        title: name and version, for people.
+        device: what a compiled graph is bound to.
+    """
+
+    name: str
+    title: str
+    device: str
+
+    def compile(self, model: Path, folder: Path) -> None:
+        """Write what `load` reads.
+
+        Args:
+            model: ONNX file; files with its weights may lie beside it.
+            folder: to write to.
+
+        Raises:
+            BackendError: the library cannot run this model.
+        """
+
+    def load(self, folder: Path, threads: int) -> Run:
+        """Function from inputs to outputs, in the graph's order; not for several threads at once.
+
+        Args:
+            folder: as `compile` wrote it.
+            threads: of the CPU.
+
+        Raises:
+            BackendError: the library cannot load it.
+        """
+
+
+class OpenVino:
+    """Intel's OpenVINO, whose CPU plugin is quick on all x86-64 processors."""
+
+    name = 'openvino'
+
+    def __init__(self) -> None:
+        import openvino
+
+        self._openvino, self._core = openvino, openvino.Core()
+        self.title = f'OpenVINO {_version("openvino")}'
+        self.device = self._core.get_property('CPU', 'FULL_DEVICE_NAME')
+
+    def compile(self, model: Path, folder: Path) -> None:
+        """Compile for this processor; see `Runtime`."""
+        with _named_errors('OpenVINO cannot compile the graph'):
+            compiled = self._core.compile_model(
+                self._core.read_model(model), 'CPU', self._properties(1)
+            )
+            (folder / COMPILED).write_bytes(compiled.export_model().getvalue())
+
+    def load(self, folder: Path, threads: int) -> Run:
+        """Load a compiled graph; see `Runtime`."""
+        with _named_errors('OpenVINO cannot load the graph'):
+            blob = (folder / COMPILED).read_bytes()
+            compiled = self._core.import_model(blob, 'CPU', self._properties(threads))
+            request = compiled.create_infer_request()
+        outputs = compiled.outputs
+
+        def run(inputs: Sequence[Tensor]) -> list[Tensor]:
+            found = request.infer([each.numpy() for each in inputs], share_inputs=True)
+            return [torch.from_numpy(found[each]) for each in outputs]
+
+        return run
+
+    def _properties(self, threads: int) -> dict[str, object]:
+        return {
+            'INFERENCE_NUM_THREADS': threads,
+            'NUM_STREAMS': 1,
+            'INFERENCE_PRECISION_HINT': 'f32',  # on some processors it would take bfloat16
+        }
+
+
+class OnnxRuntime:
+    """Microsoft's ONNX Runtime, on any processor."""
+
+    name = 'onnxruntime'
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        self._onnxruntime = onnxruntime
+        self.title = f'ONNX Runtime {_version("onnxruntime")}'
+        self.device = platform.machine()
+
+    def compile(self, model: Path, folder: Path) -> None:
+        """Keep the model as it is: it is optimised when it is loaded; see `Runtime`."""
+        for file in model.parent.iterdir():
+            shutil.copy(file, folder / file.name)
+
+    def load(self, folder: Path, threads: int) -> Run:
+        """Load a graph; see `Runtime`."""
+        options = self._onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # idle threads would keep cores busy that others need
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        with _named_errors('ONNX Runtime cannot load the graph'):
+            session = self._onnxruntime.InferenceSession(
+                folder / MODEL, options, providers=['CPUExecutionProvider']
+            )
+        names = [each.name for each in session.get_inputs()]
+
+        def run(inputs: Sequence[Tensor]) -> list[Tensor]:
+            given = {name: each.numpy() for name, each in zip(names, inputs, strict=True)}
+            return [torch.from_numpy(each) for each in session.run(None, given)]
+
+        return run
+
+
+RUNTIMES = {each.name: each for each in (OpenVino, OnnxRuntime)}
+
+
+def open_runtime(name: str) -> Runtime:
+    """Runtime of a name.
+
+    Raises:
+        BackendError: its library is not installed.
+    """
+    try:
+        return RUNTIMES[name]()
+    except ImportError as error:
+        raise BackendError(
+            f"model.backend {name}: {error}; pip install 'page4d_ros[graphs]'"
+        ) from error
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
+
+
+@contextmanager
+def _named_errors(what: str) -> Iterator[None]:
+    """Turn whatever a library raises into a `BackendError` of one line."""
+    try:
+        yield
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise BackendError(f'{what}: {reason}') from error
