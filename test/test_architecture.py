@@ -87,6 +87,7 @@ ALLOWED = {
     },
     'benchmark': {
         'errors',
+        'backends',
         'units',
         'config',
         'geometry',
@@ -98,6 +99,7 @@ ALLOWED = {
     },
     'commands': {
         'errors',
+        'backends',
         'units',
         'settings',
         'config',

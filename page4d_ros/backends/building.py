@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,14 +39,15 @@ def build(
         weights: `fingerprint` of the network.
 
     Returns:
-        Facts of the entry: names of the ``outputs``, and their largest relative ``difference``
-        from torch for random images.
+        Facts of the entry: names of the ``outputs``, their largest relative ``difference`` from
+        torch for random images, and ``seconds`` that it took.
 
     Raises:
         BackendError: the graph cannot be built, or differs by more than `TOLERANCE`.
         OSError: the cache cannot be written.
     """
     facts: dict[str, Any] = {}
+    start = time.perf_counter()
 
     def write(folder: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
@@ -59,7 +61,8 @@ def build(
                 f'{runtime.title} differs from torch by {difference:.1e} in {graph.name}; at most '
                 f'{TOLERANCE:.0e} is right'
             )
-        facts.update(outputs=list(outputs), difference=difference)
+        seconds = time.perf_counter() - start
+        facts.update(outputs=list(outputs), difference=difference, seconds=seconds)
         return facts
 
     store.store(key(graph, runtime, weights), write)

@@ -197,7 +197,7 @@ def write_onnx(network: Network, graph: Graph, path: Path) -> tuple[dict[str, Te
 
 
 @contextlib.contextmanager
-def _quiet():  # noqa: ANN202
+def _quiet():
     """Keep the exporter's progress and its thoughts about itself to itself."""
     level = logging.getLogger('torch.onnx').level
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)

@@ -116,9 +116,9 @@ class Graphs:
                     self._say(f'building {graph.name} for {self.runtime.title}')
                     self._build(graph)
                     found = self._load(graph)
-                if found is None:
-                    raise BackendError(f'{graph.name} was built for other weights')
                 self._ready[graph.name] = found
+                if found is None:
+                    self._say(f'{graph.name} was built for other weights; torch runs instead')
         except (BackendError, OSError) as error:
             self._say(f'model.backend {self.runtime.name}: torch runs instead, because {error}')
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import tempfile
+import time
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from page4d_ros.backends.cache import GraphCache
+from page4d_ros.backends.graphs import Graphs
 from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, threads
 from page4d_ros.config import MaskConfig, ModelConfig
 from page4d_ros.geometry.poses import inverse
@@ -19,11 +24,12 @@ from page4d_ros.model.reference import Reference
 from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
 from page4d_ros.perception.engine import WindowEngine
+from page4d_ros.perception.graphs import TORCH, BuildHere, window_graphs
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame, FrameSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -43,6 +49,7 @@ class Result:
     Attributes:
         name: of the case.
         new: frames that arrive between two steps.
+        backend: of the engine.
         reference: of every round.
         engine: of every round, from the arrival of the new frames to the end of the step.
         pose: of every round, from the arrival of the newest frame to its pose; none of a compiled
@@ -55,6 +62,7 @@ class Result:
 
     name: str
     new: int
+    backend: str
     reference: list[float] = field(default_factory=list)
     engine: list[float] = field(default_factory=list)
     pose: list[float] = field(default_factory=list)
@@ -65,7 +73,7 @@ class Result:
 
     def row(self) -> dict[str, Any]:
         """For JSON."""
-        out: dict[str, Any] = {'name': self.name, 'new_frames': self.new}
+        out: dict[str, Any] = {'name': self.name, 'backend': self.backend, 'new_frames': self.new}
         if self.engine:
             ratios = np.divide(self.reference, self.engine)
             out |= {
@@ -93,12 +101,14 @@ class Contest:
     Args:
         case: what is compared.
         device: name of the device.
+        network: of the case; see `network_of`.
+        graphs: of the engine's network; None where torch runs it.
     """
 
-    def __init__(self, case: Case, device: str) -> None:
+    def __init__(
+        self, case: Case, device: str, network: Page4D, graphs: Graphs | None = None
+    ) -> None:
         self.case, self.device = case, choose_device(device)
-        sizes = replace(case.network, mask_enabled=case.mask)
-        network = untrained_network(sizes).to(self.device).requires_grad_(False)
         self.alpha = float(case.mask)
         self.half = None if case.precision == 'fp32' else torch.bfloat16
         # in 16 bits the engine converts its weights, and the reference keeps its own
@@ -111,16 +121,17 @@ class Contest:
             compile=case.compile,
         )
         self.engine = WindowEngine(network, config, case.frames)
+        self.engine.graphs = graphs
         self.dynamics = Dynamics(MaskConfig(), DEFAULT)
         self.stream = _noise(case.size)
-        self.result = Result(case.name, case.new)
+        self.result = Result(case.name, case.new, graphs.runtime.name if graphs else TORCH)
         self.result.facts = {
             'reference_weights_mb': weights / MIB,
             'engine_weights_mb': _weight_bytes(network) / MIB,
         }
         self._stages = [*network.stages(), *_point_head(self.reference)]
         self._posed = np.nan
-        if not case.compile:  # one graph has no moment at which the pose is there
+        if not case.compile and graphs is None:  # a graph has no moment at which it has the pose
             dict(self._stages)['camera head'].register_forward_hook(self._on_pose)
         for _ in range(case.frames - 1):
             self.engine.push(*next(self.stream))
@@ -167,6 +178,8 @@ class Contest:
 
     def inspect(self) -> None:
         """Count operations and memory; time the stages."""
+        if self.engine.graphs is not None:  # another library's memory and stages are its own
+            return
         images, facts = torch.stack(self.step()[0].images), self.result.facts
         cache = self.engine.cache_bytes()
         peaks = {
@@ -207,17 +220,58 @@ class Contest:
             worst[name] = max(worst.get(name, 0.0), difference)
 
 
-def run_case(case: Case, device: str, say: Callable[[str], None]) -> Result:
-    """Measure one case."""
-    with threads(case.threads):
-        say('making the network')
-        contest = Contest(case, device)
+def run_case(
+    case: Case, device: str, backends: Sequence[str], say: Callable[[str], None]
+) -> list[Result]:
+    """Measure one case, with each backend in turn in every round.
+
+    Raises:
+        BackendError: a backend cannot run the case.
+    """
+    with threads(case.threads), tempfile.TemporaryDirectory() as folder:
+        contests = []
+        network = network_of(case).to(choose_device(device))
+        for backend in backends:
+            say(f'making the network ready for {backend}')
+            contests.append(_contest(case, device, network, backend, GraphCache(Path(folder))))
         say('counting operations and memory')
-        contest.inspect()
+        for contest in contests:
+            contest.inspect()
         for number in range(case.rounds if case.timed else 0):
             say(f'round {number + 1} of {case.rounds}')
-            contest.round()
-    return contest.result
+            for contest in contests:
+                contest.round()
+    return [contest.result for contest in contests]
+
+
+def network_of(case: Case) -> Page4D:
+    """Network of a case, with random weights."""
+    sizes = replace(case.network, mask_enabled=case.mask)
+    return untrained_network(sizes).requires_grad_(False)
+
+
+def _contest(case: Case, device: str, network: Page4D, backend: str, store: GraphCache) -> Contest:
+    if backend == TORCH:
+        return Contest(case, device, network)
+    bare = copy.copy(network)  # the engine drops the point head, and so has no part of it
+    bare.prepare(torch.device('cpu'), None, points=False)
+    builder = BuildHere(bare, backend, store)
+    grid = tuple(side // network.patch_size for side in case.size)
+    newest = 2 if case.anchor else case.new
+    wanted = window_graphs(grid, case.frames, 1, newest=newest, gram=False, hides=False)
+    start = time.perf_counter()
+    for graph in wanted:
+        builder(graph)
+    built = time.perf_counter()
+    graphs = Graphs(
+        bare, builder.runtime, store, builder, threads=torch.get_num_threads(), wait=True
+    )
+    for graph in wanted:
+        graphs.prepare(graph)
+    contest = Contest(case, device, network, graphs)
+    facts = {'build_s': built - start, 'load_s': time.perf_counter() - built}
+    contest.result.facts |= facts
+    return contest
 
 
 def _weight_bytes(network: Page4D) -> int:

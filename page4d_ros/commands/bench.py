@@ -29,6 +29,7 @@ Preset = Literal['tiny', 'cpu', 'gpu']
 Rows = list[dict[str, Any]]
 NODE = DEMO_SETTINGS | {'model.resolution': 518, 'window.stride': 1, 'points.rate': 0.0}
 LINES = {
+    'backend': '{backend}',
     'published, ms': '{reference_ms:.4g}',
     'engine, ms': '{engine_ms:.4g}',
     'times faster': '{speedup:.2f}',
@@ -46,6 +47,8 @@ LINES = {
     '  ratio': '{peak_memory_ratio:.2f}',
     'weights, published': '{reference_weights_mb:.4g}',
     'weights, engine': '{engine_weights_mb:.4g}',
+    'built in, s': '{build_s:.3g}',
+    'loaded in, s': '{load_s:.2g}',
 }
 NODE_LINES = {
     'frames': '{frames}',
@@ -89,6 +92,9 @@ def bench(
     ] = 'tiny',
     only: Annotated[str, Option(help='Only cases whose name contains this.')] = '',
     device: Annotated[str, Option(help='cpu, cuda or cuda:N.', show_default='by preset')] = '',
+    backends: Annotated[
+        str, Option(help='Backends to compare, by commas: torch, openvino, onnxruntime.')
+    ] = 'torch',
     node: Annotated[
         bool, Option('--node', help='Instead: the node end to end, on the sample drive or --bag.')
     ] = False,
@@ -121,7 +127,8 @@ def bench(
         run = _bench_node if node else _bench_overhead
         rows = run(bag, image_topic, dict(map(parse_assignment, settings or [])))
     else:
-        rows = _bench_engine(preset, only, device or ('cuda' if preset == 'gpu' else 'cpu'))
+        device = device or ('cuda' if preset == 'gpu' else 'cpu')
+        rows = _bench_engine(preset, only, device, backends.split(','))
     if output is not None:
         facts = {'page4d': __version__, 'machine': platform.machine(), 'cases': rows}
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -129,16 +136,26 @@ def bench(
         print(output)
 
 
-def _bench_engine(preset: Preset, only: str, device: str) -> Rows:
+def _bench_engine(preset: Preset, only: str, device: str, backends: list[str]) -> Rows:
+    from page4d_ros.backends.runtimes import RUNTIMES
     from page4d_ros.benchmark.cases import PRESETS
     from page4d_ros.benchmark.run import run_case
+    from page4d_ros.perception.graphs import TORCH
 
+    if unknown := sorted(set(backends) - {TORCH, *RUNTIMES}):
+        raise Page4dError(
+            f'--backends: no {", ".join(unknown)}; there are {TORCH}, {", ".join(RUNTIMES)}'
+        )
     cases = [case for case in PRESETS[preset] if only in case.name]
     if not cases:
         names = ', '.join(case.name for case in PRESETS[preset])
         raise Page4dError(f'--only {only}: no such case; there are {names}')
     with Console(stderr=True).status('') as status:
-        results = [run_case(case, device, partial(_say, status, case.name)) for case in cases]
+        results = [
+            result
+            for case in cases
+            for result in run_case(case, device, backends, partial(_say, status, case.name))
+        ]
     rows = [result.row() for result in results]
     table = _table('Published way against the engine', rows, LINES)
     stages = dict.fromkeys(name for row in rows for s in row['stages_ms'].values() for name in s)

@@ -328,24 +328,22 @@ class WindowEngine:
         """Run a step, as a graph or compiled for the shapes that come again and again."""
         views = len(self._sets[-1].slots)
         full = len(self._sets) == self._size and tokens.shape[1] == views * self._size
-        again = full and plan.newest in {views, 2 * views}
-        if self.graphs is not None and len(self._sets) > 1:
-            found = self._run_graph(tokens, plan, hidden, again=again)
+        usual = plan.newest in {views, 2 * views}
+        if self.graphs is not None and usual and len(self._sets) > 1:
+            found = self._run_graph(tokens, plan, hidden, full=full)
             if found is not None:
                 return found
-        run = self._compiled if again and self._compiled is not None else self.network.step
-        return run(tokens, plan, hidden)
+        again = full and usual and self._compiled is not None
+        return (self._compiled if again else self.network.step)(tokens, plan, hidden)
 
     def _run_graph(
-        self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, *, again: bool
+        self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, *, full: bool
     ) -> NetworkOutput | None:
         """Run a full window's graph, or have it prepared while the window fills."""
-        views = len(self._sets[-1].slots)
-        frames = views * self._size
-        newest = views if plan.newest <= views else 2 * views
-        references = tuple(range(frames - views, frames)) if plan.references else ()
-        graph = StepGraph(frames, StepPlan(plan.grid, newest, references), hidden is not None)
-        if not again:
+        frames, views = self._size * len(self._sets[-1].slots), len(plan.references)
+        references = tuple(range(frames - views, frames))
+        graph = StepGraph(frames, plan._replace(references=references), hidden is not None)
+        if not full:
             self.graphs.prepare(graph)
             return None
         found = self.graphs.call(graph, [tokens] if hidden is None else [tokens, hidden])

@@ -61,9 +61,12 @@ def open_graphs(
     name = choose_backend(config, engine.device)
     if name == TORCH:
         return None
+    if engine.device.type != 'cpu' or engine.half is not None or config.compile:
+        say(
+            f'torch runs the network: model.backend {name} is for float32 on the CPU, not compiled'
+        )
+        return None
     try:
-        if engine.device.type != 'cpu' or engine.half is not None or config.compile:
-            raise BackendError(f'model.backend {name} is for float32 on the CPU, not compiled')
         runtime = open_runtime(name)
     except BackendError as error:
         say(f'torch runs the network: {error}')
@@ -124,15 +127,22 @@ class BuildHere:
         network: as `build` wants it.
         backend: name of a runtime.
         store: gets them.
+
+    Attributes:
+        runtime: of that name.
+
+    Raises:
+        BackendError: the runtime is not installed.
     """
 
     def __init__(self, network: Network, backend: str, store: GraphCache) -> None:
-        self._network, self._runtime, self._store = network, open_runtime(backend), store
+        self.runtime = open_runtime(backend)
+        self._network, self._store = network, store
         self._weights = fingerprint(network)
 
     def __call__(self, graph: Graph) -> dict[str, Any]:
         """Build a graph; see `build`."""
-        return build(self._network, graph, self._runtime, self._store, self._weights)
+        return build(self._network, graph, self.runtime, self._store, self._weights)
 
     def close(self) -> None:
         """Do nothing: it runs in the thread that called it."""
@@ -162,7 +172,7 @@ def _plain(graph: Graph) -> dict[str, Any]:
     return {'frames': graph.frames, 'plan': graph.plan, 'hides': graph.hides}
 
 
-def _graph(grid: Sequence[int] = (), frames: int = 0, plan: Sequence = (), *, hides: bool = False):  # noqa: ANN202
+def _graph(grid: Sequence[int] = (), frames: int = 0, plan: Sequence = (), *, hides: bool = False):
     if not frames:
         return FrameGraph(tuple(grid))
     grid, newest, references = plan
