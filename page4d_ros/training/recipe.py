@@ -69,7 +69,11 @@ class DataConfig(Settings):
     width: int = setting(112, 'Width of the network input in pixels, whole patches.', low=1)
     height: int = setting(84, 'Height of the network input in pixels, whole patches.', low=1)
     fov_x_deg: float = setting(
-        60.0, 'Horizontal field of view without zoom, in degrees.', low=1, high=179
+        60.0,
+        'Horizontal field of view without zoom, in degrees; 0 takes that of each shard, less what '
+        'turn_deg needs on both sides.',
+        low=0,
+        high=179,
     )
     frames_per_batch: int = setting(32, 'Views in a batch, for windows of any length.', low=1)
     window_sizes: dict[int, float] = setting(  # noqa: RUF009
