@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Seeds from here on are places, in the ranges of the splits; those below are living rooms.
 FIRST_PLACE = 100_000
+LIVING_ROOMS = 0.15  # share of the places that are living rooms, as those below are
 
 
 class Kind(NamedTuple):
@@ -113,8 +114,9 @@ class Place(Room):
 
 
 def draw_room(seed: int) -> Room:
-    """Draw the living room or, from FIRST_PLACE on, the place of a seed."""
-    return Room.draw(seed) if seed < FIRST_PLACE else Place.draw(seed)
+    """Draw what a seed stands for: a living room, or from FIRST_PLACE on mostly a place."""
+    living = seed < FIRST_PLACE or np.random.default_rng([seed, 3]).random() < LIVING_ROOMS
+    return Room.draw(seed) if living else Place.draw(seed)
 
 
 def draw_palette(rng: np.random.Generator) -> Palette:

@@ -162,6 +162,11 @@ class LossConfig(Settings):
         'Global blocks, from 0, whose first head gets the loss on attention.',
         check=_check_blocks,
     )
+    depth_by_window: bool = setting(
+        False,
+        'Divide depth by its mean in the window instead of length_unit, so that near and far '
+        'places count alike.',
+    )
     dense_stride: int = setting(
         1, 'Each step takes depth and points of every n-th view only, in turn.', low=1
     )
@@ -233,7 +238,9 @@ class Recipe(Settings):
     )
     network: str = setting('published', 'Network size.', choices=('tiny', 'published'))
     weights: str = setting(
-        '', 'Weight file to start from, whose sizes then count; empty starts from random weights.'
+        '',
+        'Weight file to start from, or page4d-small, whose sizes then count; empty starts from '
+        'random weights.',
     )
     seed: int = setting(0, 'Seed of weights and data.', low=0)
     steps: int = setting(1000, 'Optimiser steps.', low=1, dynamic=True)
