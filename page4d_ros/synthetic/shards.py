@@ -163,7 +163,7 @@ def _check_request(split: str, rooms: Sequence[int], drives: int, layout: ShardF
     if not 1 <= drives <= SPLIT_SIZE:
         raise SceneError(f'{drives} drives: a split has from 1 to {SPLIT_SIZE} of them')
     if not rooms or min(rooms) < 0:
-        raise SceneError('no rooms; give the seeds of some, from 0 on')
+        raise SceneError('no rooms and no places; give the seeds of some, from 0 on')
     start, stop = SPLITS[split], SPLITS[split] + SPLIT_SIZE // drives
     if wrong := [r for r in rooms if r >= FIRST_PLACE and not start <= r < stop]:
         raise SceneError(
