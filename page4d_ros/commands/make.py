@@ -52,7 +52,9 @@ def import_tum(
 def render(
     *,
     output: Output,
-    room_seed: Annotated[int, Option(min=0, help='Seed of the room.')] = 1,
+    room_seed: Annotated[
+        int, Option(min=0, help='Seed of the room; from 100000 on, of a place of any kind.')
+    ] = 1,
     drive_seed: Annotated[int, Option(min=0, help='Seed of the drive through it.')] = 5,
     rig: Annotated[Rig, Option(help='What carries the camera.')] = Rig.HANDHELD,
     traffic: Annotated[Traffic, Option(help='How much moves.')] = Traffic.SOME,
@@ -89,23 +91,26 @@ def shards(
     *,
     output: Annotated[Path, Option('--output', '-o', help='Folder of this split.')],
     split: Annotated[str, Option(help='train, validation or test; they share no drive.')],
-    rooms: Annotated[str, Option(help='Seeds of the rooms, such as 1,2.')],
-    drives: Annotated[int, Option(help='How many through each room.')],
+    rooms: Annotated[str, Option(help='Seeds of living rooms, such as 1,2 or 1000-1999.')] = '',
+    places: Annotated[int, Option(min=0, help='Number of places of any kind.')] = 0,
+    drives: Annotated[int, Option(help='How many through each room or place.')] = 1,
     frames: Annotated[int, Option(min=1, help='Per drive.')] = LAYOUT.frames,
     rate: Annotated[float, Option(min=0.1, help='Frames per second.')] = LAYOUT.rate_hz,
     width: Annotated[int, Option(min=16, help='In pixels.')] = LAYOUT.width,
     height: Annotated[int, Option(min=16, help='In pixels.')] = LAYOUT.height,
     fov: Annotated[
-        float, Option(min=10, max=150, help='Horizontal field of view in degrees.')
+        float,
+        Option(min=0, max=150, help='Horizontal field of view in degrees; 0 draws one per drive.'),
     ] = LAYOUT.fov_x_deg,
     processes: Annotated[
         int | None, Option(min=1, help='Renderers side by side.', show_default='one a core')
     ] = None,
 ) -> None:
     """Render drives to train on, a file each; what is there already is kept."""
-    from page4d_ros.synthetic.shards import render_shards
+    from page4d_ros.synthetic.shards import SPLITS, render_shards
 
-    seeds = _seeds(rooms)
+    first = SPLITS.get(split, 0)
+    seeds = [*_seeds(rooms), *range(first, first + places)]
     layout = ShardFormat(width, height, fov, frames, rate)
     rendering = render_shards(
         output, split=split, rooms=seeds, drives=drives, layout=layout, processes=processes
@@ -120,11 +125,17 @@ def shards(
 
 
 def _seeds(text: str) -> list[int]:
-    """Seeds of ``1,2``, each once."""
+    """Seeds of ``1,2,10-19``, each once."""
+    seeds: dict[int, None] = {}
     try:
-        return list(dict.fromkeys(int(word) for word in text.split(',') if word.strip()))
+        for word in filter(str.strip, text.split(',')):
+            first, _, last = word.partition('-')
+            seeds |= dict.fromkeys(range(int(first), int(last or first) + 1))
+        return list(seeds)
     except ValueError as error:
-        raise SceneError(f'--rooms {text}: expected numbers, such as --rooms 1,2') from error
+        raise SceneError(
+            f'--rooms {text}: expected numbers, such as --rooms 1,2 or 1000-1999'
+        ) from error
 
 
 def _shown(paths: Iterable[Path], total: int) -> Iterator[Path]:

@@ -37,7 +37,9 @@ SHOWN = ('abs_rel', 'rotation_deg', 'translation', 'mask_ap')
 
 
 def train(
-    recipe: Annotated[str, Argument(help='tiny, finetune, or a YAML file such as theirs.')],
+    recipe: Annotated[
+        str, Argument(help='tiny, places, finetune, or a YAML file such as theirs.')
+    ],
     *,
     output: Annotated[
         Path, Option('--output', '-o', help='Folder of the run; one that was stopped goes on.')

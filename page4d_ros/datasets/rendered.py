@@ -16,8 +16,8 @@ from page4d_ros.datasets.rendered_plan import RATE_HZ, Group
 from page4d_ros.errors import FullRoomError
 from page4d_ros.synthetic.drive import Drive
 from page4d_ros.synthetic.options import Rig, Traffic
+from page4d_ros.synthetic.place import draw_room
 from page4d_ros.synthetic.render import Renderer, centred_camera
-from page4d_ros.synthetic.room import Room
 from page4d_ros.synthetic.scene import Scene
 from page4d_ros.synthetic.workers import in_parallel
 from page4d_ros.truth import GroundTruthFrame
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.datasets.rendered_plan import SequencePlan
     from page4d_ros.geometry.camera import PinholeCamera
+    from page4d_ros.synthetic.room import Room
 
 SIZE = 320, 240
 FOV_X_DEG = 60.0
@@ -107,7 +108,7 @@ def render_sequences(
 
 @lru_cache(maxsize=8)
 def _room(seed: int) -> Room:
-    return Room.draw(seed)
+    return draw_room(seed)
 
 
 def _render(plan: SequencePlan) -> RenderedSequence | None:

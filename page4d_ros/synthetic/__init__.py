@@ -1,1 +1,1 @@
-"""Rooms with moving bodies, rendered with exact depth, motion masks and camera poses."""
+"""Rooms and other places with moving bodies, rendered with exact depth, masks and poses."""

@@ -25,7 +25,8 @@ class Furniture(NamedTuple):
     parts: list[Part]
 
 
-def _legs(width: float, depth: float, height: float, y: float, leg: Paint) -> list[Part]:
+def legs(width: float, depth: float, height: float, y: float, leg: Paint) -> list[Part]:
+    """Four legs of a table, sofa or rack whose middle lies at (0, y)."""
     half, reach = width / 2 - 0.05, depth / 2 - 0.05
     return [
         Part(box((0.06, 0.06, height), (i * half, y + j * reach, 0)), leg)
@@ -82,7 +83,7 @@ def sofa(rng: np.random.Generator, palette: Palette) -> Furniture:
         Part(box((width, 0.2, 0.48), (0, 0.1, 0.34)), cover),
         Part(box((0.16, depth, 0.26), (-width / 2 + 0.08, depth / 2, 0.34)), cover),
         Part(box((0.16, depth, 0.26), (width / 2 - 0.08, depth / 2, 0.34)), cover),
-        *_legs(width, depth, 0.06, depth / 2, paint.DARK),
+        *legs(width, depth, 0.06, depth / 2, paint.DARK),
     ]
     tilt = Rotation.from_euler('x', 18, degrees=True).as_matrix()
     for i in range(seats):
@@ -122,14 +123,14 @@ def desk(rng: np.random.Generator, palette: Palette) -> Furniture:
     wood, seat = palette.wood(rng), palette.fabric(rng)
     parts = [
         Part(box((width, depth, 0.04), (0, depth / 2, 0.7)), wood),
-        *_legs(width, depth, 0.7, depth / 2, wood),
+        *legs(width, depth, 0.7, depth / 2, wood),
         Part(box((0.55, 0.04, 0.34), (0, 0.2, 0.84)), paint.DARK),
         Part(box((0.06, 0.1, 0.12), (0, 0.18, 0.74)), paint.METAL),
         Part(box((0.42, 0.14, 0.02), (0, 0.45, 0.74)), paint.WHITE),
         Part(box((0.42, 0.42, 0.05), (0.1, 0.85, 0.43)), seat),
         Part(box((0.42, 0.04, 0.5), (0.1, 1.06, 0.48)), seat),
     ]
-    chair = _legs(0.4, 0.4, 0.43, 0.85, paint.METAL)
+    chair = legs(0.4, 0.4, 0.43, 0.85, paint.METAL)
     parts += [Part(p.mesh.moved((0.1, 0, 0)), p.paint) for p in chair]
     return Furniture((width, 1.1, 1.2), parts)
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from page4d_ros.synthetic.figure import Figure, Link, carrying, gait
 from page4d_ros.synthetic.paint import Part
-from page4d_ros.synthetic.paths import Ground
+from page4d_ros.synthetic.paths import Ground, Wobble
 from page4d_ros.synthetic.shapes import box, sphere
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ RUG = 0.012
 
 
 class Track(Protocol):
-    """Path of a body on the floor: Loop, Shuttle or Still."""
+    """Path of a body on the floor: Loop, Shuttle, Turning, Pausing or Still."""
 
     def at(self, t: float | NDArray) -> Ground:
         """Position, heading and distance at times t in seconds."""
@@ -61,12 +61,10 @@ class Actor(Protocol):
     """A body with a track.
 
     Attributes:
-        SPACE: metres that any body of the kind needs around its place.
         track: path on the floor.
         links: its rigid pieces, the root first.
     """
 
-    SPACE: ClassVar[float]
     track: Track
     links: list[Link]
 
@@ -144,3 +142,32 @@ class Crate:
         ground = self.track.at(t)
         turn = Rotation.from_euler('z', ground.heading)
         return Posture(np.array([*ground.xy, RUG]), turn, np.empty(0))
+
+
+@dataclass(frozen=True)
+class Body:
+    """Any rigid body that slides, rolls or flies without tilting.
+
+    Attributes:
+        level: height of its origin above the floor in metres.
+        hover: variation of that height, one channel; None keeps it.
+    """
+
+    track: Track
+    links: list[Link]
+    level: float = RUG
+    hover: Wobble | None = None
+
+    @classmethod
+    def of(
+        cls, track: Track, parts: list[Part], level: float = RUG, hover: Wobble | None = None
+    ) -> Body:
+        """Make a body of painted meshes around the origin."""
+        return cls(track, [Link(-1, (0, 0, 0), None, parts)], level, hover)
+
+    def posture(self, t: float) -> Posture:
+        """Posture at time t in seconds."""
+        ground = self.track.at(t)
+        z = self.level + (0.0 if self.hover is None else float(self.hover.at(t)[0]))
+        turn = Rotation.from_euler('z', ground.heading)
+        return Posture(np.array([*ground.xy, z]), turn, np.empty(0))

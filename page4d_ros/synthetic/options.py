@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 
 class Rig(str, Enum):
-    """Carrier of the camera: a hand, a robot that looks ahead, a drone, or a tripod."""
+    """Carrier of the camera: a hand, a robot on wheels or legs, a drone, or a tripod."""
 
     HANDHELD = 'handheld'
     WHEELS = 'wheels'
+    LEGGED = 'legged'
     FLIGHT = 'flight'
     TRIPOD = 'tripod'
 
@@ -30,7 +31,7 @@ class ShardFormat(NamedTuple):
         width: image width in pixels.
         height: image height in pixels.
         fov_x_deg: horizontal field of view in degrees; wider than the network's input, so
-            that views can be rotated and zoomed at random.
+            that views can be rotated and zoomed at random; 0 gives each drive its own.
         frames: frames per drive.
         rate_hz: frames per second.
     """

@@ -213,6 +213,92 @@ class WheeledPath:
         return _look(self.position(t), forward, self.shake.at(t)[3:])
 
 
+@dataclass(frozen=True)
+class Ride:
+    """Camera on a winding way over the floor, there and back, that looks anywhere.
+
+    Attributes:
+        start: (x, y) metres of the middle of the way.
+        heading: direction of the way there, in radians.
+        curve: curvature, radians per metre.
+        reach: metres to either side of the middle.
+        period: seconds there and back.
+        phase: radians at time zero.
+        yaw: gaze relative to the heading, in radians.
+        tilt: mean pitch in radians, positive looks down.
+        gaze: slow variation of (yaw, pitch) in radians and of height in metres.
+        shake: tremor, translation x, y, z in metres and rotation vector in radians.
+        height: mean height above the floor in metres.
+    """
+
+    start: tuple[float, float]
+    heading: float
+    curve: float
+    reach: float
+    period: float
+    phase: float
+    yaw: float
+    tilt: float
+    gaze: Wobble
+    shake: Wobble
+    height: float
+
+    def _way(self, t: float | NDArray) -> tuple[NDArray, NDArray]:
+        """Position (..., 2) and heading (...) on the floor, an arc of a circle."""
+        swing = np.sin(2 * np.pi * np.asarray(t) / self.period + self.phase)
+        turned = self.curve * self.reach * swing
+        chord = self.reach * swing * np.sinc(turned / (2 * np.pi))
+        xy = chord[..., None] * direction(self.heading + turned / 2) + self.start
+        return xy, self.heading + turned
+
+    def position(self, t: float | NDArray) -> NDArray[np.float64]:
+        """Positions in the world at times t (...) in seconds, (..., 3) metres."""
+        xy, _ = self._way(t)
+        height = self.height + self.gaze.at(t)[..., 2:]
+        return np.concatenate([xy, height], -1) + self.shake.at(t)[..., :3]
+
+    def at(self, t: float) -> NDArray[np.float64]:
+        """Pose T_world_camera of the optical frame (x right, y down, z forward), (4, 4)."""
+        gaze = self.gaze.at(t)
+        yaw = self._way(t)[1] + self.yaw + gaze[0]
+        forward = np.array([*direction(yaw), -np.tan(np.clip(self.tilt + gaze[1], -1.4, 1.4))])
+        return _look(self.position(t), forward, self.shake.at(t)[3:])
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """Track that stops for a while.
+
+    Attributes:
+        track: track without the stop.
+        since: seconds from which on the body rests.
+        until: seconds at which it goes on.
+    """
+
+    track: Loop | Shuttle | Turning
+    since: float
+    until: float
+
+    def at(self, t: float | NDArray) -> Ground:
+        """Position, heading and distance at times t in seconds."""
+        rested = np.clip(np.asarray(t) - self.since, 0, self.until - self.since)
+        return self.track.at(t - rested)
+
+
+@dataclass(frozen=True)
+class Turning:
+    """Track of a body that turns on the spot: (x, y) metres, heading, radians per second."""
+
+    xy: tuple[float, float]
+    heading: float
+    rate: float
+
+    def at(self, t: float | NDArray) -> Ground:
+        """Position and heading at times t in seconds."""
+        zero = np.zeros_like(t, float)
+        return Ground(zero[..., None] + self.xy, self.heading + self.rate * np.asarray(t), zero)
+
+
 def _look(position: NDArray, forward: NDArray, turn: NDArray) -> NDArray[np.float64]:
     """Level pose of the optical frame along `forward`, then turned by a rotation vector."""
     forward = forward / np.linalg.norm(forward)

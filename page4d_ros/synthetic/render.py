@@ -12,7 +12,7 @@ from page4d_ros.errors import SceneError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.synthetic.drive import DRIVE_SECONDS
 from page4d_ros.synthetic.options import Rig, Traffic
-from page4d_ros.synthetic.scene import FAR, NEAR, Scene, import_mujoco, no_opengl
+from page4d_ros.synthetic.scene import NEAR, Scene, import_mujoco, no_opengl
 from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Renderer:
     def frame(self, t: float) -> GroundTruthFrame:
         """Render the scene at time t, in seconds since the start of the drive.
 
-        All of the ground truth is known: every pixel has a finite depth, because rooms are closed.
+        All of the ground truth is known but for the depth of the sky, which is NaN.
         The mask holds every body that moves during the drive, including resting limbs of a
         walking person and a mover that pauses; shadows and standing people are static. Bodies are
         numbered from 1, moving ones first; a carried box belongs to its carrier. The pose of a
@@ -113,12 +113,15 @@ class Renderer:
         image, _ = self._draw(2, labels=False)
         labels, depth = self._draw(1, labels=True)
         bodies = self._bodies(labels)
+        size = (self.camera.width, self.camera.height)
+        rgb = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        if self.scene.drive.sensor is not None:
+            path = self.scene.drive.camera
+            rgb = self.scene.drive.sensor.expose(rgb, depth, self.camera, path, t)
         return GroundTruthFrame(
             stamp_ns=FIRST_STAMP_NS + round(t * 1e9),
-            rgb=cv2.resize(
-                image, (self.camera.width, self.camera.height), interpolation=cv2.INTER_AREA
-            ),
-            depth=depth,
+            rgb=rgb,
+            depth=np.where(depth < self.scene.room.SKY, depth, np.float32(np.nan)),
             mask=self.scene.moving[bodies],
             bodies=bodies,
             T_world_camera=T_world_camera,
@@ -128,12 +131,12 @@ class Renderer:
 
     def _look(self, T_world_camera: NDArray) -> None:
         """Set pose and frustum of MuJoCo's two cameras to those of the optical frame."""
-        camera = self.camera
+        camera, far = self.camera, self.scene.room.FAR
         for eye in self._view.camera:
             eye.pos = T_world_camera[:3, 3]
             eye.forward = T_world_camera[:3, 2]
             eye.up = -T_world_camera[:3, 1]
-            eye.frustum_near, eye.frustum_far = NEAR, FAR
+            eye.frustum_near, eye.frustum_far = NEAR, far
             eye.frustum_top = NEAR * (camera.cy + 0.5) / camera.fy
             eye.frustum_bottom = NEAR * (camera.cy + 0.5 - camera.height) / camera.fy
             eye.frustum_center = NEAR * (camera.width / 2 - camera.cx - 0.5) / camera.fx
@@ -150,10 +153,11 @@ class Renderer:
         buffer = np.empty((rect.height, rect.width), np.float32) if labels else None
         self._mj.mjr_render(rect, self._view, self._context)
         self._mj.mjr_readPixels(image, buffer, rect, self._context)
-        # OpenGL counts rows from the bottom; the depth buffer holds 1 at NEAR and 0 at FAR.
+        # OpenGL counts rows from the bottom; the depth buffer holds 1 at NEAR and 0 at FAR
         if buffer is None:
             return np.flipud(image), None
-        depth = NEAR * FAR / (NEAR + np.flipud(buffer).astype(np.float64) * (FAR - NEAR))
+        far = self.scene.room.FAR
+        depth = NEAR * far / (NEAR + np.flipud(buffer).astype(np.float64) * (far - NEAR))
         return np.flipud(image), depth.astype(np.float32)
 
     def _bodies(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.synthetic import furniture, paint
 from page4d_ros.synthetic.furniture import Furniture
+from page4d_ros.synthetic.light import Lamp, Light
 from page4d_ros.synthetic.paint import Paint, Palette, Part
 from page4d_ros.synthetic.shapes import box, panel
 from page4d_ros.synthetic.textures import texture_bank
@@ -26,6 +27,8 @@ class Room:
     """Static world in metres; z up, origin on the floor in the middle of the room.
 
     Attributes:
+        FAR: distance up to which there is something to see.
+        SKY: distance from which on depth counts as unknown.
         size: inner (x, y, z) extent.
         textures: images (S, S, 3) uint8 by name, shared by everything in the room.
         palette: paints of furniture and bodies.
@@ -33,6 +36,8 @@ class Room:
         obstacles: (N, 4) footprints of the furniture as x_min, y_min, x_max, y_max.
     """
 
+    FAR: ClassVar[float] = 15.0
+    SKY: ClassVar[float] = np.inf
     size: tuple[float, float, float]
     textures: dict[str, NDArray[np.uint8]]
     palette: Palette
@@ -52,11 +57,30 @@ class Room:
             _furnish_wall(rng, palette, size, wall, parts, obstacles)
         return cls(size, textures, palette, parts, np.array(obstacles))
 
+    def lamps(self, light: Light) -> list[Lamp]:
+        """A lamp with shadows under the ceiling, and light reflected by walls and floor."""
+        x, y = light.offset
+        position = (0.15 * self.size[0] + x, -0.1 * self.size[1] + y, self.size[2] - 0.05)
+        fills = ((0.6, 0.35, -0.5), 0.38), ((-0.45, -0.6, 0.7), 0.36)
+        return [
+            Lamp((0, 0, -1), np.array([1.0, 0.96, 0.9]) * light.lamp, position, shadow=True),
+            *(
+                Lamp(
+                    direction,
+                    np.array([light.fill * strength] * 3),
+                    ambient=light.fill * np.array([0.2, 0.2, 0.21]),
+                )
+                for direction, strength in fills
+            ),
+        ]
+
     def clearance(self, xy: NDArray) -> NDArray:
         """Distance of floor points (..., 2) to the nearest wall or furniture, negative inside."""
         xy = np.asarray(xy, float)
         walls = (np.array(self.size[:2]) / 2 - np.abs(xy)).min(-1)
         low, high = self.obstacles[:, :2], self.obstacles[:, 2:]
+        if not len(low):
+            return walls
         gap = np.maximum(low - xy[..., None, :], xy[..., None, :] - high)
         outside = np.linalg.norm(np.maximum(gap, 0), axis=-1)
         return np.minimum(walls, np.where(gap.max(-1) < 0, gap.max(-1), outside).min(-1))
@@ -150,7 +174,7 @@ def _furnish_wall(
         corners = np.array([[x, -distance / 2, 0], [x + width, front, 0]])
         ends = (corners @ rotation.T)[:, :2]
         footprint = np.concatenate([ends.min(0), ends.max(0)])
-        if x + width > length / 2 - CORNER or _overlaps(footprint, obstacles):
+        if x + width > length / 2 - CORNER or overlaps(footprint, obstacles):
             continue
         place(piece.parts, centre)
         obstacles.append(footprint)
@@ -159,7 +183,8 @@ def _furnish_wall(
         x += width + rng.uniform(*GAP)
 
 
-def _overlaps(footprint: NDArray, obstacles: list[NDArray]) -> bool:
+def overlaps(footprint: NDArray, obstacles: list[NDArray]) -> bool:
+    """True if a footprint (4,) meets one of the obstacles."""
     return any(
         (footprint[:2] < other[2:]).all() and (other[:2] < footprint[2:]).all()
         for other in obstacles

@@ -11,7 +11,7 @@ import numpy as np
 from page4d_ros.errors import SceneError
 from page4d_ros.synthetic.drive import DRIVE_SECONDS, Drive
 from page4d_ros.synthetic.options import Rig, Traffic
-from page4d_ros.synthetic.room import Room
+from page4d_ros.synthetic.place import draw_room
 from page4d_ros.synthetic.shapes import merge
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     import mujoco
     from numpy.typing import NDArray
 
-    from page4d_ros.synthetic.drive import Light
+    from page4d_ros.synthetic.light import Lamp
     from page4d_ros.synthetic.movers import Actor
     from page4d_ros.synthetic.paint import Paint, Part
+    from page4d_ros.synthetic.room import Room
 
-NEAR, FAR = 0.05, 15.0
+NEAR = 0.05
+SUNLIT = 15.0  # metres around the beginning of a drive within which things cast shadows in the sun
 
 
 class Scene:
@@ -48,9 +50,9 @@ class Scene:
 
     def __init__(self, room: Room, drive: Drive, shadow_size: int = 1024) -> None:
         self._mujoco = import_mujoco()
-        self.drive = drive
+        self.room, self.drive = room, drive
         self._actors = [*drive.movers, *drive.still]
-        builder = _Builder(self._mujoco, room, drive.light, shadow_size)
+        builder = _Builder(self._mujoco, room, drive, shadow_size)
         for index, actor in enumerate(self._actors):
             builder.add_actor(f'actor{index}', actor)
         self.model: mujoco.MjModel = builder.spec.compile()
@@ -76,7 +78,7 @@ class Scene:
         Raises:
             SceneError: MuJoCo or OpenGL is missing, or the room is too full for such a drive.
         """
-        room = Room.draw(room_seed)
+        room = draw_room(room_seed)
         drive = Drive.draw(room, drive_seed, rig=rig, traffic=traffic, seconds=seconds)
         return cls(room, drive)
 
@@ -113,11 +115,11 @@ class Scene:
 class _Builder:
     """Builds an MjSpec; the meshes of a body with the same paint become one geom."""
 
-    def __init__(self, mujoco: ModuleType, room: Room, light: Light, shadow_size: int) -> None:
+    def __init__(self, mujoco: ModuleType, room: Room, drive: Drive, shadow_size: int) -> None:
         self.mujoco = mujoco
         self.spec = mujoco.MjSpec()
         self.materials: dict[Paint, str] = {}
-        self._set_options(shadow_size)
+        self._set_options(room, shadow_size)
         for name, image in room.textures.items():
             height, width, channels = image.shape
             texture = self.spec.add_texture(
@@ -128,36 +130,37 @@ class _Builder:
                 nchannel=channels,
             )
             texture.data = image.tobytes()
-        self._add_lights(room.size, light)
+        self.centre = drive.camera.position(0.0)
+        for lamp in room.lamps(drive.light):
+            self._add_lamp(lamp)
         self.add_parts(self.spec.worldbody, 'room', room.parts)
 
-    def _set_options(self, shadow_size: int) -> None:
+    def _set_options(self, room: Room, shadow_size: int) -> None:
         visual = self.spec.visual
         self.spec.stat.extent = 1  # near and far are multiples of it
-        visual.map.znear, visual.map.zfar = NEAR, FAR
+        visual.map.znear, visual.map.zfar = NEAR, room.FAR
+        visual.map.shadowclip = SUNLIT
         visual.quality.shadowsize = shadow_size
         visual.quality.offsamples = 0
         # The headlight moves with the camera, which would break photometric constancy.
         visual.headlight.active = 0
 
-    def _add_lights(self, size: tuple[float, float, float], light: Light) -> None:
-        """Add a lamp with shadows under the ceiling, and light reflected by walls and floor."""
-        x, y = light.offset
-        lamp = (0.15 * size[0] + x, -0.1 * size[1] + y, size[2] - 0.05)
-        colour = np.array([1.0, 0.96, 0.9]) * light.lamp
-        self._add_light(pos=lamp, dir=(0, 0, -1), diffuse=colour, castshadow=True)
-        for direction, strength in (((0.6, 0.35, -0.5), 0.38), ((-0.45, -0.6, 0.7), 0.36)):
-            self._add_light(
-                type=self.mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-                dir=direction,
-                diffuse=[light.fill * strength] * 3,
-                ambient=light.fill * np.array([0.2, 0.2, 0.21]),
-                castshadow=False,
-            )
-
-    def _add_light(self, **settings: object) -> None:
-        fixed = {'specular': (0, 0, 0), 'attenuation': (1, 0, 0), 'cutoff': 80, 'exponent': 0.5}
-        self.spec.worldbody.add_light(**{'ambient': (0, 0, 0), **fixed, **settings})
+    def _add_lamp(self, lamp: Lamp) -> None:
+        if lamp.position is None:
+            kind = {'pos': self.centre, 'type': self.mujoco.mjtLightType.mjLIGHT_DIRECTIONAL}
+        else:
+            kind = {'pos': lamp.position}
+        self.spec.worldbody.add_light(
+            dir=lamp.direction,
+            diffuse=lamp.diffuse,
+            ambient=lamp.ambient,
+            castshadow=lamp.shadow,
+            specular=(0, 0, 0),
+            attenuation=(1, 0, 0),
+            cutoff=80,
+            exponent=0.5,
+            **kind,
+        )
 
     def add_actor(self, name: str, actor: Actor) -> None:
         """Add a body with a free root; its other links rotate on hinges."""

@@ -71,12 +71,18 @@ def _grid_faces(rows: int, columns: int) -> NDArray[np.int64]:
     return np.concatenate([lower, upper])
 
 
-def panel(origin: ArrayLike, edge_u: ArrayLike, edge_v: ArrayLike, tile: float = 1.0) -> Mesh:
-    """Parallelogram that faces along edge_u x edge_v; lengths and `tile` in metres."""
+def panel(
+    origin: ArrayLike,
+    edge_u: ArrayLike,
+    edge_v: ArrayLike,
+    tile: float = 1.0,
+    cell: float = CELL,
+) -> Mesh:
+    """Parallelogram that faces along edge_u x edge_v; lengths, `tile` and `cell` in metres."""
     edge_u, edge_v = np.asarray(edge_u, float), np.asarray(edge_v, float)
     length_u, length_v = np.linalg.norm(edge_u), np.linalg.norm(edge_v)
-    u = np.linspace(0, 1, 1 + int(np.ceil(length_u / CELL)))
-    v = np.linspace(0, 1, 1 + int(np.ceil(length_v / CELL)))
+    u = np.linspace(0, 1, 1 + int(np.ceil(length_u / cell)))
+    v = np.linspace(0, 1, 1 + int(np.ceil(length_v / cell)))
     grid_v, grid_u = (grid.reshape(-1, 1) for grid in np.meshgrid(v, u, indexing='ij'))
     normal = np.cross(edge_u, edge_v) / (length_u * length_v)
     return Mesh(
@@ -87,13 +93,15 @@ def panel(origin: ArrayLike, edge_u: ArrayLike, edge_v: ArrayLike, tile: float =
     )
 
 
-def box(size: Sequence[float], base: ArrayLike = (0, 0, 0), tile: float = 1.0) -> Mesh:
+def box(
+    size: Sequence[float], base: ArrayLike = (0, 0, 0), tile: float = 1.0, cell: float = CELL
+) -> Mesh:
     """Box of (x, y, z) `size` whose bottom face is centred on `base`, in metres."""
     x, y, z = np.diag(size)
     low = np.asarray(base, float) - (x + y) / 2
     high = low + x + y + z
     faces = [(low, y, x), (low, x, z), (low, z, y), (high, -x, -y), (high, -z, -x), (high, -y, -z)]
-    return merge(panel(*face, tile=tile) for face in faces)
+    return merge(panel(*face, tile=tile, cell=cell) for face in faces)
 
 
 def lathe(profile: ArrayLike, segments: int = 20, tile: float = 1.0) -> Mesh:

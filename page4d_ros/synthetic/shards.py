@@ -1,9 +1,10 @@
 """Short drives rendered to files for training: one shard per drive.
 
 A shard is a safetensors file with `rgb` (N, H, W, 3) uint8, `depth` (N, H, W) float16 metres along
-the optical axis, `mask` (N, H, W) uint8, 1 where a pixel shows a body that moves during the drive,
-and `T_world_camera` (N, 4, 4) float32, pose of the optical frame. Its metadata hold one JSON
-object under `shard`: the intrinsics `fx`, `fy`, `cx`, `cy` in pixels, `rate_hz` and the origin.
+the optical axis, 0 where unknown, `mask` (N, H, W) uint8, 1 where a pixel shows a body that moves
+during the drive, and `T_world_camera` (N, 4, 4) float32, pose of the optical frame. Its metadata
+hold one JSON object under `shard`: the intrinsics `fx`, `fy`, `cx`, `cy` in pixels, `rate_hz` and
+the origin.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,32 +25,49 @@ from safetensors.numpy import save
 from page4d_ros.errors import FullRoomError, SceneError
 from page4d_ros.synthetic.drive import Drive
 from page4d_ros.synthetic.options import Rig, ShardFormat, Traffic
+from page4d_ros.synthetic.place import FIRST_PLACE, draw_room
 from page4d_ros.synthetic.render import Renderer, centred_camera
-from page4d_ros.synthetic.room import Room
 from page4d_ros.synthetic.scene import Scene
 from page4d_ros.synthetic.workers import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from page4d_ros.synthetic.room import Room
 
 # First drive seed of each split; splits share no drive.
 SPLITS = {'train': 100_000, 'validation': 200_000, 'test': 300_000}
 SPLIT_SIZE = 100_000
 
 RIGS = {Rig.HANDHELD: 0.6, Rig.WHEELS: 0.15, Rig.FLIGHT: 0.1, Rig.TRIPOD: 0.15}
+PLACE_RIGS = {
+    Rig.HANDHELD: 0.4,
+    Rig.WHEELS: 0.2,
+    Rig.LEGGED: 0.12,
+    Rig.FLIGHT: 0.13,
+    Rig.TRIPOD: 0.15,
+}
 TRAFFIC = {Traffic.NONE: 0.15, Traffic.SOME: 0.6, Traffic.MANY: 0.25}
 SHADOW_SIZE = 512
 LAYOUT = ShardFormat()
 
 
-def conditions(drive_seed: int) -> tuple[Rig, Traffic]:
-    """Draw rig and traffic of the drive with this seed."""
+def conditions(
+    drive_seed: int, rigs: Mapping[Rig, float] = MappingProxyType(RIGS)
+) -> tuple[Rig, Traffic]:
+    """Draw rig and traffic of the drive with this seed; `rigs` has the share of each rig."""
     rng = np.random.default_rng([drive_seed, 7])
-    rig = rng.choice([rig.value for rig in RIGS], p=list(RIGS.values()))
+    rig = rng.choice([rig.value for rig in rigs], p=list(rigs.values()))
     traffic = rng.choice([traffic.value for traffic in TRAFFIC], p=list(TRAFFIC.values()))
     return Rig(str(rig)), Traffic(str(traffic))
+
+
+def lens(drive_seed: int) -> float:
+    """Draw the horizontal field of view of a drive: half common cameras, half any, in degrees."""
+    rng = np.random.default_rng([drive_seed, 8])
+    return float(rng.choice([rng.normal(71, 3), rng.uniform(55, 120)]))
 
 
 def save_shard(path: Path, arrays: dict[str, NDArray], facts: dict[str, object]) -> None:
@@ -94,9 +113,10 @@ def render_shards(
     Args:
         folder: folder of the files; each split needs its own.
         split: one of SPLITS.
-        rooms: seeds of the rooms.
+        rooms: seeds of the rooms and places. Rooms share the seeds of their drives; each place
+            has its own.
         drives: drives per room. A drive that does not fit into its room is skipped.
-        layout: image size and timing.
+        layout: image size and timing; without a field of view each drive has a lens of its own.
         processes: number of parallel renderers; None is one per core.
 
     Returns:
@@ -110,11 +130,14 @@ def render_shards(
     folder = Path(folder).expanduser()
     for path in sorted(folder.glob('room*_drive*.safetensors')):
         _check_shard(path, split, layout)
-    tasks = [
-        _Task(folder / f'room{room:04d}_drive{seed}.safetensors', room, seed, layout)
-        for seed in range(SPLITS[split], SPLITS[split] + drives)
-        for room in dict.fromkeys(rooms)
-    ]
+    tasks = []
+    for drive in range(drives):
+        for room in dict.fromkeys(rooms):
+            seed = SPLITS[split] + drive
+            if room >= FIRST_PLACE:
+                seed += (room - SPLITS[split]) * drives
+            path = folder / f'room{room:04d}_drive{seed}.safetensors'
+            tasks.append(_Task(path, room, seed, layout))
     return _run(tasks, processes or os.cpu_count() or 1)
 
 
@@ -140,8 +163,14 @@ def _check_request(split: str, rooms: Sequence[int], drives: int, layout: ShardF
     if not 1 <= drives <= SPLIT_SIZE:
         raise SceneError(f'{drives} drives: a split has from 1 to {SPLIT_SIZE} of them')
     if not rooms or min(rooms) < 0:
-        raise SceneError('no rooms; give the seeds of some, from 0 on')
-    if min(layout) <= 0 or layout.fov_x_deg >= 180:
+        raise SceneError('no rooms and no places; give the seeds of some, from 0 on')
+    start, stop = SPLITS[split], SPLITS[split] + SPLIT_SIZE // drives
+    if wrong := [r for r in rooms if r >= FIRST_PLACE and not start <= r < stop]:
+        raise SceneError(
+            f'place {wrong[0]}: {split!r} has those from {start} to {stop - 1}, with {drives} '
+            'drives each'
+        )
+    if min(layout._replace(fov_x_deg=1)) <= 0 or not 0 <= layout.fov_x_deg < 180:
         raise SceneError(f'no shards of {_text(layout)}; take positive sizes')
 
 
@@ -158,6 +187,8 @@ def _check_shard(path: Path, split: str, layout: ShardFormat) -> None:
         raise SceneError(f'{path}: no shard, or a damaged one ({error}); remove it') from error
     if not SPLITS[split] <= seed < SPLITS[split] + SPLIT_SIZE:
         raise SceneError(f'{path}: no drive of {split!r}; take a folder for each split')
+    if not layout.fov_x_deg:
+        found = found._replace(fov_x_deg=0.0)
     if not np.allclose(found, layout, rtol=0, atol=1e-6):
         raise SceneError(
             f'{path}: has {_text(found)} instead of {_text(layout)}; take another folder, or these'
@@ -165,9 +196,10 @@ def _check_shard(path: Path, split: str, layout: ShardFormat) -> None:
 
 
 def _text(layout: ShardFormat) -> str:
+    view = f'{layout.fov_x_deg:g}' if layout.fov_x_deg else 'any'
     return (
         f'{layout.frames} frames of {layout.width}x{layout.height} pixels and '
-        f'{layout.fov_x_deg:g} degrees at {layout.rate_hz:g} Hz'
+        f'{view} degrees at {layout.rate_hz:g} Hz'
     )
 
 
@@ -180,24 +212,26 @@ class _Task(NamedTuple):
 
 @lru_cache(maxsize=32)
 def _room(seed: int) -> Room:
-    return Room.draw(seed)
+    return draw_room(seed)
 
 
 def _render(task: _Task) -> Path | None:
     """Render a shard; None if the drive does not fit into the room."""
     layout, room = task.layout, _room(task.room_seed)
-    rig, traffic = conditions(task.drive_seed)
+    placed = task.room_seed >= FIRST_PLACE
+    rig, traffic = conditions(task.drive_seed, PLACE_RIGS if placed else RIGS)
     seconds = layout.frames / layout.rate_hz
     try:
         drive = Drive.draw(room, task.drive_seed, rig=rig, traffic=traffic, seconds=seconds)
     except FullRoomError:
         return None
-    camera = centred_camera(layout.width, layout.height, layout.fov_x_deg)
+    fov_x_deg = layout.fov_x_deg or lens(task.drive_seed)
+    camera = centred_camera(layout.width, layout.height, fov_x_deg)
     with Renderer(Scene(room, drive, SHADOW_SIZE), camera) as renderer:
         frames = [renderer.frame(index / layout.rate_hz) for index in range(layout.frames)]
     arrays = {
         'rgb': np.stack([frame.rgb for frame in frames]),
-        'depth': np.stack([frame.depth for frame in frames]).astype(np.float16),
+        'depth': np.nan_to_num([frame.depth for frame in frames]).astype(np.float16),
         'mask': np.stack([frame.mask for frame in frames]).astype(np.uint8),
         'T_world_camera': np.stack([frame.T_world_camera for frame in frames]).astype(np.float32),
     }

@@ -141,10 +141,11 @@ class Objective(nn.Module):
             poses = output.pose_enc_iters.float()
             losses['relative'] = relative_loss(poses, truth.extrinsics)
         if config.depth:
+            by = mean_depth(truth) if config.depth_by_window else unit
             parts = depth_loss(
-                output.depth.float() / unit,
+                output.depth.float() / by,
                 output.depth_conf.float(),
-                truth.depth[:, dense] / unit,
+                truth.depth[:, dense] / by,
                 truth.valid[:, dense],
             )
             losses['depth'] = sum(parts.values())
@@ -159,6 +160,12 @@ class Objective(nn.Module):
         if config.motion and output.mask_score is not None:
             losses['motion'] = motion_loss(output.mask_score.float(), batch.motion)
         return losses
+
+
+def mean_depth(truth: Targets) -> Tensor:
+    """Mean of each window's known depth, (B, 1, 1, 1); 1 where none is known."""
+    known = truth.valid.sum((1, 2, 3), keepdim=True)
+    return torch.where(known > 0, truth.depth.sum((1, 2, 3), keepdim=True) / known, 1.0)
 
 
 def limit_windows(gradient: Tensor) -> Tensor:

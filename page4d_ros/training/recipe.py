@@ -69,7 +69,11 @@ class DataConfig(Settings):
     width: int = setting(112, 'Width of the network input in pixels, whole patches.', low=1)
     height: int = setting(84, 'Height of the network input in pixels, whole patches.', low=1)
     fov_x_deg: float = setting(
-        60.0, 'Horizontal field of view without zoom, in degrees.', low=1, high=179
+        60.0,
+        'Horizontal field of view without zoom, in degrees; 0 takes that of each shard, less what '
+        'turn_deg needs on both sides.',
+        low=0,
+        high=179,
     )
     frames_per_batch: int = setting(32, 'Views in a batch, for windows of any length.', low=1)
     window_sizes: dict[int, float] = setting(  # noqa: RUF009
@@ -158,6 +162,11 @@ class LossConfig(Settings):
         'Global blocks, from 0, whose first head gets the loss on attention.',
         check=_check_blocks,
     )
+    depth_by_window: bool = setting(
+        False,
+        'Divide depth by its mean in the window instead of length_unit, so that near and far '
+        'places count alike.',
+    )
     dense_stride: int = setting(
         1, 'Each step takes depth and points of every n-th view only, in turn.', low=1
     )
@@ -229,7 +238,9 @@ class Recipe(Settings):
     )
     network: str = setting('published', 'Network size.', choices=('tiny', 'published'))
     weights: str = setting(
-        '', 'Weight file to start from, whose sizes then count; empty starts from random weights.'
+        '',
+        'Weight file to start from, or page4d-small, whose sizes then count; empty starts from '
+        'random weights.',
     )
     seed: int = setting(0, 'Seed of weights and data.', low=0)
     steps: int = setting(1000, 'Optimiser steps.', low=1, dynamic=True)

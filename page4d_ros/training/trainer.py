@@ -20,6 +20,7 @@ from page4d_ros.model.checkpoint import load_network, save_network
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.mask_head import mask_alpha
 from page4d_ros.model.page4d import Page4D
+from page4d_ros.perception.build import weight_file
 from page4d_ros.training.average import Average
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.log import Log
@@ -41,7 +42,7 @@ def initial_network(recipe: Recipe) -> Page4D:
     """Network at the start of a run: from the recipe's weight file, or random."""
     torch.manual_seed(recipe.seed)  # also for the auxiliary heads
     if recipe.weights:
-        return load_network(recipe.weights).train()
+        return load_network(weight_file(recipe.weights)).train()
     network = Page4D(SIZES[recipe.network]()).train()
     aggregator = network.aggregator
     encoder = aggregator.patch_embed

@@ -6,6 +6,7 @@ The batch of a step depends on the seed and the number of the step only.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -75,6 +76,11 @@ class Shard:
             )
         camera = PinholeCamera(width, height, fx, fy, cx, cy)
         return cls(path, frames, camera, rate_hz, room_seed, masked)
+
+    @property
+    def fov_x_deg(self) -> float:
+        """Horizontal field of view of the frames, in degrees."""
+        return math.degrees(2 * math.atan(self.camera.width / 2 / self.camera.fx))
 
     def read(self, indices: NDArray) -> list[GroundTruthFrame]:
         """Read some frames, in the order given.
@@ -249,7 +255,8 @@ def make_views(
     """
     zoom = 1.0 if rng is None else rng.uniform(1 - config.zoom, 1 + config.zoom)
     size = config.width, config.height
-    K = centred_camera(*size, config.fov_x_deg).K
+    fov_x_deg = config.fov_x_deg or shard.fov_x_deg - 2 * config.turn_deg
+    K = centred_camera(*size, fov_x_deg).K
     K[:2, :2] *= zoom
     common = np.zeros(3) if rng is None else rng.uniform(-1, 1, 3) * np.radians(config.turn_deg)
     images, depths, masks, poses = [], [], [], []

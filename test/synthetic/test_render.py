@@ -81,6 +81,7 @@ def test_intrinsics_project_a_known_point(renderer, point):
     scene = SimpleNamespace(model=model, data=data, at=lambda _: T)
     scene.bodies, scene.moving = np.array([1], np.uint8), np.array([False, True])
     scene.T_world_bodies = np.eye(4)[None]
+    scene.room, scene.drive = renderer.scene.room, renderer.scene.drive
     camera = replace(centred_camera(320, 240), cx=150.25, cy=130.5)
     with Renderer(scene, camera) as ball:
         rows, columns = np.nonzero(ball.frame(0).mask)
@@ -138,7 +139,7 @@ def test_a_clip_longer_than_its_drive_is_refused_at_once(frames, seconds, most):
 
 
 def test_a_full_room_says_what_fits_better(monkeypatch):
-    monkeypatch.setattr('page4d_ros.synthetic.drive.ATTEMPTS', 0)
+    monkeypatch.setattr('page4d_ros.synthetic.planner.Planner.ATTEMPTS', 0)
     with pytest.raises(FullRoomError, match='rig wheels and traffic many; take another seed'):
         render_clip(rig=Rig.WHEELS, traffic=Traffic.MANY)
 

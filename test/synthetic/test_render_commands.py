@@ -86,6 +86,13 @@ def test_shards(renderer, tmp_path, monkeypatch):
     assert 'room0001_drive100000.safetensors: has 3 frames of 32x24 pixels' in other.stderr
 
 
+def test_shards_of_places_and_a_range_of_rooms(renderer, tmp_path):
+    done = shards(tmp_path, '--split', 'validation', '--rooms', '1-2', '--places', 1, '--fov', 0)
+    assert done.exit_code == 0, done.output
+    names = sorted(path.name[:8] for path in tmp_path.iterdir())
+    assert names == ['room0001', 'room0002', 'room2000']
+
+
 @pytest.mark.parametrize(
     ('words', 'error'),
     [

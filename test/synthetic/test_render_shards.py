@@ -15,12 +15,14 @@ from page4d_ros.synthetic.options import Rig, ShardFormat, Traffic
 from page4d_ros.synthetic.render import SAMPLE_DRIVE_SEED, Renderer, centred_camera
 from page4d_ros.synthetic.scene import Scene
 from page4d_ros.synthetic.shards import (
+    PLACE_RIGS,
     RIGS,
     SHADOW_SIZE,
     SPLIT_SIZE,
     SPLITS,
     TRAFFIC,
     conditions,
+    lens,
     render_shards,
     save_shard,
 )
@@ -53,15 +55,17 @@ def test_splits_share_no_drive_with_each_other_nor_with_the_sample():
     assert all(SAMPLE_DRIVE_SEED not in seeds for seeds in ranges.values())
 
 
-def test_conditions_come_as_often_as_said():
-    drawn = [conditions(seed) for seed in range(100_000, 101_000)]
-    assert drawn[:5] == [conditions(seed) for seed in range(100_000, 100_005)]
-    for odds, which in ((RIGS, 0), (TRAFFIC, 1)):
+@pytest.mark.parametrize('rigs', [RIGS, PLACE_RIGS])
+def test_conditions_come_as_often_as_said(rigs):
+    drawn = [conditions(seed, rigs) for seed in range(100_000, 101_000)]
+    assert drawn[:5] == [conditions(seed, rigs) for seed in range(100_000, 100_005)]
+    for odds, which in ((rigs, 0), (TRAFFIC, 1)):
         assert sum(odds.values()) == pytest.approx(1)
         for kind, share in odds.items():
             found = np.mean([condition[which] is kind for condition in drawn])
             assert found == pytest.approx(share, abs=0.05)
-    assert (set(RIGS), set(TRAFFIC)) == (set(Rig), set(Traffic))
+    assert set(TRAFFIC) == set(Traffic)
+    assert set(PLACE_RIGS) == set(Rig)
 
 
 def test_one_process_or_two_give_the_same_bits(folder, tmp_path):
@@ -95,6 +99,27 @@ def test_a_shard_holds_its_drive(folder, room):
         'cx': camera.cx,
         'cy': camera.cy,
     }
+
+
+def test_each_place_has_drives_of_its_own(renderer, tmp_path):
+    layout = TINY._replace(fov_x_deg=0.0)
+    for places in (1, 2):  # the second time one more
+        rooms = [1, *range(100_000, 100_000 + places)]
+        paths = render(tmp_path, rooms=rooms, layout=layout, drives=1, processes=1)
+    facts = [facts_of(path) for path in paths]
+    drives = [(fact['room_seed'], fact['drive_seed']) for fact in facts]
+    assert drives == [(1, 100_000), (100_000, 100_000), (100_001, 100_001)]
+    for fact in facts:
+        fov = np.degrees(2 * np.arctan(16 / fact['fx']))
+        assert fov == pytest.approx(lens(fact['drive_seed']))
+    assert all(np.isfinite(load_file(path)['depth']).all() for path in paths)
+
+
+def test_lenses_from_narrow_to_wide():
+    angles = [lens(seed) for seed in range(1000)]
+    assert min(angles) < 57
+    assert max(angles) > 117
+    assert 0.4 < np.mean([65 < angle < 77 for angle in angles]) < 0.7
 
 
 def test_the_second_time_nothing_is_rendered(folder, monkeypatch):
@@ -142,6 +167,7 @@ def test_a_damaged_shard_is_named(tmp_path, content):
         ({'drives': SPLIT_SIZE + 1}, '100001 drives: a split has from 1 to 100000'),
         ({'rooms': []}, 'no rooms'),
         ({'rooms': [-1]}, 'no rooms'),
+        ({'rooms': [200_000]}, "place 200000: 'train' has those from 100000 to 149999"),
         ({'layout': TINY._replace(frames=0)}, 'no shards of 0 frames'),
         ({'layout': TINY._replace(fov_x_deg=180.0)}, '180 degrees'),
     ],

@@ -9,7 +9,7 @@ from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.training.auxiliary import attention_loss, correspondence_loss
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.matches import first_view_matches
-from page4d_ros.training.objective import Objective
+from page4d_ros.training.objective import Objective, mean_depth
 from page4d_ros.training.recipe import LossConfig
 from page4d_ros.training.targets import targets
 
@@ -107,3 +107,25 @@ def test_attention_in_a_block_that_is_not_there():
         TrainingError, match=r'attention_blocks \(1, 4\): the network has 4 blocks'
     ):
         Objective(untrained_network(MICRO), config)
+
+
+def test_depth_by_window_counts_far_walls_like_near_ones():
+    network = untrained_network(MICRO)
+
+    def loss(**values):
+        torch.manual_seed(0)
+        config = LossConfig(targets='scene', camera=0, points=0, **values)
+        return float(Objective(network, config)(shifted(3.0, depth=6.0))['depth'].detach())
+
+    by_window = loss(depth_by_window=True, length_unit=2.0)
+    assert by_window == pytest.approx(loss(length_unit=6.0), rel=1e-4)
+    assert by_window != pytest.approx(loss(length_unit=2.0), rel=1e-2)
+
+
+def test_mean_depth_leaves_out_what_is_unknown():
+    batch = shifted(3.0)
+    batch.depth[0, 0] = 0
+    batch.depth[0, 1, :5] = 0
+    assert float(mean_depth(targets(batch, 'scene'))) == pytest.approx(DEPTH)
+    batch.depth[:] = 0
+    assert float(mean_depth(targets(batch, 'scene'))) == 1

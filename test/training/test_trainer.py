@@ -374,3 +374,9 @@ def test_published_weights_move_only_where_the_recipe_says(files, tmp_path, watc
     assert [line['kind'] for line in lines] == ['validation', 'loss']
     assert {'camera', 'depth', 'points', 'total', 'gradient'} <= lines[1].keys()
     assert recipe.to_mapping()['weights'] == str(weights)
+
+
+def test_page4d_small_is_a_beginning(recipe_of):
+    small = initial_network(replace(recipe_of(), weights='page4d-small'))
+    assert small.training
+    assert small.name == 'page4d-small'

@@ -40,6 +40,13 @@ def shard(files):
     return find_shards(files / 'train')[0]
 
 
+def test_without_an_angle_views_have_the_lens_of_their_shard(shard):
+    _, depth, _, K, _ = views(shard, None, replace(CONFIG, fov_x_deg=0))
+    fov = 2 * np.degrees(np.arctan(56 / 2 / K[:, 0, 0]))
+    np.testing.assert_allclose(fov, shard.fov_x_deg - 2 * CONFIG.turn_deg, rtol=1e-5)
+    assert (depth > 0).all()
+
+
 def views(shard, rng, config=CONFIG, indices=(3, 0, 7)):
     return make_views(shard, np.array(indices), config, 14, rng)
 
