@@ -91,7 +91,7 @@ class BagWriter:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """Close, so that what was written can be read; leave nothing where an error came first."""
         self.close()
-        if error is not None and not self._connections:
+        if error is not None and issubclass(error, Exception) and not self._connections:
             shutil.rmtree(self.path)
 
     def close(self) -> None:

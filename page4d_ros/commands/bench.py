@@ -58,6 +58,11 @@ NODE_LINES = {
     'CPU, s': '{cpu_seconds:.4g}',
     'peak RSS, MiB': '{peak_rss_mib:.4g}',
 }
+BESIDE_LINES = {
+    'alone, frames/s': '{alone_per_second:.3g}',
+    'beside two busy processes': '{beside_per_second:.3g}',
+    '  ratio': '{beside_ratio:.2f}',
+}
 OVERHEAD_LINES = {
     'frames': '{frames}',
     'not the network, ms': '{own_ms[0]:.3g}',
@@ -81,6 +86,12 @@ OVERHEAD_NOTES = (
 )
 
 
+BESIDE_NOTES = (
+    'Medians of rounds in turn, by the wall clock, each replay in a process of its own. As '
+    'shipped: threads that wait sleep, and there are as many as cores are free.'
+)
+
+
 def bench(
     *,
     preset: Annotated[
@@ -98,8 +109,12 @@ def bench(
             '--overhead', help='Instead: what the node does beside the network, in one thread.'
         ),
     ] = False,
+    beside: Annotated[
+        bool,
+        Option('--beside', help='Instead: replay alone, and beside two busy processes.'),
+    ] = False,
     bag: Annotated[
-        Path, Option(help='Recording for --node and --overhead.', show_default='the sample')
+        Path, Option(help='Recording for all but the engine.', show_default='the sample')
     ] = SAMPLE,
     image_topic: Annotated[str, Option(help='Its images.')] = IMAGE_TOPIC,
     settings: Annotated[
@@ -117,8 +132,8 @@ def bench(
     # torch's profiler, which measures memory, would tell of itself on stderr
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
-    if node or overhead:
-        run = _bench_node if node else _bench_overhead
+    if node or overhead or beside:
+        run = _bench_node if node else _bench_overhead if overhead else _bench_beside
         rows = run(bag, image_topic, dict(map(parse_assignment, settings or [])))
     else:
         rows = _bench_engine(preset, only, device or ('cuda' if preset == 'gpu' else 'cpu'))
@@ -178,6 +193,22 @@ def _bench_overhead(bag: Path, image_topic: str, settings: dict[str, Any]) -> Ro
         say = partial(_say, status, 'overhead')
         rows = run_overhead(bag, config, image_topic=image_topic, say=say)
     _show(_by_stage('Beside the network, by who listens', rows, OVERHEAD_LINES), OVERHEAD_NOTES)
+    return rows
+
+
+def _bench_beside(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows:
+    from page4d_ros.benchmark.beside import run_beside
+
+    Config().with_values(settings)
+    with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status('') as status:
+        rows = run_beside(
+            bag,
+            Path(folder) / 'out',
+            image_topic=image_topic,
+            settings=settings,
+            say=partial(_say, status, 'replay'),
+        )
+    _show(_table('Replay beside others', rows, BESIDE_LINES), BESIDE_NOTES)
     return rows
 
 
