@@ -63,6 +63,16 @@ BESIDE_LINES = {
     'beside two busy processes': '{beside_per_second:.3g}',
     '  ratio': '{beside_ratio:.2f}',
 }
+PLAN_COLUMNS = {
+    'network': '{name}',
+    'frames': '{frames}',
+    'images': '{width}x{height}',
+    'precision': '{precision}',
+    'weights': '{weights_mb:.0f}',
+    'cache': '{cache_mb:.1f}',
+    'work': '{working_mb:.0f}',
+    'all': '{total_mb:.0f}',
+}
 OVERHEAD_LINES = {
     'frames': '{frames}',
     'not the network, ms': '{own_ms[0]:.3g}',
@@ -92,6 +102,13 @@ BESIDE_NOTES = (
 )
 
 
+PLAN_NOTES = (
+    'Cache: kept of the frames from step to step; work: largest sum of other tensors in a step, '
+    'with depth for the new frame and the anchor. Come on top: the process (about 400 MiB) and, '
+    "on a GPU, CUDA's context and what its allocator rounds up."
+)
+
+
 def bench(
     *,
     preset: Annotated[
@@ -112,6 +129,10 @@ def bench(
     beside: Annotated[
         bool,
         Option('--beside', help='Instead: replay alone, and beside two busy processes.'),
+    ] = False,
+    plan: Annotated[
+        bool,
+        Option('--plan', help='Instead: memory that windows need, computed from their shapes.'),
     ] = False,
     bag: Annotated[
         Path, Option(help='Recording for all but the engine.', show_default='the sample')
@@ -135,6 +156,8 @@ def bench(
     if node or overhead or beside:
         run = _bench_node if node else _bench_overhead if overhead else _bench_beside
         rows = run(bag, image_topic, dict(map(parse_assignment, settings or [])))
+    elif plan:
+        rows = _plan()
     else:
         rows = _bench_engine(preset, only, device or ('cuda' if preset == 'gpu' else 'cpu'))
     if output is not None:
@@ -209,6 +232,17 @@ def _bench_beside(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows
             say=partial(_say, status, 'replay'),
         )
     _show(_table('Replay beside others', rows, BESIDE_LINES), BESIDE_NOTES)
+    return rows
+
+
+def _plan() -> Rows:
+    from page4d_ros.benchmark.plan import plan
+
+    rows = plan()
+    table = Table(*PLAN_COLUMNS, box=box.SIMPLE, title='Memory of a window, MiB')
+    for row in rows:
+        table.add_row(*(form.format(**row) for form in PLAN_COLUMNS.values()))
+    _show(table, PLAN_NOTES)
     return rows
 
 

@@ -127,6 +127,25 @@ def test_busy_processes_end_with_their_context():
     assert others[0].poll() is not None
 
 
+def test_the_plan_says_what_fits(tmp_path):
+    done = page4d('--plan', '--json', tmp_path / 'plan.json')
+    assert done.exit_code == 0, done.output
+    assert 'published' in done.stdout
+    rows = json.loads((tmp_path / 'plan.json').read_text())['cases']
+    keys = 'name', 'frames', 'width', 'precision'
+    by = {tuple(row[key] for key in keys): row for row in rows}
+    assert len(by) == len(rows)
+    full, half = (by['published', 8, 518, kind] for kind in ('fp32', 'bf16'))
+    assert 3500 < full['weights_mb'] < 4600  # 1.19 billion weights, less the point head
+    assert half['weights_mb'] < 0.65 * full['weights_mb']
+    assert half['working_mb'] <= full['working_mb']
+    assert by['published', 16, 518, 'fp32']['cache_mb'] > 1.8 * full['cache_mb']
+    assert by['page4d-small', 8, 112, 'fp32']['total_mb'] < 50
+    for row in rows:
+        parts = (row[part] for part in ('weights_mb', 'cache_mb', 'working_mb'))
+        assert row['total_mb'] == pytest.approx(sum(parts))
+
+
 def test_what_is_wrong_is_said():
     assert 'no such case; there are width128_S4' in page4d('--only', 'width7').stderr
     for what in ('--node', '--overhead', '--beside'):
