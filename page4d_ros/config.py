@@ -79,6 +79,12 @@ class ModelConfig(Settings):
         "Take the clouds' points from the network's point head instead of depth and intrinsics; "
         'slower. For weight files that have one.',
     )
+    threads: int = setting(
+        0,
+        'Threads of the CPU; 0 takes OMP_NUM_THREADS, or as many as cores are free at the start.',
+        low=0,
+        high=1024,
+    )
     compile: bool = setting(
         False,
         'Compile the network for full windows, with CUDA graphs on a GPU: minutes at the start, '

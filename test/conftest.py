@@ -16,6 +16,10 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is imported
 
 from allowed_skips import allowed
 
+from page4d_ros.process import share_cores
+
+share_cores()
+
 STRICT = bool(os.environ.get('PAGE4D_REQUIRE_ALL'))
 
 

@@ -17,7 +17,7 @@ ALLOWED = {
     'config': {'errors', 'settings', 'model'},
     'geometry': {'errors'},
     'model': {'errors', 'units', 'geometry'},
-    'perception': {'errors', 'units', 'config', 'geometry', 'model'},
+    'perception': {'errors', 'process', 'units', 'config', 'geometry', 'model'},
     'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
     'window_scores': {'geometry'},
     'truth': {'geometry', 'perception'},
@@ -86,6 +86,7 @@ ALLOWED = {
     },
     'benchmark': {
         'errors',
+        'process',
         'units',
         'config',
         'geometry',
@@ -97,6 +98,7 @@ ALLOWED = {
     },
     'commands': {
         'errors',
+        'process',
         'units',
         'settings',
         'config',

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from page4d_ros.errors import ConfigError, DeviceMemoryError, FrameError
+from page4d_ros.errors import ConfigError, FrameError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.attention import preferring, quickest
 from page4d_ros.model.gram import token_mask
@@ -20,7 +20,7 @@ from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.model.runtime import compiled
 from page4d_ros.model.variants import AS_TRAINED
 from page4d_ros.perception.devices import choose_device, choose_precision
-from page4d_ros.perception.memory import MIB, what_fits
+from page4d_ros.perception.memory import MIB, explained, free_bytes, largest_width, most_frames
 from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
 from page4d_ros.perception.window import on_host, window_of
 
@@ -94,9 +94,12 @@ class Engine(Protocol):
         """Take in the motion of each frame of the newest set, for the windows to come."""
 
     def sequence(
-        self, frames: Sequence[Frame], images: Sequence[NDArray[np.uint8]]
+        self, frames: Sequence[Frame], fit: ImageTransform, pixels: Sequence[Tensor]
     ) -> SequenceEstimate:
         """Estimate a whole sequence at once, beside the window."""
+
+    def sequence_bytes(self, frames: int, fit: ImageTransform) -> int:
+        """Memory that `sequence` needs for so many frames beside what is held already."""
 
     def clear(self) -> None:
         """Forget all frames."""
@@ -109,7 +112,7 @@ class Engine(Protocol):
 class _Slot:
     frame: Frame
     fit: ImageTransform
-    image: Tensor  # (3, h, w)
+    image: Tensor  # (3, h, w) of bytes
     encoded: Tensor  # patch tokens, (1, 1, h' * w', C)
     tokens: Tensor | None  # window tokens, unless the window begins with this frame
     moving: Tensor | None = None  # patches (h', w') that show anything that moves, once known
@@ -348,32 +351,29 @@ class WindowEngine:
 
     @torch.inference_mode()
     def sequence(
-        self, frames: Sequence[Frame], images: Sequence[NDArray[np.uint8]]
+        self, frames: Sequence[Frame], fit: ImageTransform, pixels: Sequence[Tensor]
     ) -> SequenceEstimate:
         """Estimate a whole sequence at once; the window is neither used nor changed.
 
         Args:
             frames: S of them.
-            images: one per frame, (H, W, 3) RGB, all of one size.
+            fit: from their images to the network's.
+            pixels: image of each by `image_to_network`, (3, h, w) of bytes.
 
         Raises:
-            FrameError: the images differ in size.
             ConfigError: something that the variant needs is not installed.
-            DeviceMemoryError: the GPU has no room for so many frames.
+            RuntimeError: there is no room for so many frames; see `Clip`.
         """
-        fit = self._fit(images)
-        try:
-            pixels = torch.stack([image_to_network(image, fit, self.device) for image in images])
-            with self._arithmetic():
-                output, masks = self._variant.sequence(self.network, pixels)
-        except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(
-                f'{self.device} has no room for {len(images)} frames at once; take fewer, or set '
-                'model.resolution lower'
-            ) from error
+        images = torch.stack(list(pixels))
+        with self._arithmetic():
+            output, masks = self._variant.sequence(self.network, images)
         gram = None if output.gram is None else on_host(output.gram)
-        window = window_of(tuple(map(FrameSet.of, frames)), fit, list(pixels), output)
+        window = window_of(tuple(map(FrameSet.of, frames)), fit, list(images), output)
         return SequenceEstimate(window, gram, masks)
+
+    def sequence_bytes(self, frames: int, fit: ImageTransform) -> int:
+        """Memory that `sequence` needs for so many frames beside what is held already."""
+        return self.network.memory(frames, (fit.height, fit.width), None).beside_weights
 
     def warm_up(self, *, gram: bool = False) -> None:
         """Run full windows of nothing, so that whatever happens only once happens now.
@@ -395,20 +395,28 @@ class WindowEngine:
 
     @contextmanager
     def _room_for(self, fit: ImageTransform, newest: int) -> Iterator[None]:
-        """Name settings that would fit where the GPU has no room."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            count = max(len(self._slots), 1)
-            needed = self.network.window_bytes(count, (fit.height, fit.width), newest)
-            available = torch.cuda.mem_get_info(self.device)[0] + self.cache_bytes()
-            settings = ' or '.join(what_fits(self.network, count, fit, newest, available))
-            raise DeviceMemoryError(
+        """Name settings that would fit where the device has no room."""
+        count = max(len(self._slots), 1)
+
+        def needed(count: int, fit: ImageTransform) -> int:
+            size = fit.height, fit.width
+            return self.network.memory(count, size, min(newest, count)).beside_weights
+
+        def explain() -> str:
+            available = free_bytes(self.device) + self.cache_bytes()
+            fewer = most_frames(lambda n: needed(n, fit), count, available)
+            width = largest_width(lambda f: needed(count, f), fit, self.patch_size, available)
+            settings = [f'window.size {fewer}'] if fewer else []
+            settings += [f'model.resolution {width}'] if width else []
+            return (
                 f'{self.device} is out of memory: a window of {count} frames of {fit.width}x'
-                f'{fit.height} pixels needs about {needed / MIB:.0f} MiB beside the weights, and '
-                f'{available / MIB:.0f} are free; set {settings or "model.device cpu"}'
-            ) from error
+                f'{fit.height} pixels needs about {needed(count, fit) / MIB:.0f} MiB beside the '
+                f'weights, and {available / MIB:.0f} are free; set '
+                f'{" or ".join(settings) or "model.device cpu"}'
+            )
+
+        with explained(explain):
+            yield
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
