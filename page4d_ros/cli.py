@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from page4d_ros import __version__, commands
 from page4d_ros.commands import evaluate
 from page4d_ros.errors import Page4dError
-from page4d_ros.process import keep_memory
+from page4d_ros.process import prepare
 
 INTERRUPTED = 130
 
@@ -62,7 +62,7 @@ app.add_typer(evaluate.app, name='evaluate')
 
 def main() -> None:
     """Run the command that the process was started with."""
-    keep_memory()
+    prepare()
     app()
 
 

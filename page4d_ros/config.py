@@ -86,6 +86,12 @@ class ModelConfig(Settings):
         'background, or ahead of time by `page4d build`; until then torch runs.',
         choices=('auto', 'torch', 'openvino', 'onnxruntime'),
     )
+    threads: int = setting(
+        0,
+        'Threads of the CPU; 0 takes OMP_NUM_THREADS, or as many as cores are free at the start.',
+        low=0,
+        high=1024,
+    )
     compile: bool = setting(
         False,
         'Compile the network for full windows, with CUDA graphs on a GPU: minutes at the start, '

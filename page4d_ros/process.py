@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 KEPT = 1 << 28  # bytes that were freed, at most
 LARGEST = 1 << 25  # an allocation that comes from them: glibc's own limit
+CORES = Path('/proc/stat')
+CONTAINER = Path('/sys/fs/cgroup/cpu.max')  # version 2
+WAITING, THREADS = 'OMP_WAIT_POLICY', 'OMP_NUM_THREADS'
+SHORTEST = 0.2  # seconds over which cores are watched, at least
+
+
+def prepare() -> None:
+    """Set cores and memory up; for whoever owns the process, before torch is imported."""
+    share_cores()
+    keep_memory()
+
+
+def share_cores() -> None:
+    """Let threads of torch that wait for each other sleep instead of spinning.
+
+    Beside other busy processes, spinning threads keep those that they wait for from running.
+    ``OMP_WAIT_POLICY`` in the environment has its way; it is read when torch is imported.
+    """
+    os.environ.setdefault(WAITING, 'passive')
 
 
 def keep_memory() -> None:
@@ -21,3 +44,62 @@ def keep_memory() -> None:
     if hasattr(libc, 'mallopt'):
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+class _Use(NamedTuple):
+    """Counters of time in seconds: the wall's, all idle cores', and this process's own."""
+
+    wall: float
+    idle: float
+    own: float
+
+    @classmethod
+    def now(cls) -> _Use | None:
+        """Counters at this moment; None where the system has none."""
+        try:
+            fields = CORES.read_text().split('\n', 1)[0].split()
+        except OSError:
+            return None
+        idle = sum(map(int, fields[4:6])) / os.sysconf('SC_CLK_TCK')  # waiting for disks, too
+        return cls(time.monotonic(), idle, time.process_time())
+
+
+BEGUN = _Use.now()  # imported first by the entry points
+
+
+def allowed_cores() -> int:
+    """Cores that this process may use, by its affinity and the limit of its container."""
+    known = hasattr(os, 'sched_getaffinity')
+    count = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    try:
+        quota, period = CONTAINER.read_text().split()
+    except OSError:
+        return count
+    return count if quota == 'max' else max(1, min(count, round(int(quota) / int(period))))
+
+
+def free_cores() -> int:
+    """Cores that others have left to this process since it began, at least one."""
+    most = allowed_cores()
+    if BEGUN is None:
+        return most
+    time.sleep(max(0.0, BEGUN.wall + SHORTEST - time.monotonic()))
+    wall, idle, own = (now - then for now, then in zip(_Use.now(), BEGUN, strict=True))
+    return max(1, min(most, round((idle + own) / wall)))
+
+
+def use_threads(count: int) -> int:
+    """Let torch and OpenCV compute with so many threads; returns how many.
+
+    Args:
+        count: 0 takes ``OMP_NUM_THREADS`` of the environment, or else the free cores.
+    """
+    import cv2
+    import torch
+
+    if not count:
+        given = os.environ.get(THREADS, '')
+        count = int(given) if given.isdecimal() and int(given) else free_cores()
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+    return count

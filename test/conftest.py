@@ -13,8 +13,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is imported
+os.environ.setdefault('PAGE4D_BACKEND', 'torch')  # building graphs for each test would take long
 
 from allowed_skips import allowed
+
+from page4d_ros.process import share_cores
+
+share_cores()
 
 STRICT = bool(os.environ.get('PAGE4D_REQUIRE_ALL'))
 

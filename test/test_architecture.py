@@ -18,7 +18,7 @@ ALLOWED = {
     'geometry': {'errors'},
     'model': {'errors', 'units', 'geometry'},
     'backends': {'errors', 'model'},
-    'perception': {'errors', 'units', 'config', 'geometry', 'model', 'backends'},
+    'perception': {'errors', 'process', 'units', 'config', 'geometry', 'model', 'backends'},
     'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
     'window_scores': {'geometry'},
     'truth': {'geometry', 'perception'},
@@ -88,6 +88,7 @@ ALLOWED = {
     'benchmark': {
         'errors',
         'backends',
+        'process',
         'units',
         'config',
         'geometry',
@@ -100,6 +101,7 @@ ALLOWED = {
     'commands': {
         'errors',
         'backends',
+        'process',
         'units',
         'settings',
         'config',

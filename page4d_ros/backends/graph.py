@@ -45,7 +45,7 @@ class FrameTokens(NamedTuple):
 class FrameGraph:
     """What a frame goes through by itself: encoder and first frame block.
 
-    Its input is ``image``, (1, 3, H, W) RGB in [0, 1]; its outputs are those of `FrameTokens`.
+    Its input is ``image``, (1, 3, H, W) RGB of bytes; its outputs are those of `FrameTokens`.
 
     Attributes:
         grid: patches as (h, w).
@@ -69,8 +69,7 @@ class FrameGraph:
     def example(self, network: Network) -> tuple[Tensor, ...]:
         """Random inputs."""
         height, width = (side * network.patch_size for side in self.grid)
-        random = torch.Generator().manual_seed(0)
-        return (torch.rand(1, 3, height, width, generator=random),)
+        return (_noise((1, 3, height, width)),)
 
 
 @dataclass(frozen=True)
@@ -114,9 +113,7 @@ class StepGraph:
     def example(self, network: Network) -> tuple[Tensor, ...]:
         """Inputs of random images; the first quarter of the patches is hidden."""
         height, width = (side * network.patch_size for side in self.plan.grid)
-        random = torch.Generator().manual_seed(0)
-        images = torch.rand(self.frames, 3, height, width, generator=random)
-        encoded = network.encode(images)[None]
+        encoded = network.encode(_noise((self.frames, 3, height, width)))[None]
         tokens = network.enter(encoded, self.plan.grid, first=True)
         if not self.hides:
             return (tokens,)
@@ -126,6 +123,11 @@ class StepGraph:
 
 
 Graph = FrameGraph | StepGraph
+
+
+def _noise(shape: tuple[int, ...]) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
 
 
 def named(output: FrameTokens | NetworkOutput) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ENCODER, STEP, DESCRIPTION = 'encoder.onnx', 'step.onnx', 'network.json'
 MEANING = {
-    'image': 'RGB in [0, 1]; the camera image, scaled to this width and cropped or padded',
+    'image': 'RGB, 0 to 255; the camera image, scaled to this width and cropped or padded',
     'patches': 'tokens of the encoder; only a program that hides patches needs them',
     'tokens': 'of each frame of the window, oldest first: `first_tokens` of the oldest, then '
     '`tokens` of the others',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,23 +15,22 @@ from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.stream import DepthSample, PositionSample
 from page4d_ros.bags.writer import BagWriter, check_output
 from page4d_ros.config import Config
-from page4d_ros.errors import BagError, DeviceMemoryError, FrameError
+from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages import encode
 from page4d_ros.messages.sink import MessageSink
 from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception import build
 from page4d_ros.perception.base_frame import BaseFrame
-from page4d_ros.perception.clip import estimate_clip
+from page4d_ros.perception.clip import Clip
 from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.memory import explained
 from page4d_ros.perception.runner import FrameRunner
 from page4d_ros.perception.types import FrameSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import TextIO
-
-    from numpy.typing import NDArray
 
     from page4d_ros.bags.stream import Item, Source
     from page4d_ros.perception.intake import Taken
@@ -100,7 +100,7 @@ def replay(
         config: all settings; every frame with ``page4d-small`` where not given.
         perception: used in place of a new one with ``model.checkpoint``.
         topics: outputs to write, by their names in `OUTPUTS`; all where empty. /tf always is.
-        clip: estimate all frames in one window, see `estimate_clip`.
+        clip: estimate all frames in one window, see `Clip`.
         force: replace a recording that is there.
         started: called once before the first frame, with what is read and what estimates it.
         seen: called with each estimate.
@@ -116,7 +116,7 @@ def replay(
         BagError: the recording cannot be read, or the output cannot be written.
         CheckpointError: the weights cannot be used.
         ConfigError: the settings cannot.
-        DeviceMemoryError: the GPU has too little memory.
+        DeviceMemoryError: there is too little memory; of a clip, nothing was written.
 
     Example:
         >>> from page4d_ros.bags.replay import OFFLINE, replay
@@ -131,8 +131,6 @@ def replay(
         ... )
         >>> print(summary.estimates, 'poses, metric:', summary.metric)
     """
-    import torch
-
     config = Config().with_values(OFFLINE) if config is None else config
     topics = frozenset(topics) or ALL_TOPICS
     if unknown := topics - ALL_TOPICS:
@@ -156,12 +154,12 @@ def replay(
         trajectory = stack.enter_context((writer.path / TRAJECTORY).open('w', encoding='utf-8'))
         sink = BagSink(writer, trajectory, config, perception, topics, seen)
         run = _Replay(source, sink, config, perception, clip=clip, warn=warn)
-        try:
+        with explained(_too_little_memory):
             return run.all(stopped, progress)
-        except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(
-                'the GPU has too little memory; set window.size or model.resolution lower'
-            ) from error
+
+
+def _too_little_memory() -> str:
+    return 'there is too little memory; set window.size or model.resolution lower'
 
 
 def _check_apart(source: Path | str, output: Path | str) -> None:
@@ -252,7 +250,7 @@ class _Replay:
         warn: Callable[[str], None],
     ) -> None:
         self._source, self._sink, self._perception = source, sink, perception
-        self._held: list[tuple[Frame, NDArray]] = []
+        self._clip = Clip(perception)
         process = self._hold if clip else None
         self._runner = FrameRunner(config, perception, sink.base_frame, sink, process)
         self._warn = warn
@@ -303,17 +301,20 @@ class _Replay:
 
     def _hold(self, taken: Taken) -> None:
         """Keep a frame of a clip until the last one is there."""
-        if self._held and taken.restart is not Restart.NONE:
+        if self._clip.frames and taken.restart is not Restart.NONE:
             raise BagError(
                 'a clip has no gaps, and time never goes back; choose a stretch with '
                 '--start and --duration, or leave out --clip'
             )
         (frame,) = taken.frames.frames
-        self._held.append((frame, frame.decode()))
+        self._clip.add(frame, frame.decode())
+        if len(self._clip.frames) == 1 and self._source.total:
+            expected = math.ceil(self._source.total / self._runner.config.window.stride)
+            self._sink.warnings.append(self._clip.check(expected))
 
     def _deliver_held(self) -> None:
-        if self._held:
-            for estimate in estimate_clip(self._held, self._perception):
+        if self._clip.frames:
+            for estimate in self._clip.estimates():
                 self._runner.deliver(estimate)
 
     def _pass_warnings_on(self) -> None:

@@ -88,9 +88,11 @@ class BagWriter:
         """Give the writer itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close, so that what was written can be read."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Close, so that what was written can be read; leave nothing where an error came first."""
         self.close()
+        if error is not None and issubclass(error, Exception) and not self._connections:
+            shutil.rmtree(self.path)
 
     def close(self) -> None:
         """Write index and metadata.

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from page4d_ros.perception.engine import WindowEngine
     from page4d_ros.perception.types import WindowEstimate
+    from page4d_ros.perception.window_engine import WindowEngine
 
 
 def differences(

@@ -23,10 +23,10 @@ from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
 from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.engine import WindowEngine
 from page4d_ros.perception.graphs import TORCH, BuildHere, window_graphs
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame, FrameSet
+from page4d_ros.perception.window_engine import WindowEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

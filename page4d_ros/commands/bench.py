@@ -61,6 +61,21 @@ NODE_LINES = {
     'CPU, s': '{cpu_seconds:.4g}',
     'peak RSS, MiB': '{peak_rss_mib:.4g}',
 }
+BESIDE_LINES = {
+    'alone, frames/s': '{alone_per_second:.3g}',
+    'beside two busy processes': '{beside_per_second:.3g}',
+    '  ratio': '{beside_ratio:.2f}',
+}
+PLAN_COLUMNS = {
+    'network': '{name}',
+    'frames': '{frames}',
+    'images': '{width}x{height}',
+    'precision': '{precision}',
+    'weights': '{weights_mb:.0f}',
+    'cache': '{cache_mb:.1f}',
+    'work': '{working_mb:.0f}',
+    'all': '{total_mb:.0f}',
+}
 OVERHEAD_LINES = {
     'frames': '{frames}',
     'not the network, ms': '{own_ms[0]:.3g}',
@@ -84,6 +99,19 @@ OVERHEAD_NOTES = (
 )
 
 
+BESIDE_NOTES = (
+    'Medians of rounds in turn, by the wall clock, each replay in a process of its own. As '
+    'shipped: threads that wait sleep, and there are as many as cores are free.'
+)
+
+
+PLAN_NOTES = (
+    'Cache: kept of the frames from step to step; work: largest sum of other tensors in a step, '
+    'with depth for the new frame and the anchor. Come on top: the process (about 400 MiB) and, '
+    "on a GPU, CUDA's context and what its allocator rounds up."
+)
+
+
 def bench(
     *,
     preset: Annotated[
@@ -104,8 +132,16 @@ def bench(
             '--overhead', help='Instead: what the node does beside the network, in one thread.'
         ),
     ] = False,
+    beside: Annotated[
+        bool,
+        Option('--beside', help='Instead: replay alone, and beside two busy processes.'),
+    ] = False,
+    plan: Annotated[
+        bool,
+        Option('--plan', help='Instead: memory that windows need, computed from their shapes.'),
+    ] = False,
     bag: Annotated[
-        Path, Option(help='Recording for --node and --overhead.', show_default='the sample')
+        Path, Option(help='Recording for all but the engine.', show_default='the sample')
     ] = SAMPLE,
     image_topic: Annotated[str, Option(help='Its images.')] = IMAGE_TOPIC,
     settings: Annotated[
@@ -123,9 +159,11 @@ def bench(
     # torch's profiler, which measures memory, would tell of itself on stderr
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
-    if node or overhead:
-        run = _bench_node if node else _bench_overhead
+    if node or overhead or beside:
+        run = _bench_node if node else _bench_overhead if overhead else _bench_beside
         rows = run(bag, image_topic, dict(map(parse_assignment, settings or [])))
+    elif plan:
+        rows = _plan()
     else:
         device = device or ('cuda' if preset == 'gpu' else 'cpu')
         rows = _bench_engine(preset, only, device, backends.split(','))
@@ -195,6 +233,33 @@ def _bench_overhead(bag: Path, image_topic: str, settings: dict[str, Any]) -> Ro
         say = partial(_say, status, 'overhead')
         rows = run_overhead(bag, config, image_topic=image_topic, say=say)
     _show(_by_stage('Beside the network, by who listens', rows, OVERHEAD_LINES), OVERHEAD_NOTES)
+    return rows
+
+
+def _bench_beside(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows:
+    from page4d_ros.benchmark.beside import run_beside
+
+    Config().with_values(settings)
+    with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status('') as status:
+        rows = run_beside(
+            bag,
+            Path(folder) / 'out',
+            image_topic=image_topic,
+            settings=settings,
+            say=partial(_say, status, 'replay'),
+        )
+    _show(_table('Replay beside others', rows, BESIDE_LINES), BESIDE_NOTES)
+    return rows
+
+
+def _plan() -> Rows:
+    from page4d_ros.benchmark.plan import plan
+
+    rows = plan()
+    table = Table(*PLAN_COLUMNS, box=box.SIMPLE, title='Memory of a window, MiB')
+    for row in rows:
+        table.add_row(*(form.format(**row) for form in PLAN_COLUMNS.values()))
+    _show(table, PLAN_NOTES)
     return rows
 
 

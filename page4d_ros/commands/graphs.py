@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.backends.graph import Graph
-    from page4d_ros.perception.engine import WindowEngine
+    from page4d_ros.perception.window_engine import WindowEngine
 
 CHECKED = 32  # frames of each kind that `--check` slides a window over
 

@@ -19,6 +19,7 @@ from typer import Argument, Option
 from page4d_ros.commands.offline import INTERRUPTED, interruptible
 from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.errors import BagError, TrainingError
+from page4d_ros.process import use_threads
 from page4d_ros.settings import parse_assignment
 from page4d_ros.share import share_file
 
@@ -56,13 +57,9 @@ def train(
     device: Annotated[
         str, Option(help='cuda, cuda:N, cpu, or auto: CUDA where there is one.')
     ] = 'auto',
-    threads: Annotated[
-        int | None, Option(min=1, help='Of the CPU.', show_default='one a core')
-    ] = None,
+    threads: Annotated[int, Option(min=0, help='Of the CPU.', show_default='one a free core')] = 0,
 ) -> None:
     """Train a network by a recipe; Ctrl-C saves, and the same command goes on."""
-    import torch
-
     from page4d_ros.training.log import Log
     from page4d_ros.training.recipe import load_recipe
     from page4d_ros.training.trainer import WEIGHTS, Trainer
@@ -70,8 +67,7 @@ def train(
     values = dict(parse_assignment(text) for text in set_ or [])
     settings = load_recipe(_recipe_file(recipe), values)
     chosen = _device(device)
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     output = output.expanduser()
     trainer = Trainer(settings, output, str(chosen))
     log = Log(output, after=trainer.step)

@@ -207,7 +207,9 @@ class SimulatedEngine:
         Raises:
             BagError: the truth about a frame is not known.
         """
-        entry = self._set(frames, images)
+        fit = ImageTransform.crop(*images[0].shape[1::-1], self.resolution, self.patch_size)
+        pixels = tuple(image_to_network(image, fit, self.device) for image in images)
+        entry = self._set(frames, fit, pixels)
         if self.sets and self.sets[-1].fit != entry.fit:
             self.clear()
         if len(self.sets) == self.size:
@@ -229,17 +231,18 @@ class SimulatedEngine:
         return self._disturbed(true_window(self.sets, newest))
 
     def sequence(
-        self, frames: abc.Sequence[Frame], images: abc.Sequence[NDArray[np.uint8]]
+        self, frames: abc.Sequence[Frame], fit: ImageTransform, pixels: abc.Sequence[Tensor]
     ) -> SequenceEstimate:
         """Simulated estimate of a whole sequence; see `Engine.sequence`."""
-        pairs = zip(frames, images, strict=True)
-        sets = [self._set(FrameSet.of(frame), [image]) for frame, image in pairs]
+        pairs = zip(frames, pixels, strict=True)
+        sets = [self._set(FrameSet.of(frame), fit, (image,)) for frame, image in pairs]
         return SequenceEstimate(self._disturbed(true_window(sets, len(sets))), None, None)
 
-    def _set(self, frames: FrameSet, images: abc.Sequence[NDArray[np.uint8]]) -> _Set:
-        height, width = images[0].shape[:2]
-        fit = ImageTransform.crop(width, height, self.resolution, self.patch_size)
-        pixels = tuple(image_to_network(image, fit, self.device) for image in images)
+    def sequence_bytes(self, frames: int, fit: ImageTransform) -> int:  # noqa: ARG002
+        """No memory: there is no network."""
+        return 0
+
+    def _set(self, frames: FrameSet, fit: ImageTransform, pixels: tuple[Tensor, ...]) -> _Set:
         truth = tuple(self.world(frame, fit, self.patch_size) for frame in frames.frames)
         return _Set(frames, fit, pixels, truth)
 

@@ -8,14 +8,15 @@ from torch.nn import functional
 
 from page4d_ros.model.blocks import Block
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.preprocess import in_unit_range
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Standardise RGB images (N, 3, H, W) in [0, 1] by the statistics of ImageNet."""
-    channels = zip(images.unbind(1), IMAGE_MEAN, IMAGE_STD, strict=True)
+    """Standardise RGB images (N, 3, H, W), bytes or in [0, 1], by the statistics of ImageNet."""
+    channels = zip(in_unit_range(images).unbind(1), IMAGE_MEAN, IMAGE_STD, strict=True)
     return torch.stack([(channel - mean) / std for channel, mean, std in channels], dim=1)
 
 
@@ -141,6 +142,6 @@ class Encoder(nn.Module):
         return self._resampled[grid][1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens (N, h * w, C) of images (N, 3, H, W) in [0, 1]."""
+        """Patch tokens (N, h * w, C) of images (N, 3, H, W), bytes or in [0, 1]."""
         specials = 1 + self.register_tokens.shape[1]
         return self.norm(self.tokens(images)[:, specials:])

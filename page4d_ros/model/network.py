@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
+from page4d_ros.model.memory import ENCODED_AT_ONCE
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from page4d_ros.model.config import NetworkConfig
+    from page4d_ros.model.memory import Memory
 
 UNTRAINED = 'untrained'  # name of random weights
 
@@ -108,7 +111,7 @@ class Network(Protocol):
         """
 
     def encode(self, images: Tensor) -> Tensor:
-        """Patch tokens (N, h * w, C) of images (N, 3, H, W) in [0, 1], each by itself."""
+        """Patch tokens (N, h * w, C) of images (N, 3, H, W), bytes or in [0, 1], one by one."""
 
     def enter(
         self,
@@ -139,8 +142,17 @@ class Network(Protocol):
     def attention_shape(self, frames: int, grid: tuple[int, int]) -> tuple[int, int, int, int]:
         """Shape (B, heads, N, D) of the queries of the largest attention of a window."""
 
-    def window_bytes(self, frames: int, size: tuple[int, int], newest: int) -> int:
-        """Memory of a step beside the weights, roughly; `size` is (height, width) in pixels."""
+    def memory(
+        self, frames: int, size: tuple[int, int], newest: int | None, references: int = 0
+    ) -> Memory:
+        """Memory that a step needs, as far as shapes tell.
+
+        Args:
+            frames: in the window.
+            size: height and width of the images in pixels.
+            newest: frames that get depth; None for a sequence in one pass, see `run_sequence`.
+            references: frames whose dynamic map is wanted.
+        """
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights by name."""
@@ -160,13 +172,13 @@ def run_sequence(network: Network, images: Tensor) -> tuple[NetworkOutput, Tenso
 
     Args:
         network: any.
-        images: (S, 3, H, W) in [0, 1].
+        images: (S, 3, H, W), bytes or in [0, 1].
 
     Returns:
         The output, depth and dynamic maps of all frames included, and the encoder's tokens
         (1, S, h * w, C).
     """
     frames, grid = len(images), patch_grid(network, images)
-    encoded = network.encode(images)[None]
+    encoded = torch.cat([network.encode(part) for part in images.split(ENCODED_AT_ONCE)])[None]
     tokens = network.enter(encoded, grid, first=True)
     return network.step(tokens, StepPlan(grid, frames, tuple(range(frames)))), encoded

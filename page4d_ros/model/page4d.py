@@ -13,12 +13,8 @@ from page4d_ros.model.aggregator import Aggregator
 from page4d_ros.model.camera_head import CameraHead
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.dpt_head import DPTHead, inverse_log
+from page4d_ros.model.memory import Memory, activations
 from page4d_ros.model.network import UNTRAINED, NetworkOutput, StepPlan
-
-# Largest sums of live tensors, as `page4d bench` measures them, in float32.
-TOKEN_VALUES = 17  # per token and channel: a block's own, and what is kept of each frame
-PIXEL_VALUES = 3  # per pixel and feature of the dense head, for each frame that gets depth
-FLOAT = 4
 
 
 class Page4D(nn.Module):
@@ -161,20 +157,21 @@ class Page4D(nn.Module):
         tokens = frames * (grid[0] * grid[1] + config.num_special_tokens)
         return 1, config.num_heads, tokens, config.embed_dim // config.num_heads
 
-    def window_bytes(self, frames: int, size: tuple[int, int], newest: int) -> int:
-        """Memory that a step needs beside the weights, in 32 bits.
-
-        Args:
-            frames: in the window.
-            size: height and width of the images in pixels.
-            newest: frames that get depth.
-        """
-        config, (height, width) = self.config, size
-        tokens = frames * (height * width // config.patch_size**2 + config.num_special_tokens)
-        transformer = tokens * config.embed_dim * TOKEN_VALUES
-        at_once = min(newest, config.frames_chunk)
-        dense = height * width * config.dpt_features * PIXEL_VALUES * at_once
-        return FLOAT * max(transformer, dense)
+    def memory(
+        self, frames: int, size: tuple[int, int], newest: int | None, references: int = 0
+    ) -> Memory:
+        """Memory that a step needs; see `Network.memory`."""
+        cache, working = activations(
+            self.config,
+            frames,
+            size,
+            newest,
+            references=references,
+            matrix_bytes=self.aggregator.frame_blocks[0].mlp.fc1.weight.element_size(),
+            points=self.point_head is not None,
+        )
+        weights = sum(weight.numel() * weight.element_size() for weight in self.parameters())
+        return Memory(weights, cache, working)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Modules by stage, in order."""

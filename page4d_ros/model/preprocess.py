@@ -20,7 +20,6 @@ def image_to_network(
     image: NDArray[np.uint8] | Tensor,
     transform: ImageTransform,
     device: str | torch.device,
-    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Resize and crop a camera's image on the network's device, uploaded once as bytes.
 
@@ -31,10 +30,9 @@ def image_to_network(
         image: RGB, (source_height, source_width, 3), any strides, read-only or not.
         transform: size and crop of the result.
         device: device of the network.
-        dtype: floating-point type of the result.
 
     Returns:
-        Image (3, height, width) in [0, 1].
+        Image (3, height, width) of bytes, which `in_unit_range` makes the network's input.
 
     Raises:
         FrameError: the image does not have the type and size that the transform was made for.
@@ -59,5 +57,10 @@ def image_to_network(
         pixels = functional.interpolate(pixels, size, mode='bicubic', antialias=True)
         pixels = pixels.clamp(0, 255).round()
     top, left = transform.crop_y, transform.crop_x
-    pixels = pixels[0, :, top : top + transform.height, left : left + transform.width] / 255
-    return pixels.to(dtype)
+    pixels = pixels[0, :, top : top + transform.height, left : left + transform.width]
+    return pixels.byte()
+
+
+def in_unit_range(images: Tensor) -> Tensor:
+    """Images in [0, 1] of images of bytes; others, which are so already, as they are."""
+    return images / 255 if images.dtype == torch.uint8 else images

@@ -40,7 +40,7 @@ class Variant:
         name: as ``model.variant``.
         mines_motion: True if the score of motion is mined from attention in every step, and the
             first layers do not attend to what moved in earlier frames (VGGT4D).
-        sequence: runs images (S, 3, H, W) in [0, 1] at once.
+        sequence: runs images (S, 3, H, W), bytes or in [0, 1], at once.
     """
 
     name: str

@@ -15,6 +15,7 @@ from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.model.gram import token_mask, unit
 from page4d_ros.model.network import StepPlan, patch_grid, run_sequence
 from page4d_ros.model.pose_encoding import decode_pose
+from page4d_ros.model.preprocess import in_unit_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def mine(network: Network, images: Tensor) -> Mined:
 
     Args:
         network: plain VGGT, or any other of the family.
-        images: (S, 3, H, W) in [0, 1].
+        images: (S, 3, H, W), bytes or in [0, 1].
 
     Raises:
         ConfigError: scikit-learn or scikit-image is not installed.
@@ -146,7 +147,7 @@ def refine(
 
     Args:
         masks: (S, H, W) coarse masks.
-        images: (S, 3, H, W) in [0, 1].
+        images: (S, 3, H, W), bytes or in [0, 1].
         depth: (S, H, W) in the gauge's unit.
         T_world_camera: (S, 4, 4).
         K: (S, 3, 3).
@@ -158,16 +159,16 @@ def refine(
         from sklearn.cluster import KMeans
     except ImportError as error:
         raise _missing() from error
-    points = lift(depth, T_world_camera, K)
     out = np.zeros_like(masks)
     for frame, mask in enumerate(masks):
-        at = points[frame].reshape(-1, 3)
+        one = slice(frame, frame + 1)
+        at = lift(depth[one], T_world_camera[one], K[one]).reshape(-1, 3)
         chosen = np.flatnonzero(mask.ravel() & inliers(at))
         if not len(chosen):
             continue
         clusters = min(POINT_CLUSTERS, len(chosen))
         labels = KMeans(clusters, random_state=SEED, n_init='auto').fit_predict(at[chosen])
-        colours = images[frame].flatten(1).T.cpu().numpy()[chosen]
+        colours = in_unit_range(images[frame]).flatten(1).T.cpu().numpy()[chosen]
         loss = residuals(
             at[chosen], colours, labels, frame, masks, images, depth, T_world_camera, K
         )
@@ -238,7 +239,7 @@ def residuals(
         at = torch.from_numpy(np.nan_to_num(at, nan=-9, posinf=9, neginf=-9))[None, None].float()
         found = _sample(depth[other][None], at, 'nearest')[0]
         moving = _sample(torch.from_numpy(masks[other])[None].float(), at, 'bilinear')[0] > 0.5
-        colour = _sample(images[other], at, 'bilinear').T
+        colour = _sample(in_unit_range(images[other]), at, 'bilinear').T
         use = (u > 0) & (u < width) & (v > 0) & (v < height) & (z > 0)
         use &= (z - VISIBLE < found) & ~moving
         change = np.abs(colour - colours).sum(1)

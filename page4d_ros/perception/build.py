@@ -14,10 +14,11 @@ from page4d_ros.model.network import UNTRAINED
 from page4d_ros.model.variants import VARIANTS
 from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.engine import WindowEngine
 from page4d_ros.perception.graphs import open_graphs
 from page4d_ros.perception.motion_classifier import SUFFIX, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.perception.window_engine import WindowEngine
+from page4d_ros.process import use_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,7 @@ def build_engine(config: Config) -> WindowEngine:
         CheckpointError: the weights cannot be used.
         ConfigError: the device cannot.
     """
+    use_threads(config.model.threads)
     variant = VARIANTS[config.model.variant]
     return WindowEngine(build_network(config.model), config.model, config.window.size, variant)
 

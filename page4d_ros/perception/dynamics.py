@@ -174,7 +174,7 @@ class Dynamics:
 
         Args:
             frames: of the newest time.
-            images: (H, W, 3) RGB of each.
+            images: (H, W, 3) RGB of each, or what `grey_view` made of it.
         """
         self._followed |= zip((frame.key for frame in frames.frames), images, strict=True)
 
@@ -193,7 +193,8 @@ class Dynamics:
         key = window.frames[index].key
         for frame, fit in zip(window.frames, window.transforms, strict=True):
             if frame.key in self._followed:
-                self._greys[frame.key] = grey_view(self._followed.pop(frame.key), fit)
+                image = self._followed.pop(frame.key)
+                self._greys[frame.key] = image if image.ndim == 2 else grey_view(image, fit)
         self._followed.clear()
         step = -(-depth.shape[1] // MOST_COLUMNS)
         now = self._view(window, index, thinned(depth, step), step)

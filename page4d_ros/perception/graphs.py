@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.backends.graph import Graph
     from page4d_ros.model.network import Network
-    from page4d_ros.perception.engine import WindowEngine
+    from page4d_ros.perception.window_engine import WindowEngine
 
 TORCH, AUTO = 'torch', 'auto'
 MEANT = 'PAGE4D_BACKEND'  # environment variable: the backend that `auto` stands for

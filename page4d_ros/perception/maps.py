@@ -39,7 +39,7 @@ class Maps:
     Attributes:
         tied: depth in units of the window's gauge, with its deviation.
         said_confidence: (h, w) in [0, 1), of the network.
-        image: (3, h, w) in [0, 1], on the engine's device.
+        image: (3, h, w) RGB bytes, on the engine's device.
         camera: intrinsics for the size (h, w).
         motion: moving pixels of the frame.
         limits: range, confidence and deviation outside which a depth is invalid.
@@ -113,5 +113,4 @@ class Maps:
 
     @cached_property
     def _colours(self) -> list[NDArray[np.uint8]]:
-        planes = self.image.float().cpu().numpy()
-        return [cv2.convertScaleAbs(plane, alpha=255) for plane in planes]  # it rounds
+        return list(self.image.cpu().numpy())

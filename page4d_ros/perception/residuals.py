@@ -84,9 +84,9 @@ def thinned(values: NDArray, step: int) -> NDArray:
 
 
 def thinned_rgb(image: Tensor, step: int = 1) -> NDArray[np.uint8]:
-    """Every step-th pixel of an image (3, h, w) in [0, 1], as RGB bytes (h', w', 3)."""
-    planes = np.ascontiguousarray(image[:, ::step, ::step].float().cpu().numpy())
-    return cv2.convertScaleAbs(cv2.merge(list(planes)), alpha=255)  # it rounds
+    """Every step-th pixel of an image (3, h, w) of bytes, as RGB (h', w', 3)."""
+    planes = np.ascontiguousarray(image[:, ::step, ::step].cpu().numpy())
+    return cv2.merge(list(planes))
 
 
 @np.errstate(divide='ignore', invalid='ignore', over='ignore')

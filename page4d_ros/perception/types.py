@@ -111,7 +111,7 @@ class WindowEstimate:
     Attributes:
         sets: frames of the window by time, newest last; N frames in all, V in the newest set.
         transforms: N, from source image to network image; all have the same output size (h, w).
-        images: N times (3, h, w) in [0, 1], on the engine's device; all else is on the host.
+        images: N times (3, h, w) RGB bytes, on the engine's device; all else is on the host.
         T_gauge_camera: (N, 4, 4) optical frame to gauge.
         cameras: N intrinsics for the size (h, w): the network's, or calibrated where known.
         depth: (M, h, w) of the M >= V newest frames, along z, in units of the gauge.

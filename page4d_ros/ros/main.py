@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from page4d_ros.process import keep_memory
+from page4d_ros.process import prepare
 from page4d_ros.ros import signals
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node; returns 0 after a signal, however early, and 1 if it cannot start."""
     signals.leave_at_once()
-    keep_memory()
+    prepare()
     try:
         from page4d_ros.ros.node import run
 

@@ -25,7 +25,7 @@ from page4d_ros.bags.replay import ALL_TOPICS, replay
 from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.config import Config
-from page4d_ros.errors import BagError
+from page4d_ros.errors import BagError, DeviceMemoryError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.geometry.poses import from_quaternion, inverse, rotation_angle
 from page4d_ros.messages import encode
@@ -34,6 +34,7 @@ from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.clouds import POINT
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import RELIANCE
+from page4d_ros.perception.window_engine import WindowEngine
 
 
 def run(tmp_path, messages, config, *, form='bare mcap', engine=None, **options):
@@ -403,3 +404,22 @@ def test_a_clip_that_is_interrupted_is_not_begun(tmp_path):
         )
     assert summary.interrupted
     assert summary.estimates == 0
+
+
+@pytest.mark.parametrize('beforehand', [True, False])
+def test_a_clip_that_does_not_fit_leaves_nothing(tmp_path, monkeypatch, beforehand):
+    """Neither where it is known beforehand nor where the system has no room after all."""
+
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate it")
+
+    config = Config().with_values({'model.checkpoint': 'untrained', 'window.stride': 1})
+    path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(5))
+    if beforehand:
+        monkeypatch.setattr('page4d_ros.perception.clip.free_bytes', lambda _: 1000)
+    else:
+        monkeypatch.setattr(WindowEngine, 'sequence', full)
+    with Recording(path, config) as source, pytest.raises(DeviceMemoryError) as error:
+        replay(source, tmp_path / 'out', config, clip=True)
+    assert '5 frames of 112x84 pixels in one pass need about' in str(error.value)
+    assert not (tmp_path / 'out').exists()

@@ -1,6 +1,7 @@
 """Meters that measure, cases that compare, and the command that shows them."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from torch import nn
 from training_cases import MICRO
 from typer.testing import CliRunner
 
-from page4d_ros.benchmark import cases
+from page4d_ros.benchmark import beside, cases
 from page4d_ros.benchmark.cases import PRESETS, Case
 from page4d_ros.benchmark.meter import Stages, flops, machine, peak_bytes, threads
 from page4d_ros.benchmark.node import _summary
@@ -100,9 +101,54 @@ def test_the_command_prints_and_writes(tmp_path, monkeypatch):
     assert 'engine_ms' not in rows[1]
 
 
+def test_replay_is_slower_beside_busy_processes(monkeypatch, tmp_path):
+    """With a rate of 8 alone, and of 1 less for each other process; threads that spin halve it."""
+    running = []
+    monkeypatch.setattr(beside, 'busy', lambda count: nullcontext(running.append(count)))
+
+    def rate(words, environment):
+        assert words[0] == 'replay'
+        return (8 - running[-1]) / (1 + ('OMP_WAIT_POLICY' in environment))
+
+    monkeypatch.setattr(beside, '_rate', rate)
+    done = page4d('--beside', '--json', tmp_path / 'rows.json')
+    assert done.exit_code == 0, done.output
+    assert 'beside two busy processes' in done.stdout
+    shipped, spinning = json.loads((tmp_path / 'rows.json').read_text())['cases']
+    assert (shipped['alone_per_second'], shipped['beside_per_second']) == (8, 6)
+    assert (spinning['alone_per_second'], spinning['beside_per_second']) == (4, 3)
+    assert shipped['beside_ratio'] == spinning['beside_ratio'] == 0.75
+    assert running == 2 * beside.ROUNDS * [0, beside.BUSY]
+
+
+def test_busy_processes_end_with_their_context():
+    with beside.busy(1) as others:
+        assert others[0].poll() is None
+    assert others[0].poll() is not None
+
+
+def test_the_plan_says_what_fits(tmp_path):
+    done = page4d('--plan', '--json', tmp_path / 'plan.json')
+    assert done.exit_code == 0, done.output
+    assert 'published' in done.stdout
+    rows = json.loads((tmp_path / 'plan.json').read_text())['cases']
+    keys = 'name', 'frames', 'width', 'precision'
+    by = {tuple(row[key] for key in keys): row for row in rows}
+    assert len(by) == len(rows)
+    full, half = (by['published', 8, 518, kind] for kind in ('fp32', 'bf16'))
+    assert 3500 < full['weights_mb'] < 4600  # 1.19 billion weights, less the point head
+    assert half['weights_mb'] < 0.65 * full['weights_mb']
+    assert half['working_mb'] <= full['working_mb']
+    assert by['published', 16, 518, 'fp32']['cache_mb'] > 1.8 * full['cache_mb']
+    assert by['page4d-small', 8, 112, 'fp32']['total_mb'] < 50
+    for row in rows:
+        parts = (row[part] for part in ('weights_mb', 'cache_mb', 'working_mb'))
+        assert row['total_mb'] == pytest.approx(sum(parts))
+
+
 def test_what_is_wrong_is_said():
     assert 'no such case; there are width128_S4' in page4d('--only', 'width7').stderr
-    for what in ('--node', '--overhead'):
+    for what in ('--node', '--overhead', '--beside'):
         assert 'unknown setting' in page4d(what, '--set', 'window.sise=3').stderr
     if not torch.cuda.is_available():
         assert 'model.device' in page4d('--preset', 'gpu', '--only', 'k2').stderr

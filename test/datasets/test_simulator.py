@@ -10,7 +10,9 @@ from page4d_ros.datasets.registry import open_sequences
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.datasets.simulator import TRUE_GAUGE, Noise, SequenceWorld, SimulatedEngine
 from page4d_ros.errors import BagError
+from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.types import FrameKey, FrameSet
 from page4d_ros.truth import GroundTruthFrame
@@ -126,7 +128,11 @@ def test_fooled_windows_follow_something_else():
 
 
 def test_a_whole_sequence_at_once():
-    estimate = engine().sequence([f.frame for f in FRAMES], [f.rgb for f in FRAMES])
+    height, width = FRAMES[0].rgb.shape[:2]
+    simulated = engine()
+    fit = ImageTransform.crop(width, height, simulated.resolution, simulated.patch_size)
+    pixels = [image_to_network(f.rgb, fit, 'cpu') for f in FRAMES]
+    estimate = simulated.sequence([f.frame for f in FRAMES], fit, pixels)
     assert estimate.window.depth.shape == (COUNT, 48, 64)
     assert estimate.window.T_gauge_camera.shape == (COUNT, 4, 4)
 

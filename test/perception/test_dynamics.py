@@ -25,7 +25,7 @@ CAMERA = PinholeCamera(112, 84, 100.0, 100.0, 55.5, 41.5)
 FIT = ImageTransform(112, 84, 112, 84, 0, 0, 112, 84)
 WALL, BOX, SIDE = 4.0, 2.0, 0.4
 RNG = np.random.default_rng(0)
-TEXTURE = RNG.uniform(0.2, 0.8, (400, 400, 3))
+TEXTURE = np.rint(255 * RNG.uniform(0.2, 0.8, (400, 400, 3))).astype(np.uint8)
 
 
 def see(camera_x, box_x):
@@ -38,7 +38,7 @@ def see(camera_x, box_x):
     depth[box] = BOX
     place = np.where(box, at, WALL * x + camera_x + 3)
     column, row = ((place + 5) * 25).astype(int) % 400, ((depth * y + 5) * 25).astype(int) % 400
-    return depth.astype(np.float32), TEXTURE[row, column].astype(np.float32), box
+    return depth.astype(np.float32), TEXTURE[row, column], box
 
 
 def stamped(index):
@@ -195,7 +195,7 @@ def followed(cameras, boxes, wrong):
     dynamics = Dynamics(MaskConfig(source='geometry', dilate=0), DEFAULT)
     for end in range(1, len(cameras) + 1):
         estimate, box = window(cameras[:end], boxes[:end], depths=1)
-        image = np.rint(255 * estimate.images[-1].permute(1, 2, 0).numpy()).astype(np.uint8)
+        image = estimate.images[-1].permute(1, 2, 0).numpy()
         dynamics.follow(estimate.sets[-1], [image])
         estimate = replace(estimate, depth=(estimate.depth * wrong).astype(np.float32))
         motion = dynamics.update(estimate, trust=0.01)

@@ -12,7 +12,7 @@ from page4d_ros.evaluation.metrics.prediction import Grid, Prediction
 from page4d_ros.evaluation.result import Output
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.model.preprocess import image_to_network
+from page4d_ros.model.preprocess import image_to_network, in_unit_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ FEWEST = 8  # tracks that a pose needs
 
 def grey_image(image: NDArray[np.uint8], fit: ImageTransform) -> NDArray[np.uint8]:
     """An image (H, W, 3) as a network of this size sees it, but grey (h, w)."""
-    small = image_to_network(image, fit, 'cpu').permute(1, 2, 0).numpy()
+    small = in_unit_range(image_to_network(image, fit, 'cpu')).permute(1, 2, 0).numpy()
     return np.rint(255 * cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).astype(np.uint8)
 
 
