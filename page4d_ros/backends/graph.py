@@ -184,6 +184,7 @@ def write_onnx(network: Network, graph: Graph, path: Path) -> tuple[dict[str, Te
                 opset_version=OPSET,
                 input_names=list(graph.inputs),
                 output_names=list(outputs),
+                optimize=False,  # runtimes do that themselves, and much quicker
                 verbose=False,
             )
             program.save(path)

@@ -17,7 +17,7 @@ from page4d_ros.errors import Page4dError
 from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -44,33 +44,58 @@ def build(
     ] = False,
     settings: Settings = None,
 ) -> None:
-    """Build the graphs of model.backend ahead of time, so that the node starts with them.
+    """Build what model.backend lacks ahead of time, so that the node starts with it.
 
-    Everything that a graph depends on must be as for the node: weights, window.size,
-    model.resolution and the like.
+    Settings must be the node's: weights, window.size, model.resolution and the like.
     """
-    from page4d_ros.backends.cache import GraphCache
-    from page4d_ros.backends.runtimes import OpenVino
-    from page4d_ros.perception.graphs import TORCH, BuildHere, choose_backend
-
-    config, engine = _engine(settings)
-    backend = choose_backend(config.model, engine.device)
-    if backend == TORCH:
-        named = config.model.backend == TORCH
-        reason = 'model.backend is torch' if named else 'auto takes torch here'
-        raise Page4dError(f'{reason}: nothing to build; set model.backend={OpenVino.name}')
-    builder = BuildHere(engine.network, backend, GraphCache())
-    table = Table(box=box.SIMPLE, title=builder.runtime.title)
-    for column in ('graph', 'seconds', 'difference from torch'):
-        table.add_column(column)
+    config = Config().with_values(dict(map(parse_assignment, settings or [])))
     console = Console(stderr=True)
-    for graph in _graphs(engine, config, size):
-        with console.status(f'building {graph.name}'):
-            facts = builder(graph)
-        table.add_row(graph.name, f'{facts["seconds"]:.1f}', f'{facts["difference"]:.1e}')
+    with console.status('loading the network') as status:
+        title, rows = build_missing(config, size, say=status.update)
+    if not rows:
+        raise Page4dError('model.backend is torch here: nothing to build; set it to openvino')
+    table = Table(box=box.SIMPLE, title=title)
+    for column in ('graph', 'built in, s', 'difference from torch'):
+        table.add_column(column)
+    for name, facts in rows.items():
+        table.add_row(name, f'{facts["seconds"]:.1f}', f'{facts["difference"]:.1e}')
     Console().print(table)
     if check:
         _check(settings, size)
+
+
+def build_missing(
+    config: Config, size: str, *, say: Callable[[str], None]
+) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Build the graphs of a node that the cache lacks.
+
+    Args:
+        config: all settings.
+        size: of the camera's images, such as ``640x480``.
+        say: takes a line before each graph that is built.
+
+    Returns:
+        Title of the runtime, and facts of all graphs by name; none where torch runs them.
+
+    Raises:
+        BackendError: a graph cannot be built.
+    """
+    from page4d_ros.backends.cache import GraphCache
+    from page4d_ros.perception.build import build_engine
+    from page4d_ros.perception.graphs import TORCH, BuildHere, choose_backend
+
+    engine = build_engine(config)
+    backend = choose_backend(config.model, engine.device)
+    if backend == TORCH:
+        return TORCH, {}
+    builder = BuildHere(engine.network, backend, GraphCache())
+    rows = {}
+    for graph in _graphs(engine, config, size):
+        if (facts := builder.known(graph)) is None:
+            say(f'building {graph.name} for {builder.runtime.title}')
+            facts = builder(graph)
+        rows[graph.name] = facts
+    return builder.runtime.title, rows
 
 
 def export(
@@ -88,10 +113,10 @@ def export(
         print(file)
 
 
-def _engine(settings: list[str] | None, **values: Any) -> tuple[Config, WindowEngine]:
+def _engine(settings: list[str] | None) -> tuple[Config, WindowEngine]:
     from page4d_ros.perception.build import build_engine
 
-    config = Config().with_values(dict(map(parse_assignment, settings or [])) | values)
+    config = Config().with_values(dict(map(parse_assignment, settings or [])))
     return config, build_engine(config)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from page4d_ros.backends.building import build, fingerprint
+from page4d_ros.backends.building import build, fingerprint, key
 from page4d_ros.backends.cache import GraphCache
 from page4d_ros.backends.graph import FrameGraph, StepGraph
 from page4d_ros.backends.graphs import Graphs
@@ -143,6 +143,11 @@ class BuildHere:
     def __call__(self, graph: Graph) -> dict[str, Any]:
         """Build a graph; see `build`."""
         return build(self._network, graph, self.runtime, self._store, self._weights)
+
+    def known(self, graph: Graph) -> dict[str, Any] | None:
+        """Facts of a graph that is in the cache."""
+        found = self._store.find(key(graph, self.runtime, self._weights))
+        return found and found[1]
 
     def close(self) -> None:
         """Do nothing: it runs in the thread that called it."""

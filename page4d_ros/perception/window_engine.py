@@ -188,7 +188,10 @@ class WindowEngine:
         pixels = [image_to_network(image, fit, self.device) for image in images]
         grid = patch_grid(self.network, pixels[0])
         with self._arithmetic(), self._room_for(fit, len(pixels)):
-            tokens = [self._tokens(each, grid, first=not self._sets) for each in pixels]
+            tokens = [
+                self._tokens(each, grid, first=not (self._sets or index))
+                for index, each in enumerate(pixels)
+            ]
         if len(self._sets) == self._size:
             del self._sets[int(keep_first and self._size > SHORTEST_KEEPING)]
         parts = zip(frames.frames, pixels, tokens, strict=True)

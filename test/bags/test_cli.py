@@ -24,7 +24,7 @@ def configs(monkeypatch):
     """Replace the network; collects the settings it would have been built with."""
     seen = []
 
-    def build(config):
+    def build(config, **_):
         seen.append(config)
         return oracle(config)
 
@@ -162,7 +162,7 @@ def test_the_output_is_safe(tmp_path, bag, configs):
 
 
 def test_ctrl_c_keeps_a_readable_recording(tmp_path, bag, monkeypatch):
-    def build(config):
+    def build(config, **_):
         perception = oracle(config)
         step = perception.engine.step
 
@@ -184,7 +184,7 @@ def test_ctrl_c_keeps_a_readable_recording(tmp_path, bag, monkeypatch):
 
 
 def test_ctrl_c_twice_ends_at_once(tmp_path, bag, monkeypatch):
-    def build(config):
+    def build(config, **_):
         perception = oracle(config)
 
         def interrupted(anchor=None, **kwargs):

@@ -18,7 +18,7 @@ from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
 from page4d_ros.model.runtime import compiled
 from page4d_ros.model.variants import MINED
-from page4d_ros.perception import engine as engine_module
+from page4d_ros.perception import window_engine as engine_module
 from page4d_ros.perception.clip import Mined
 from page4d_ros.perception.types import Frame, FrameKey, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine

@@ -1,0 +1,289 @@
+"""Graphs of the network in other libraries say what torch says, and never stop the engine."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from page4d_ros.backends.building import fingerprint, key
+from page4d_ros.backends.cache import GraphCache
+from page4d_ros.backends.graph import FrameGraph, StepGraph
+from page4d_ros.backends.graphs import Graphs
+from page4d_ros.backends.product import DESCRIPTION, ENCODER, STEP, write_product
+from page4d_ros.backends.runtimes import RUNTIMES, open_runtime
+from page4d_ros.benchmark.parity import differences
+from page4d_ros.config import ModelConfig
+from page4d_ros.errors import BackendError
+from page4d_ros.model.checkpoint import untrained_network
+from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.network import StepPlan
+from page4d_ros.model.variants import MINED
+from page4d_ros.perception import graphs as choosing
+from page4d_ros.perception.graphs import BuildHere, BuildProcess, choose_backend, open_graphs
+from page4d_ros.perception.types import Frame, FrameSet
+from page4d_ros.perception.window_engine import WindowEngine
+
+pytest.importorskip('onnxscript', reason='onnxscript is not installed')
+
+SIZE = 4  # as many frames as the camera head has attention heads
+SETTINGS = ModelConfig(checkpoint='untrained', device='cpu', resolution=56)
+CPU = torch.device('cpu')
+LIMIT = 1e-4
+SMALL = {'depth': 4, 'encoder_depth': 2, 'dpt_taps': (0, 1, 2, 3), 'camera_iterations': 2}
+
+
+def network(*, mask=False):
+    """A network whose every part matters: random tokens, norms and gains."""
+    config = replace(NetworkConfig.tiny(), mask_enabled=mask, **SMALL)
+    out = untrained_network(config).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in out.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return out
+
+
+def images(count):
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        yield np.kron(rng.integers(0, 255, (6, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+
+
+def engine_with(folder, name, *, mask=False, variant=None, said=None):
+    more = () if variant is None else (variant,)
+    engine = WindowEngine(network(mask=mask), SETTINGS, SIZE, *more)
+    store = GraphCache(folder)
+    builder = BuildHere(engine.network, name, store)
+    say = [].append if said is None else said.append
+    engine.graphs = Graphs(
+        engine.network, builder.runtime, store, builder, threads=1, wait=True, say=say
+    )
+    return engine
+
+
+@pytest.mark.parametrize('name', RUNTIMES)
+@pytest.mark.parametrize('mask', [False, True])
+def test_a_sliding_window_is_that_of_torch(tmp_path, name, mask):
+    pytest.importorskip(name, reason=f'{name} is not installed')
+    said = []
+    for _ in range(2):  # built, then from the cache
+        ours = engine_with(tmp_path, name, mask=mask, said=said)
+        theirs = WindowEngine(network(mask=mask), SETTINGS, SIZE)
+        worst = differences(ours, theirs, images(24))
+        assert set(worst) == {'pose', 'depth', 'confidence', 'mask'}
+        assert max(worst.values()) < LIMIT, worst
+    assert [line.split()[0] for line in said] == ['building'] * 2
+    assert ours.graphs.runtime.title in ours.runs_on
+    assert 'torch' in theirs.runs_on
+
+
+def test_statistics_and_hidden_patches_are_in_the_graph(tmp_path):
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    said = []
+    ours = engine_with(tmp_path, 'openvino', variant=MINED, said=said)
+    theirs = WindowEngine(network(), SETTINGS, SIZE, MINED)
+    mask = np.zeros((42, 56), np.uint8)
+    mask[10:30, 10:30] = 255
+    for index, image in enumerate(images(8)):
+        frames = FrameSet.of(Frame(index, 'camera', lambda: None))
+        found = []
+        for engine in (ours, theirs):
+            engine.push(frames, [image])
+            found.append(engine.step(None))
+            engine.hide([SimpleNamespace(mask=mask)])
+        np.testing.assert_allclose(found[0].dynamic, found[1].dynamic, atol=LIMIT)
+        np.testing.assert_allclose(found[0].depth, found[1].depth, rtol=LIMIT)
+    assert any('gram' in line and 'hides' in line for line in said)
+    assert not any('torch' in line for line in said)
+
+
+def test_a_failure_is_one_line_and_torch_goes_on(tmp_path):
+    runtime = Failing()
+    said = []
+    engine = WindowEngine(network(), SETTINGS, SIZE)
+    engine.graphs = Graphs(
+        engine.network, runtime, GraphCache(tmp_path), runtime, threads=1, wait=True,
+        say=said.append,
+    )  # fmt: skip
+    worst = differences(engine, WindowEngine(network(), SETTINGS, SIZE), images(8))
+    assert set(worst.values()) == {0.0}
+    assert said == [
+        'building frame_3x4 for a runtime',
+        'model.backend failing: torch runs instead, because it does not work',
+        'building step_S4_3x4_new2 for a runtime',
+        'model.backend failing: torch runs instead, because it does not work',
+    ]
+    assert not engine.graphs.ready
+    engine.free()
+    assert runtime.closed
+
+
+class Failing:
+    """Runtime and builder that cannot do anything."""
+
+    name, title, device = 'failing', 'a runtime', 'cpu'
+    closed = False
+
+    def __call__(self, graph):
+        raise BackendError('it does not work')
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_library_that_fails_later_is_left(tmp_path):
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    said = []
+    engine = engine_with(tmp_path, 'onnxruntime', said=said)
+    for index, image in enumerate(images(9)):
+        if index == 6:
+            for name, (_, outputs) in engine.graphs._ready.items():
+                engine.graphs._ready[name] = fail, outputs
+        engine.push(FrameSet.of(Frame(index, 'camera', lambda: None)), [image])
+        assert np.isfinite(engine.step().depth).all()
+    assert sum('torch goes on: device lost' in line for line in said) == 2
+
+
+def fail(_):
+    raise RuntimeError('device lost')
+
+
+def test_a_graph_that_differs_from_torch_is_not_kept(tmp_path, monkeypatch):
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    builder = BuildHere(network(), 'onnxruntime', GraphCache(tmp_path))
+    load = builder.runtime.load
+
+    def wrong(folder, threads):
+        run = load(folder, threads)
+        return lambda inputs: [1.001 * each for each in run(inputs)]
+
+    monkeypatch.setattr(builder.runtime, 'load', wrong)
+    with pytest.raises(BackendError, match=r'differs from torch by 1\.0e-03 in frame_3x4'):
+        builder(FrameGraph((3, 4)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_names_all_that_a_graph_depends_on(tmp_path):
+    runtime = Failing()
+    graph = StepGraph(4, StepPlan((3, 4), 2))
+    one = network()
+    base = key(graph, runtime, fingerprint(one))
+    other = network()
+    assert key(graph, runtime, fingerprint(other)) == base
+    with torch.no_grad():
+        other.aggregator.camera_token[0, 0, 0, 0] += 1e-3
+    changed = [
+        key(graph, runtime, fingerprint(other)),
+        key(graph, runtime, fingerprint(one.with_mask_in_attention(on=True))),
+        key(StepGraph(4, StepPlan((3, 4), 1)), runtime, fingerprint(one)),
+        key(StepGraph(5, StepPlan((3, 4), 2)), runtime, fingerprint(one)),
+        key(StepGraph(4, StepPlan((3, 4), 2, (3,))), runtime, fingerprint(one)),
+        key(StepGraph(4, StepPlan((3, 4), 2), hides=True), runtime, fingerprint(one)),
+    ]
+    runtime.title = 'a later runtime'
+    changed.append(key(graph, runtime, fingerprint(one)))
+    runtime.title, runtime.device = 'a runtime', 'another cpu'
+    changed.append(key(graph, runtime, fingerprint(one)))
+    assert base not in changed
+    assert len({str(each) for each in changed}) == len(changed)
+
+
+def test_a_process_of_its_own_builds_what_the_engine_finds(tmp_path, monkeypatch):
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    config = replace(SETTINGS, backend='onnxruntime')
+    engine = WindowEngine(untrained_network(NetworkConfig.tiny()), config, 2)
+    said = []
+    engine.graphs = open_graphs(engine, config, wait=True, say=said.append)
+    (image,) = images(1)
+    engine.push(FrameSet.of(Frame(0, 'camera', lambda: None)), [image])
+    assert said == [f'building frame_3x4 for {engine.graphs.runtime.title}']
+    assert engine.graphs.ready
+    engine.free()
+
+
+def test_a_process_that_fails_says_why(tmp_path):
+    missing = replace(SETTINGS, backend='onnxruntime', checkpoint=str(tmp_path / 'none.pt'))
+    with pytest.raises(BackendError, match=r'none\.pt'):
+        BuildProcess(missing)(FrameGraph((3, 4)))
+
+
+@pytest.mark.parametrize(
+    ('values', 'meant', 'machine', 'chosen'),
+    [
+        ({}, None, 'x86_64', 'openvino'),
+        ({}, None, 'aarch64', 'torch'),
+        ({}, 'onnxruntime', 'aarch64', 'onnxruntime'),
+        ({'backend': 'onnxruntime'}, 'torch', 'x86_64', 'onnxruntime'),
+        ({'compile': True}, None, 'x86_64', 'torch'),
+        ({'precision': 'bf16'}, None, 'x86_64', 'torch'),
+        ({'backend': 'torch'}, None, 'x86_64', 'torch'),
+    ],
+)
+def test_auto_takes_what_is_quick_and_installed(monkeypatch, values, meant, machine, chosen):
+    monkeypatch.setattr(choosing.importlib.util, 'find_spec', lambda _: True)
+    monkeypatch.setattr(choosing.platform, 'machine', lambda: machine)
+    monkeypatch.delenv('PAGE4D_BACKEND')
+    if meant:
+        monkeypatch.setenv('PAGE4D_BACKEND', meant)
+    assert choose_backend(replace(SETTINGS, **values), CPU) == chosen
+    monkeypatch.setattr(choosing.importlib.util, 'find_spec', lambda _: None)
+    if not meant and 'backend' not in values:
+        assert choose_backend(replace(SETTINGS, **values), CPU) == 'torch'
+
+
+def test_a_backend_that_is_not_there_is_one_line(monkeypatch):
+    said = []
+    engine = WindowEngine(network(), SETTINGS, SIZE)
+    monkeypatch.setitem(RUNTIMES, 'openvino', missing)
+    graphs = open_graphs(
+        engine, replace(SETTINGS, backend='openvino'), wait=False, say=said.append
+    )
+    assert graphs is None
+    assert said == [
+        "torch runs the network: model.backend openvino: No module named 'openvino'; "
+        "pip install 'page4d_ros[graphs]'"
+    ]
+
+
+def missing():
+    raise ImportError("No module named 'openvino'")
+
+
+def test_other_programs_run_the_onnx_files_over_a_sliding_window(tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    engine = WindowEngine(network(), SETTINGS, SIZE)
+    step = StepGraph(SIZE, StepPlan((3, 4), 1))
+    files = write_product(engine.network, FrameGraph((3, 4)), step, tmp_path / 'new')
+    assert [file.name for file in files] == [ENCODER, STEP, DESCRIPTION]
+    about = json.loads(files[2].read_text())
+    assert about['window'] == SIZE
+    encode, run = (onnxruntime.InferenceSession(file) for file in files[:2])
+    for name, session in ((ENCODER, encode), (STEP, run)):
+        for kind, nodes in (('inputs', session.get_inputs()), ('outputs', session.get_outputs())):
+            described = about['graphs'][name][kind]
+            assert {node.name: node.shape for node in nodes} == {
+                each: facts['shape'] for each, facts in described.items()
+            }
+    kept = []
+    for index, image in enumerate(images(10)):
+        engine.push(FrameSet.of(Frame(index, 'camera', lambda: None)), [image])
+        window = engine.step()
+        names = [node.name for node in encode.get_outputs()]
+        pixels = window.images[-1][None].numpy()
+        kept.append(dict(zip(names, encode.run(None, {'image': pixels}), strict=True)))
+        kept = kept[-SIZE:]
+        if len(kept) < SIZE:
+            continue
+        tokens = [kept[0]['first_tokens'], *(each['tokens'] for each in kept[1:])]
+        (depth,) = run.run(['depth'], {'tokens': np.concatenate(tokens, axis=1)})
+        np.testing.assert_allclose(depth[0], window.depth, rtol=LIMIT)
+
+
+def test_open_runtime_names_the_extra(monkeypatch):
+    monkeypatch.setitem(RUNTIMES, 'onnxruntime', missing)
+    with pytest.raises(BackendError, match='page4d_ros\\[graphs\\]'):
+        open_runtime('onnxruntime')
