@@ -43,7 +43,7 @@ class FrameTokens(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameGraph:
-    """What a frame goes through by itself: encoder and first frame block.
+    """Encoder and first frame block: the part that a frame goes through by itself.
 
     Its input is ``image``, (1, 3, H, W) RGB of bytes; its outputs are those of `FrameTokens`.
 
@@ -74,7 +74,7 @@ class FrameGraph:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """What relates the frames of a window, and the heads.
+    """Blocks that relate the frames of a window, and the heads.
 
     Its inputs are ``tokens``, (1, S, P, C), the ``first_tokens`` of the oldest frame before the
     ``tokens`` of the others, and ``hidden``, (1, S, h, w) bool, if `hides`. Its outputs are those

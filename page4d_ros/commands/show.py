@@ -71,9 +71,9 @@ def demo(
 
 def _build_ahead(settings: dict[str, object]) -> None:
     """Build the graphs of the node's backend, so that even a first demo shows its speed."""
-    from page4d_ros.commands.graphs import build_missing
     from page4d_ros.config import Config
     from page4d_ros.errors import BackendError
+    from page4d_ros.perception.graph_building import build_missing
 
     given = {name: value for name, value in settings.items() if name != 'use_sim_time'}
     try:

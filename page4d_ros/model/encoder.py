@@ -130,7 +130,7 @@ class Encoder(nn.Module):
 
         An exported graph holds it as a constant: runtimes disagree on bicubic resampling.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or self.pos_embed.is_inference():
             return interpolate_positions(self.pos_embed, grid)
         if torch.compiler.is_compiling() and grid in self._resampled:
             return self._resampled[grid][1]

@@ -1,4 +1,4 @@
-"""Graphs for the engine, by the settings; run as a module it builds one."""
+"""Graphs for the engine, by the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from page4d_ros.backends.graph import FrameGraph, StepGraph
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.runtimes import open_runtime
 from page4d_ros.config import ModelConfig
-from page4d_ros.errors import BackendError, Page4dError
+from page4d_ros.errors import BackendError
 from page4d_ros.model.network import StepPlan
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TORCH, AUTO = 'torch', 'auto'
 MEANT = 'PAGE4D_BACKEND'  # environment variable: the backend that `auto` stands for
-POLITE = 10  # niceness of a build beside a running node
+BUILDING = 'page4d_ros.perception.graph_building'  # module that a process runs
 
 
 def choose_backend(config: ModelConfig, device: torch.device) -> str:
@@ -100,9 +100,9 @@ class BuildProcess:
         Raises:
             BackendError: the process failed; its own last words.
         """
-        task = json.dumps({'model': asdict(self._config), 'graph': _plain(graph)})
+        task = json.dumps({'model': asdict(self._config), 'graph': described(graph)})
         self._running = subprocess.Popen(
-            [sys.executable, '-m', __name__],
+            [sys.executable, '-m', BUILDING],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -171,34 +171,18 @@ def window_graphs(
     return [FrameGraph(grid), StepGraph(frames, StepPlan(grid, newest, references), hides)]
 
 
-def _plain(graph: Graph) -> dict[str, Any]:
+def described(graph: Graph) -> dict[str, Any]:
+    """Plain values that `graph_of` takes."""
     if isinstance(graph, FrameGraph):
         return {'grid': graph.grid}
     return {'frames': graph.frames, 'plan': graph.plan, 'hides': graph.hides}
 
 
-def _graph(grid: Sequence[int] = (), frames: int = 0, plan: Sequence = (), *, hides: bool = False):
+def graph_of(
+    grid: Sequence[int] = (), frames: int = 0, plan: Sequence = (), *, hides: bool = False
+) -> Graph:
+    """Graph of what `described` says."""
     if not frames:
         return FrameGraph(tuple(grid))
     grid, newest, references = plan
     return StepGraph(frames, StepPlan(tuple(grid), newest, tuple(references)), hides)
-
-
-def main() -> None:
-    """Build the graph that the standard input describes."""
-    from page4d_ros.perception.build import build_network
-    from page4d_ros.perception.devices import choose_device
-
-    os.nice(POLITE)
-    task = json.load(sys.stdin)
-    config = ModelConfig(**task['model'])
-    try:
-        network = build_network(config)
-        network.prepare(choose_device(config.device), None, points=config.point_head)
-        BuildHere(network, config.backend, GraphCache())(_graph(**task['graph']))
-    except (Page4dError, OSError) as error:
-        sys.exit(str(error))
-
-
-if __name__ == '__main__':
-    main()

@@ -138,7 +138,7 @@ def test_status(tmp_path, config):
     assert [s.window_fill for s in states] == [1, 2, 3, 4, 4, 4]
     last = states[-1]
     assert (last.received, last.processed, last.dropped) == (6, 6, 0)
-    assert (last.checkpoint, last.trained, last.device) == ('oracle', True, 'cpu')
+    assert (last.checkpoint, last.trained, last.device) == ('oracle', True, 'cpu, simulated')
     assert (last.calibrated, last.metric, last.frame_age) == (True, False, 0.0)
     assert last.publish_ms > 0
     assert not summary.caution

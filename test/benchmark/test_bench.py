@@ -58,7 +58,7 @@ def test_threads_are_given_back():
 @pytest.mark.parametrize('mask', [False, True])
 def test_both_ways_answer_alike_and_the_engine_does_less(mask):
     case = Case('width16', MICRO_POINTS, 8, (42, 56), mask=mask, anchor=mask, rounds=2)
-    row = run_case(case, 'cpu', lambda _: None).row()
+    row = run_case(case, 'cpu', ['torch'], lambda _: None)[0].row()
     assert row['max_rel_diff'] < 1e-4
     assert set(row['rel_diff']) == {'pose', 'depth', 'confidence', 'mask'}
     assert row['flop_ratio'] > 1
@@ -70,9 +70,20 @@ def test_both_ways_answer_alike_and_the_engine_does_less(mask):
     assert row['arrival_to_pose_ms'] < row['engine_ms']
 
 
+def test_backends_are_compared_in_one_run():
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    case = Case('micro', MICRO_POINTS, 2, (28, 42), rounds=2)
+    torch_row, other = (r.row() for r in run_case(case, 'cpu', ['torch', 'onnxruntime'], print))
+    assert (torch_row['backend'], other['backend']) == ('torch', 'onnxruntime')
+    assert torch_row['speedup'] > 0
+    assert other['speedup'] > 0
+    assert 0 < other['max_rel_diff'] < 1e-4
+    assert 0 < other['load_s'] < other['build_s']
+
+
 def test_half_precision_is_measured_against_its_own_kind():
     case = Case('width16', MICRO_POINTS, 2, (42, 56), rounds=1, precision='bf16')
-    row = run_case(case, 'cpu', lambda _: None).row()
+    row = run_case(case, 'cpu', ['torch'], lambda _: None)[0].row()
     assert row['engine_weights_mb'] < row['reference_weights_mb']
     assert row['max_rel_diff'] < 0.1
 

@@ -1,0 +1,100 @@
+"""Building of the graphs that a node will ask for; run as a module, of one that it asks for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from page4d_ros.backends.cache import GraphCache
+from page4d_ros.config import ModelConfig
+from page4d_ros.errors import ConfigError, Page4dError
+from page4d_ros.geometry.camera import ImageTransform
+from page4d_ros.model.variants import VARIANTS
+from page4d_ros.perception.build import build_network, build_perception
+from page4d_ros.perception.devices import choose_device
+from page4d_ros.perception.graphs import (
+    TORCH,
+    BuildHere,
+    choose_backend,
+    graph_of,
+    window_graphs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from page4d_ros.backends.graph import Graph
+    from page4d_ros.config import Config
+    from page4d_ros.model.network import Network
+
+POLITE = 10  # niceness of a build beside a running node
+WITH_ANCHOR = 2  # frames that get depth: the newest, and the anchor of odometry
+
+
+def build_missing(
+    config: Config, size: str, *, say: Callable[[str], None]
+) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Build the graphs of a node that the cache lacks.
+
+    Args:
+        config: all settings.
+        size: of the camera's images, such as ``640x480``.
+        say: takes a line before each graph that is built.
+
+    Returns:
+        Title of the runtime, and facts of all graphs by name; none where torch runs them.
+
+    Raises:
+        BackendError: a graph cannot be built.
+        ConfigError: the size is none.
+    """
+    network, graphs = node_graphs(config, size)
+    backend = choose_backend(config.model, choose_device(config.model.device))
+    if backend == TORCH:
+        return TORCH, {}
+    builder = BuildHere(network, backend, GraphCache())
+    rows = {}
+    for graph in graphs:
+        if (facts := builder.known(graph)) is None:
+            say(f'building {graph.name} for {builder.runtime.title}')
+            facts = builder(graph)
+        rows[graph.name] = facts
+    return builder.runtime.title, rows
+
+
+def node_graphs(config: Config, size: str) -> tuple[Network, list[Graph]]:
+    """Network of the settings, and its graphs for images of a size; see `build_missing`."""
+    if not (match := re.fullmatch(r'(\d+)x(\d+)', size)):
+        raise ConfigError(f'{size} is no size of images; give width and height, such as 640x480')
+    perception = build_perception(config.with_values({'model.backend': TORCH}))
+    engine = perception.engine
+    patch = engine.patch_size
+    fit = ImageTransform.crop(int(match[1]), int(match[2]), engine.resolution, patch)
+    grid = fit.height // patch, fit.width // patch
+    mines = VARIANTS[config.model.variant].mines_motion
+    gram = mines or perception.dynamics.gram
+    views = 1
+    graphs = window_graphs(
+        grid, config.window.size, views, newest=WITH_ANCHOR * views, gram=gram, hides=mines
+    )
+    return engine.network, graphs
+
+
+def main() -> None:
+    """Build the graph that the standard input describes."""
+    os.nice(POLITE)
+    task = json.load(sys.stdin)
+    config = ModelConfig(**task['model'])
+    try:
+        network = build_network(config)
+        network.prepare(choose_device(config.device), None, points=config.point_head)
+        BuildHere(network, config.backend, GraphCache())(graph_of(**task['graph']))
+    except (Page4dError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == '__main__':
+    main()
