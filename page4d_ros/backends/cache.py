@@ -21,7 +21,7 @@ CHUNK = 1 << 24  # bytes
 
 def default_folder() -> Path:
     """``$XDG_CACHE_HOME/page4d_ros/graphs``, by default in ``~/.cache``."""
-    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     return Path(home) / 'page4d_ros' / 'graphs'
 
 
