@@ -18,6 +18,7 @@ DEMO_SETTINGS: dict[str, object] = {
     'use_sim_time': True,
     'node.autostart': True,
     'window.size': 4,
+    'window.stride': 1,
     'scale.mode': 'fixed',  # page4d-small answers in metres
     'input.transport': 'compressed',
     'publish.only_if_subscribed': True,

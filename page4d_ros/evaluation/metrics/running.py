@@ -51,7 +51,7 @@ def run_metrics(recording: BagIndex, images: int | Unknown) -> dict[str, Any]:
     rate = recording.topics[topic].rate_hz if topic else None
     return {
         'images': images,
-        'estimates': len(status),
+        'estimates': len(_frames(recording)),
         'checkpoint': last.checkpoint,
         'trained': all(message.trained for message in status),
         'purpose': getattr(last, 'purpose', ''),  # recordings of version 0.1.0 lack it
@@ -63,8 +63,13 @@ def run_metrics(recording: BagIndex, images: int | Unknown) -> dict[str, Any]:
         'dropped': int(last.dropped),
         'lost': sum(message.state == LOST for message in status),
         'rate_hz': Unknown('there is only one moment') if rate is None else rate,
-        **_reliance(status),
+        **_reliance(_frames(recording)),
     }
+
+
+def _frames(recording: BagIndex) -> list[Any]:
+    """Status messages of frames, without those of a node that waits or pauses."""
+    return [message for message in recording.status if message.window_fill]
 
 
 def _reliance(status: list[Any]) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def _reliance(status: list[Any]) -> dict[str, Any]:
     by_points = [m.network_trust for m in status if m.relies_on in {NETWORK_AND_POINTS, POINTS}]
     return {
         'network_trust': float(np.median(by_points)) if by_points else NO_CORNERS,
-        'relies_on': {kind: kinds.count(kind) / len(kinds) for kind in RELIANCE},
+        'relies_on': {kind: kinds.count(kind) / max(len(kinds), 1) for kind in RELIANCE},
     }
 
 
@@ -87,7 +92,7 @@ def _estimates(recording: BagIndex) -> int:
 
 def timing_metrics(recording: BagIndex) -> dict[str, Any] | Unknown:
     """Median and 95th percentile of each stage in milliseconds, and of the frames' age."""
-    if not recording.status:
+    if not _frames(recording):
         return NO_STATUS
     out: dict[str, Any] = {}
     for name, (_, values) in timing_series(recording).items():
@@ -100,11 +105,12 @@ def timing_metrics(recording: BagIndex) -> dict[str, Any] | Unknown:
 
 def timing_series(recording: BagIndex) -> dict[str, tuple[NDArray, NDArray]]:
     """(seconds since the first estimate, values) of ``<stage>_ms`` and ``frame_age_s``."""
-    stamps = np.array([stamp_ns(message.header) for message in recording.status], np.int64)
+    frames = _frames(recording)
+    stamps = np.array([stamp_ns(message.header) for message in frames], np.int64)
     seconds = (stamps - stamps[0]) * 1e-9
     rows = {f'{stage}_ms': f'{stage}_ms' for stage in STAGES} | {FRAME_AGE: 'frame_age'}
     return {
-        name: (seconds, np.array([getattr(m, field) for m in recording.status], np.float64))
+        name: (seconds, np.array([getattr(m, field) for m in frames], np.float64))
         for name, field in rows.items()
     }
 
