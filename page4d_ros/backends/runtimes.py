@@ -6,7 +6,8 @@ import importlib.metadata
 import platform
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -65,9 +66,7 @@ class OpenVino:
     name = 'openvino'
 
     def __init__(self) -> None:
-        import openvino
-
-        self._openvino, self._core = openvino, openvino.Core()
+        self._core = _openvino_core()
         self.title = f'OpenVINO {_version("openvino")}'
         self.device = self._core.get_property('CPU', 'FULL_DEVICE_NAME')
 
@@ -155,6 +154,18 @@ def open_runtime(name: str) -> Runtime:
         raise BackendError(
             f"model.backend {name}: {error}; pip install 'page4d_ros[graphs]'"
         ) from error
+
+
+@cache
+def _openvino_core() -> Any:
+    """The only core of the process, which is never freed.
+
+    A core gives the thread that makes it a stack for signals. Where one core outlives another,
+    that stack is one that was freed, and the next signal, such as Ctrl-C, ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _version(package: str) -> str:

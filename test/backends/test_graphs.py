@@ -1,6 +1,8 @@
 """Graphs of the network in other libraries say what torch says, and never stop the engine."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -281,6 +283,23 @@ def test_other_programs_run_the_onnx_files_over_a_sliding_window(tmp_path):
         tokens = [kept[0]['first_tokens'], *(each['tokens'] for each in kept[1:])]
         (depth,) = run.run(['depth'], {'tokens': np.concatenate(tokens, axis=1)})
         np.testing.assert_allclose(depth[0], window.depth, rtol=LIMIT)
+
+
+def test_signals_arrive_after_a_runtime_is_gone():
+    """Cores of OpenVINO that outlive each other would leave a freed stack to the next signal."""
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    code = (
+        'import os, signal\n'
+        'from page4d_ros.backends.runtimes import open_runtime\n'
+        'signal.signal(signal.SIGINT, lambda *_: print("handled"))\n'
+        'first = open_runtime("openvino")\n'
+        'second = open_runtime("openvino")\n'
+        'del first\n'
+        'del second\n'
+        'os.kill(os.getpid(), signal.SIGINT)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr
 
 
 def test_open_runtime_names_the_extra(monkeypatch):
