@@ -298,7 +298,9 @@ def test_signals_arrive_after_a_runtime_is_gone():
         'del second\n'
         'os.kill(os.getpid(), signal.SIGINT)\n'
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr
 
 
