@@ -130,10 +130,13 @@ class Encoder(nn.Module):
 
         An exported graph holds it as a constant: runtimes disagree on bicubic resampling.
         """
-        if torch.is_grad_enabled() or self.pos_embed.is_inference():
+        if torch.is_grad_enabled():
             return interpolate_positions(self.pos_embed, grid)
-        if torch.compiler.is_compiling() and grid in self._resampled:
-            return self._resampled[grid][1]
+        if torch.compiler.is_compiling():
+            kept = self._resampled.get(grid)
+            return interpolate_positions(self.pos_embed, grid) if kept is None else kept[1]
+        if self.pos_embed.is_inference():  # such a tensor does not tell when it changes
+            return interpolate_positions(self.pos_embed, grid)
         state = self.pos_embed.device, self.pos_embed.dtype, self.pos_embed._version
         if grid not in self._resampled or self._resampled[grid][0] != state:
             with torch.inference_mode(mode=False), torch.no_grad():
