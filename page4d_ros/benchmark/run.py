@@ -101,14 +101,13 @@ class Contest:
     Args:
         case: what is compared.
         device: name of the device.
-        network: of the case; see `network_of`.
-        graphs: of the engine's network; None where torch runs it.
+        backend: of the engine; its graphs are attached afterwards.
     """
 
-    def __init__(
-        self, case: Case, device: str, network: Page4D, graphs: Graphs | None = None
-    ) -> None:
+    def __init__(self, case: Case, device: str, backend: str = TORCH) -> None:
         self.case, self.device = case, choose_device(device)
+        sizes = replace(case.network, mask_enabled=case.mask)
+        network = untrained_network(sizes).to(self.device).requires_grad_(False)
         self.alpha = float(case.mask)
         self.half = None if case.precision == 'fp32' else torch.bfloat16
         # in 16 bits the engine converts its weights, and the reference keeps its own
@@ -121,17 +120,16 @@ class Contest:
             compile=case.compile,
         )
         self.engine = WindowEngine(network, config, case.frames)
-        self.engine.graphs = graphs
         self.dynamics = Dynamics(MaskConfig(), DEFAULT)
         self.stream = _noise(case.size)
-        self.result = Result(case.name, case.new, graphs.runtime.name if graphs else TORCH)
+        self.result = Result(case.name, case.new, backend)
         self.result.facts = {
             'reference_weights_mb': weights / MIB,
             'engine_weights_mb': _weight_bytes(network) / MIB,
         }
         self._stages = [*network.stages(), *_point_head(self.reference)]
         self._posed = np.nan
-        if not case.compile and graphs is None:  # a graph has no moment at which it has the pose
+        if not case.compile and backend == TORCH:  # a graph has no moment at which it has the pose
             dict(self._stages)['camera head'].register_forward_hook(self._on_pose)
         for _ in range(case.frames - 1):
             self.engine.push(*next(self.stream))
@@ -230,10 +228,9 @@ def run_case(
     """
     with threads(case.threads), tempfile.TemporaryDirectory() as folder:
         contests = []
-        network = network_of(case).to(choose_device(device))
         for backend in backends:
             say(f'making the network ready for {backend}')
-            contests.append(_contest(case, device, network, backend, GraphCache(Path(folder))))
+            contests.append(_contest(case, device, backend, GraphCache(Path(folder))))
         say('counting operations and memory')
         for contest in contests:
             contest.inspect()
@@ -244,18 +241,12 @@ def run_case(
     return [contest.result for contest in contests]
 
 
-def network_of(case: Case) -> Page4D:
-    """Network of a case, with random weights."""
-    sizes = replace(case.network, mask_enabled=case.mask)
-    return untrained_network(sizes).requires_grad_(False)
-
-
-def _contest(case: Case, device: str, network: Page4D, backend: str, store: GraphCache) -> Contest:
+def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contest:
+    contest = Contest(case, device, backend)
     if backend == TORCH:
-        return Contest(case, device, network)
-    bare = copy.copy(network)  # the engine drops the point head, and so has no part of it
-    bare.prepare(torch.device('cpu'), None, points=False)
-    builder = BuildHere(bare, backend, store)
+        return contest
+    network = contest.engine.network
+    builder = BuildHere(network, backend, store)
     grid = tuple(side // network.patch_size for side in case.size)
     newest = 2 if case.anchor else case.new
     wanted = window_graphs(grid, case.frames, 1, newest=newest, gram=False, hides=False)
@@ -264,11 +255,11 @@ def _contest(case: Case, device: str, network: Page4D, backend: str, store: Grap
         builder(graph)
     built = time.perf_counter()
     graphs = Graphs(
-        bare, builder.runtime, store, builder, threads=torch.get_num_threads(), wait=True
+        network, builder.runtime, store, builder, threads=torch.get_num_threads(), wait=True
     )
     for graph in wanted:
         graphs.prepare(graph)
-    contest = Contest(case, device, network, graphs)
+    contest.engine.graphs = graphs
     facts = {'build_s': built - start, 'load_s': time.perf_counter() - built}
     contest.result.facts |= facts
     return contest
