@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
@@ -139,6 +140,20 @@ class GuardedNode(LifecycleNode):
                 return response
 
         return change
+
+
+class GuardedExecutor(SingleThreadedExecutor):
+    """Goes on where rclpy itself fails: a message that is no CDR, or no memory to take one."""
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Execute one callback; what rclpy raises on the way is logged and counted."""
+        try:
+            super().spin_once(timeout_sec)
+        except ExternalShutdownException:
+            raise
+        except Exception as error:
+            for node in self.get_nodes():
+                node.caught(error, 'the executor')
 
 
 def guarded_transition(method: Callable) -> Callable:

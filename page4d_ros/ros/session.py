@@ -189,7 +189,7 @@ class Session:
         at = message.pose.pose.position
         self.perception.scale.feed_position(stamp_ns(message.header), (at.x, at.y, at.z))
 
-    def _failed(self, error: Exception, trace: str) -> None:
+    def _failed(self, error: BaseException, trace: str) -> None:
         """Report an error in the worker that is not the frame's fault."""
         if not self.node.context.ok():  # what meets the end of ROS is no error
             return
