@@ -18,6 +18,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 
+from page4d_ros.errors import printable
 from page4d_ros.ros import parameters
 from page4d_ros.ros.compat import THROTTLE
 from page4d_ros.units import NS_PER_S
@@ -135,7 +136,7 @@ class GuardedNode(LifecycleNode):
                 return callback(request, response)
             except RCLError as error:
                 asked = request.transition.label or request.transition.id
-                self.get_logger().warning(f'transition {asked} is refused: {error}')
+                self.get_logger().warning(printable(f'transition {asked} is refused: {error}'))
                 response.success = False
                 return response
 
