@@ -264,26 +264,27 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError('it is part of itself') from error
-    _count(found, DEEPEST, LARGEST)
+    _check_tree(found)
     return found
 
 
-def _count(tree: Any, depth: int, most: int) -> int:
-    """Number of values of a tree, not more than `most` and `depth` deep.
+def _check_tree(root: Any) -> None:
+    """Refuse plain values that are not a tree of at most `DEEPEST` levels and `LARGEST` values.
 
     Raises:
-        ValueError: it has more.
+        ValueError: says which.
     """
-    if depth < 0:
-        raise ValueError('it is part of itself')
-    children = tree if isinstance(tree, list | tuple | set) else ()
-    children = [*tree.keys(), *tree.values()] if isinstance(tree, dict) else children
-    count = 1
-    for child in children:
-        count += _count(child, depth - 1, most - count)
-        if count > most:
-            raise ValueError(f'it has more than {most} values')
-    return count
+    waiting, count = [(root, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if depth > DEEPEST:
+            raise ValueError('it is part of itself')
+        if count > LARGEST:
+            raise ValueError(f'it has more than {LARGEST} values')
+        children = [*node.keys(), *node.values()] if isinstance(node, dict) else node
+        if isinstance(children, list | tuple | set):
+            waiting += [(child, depth + 1) for child in children]
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

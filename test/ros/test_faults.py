@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,9 +20,11 @@ from std_msgs.msg import Empty
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
+from page4d_ros.errors import BagError
 from page4d_ros.messages import encode
 from page4d_ros.ros.compat import TransformBroadcaster
 from page4d_ros.ros.guard import GuardedExecutor, GuardedNode
+from page4d_ros.ros.recorder import record
 from page4d_ros.units import NS_PER_S
 
 BROKEN_BEFORE = ('humble', 'iron', 'jazzy')  # https://github.com/ros2/rclpy/issues/1209
@@ -264,3 +267,35 @@ def test_rclpy_itself_answers_a_transition_that_is_refused(graph):
     (service,) = (s for s in node.services if s.srv_name.endswith('/change_state'))
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP))
     assert not service.callback(request, ChangeState.Response()).success
+
+
+def test_a_full_disk_leaves_no_trajectory_that_looks_whole(graph, tmp_path, monkeypatch):
+    robot = Robot(graph, path__folder=str(tmp_path))
+    robot.show(START)
+
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, 'write_text', full)
+        answer = graph.call(Trigger, 'page4d/save_trajectory', Trigger.Request())
+    assert not answer.success
+    assert 'No space left' in answer.message
+    assert not list(tmp_path.iterdir())
+    assert graph.call(Trigger, 'page4d/save_trajectory', Trigger.Request()).success
+    assert [path.suffix for path in tmp_path.iterdir()] == ['.tum']
+
+
+@pytest.mark.parametrize('topics', [['/nobody/has/this'], ['odometry']])
+def test_a_topic_that_the_node_does_not_have_is_not_recorded_in_vain(tmp_path, topics):
+    with pytest.raises(BagError, match='there are /odom, '):
+        record(
+            tmp_path / 'bag',
+            node_name='/page4d',
+            force=False,
+            sim_time=False,
+            topics=topics,
+            say=print,
+        )
+    assert not (tmp_path / 'bag').exists()
