@@ -261,6 +261,7 @@ class FrameReader:
         self._frame_id = frame_id
         self._fallback = fallback
         self._warned: set[str] = set()
+        self._seen: str | None = None  # frame_id of the last image
 
     def warn(self, key: str, text: str) -> None:
         """Note a warning, the first time."""
@@ -335,4 +336,12 @@ class FrameReader:
                 'frame_id',
                 f'images have no frame_id: using {DEFAULT_FRAME!r}; set frames.camera to name it',
             )
-        return name or DEFAULT_FRAME
+        name = name or DEFAULT_FRAME
+        if self._seen not in {None, name}:
+            self.warn(
+                'another',  # one key: there may be any number of names
+                f'images of {name!r} after those of {self._seen!r} on one topic: the window '
+                'starts again with each change; give each camera a node, or set frames.camera',
+            )
+        self._seen = name
+        return name

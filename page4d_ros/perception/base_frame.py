@@ -54,6 +54,15 @@ class BaseFrame:
         self.T_odom_world = self._T_odom_child @ T_base_camera @ inverse(world_camera)
         self.mounted = True
 
+    def forget_mount(self, T_world_camera: NDArray) -> None:
+        """Assume a camera that looks forward: another one, at (4, 4), took the place of the last.
+
+        The base stays where `advance` left it.
+        """
+        if not self.egocentric:
+            self.mount(FORWARD, T_world_camera)
+            self.mounted = False
+
     def restart(self) -> None:
         """Begin again at identity."""
         self._T_odom_child = np.eye(4)

@@ -57,6 +57,7 @@ class Intake:
         self._restart = Restart.NONE
         self._last_ns: int | None = None  # reference stamp of the last set that was accepted
         self._last_keys: set[FrameKey] = set()  # frames accepted at that time
+        self._frame_ids: dict[int, str] = {}  # by view
         self._accepted = 0
         self._suspect_ns: int | None = None
         self._clock_jumped = False  # so that the next older set is of the new time
@@ -97,6 +98,10 @@ class Intake:
                 self._begin(self._after_jump())
             elif limit and step > limit:
                 self._begin(Restart.WINDOW)
+        names = {frame.view: frame.frame_id for frame in frames.frames}
+        if any(self._frame_ids.get(view, name) != name for view, name in names.items()):
+            self._begin(Restart.WINDOW)  # another camera sends
+        self._frame_ids |= names
         if frames.stamp_ns != self._last_ns:
             self._last_ns = frames.stamp_ns
             self._last_keys.clear()

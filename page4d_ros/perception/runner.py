@@ -93,6 +93,7 @@ class FrameRunner:
         self.sink = sink
         self.intake = Intake(config)
         self.processed = 0
+        self._frame_id: str | None = None  # whose mount is used
         self.publishing = threading.Lock()
         self.stopping = threading.Event()
         self._process = process or (lambda taken: perception.process(taken.frames))
@@ -157,10 +158,8 @@ class FrameRunner:
     def deliver(self, estimate: Estimate, generation: int | None = None) -> None:
         """Publish an estimate, unless its generation has passed: a void result is only counted."""
         lost, T_world_camera = estimate.odometry.lost, estimate.odometry.T_world_camera
-        if not (self.base_frame.mounted or lost):
-            T_base_camera = self.sink.find_mount(estimate.frame.frame_id, self.stopping)
-            if T_base_camera is not None:
-                self.mount(T_base_camera, T_world_camera)
+        if not lost:
+            self._find_mount(estimate.frame.frame_id, T_world_camera)
         with self.publishing:
             if self.stopping.is_set() or generation not in {None, self.intake.generation}:
                 self.intake.drop('void')
@@ -172,6 +171,16 @@ class FrameRunner:
             estimate.seconds['publish'] = time.perf_counter() - start
             self.processed += 1
             self.sink.report(estimate, self.counts)
+
+    def _find_mount(self, frame_id: str, T_world_camera: NDArray) -> None:
+        """Look for the mount of an optical frame until it is known; another frame has another."""
+        if self._frame_id not in {None, frame_id}:
+            self.base_frame.forget_mount(T_world_camera)
+        self._frame_id = frame_id
+        if not self.base_frame.mounted:
+            T_base_camera = self.sink.find_mount(frame_id, self.stopping)
+            if T_base_camera is not None:
+                self.mount(T_base_camera, T_world_camera)
 
     def recover(self) -> None:
         """Count a frame that failed in `step`, and begin a new window."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.perception.pipeline import Perception
 
+NAMESAKES = 30.0  # seconds between warnings of a second node of one name
 PATIENCE = 1.0  # seconds to wait after a signal for a forward pass or for loading
 HUNG = (
     8.0  # seconds after a signal until the shutdown counts as hung; `ros2 launch` kills after 10
@@ -190,6 +191,7 @@ class Page4dNode(GuardedNode):
     def _on_second(self) -> None:
         stamp = self.get_clock().now().to_msg()
         name = f'{self.get_fully_qualified_name().lstrip("/")}: perception'
+        self._warn_of_namesakes()
         errors = {'errors in callbacks': self.callback_errors}
         if self.session is None or not self.active:
             state = 'inactive' if self.session else 'unconfigured'
@@ -208,6 +210,15 @@ class Page4dNode(GuardedNode):
             level, text = OK, 'paused'
         values = session.values() | errors
         self._diagnostics.publish(diagnostic_array(stamp, name, level, text, values))
+
+    def _warn_of_namesakes(self) -> None:
+        """Tell of a second node of this name: both answer its services and send its outputs."""
+        own = self.get_name(), self.get_namespace()
+        if self.get_node_names_and_namespaces().count(own) > 1:
+            self.get_logger().warning(
+                f'another node is called {self.get_fully_qualified_name()}: stop or rename one',
+                throttle_duration_sec=NAMESAKES,
+            )
 
 
 def run(args: list[str] | None = None) -> int:

@@ -4,10 +4,12 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Log, ParameterValue
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
@@ -21,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
 from page4d_ros.errors import BagError
+from page4d_ros.geometry.poses import R_BODY_OPTICAL, transform
 from page4d_ros.messages import encode
 from page4d_ros.ros.compat import TransformBroadcaster
 from page4d_ros.ros.guard import GuardedExecutor, GuardedNode
@@ -299,3 +302,32 @@ def test_a_topic_that_the_node_does_not_have_is_not_recorded_in_vain(tmp_path, t
             say=print,
         )
     assert not (tmp_path / 'bag').exists()
+
+
+def test_images_of_another_camera_use_its_own_mount(graph):
+    log, odometry = graph.listen(Log, '/rosout'), graph.listen(Odometry, '/odom')
+    robot = Robot(graph)
+    robot.mount()
+    other = transform(R_BODY_OPTICAL, (-1.0, 0.0, 0.5))
+    item = encode.transform_stamped(
+        MAKE, encode.header(MAKE, 0, 'base_link'), 'rear', encode.pose(MAKE, other)
+    )
+    robot.static.publish(TFMessage(transforms=[item]))
+    listener = robot.node.session.sink.listener
+    graph.until(lambda: listener.lookup('base_link', 'rear') is not None, what='the second mount')
+    base = robot.node.session.sink.base_frame
+    robot.show(START)
+    np.testing.assert_allclose(base.T_child_camera, MOUNT, atol=1e-9)
+    robot.show(START + STEP, frame_id='rear')
+    np.testing.assert_allclose(base.T_child_camera, other, atol=1e-9)
+    graph.until(heard(log, "images of 'rear' after those of 'camera'"), what='the warning')
+    robot.show(START + 2 * STEP, frame_id='nowhere')
+    assert not base.mounted
+    graph.until(lambda: len(odometry) == 3, what='odometry')
+
+
+def test_a_second_node_of_one_name_is_told_of(graph):
+    log = graph.listen(Log, '/rosout')
+    Robot(graph)
+    graph.add(LifecycleNode('page4d', context=graph.context))
+    graph.until(heard(log, 'another node is called /page4d'), what='the warning')

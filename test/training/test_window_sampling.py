@@ -1,6 +1,7 @@
 """Windows: exact under turns and zoom, drawn by seed and index alone, or refused."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -242,6 +243,8 @@ def without(name):
         lambda path: rewrite(path, lambda arrays: None, without('room_seed')),
         lambda path: rewrite(path, lambda arrays: None, lambda facts: [facts]),
         lambda path: rewrite(path, lambda arrays: None, lambda facts: facts | {'fx': 'wide'}),
+        lambda path: rewrite(path, lambda arrays: None, lambda facts: facts | {'fx': math.nan}),
+        lambda path: rewrite(path, lambda arrays: None, lambda facts: facts | {'rate_hz': 0.0}),
         lambda path: rewrite(path, lambda arrays: arrays.pop('rgb')),
         lambda path: rewrite(path, lambda arrays: arrays.pop('depth')),
         lambda path: rewrite(path, lambda arrays: arrays.update(depth=arrays['depth'][:, :-1])),
@@ -257,6 +260,18 @@ def test_a_damaged_shard_is_one_clear_error(tmp_path, damage):
         find_shards(tmp_path)
     assert str(caught.value).startswith(str(path))
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('name', 'bad'), [('T_world_camera', np.nan), ('T_world_camera', np.inf), ('depth', np.inf)]
+)
+def test_numbers_of_a_shard_that_are_not_finite_are_refused(tmp_path, name, bad):
+    path = cases.plane_shard(tmp_path / 'a.safetensors')
+    rewrite(path, lambda arrays: arrays[name][3].fill(bad))
+    shard = Shard.open(path)
+    assert len(shard.read(np.array([0, 1]))) == 2
+    with pytest.raises(TrainingError, match='damaged shard; poses or depths are not finite'):
+        shard.read(np.array([2, 3]))
 
 
 def test_no_shards_are_refused(tmp_path):
