@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from page4d_ros.backends.runtimes import Runtime
     from page4d_ros.model.network import Network
 
+FP32 = 'fp32'
 TOLERANCE = 1e-4  # largest difference from torch, relative to the largest value of an output
 
 
 def build(
-    network: Network, graph: Graph, runtime: Runtime, store: GraphCache, weights: str
+    network: Network,
+    graph: Graph,
+    runtime: Runtime,
+    store: GraphCache,
+    weights: str,
+    precision: str = FP32,
 ) -> dict[str, Any]:
     """Compile a graph, compare it with torch, and put it into the cache.
 
@@ -37,6 +43,7 @@ def build(
         runtime: compiles.
         store: gets the entry.
         weights: `fingerprint` of the network.
+        precision: of the matrix products: fp32, fp16, bf16 or int8.
 
     Returns:
         Facts of the entry: names of the ``outputs``, their largest relative ``difference`` from
@@ -65,16 +72,16 @@ def build(
         facts.update(outputs=list(outputs), difference=difference, seconds=seconds)
         return facts
 
-    store.store(key(graph, runtime, weights), write)
+    store.store(key(graph, runtime, weights, precision), write)
     return facts
 
 
-def key(graph: Graph, runtime: Runtime, weights: str) -> dict[str, str]:
+def key(graph: Graph, runtime: Runtime, weights: str, precision: str = FP32) -> dict[str, str]:
     """All that a compiled graph depends on."""
     return {
         'weights': weights,
         'graph': graph.name,
-        'precision': 'fp32',
+        'precision': precision,
         'runtime': runtime.title,
         'device': runtime.device,
         'torch': torch.__version__,

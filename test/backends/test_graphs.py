@@ -184,6 +184,7 @@ def test_the_key_names_all_that_a_graph_depends_on(tmp_path):
         key(StepGraph(5, StepPlan((3, 4), 2)), runtime, fingerprint(one)),
         key(StepGraph(4, StepPlan((3, 4), 2, (3,))), runtime, fingerprint(one)),
         key(StepGraph(4, StepPlan((3, 4), 2), hides=True), runtime, fingerprint(one)),
+        *(key(graph, runtime, fingerprint(one), name) for name in ('fp16', 'bf16', 'int8')),
     ]
     runtime.title = 'a later runtime'
     changed.append(key(graph, runtime, fingerprint(one)))
