@@ -81,10 +81,11 @@ class ModelConfig(Settings):
     )
     backend: str = setting(
         'auto',
-        'Library that runs full windows: torch, openvino or onnxruntime; auto takes OpenVINO on '
-        'x86-64 CPUs where it is installed, and torch elsewhere. Graphs are built in the '
+        'Library that runs full windows: torch, or openvino or onnxruntime on a CPU, or '
+        'cudagraphs (torch, recorded) or tensorrt on a GPU. auto takes OpenVINO on x86-64 CPUs '
+        'where it is installed, cudagraphs on GPUs, and torch elsewhere. Graphs are built in the '
         'background, or ahead of time by `page4d build`; until then torch runs.',
-        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'cudagraphs', 'tensorrt'),
     )
     threads: int = setting(
         0,

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from page4d_ros.model.network import Network
 
 FP32 = 'fp32'
-TOLERANCE = 1e-4  # largest difference from torch, relative to the largest value of an output
+# largest difference from torch in the same precision, relative to the largest value of an output
+TOLERANCE = {FP32: 1e-4, 'fp16': 1e-2, 'bf16': 5e-2}
 
 
 def build(
@@ -38,7 +39,7 @@ def build(
     """Compile a graph, compare it with torch, and put it into the cache.
 
     Args:
-        network: on the CPU, in 32 bits, and ready for inference.
+        network: on the CPU, and ready for inference in this precision.
         graph: the part of it.
         runtime: compiles.
         store: gets the entry.
@@ -50,7 +51,7 @@ def build(
         torch for random images, and ``seconds`` that it took.
 
     Raises:
-        BackendError: the graph cannot be built, or differs by more than `TOLERANCE`.
+        BackendError: the graph cannot be built, or differs by more than its `TOLERANCE`.
         OSError: the cache cannot be written.
     """
     facts: dict[str, Any] = {}
@@ -59,14 +60,15 @@ def build(
     def write(folder: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / MODEL
-            outputs, example = write_onnx(network, graph, file)
-            runtime.compile(file, folder)
-        found = runtime.load(folder, torch.get_num_threads())(example)
+            outputs, example = write_onnx(network, graph, file, simplified=runtime.simplified)
+            runtime.compile(file, folder, precision)
+        run = runtime.load(folder, torch.get_num_threads())
+        found = [each.cpu() for each in run([each.to(runtime.memory) for each in example])]
         difference = largest_difference(found, list(outputs.values()))
-        if not difference <= TOLERANCE:
+        if not difference <= TOLERANCE[precision]:
             raise BackendError(
                 f'{runtime.title} differs from torch by {difference:.1e} in {graph.name}; at most '
-                f'{TOLERANCE:.0e} is right'
+                f'{TOLERANCE[precision]:.0e} is right'
             )
         seconds = time.perf_counter() - start
         facts.update(outputs=list(outputs), difference=difference, seconds=seconds)

@@ -21,9 +21,9 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
-from page4d_ros.perception.devices import choose_device
+from page4d_ros.perception.devices import choose_device, precision_name
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.graphs import TORCH, BuildHere, window_graphs
+from page4d_ros.perception.graphs import RECORDED, TORCH, BuildHere, recorded_graphs, window_graphs
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
@@ -117,7 +117,7 @@ class Contest:
             device=device,
             resolution=case.size[1],
             precision=case.precision,
-            compile=case.compile,
+            compile=case.compile and backend == TORCH,
         )
         self.engine = WindowEngine(network, config, case.frames)
         self.dynamics = Dynamics(MaskConfig(), DEFAULT)
@@ -245,8 +245,13 @@ def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contes
     contest = Contest(case, device, backend)
     if backend == TORCH:
         return contest
+    if backend == RECORDED:
+        contest.engine.graphs = recorded_graphs(contest.engine)
+        contest.step()  # records
+        return contest
     network = contest.engine.network
-    builder = BuildHere(network, backend, store)
+    precision = precision_name(contest.engine.half)
+    builder = BuildHere(network, backend, store, precision)
     grid = tuple(side // network.patch_size for side in case.size)
     newest = 2 if case.anchor else case.new
     wanted = window_graphs(grid, case.frames, 1, newest=newest, gram=False, hides=False)
@@ -254,9 +259,11 @@ def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contes
     for graph in wanted:
         builder(graph)
     built = time.perf_counter()
+    threads_here = torch.get_num_threads()
     graphs = Graphs(
-        network, builder.runtime, store, builder, threads=torch.get_num_threads(), wait=True
-    )
+        network, builder.runtime, store, builder,
+        threads=threads_here, precision=precision, wait=True,
+    )  # fmt: skip
     for graph in wanted:
         graphs.prepare(graph)
     contest.engine.graphs = graphs

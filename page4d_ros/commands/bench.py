@@ -121,7 +121,11 @@ def bench(
     only: Annotated[str, Option(help='Only cases whose name contains this.')] = '',
     device: Annotated[str, Option(help='cpu, cuda or cuda:N.', show_default='by preset')] = '',
     backends: Annotated[
-        str, Option(help='Backends to compare, by commas: torch, openvino, onnxruntime.')
+        str,
+        Option(
+            help='Backends to compare, by commas: torch, openvino, onnxruntime; on a GPU torch, '
+            'cudagraphs, tensorrt.'
+        ),
     ] = 'torch',
     node: Annotated[
         bool, Option('--node', help='Instead: the node end to end, on the sample drive or --bag.')
@@ -178,12 +182,11 @@ def _bench_engine(preset: Preset, only: str, device: str, backends: list[str]) -
     from page4d_ros.backends.runtimes import RUNTIMES
     from page4d_ros.benchmark.cases import PRESETS
     from page4d_ros.benchmark.run import run_case
-    from page4d_ros.perception.graphs import TORCH
+    from page4d_ros.perception.graphs import RECORDED, TORCH
 
-    if unknown := sorted(set(backends) - {TORCH, *RUNTIMES}):
-        raise Page4dError(
-            f'--backends: no {", ".join(unknown)}; there are {TORCH}, {", ".join(RUNTIMES)}'
-        )
+    known = TORCH, RECORDED, *RUNTIMES
+    if unknown := sorted(set(backends) - set(known)):
+        raise Page4dError(f'--backends: no {", ".join(unknown)}; there are {", ".join(known)}')
     cases = [case for case in PRESETS[preset] if only in case.name]
     if not cases:
         names = ', '.join(case.name for case in PRESETS[preset])

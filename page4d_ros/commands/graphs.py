@@ -52,7 +52,7 @@ def build(
     with console.status('loading the network') as status:
         title, rows = build_missing(config, size, say=status.update)
     if not rows:
-        raise Page4dError('model.backend is torch here: nothing to build; set it to openvino')
+        raise Page4dError(f'model.backend is {title} here: nothing to build; set it to openvino')
     table = Table(box=box.SIMPLE, title=title)
     for column in ('graph', 'built in, s', 'difference from torch'):
         table.add_column(column)

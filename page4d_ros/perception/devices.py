@@ -29,6 +29,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def precision_name(half: torch.dtype | None) -> str:
+    """Name in ``model.precision`` of what `choose_precision` returns."""
+    return next(name for name, dtype in PRECISIONS.items() if dtype is half)
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     """Autocast type of ``model.precision``; None for float32."""
     if name != 'auto':

@@ -6,15 +6,19 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from page4d_ros.backends.cache import GraphCache
+from page4d_ros.backends.runtimes import RUNTIMES
 from page4d_ros.config import ModelConfig
 from page4d_ros.errors import ConfigError, Page4dError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.variants import VARIANTS
 from page4d_ros.perception.build import build_network, build_perception
-from page4d_ros.perception.devices import choose_device
+from page4d_ros.perception.devices import choose_device, choose_precision, precision_name
 from page4d_ros.perception.graphs import (
     TORCH,
     BuildHere,
@@ -45,17 +49,19 @@ def build_missing(
         say: takes a line before each graph that is built.
 
     Returns:
-        Title of the runtime, and facts of all graphs by name; none where torch runs them.
+        Title of the runtime, and facts of all graphs by name; none where nothing is built.
 
     Raises:
         BackendError: a graph cannot be built.
         ConfigError: the size is none.
     """
     network, graphs = node_graphs(config, size)
-    backend = choose_backend(config.model, choose_device(config.model.device))
-    if backend == TORCH:
-        return TORCH, {}
-    builder = BuildHere(network, backend, GraphCache())
+    device = choose_device(config.model.device)
+    backend = choose_backend(config.model, device)
+    if backend not in RUNTIMES:
+        return backend, {}
+    precision = precision_name(choose_precision(config.model.precision, device))
+    builder = BuildHere(network, backend, GraphCache(), precision)
     rows = {}
     for graph in graphs:
         if (facts := builder.known(graph)) is None:
@@ -89,9 +95,12 @@ def main() -> None:
     task = json.load(sys.stdin)
     config = ModelConfig(**task['model'])
     try:
-        network = build_network(config)
-        network.prepare(choose_device(config.device), None, points=config.point_head)
-        BuildHere(network, config.backend, GraphCache())(graph_of(**task['graph']))
+        cpu = torch.device('cpu')
+        network = build_network(replace(config, device='cpu'))
+        half = choose_precision(config.precision, cpu)
+        network.prepare(cpu, half, points=config.point_head)
+        builder = BuildHere(network, config.backend, GraphCache(), precision_name(half))
+        builder(graph_of(**task['graph']))
     except (Page4dError, OSError) as error:
         sys.exit(str(error))
 
