@@ -57,8 +57,9 @@ class ModelConfig(Settings):
     precision: str = setting(
         'auto',
         'Arithmetic of the transformer; auto is bf16 on GPUs that have it, fp16 on older ones, '
-        'fp32 on the CPU.',
-        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        'fp32 on the CPU. With openvino or onnxruntime also int8_weights (matrices in eight bits) '
+        'and int8 (what they are multiplied with, too, calibrated by `page4d build`).',
+        choices=('auto', 'fp32', 'bf16', 'fp16', 'int8_weights', 'int8'),
     )
     resolution: int = setting(
         0,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from page4d_ros.backends.building import FP32, fingerprint, key
+from page4d_ros.backends.building import FP32, find, fingerprint
+from page4d_ros.backends.eight_bits import EIGHT_BITS
 from page4d_ros.errors import BackendError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Graphs:
         store: where they are kept.
         build: makes the entry of a graph that the cache lacks; called from another thread.
         threads: of the CPU.
-        precision: of the network.
+        precision: of the graphs.
         wait: wait for a graph when it is first asked for, instead of going on in torch.
         say: takes a line of text for the user; called from another thread.
     """
@@ -64,6 +65,7 @@ class Graphs:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.runtime, self.title = runtime, runtime.title
+        self.title += f' with {precision}' if precision in EIGHT_BITS else ''
         self._network, self._store, self._build = network, store, build
         self._threads, self._precision, self._wait, self._say = threads, precision, wait, say
         self._ready: dict[str, tuple[Run, list[str]] | None] = {}  # None: not yet, or failed
@@ -125,7 +127,7 @@ class Graphs:
             self._say(f'model.backend {self.runtime.name}: torch runs instead, because {error}')
 
     def _load(self, graph: Graph) -> tuple[Run, list[str]] | None:
-        entry = self._store.find(key(graph, self.runtime, self._weights, self._precision))
+        entry = find(graph, self.runtime, self._store, self._weights, self._precision)
         if entry is None:
             return None
         folder, facts = entry

@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from page4d_ros.backends.building import FP32, build, fingerprint, key
+from page4d_ros.backends import calibration
+from page4d_ros.backends.building import FP32, build, find, fingerprint
 from page4d_ros.backends.cache import GraphCache
+from page4d_ros.backends.eight_bits import EIGHT_BITS
 from page4d_ros.backends.graph import FrameGraph, StepGraph
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.recorded import RecordedGraphs
 from page4d_ros.backends.runtimes import open_runtime
 from page4d_ros.config import ModelConfig
-from page4d_ros.errors import BackendError
+from page4d_ros.errors import BackendError, ConfigError
 from page4d_ros.model.network import StepPlan
 from page4d_ros.perception.devices import precision_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
     from page4d_ros.backends.graph import Graph
     from page4d_ros.backends.runtimes import Runtime
@@ -39,18 +43,33 @@ BUILDING = 'page4d_ros.perception.graph_building'  # module that a process runs
 
 
 def choose_backend(config: ModelConfig, device: torch.device) -> str:
-    """Backend of ``model.backend`` for a device; `auto` takes what is quickest and installed."""
+    """Backend of ``model.backend`` for a device; `auto` takes what is quickest and installed.
+
+    Raises:
+        ConfigError: torch is to run eight bits.
+    """
     name = config.backend
     if name == AUTO:
         name = os.environ.get(MEANT, AUTO)
-    if name != AUTO:
-        return name
+    if name == AUTO:
+        name = _quickest(config, device)
+    if name == TORCH and config.precision in EIGHT_BITS:
+        raise ConfigError(
+            f'model.precision {config.precision} is not for model.backend torch; set the backend '
+            'to auto, openvino or onnxruntime, or the precision to fp32 or bf16'
+        )
+    return name
+
+
+def _quickest(config: ModelConfig, device: torch.device) -> str:
     if device.type == 'cuda':
         return TORCH if config.compile else RECORDED
-    quick = device.type == 'cpu' and platform.machine() in {'x86_64', 'AMD64'}
-    plain = not config.compile and config.precision in {'auto', 'fp32'}
+    known = platform.machine() in {'x86_64', 'AMD64'}  # to OpenVINO, as of all processors
+    if config.precision in EIGHT_BITS:
+        return 'openvino' if known else 'onnxruntime'
+    plain = not config.compile and config.precision in {'auto', 'fp32', 'bf16'}
     installed = all(map(importlib.util.find_spec, ('openvino', 'onnx', 'onnxscript')))
-    return 'openvino' if quick and plain and installed else TORCH
+    return 'openvino' if device.type == 'cpu' and known and plain and installed else TORCH
 
 
 def open_graphs(
@@ -62,14 +81,17 @@ def open_graphs(
 
     Args:
         engine: of these settings.
-        config: names the backend.
+        config: names the backend and the precision.
         wait: wait for each graph, instead of going on in torch.
         say: takes lines for the user.
+
+    Raises:
+        ConfigError: torch is to run eight bits.
     """
     name = choose_backend(config, engine.device)
     if name == TORCH:
         return None
-    precision = precision_name(engine.half)
+    precision = precision_name(config.precision, engine.half)
     if config.compile:
         say(f'torch runs the network: model.backend {name} goes without model.compile')
         return None
@@ -77,7 +99,7 @@ def open_graphs(
         if name == RECORDED:
             return recorded_graphs(engine, say)
         runtime = open_runtime(name)
-        _check(runtime, engine.device, precision)
+        check(runtime, engine.device, precision)
     except BackendError as error:
         say(f'torch runs the network: {error}')
         return None
@@ -107,8 +129,12 @@ def recorded_graphs(
     return RecordedGraphs(engine.network, say=say)
 
 
-def _check(runtime: Runtime, device: torch.device, precision: str) -> None:
-    """Make sure that a runtime is for a device and a precision."""
+def check(runtime: Runtime, device: torch.device, precision: str) -> None:
+    """Make sure that a runtime is for a device and a precision.
+
+    Raises:
+        BackendError: it is not.
+    """
     theirs = runtime.memory
     fits = (device.type, device.index or 0) == (theirs.type, theirs.index or 0)
     if not fits or precision not in runtime.precisions:
@@ -159,10 +185,10 @@ class BuildHere:
     """Builds graphs of a network in this process.
 
     Args:
-        network: in the precision of the graphs; a copy on the CPU is used.
+        network: as `build` wants it; a copy on the CPU is used.
         backend: name of a runtime.
         store: gets them.
-        precision: of the network.
+        precision: of the graphs.
 
     Attributes:
         runtime: of that name.
@@ -185,9 +211,17 @@ class BuildHere:
         parts = self._network, graph, self.runtime, self._store, self._weights
         return build(*parts, self._precision)
 
+    def keep_images(self, images: Tensor, grid: tuple[int, int]) -> None:
+        """Calibrate int8 by images from now on; see `calibration.keep`."""
+        calibration.keep(self._store, images, grid, self._weights)
+
+    def calibrated(self, grid: tuple[int, int]) -> bool:
+        """True if int8 can be built."""
+        return calibration.kept(self._store, grid, self._weights) is not None
+
     def known(self, graph: Graph) -> dict[str, Any] | None:
         """Facts of a graph that is in the cache."""
-        found = self._store.find(key(graph, self.runtime, self._weights, self._precision))
+        found = find(graph, self.runtime, self._store, self._weights, self._precision)
         return found and found[1]
 
     def close(self) -> None:
