@@ -13,6 +13,7 @@ import torch
 
 from page4d_ros import model
 from page4d_ros.backends import graph as graphs
+from page4d_ros.backends import mixed
 from page4d_ros.backends.graph import largest_difference, write_onnx
 from page4d_ros.backends.runtimes import MODEL
 from page4d_ros.errors import BackendError
@@ -105,6 +106,7 @@ def fingerprint(network: Network) -> str:
 def _code() -> str:
     """Hash of the sources that the graphs are made from."""
     out = hashlib.sha256()
-    for file in [*sorted(Path(model.__file__).parent.glob('*.py')), Path(graphs.__file__)]:
+    made_from = Path(graphs.__file__), Path(mixed.__file__)
+    for file in [*sorted(Path(model.__file__).parent.glob('*.py')), *made_from]:
         out.update(file.read_bytes())
     return out.hexdigest()
