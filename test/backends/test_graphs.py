@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from small_network import network
 
 from page4d_ros.backends.building import fingerprint, key
 from page4d_ros.backends.cache import GraphCache
@@ -34,18 +35,6 @@ SIZE = 4  # as many frames as the camera head has attention heads
 SETTINGS = ModelConfig(checkpoint='untrained', device='cpu', resolution=56)
 CPU = torch.device('cpu')
 LIMIT = 1e-4
-SMALL = {'depth': 4, 'encoder_depth': 2, 'dpt_taps': (0, 1, 2, 3), 'camera_iterations': 2}
-
-
-def network(*, mask=False):
-    """A network whose every part matters: random tokens, norms and gains."""
-    config = replace(NetworkConfig.tiny(), mask_enabled=mask, **SMALL)
-    out = untrained_network(config).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in out.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return out
 
 
 def images(count):
