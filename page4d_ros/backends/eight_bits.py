@@ -1,8 +1,8 @@
 """Matrices of a graph in eight bits.
 
 Only layers of the transformer get them. By measurement the heads must stay as they are: in eight
-bits the camera head, which runs several times on its own output, makes half of the error of poses,
-and convolutions ruin depth (docs/log/performance.md).
+bits the camera head, which runs several times on its own output, makes twice the error of poses of
+all else, and convolutions ruin depth (docs/log/performance.md).
 """
 
 from __future__ import annotations
@@ -79,11 +79,12 @@ def calibrate(path: Path, inputs: Iterable[Sequence[Tensor]]) -> None:
     model, layers = _layers(path)
     _save(model, path)
     names = [each.name for each in model.graph.input]
-    feeds = ({n: t.numpy() for n, t in zip(names, each, strict=True)} for each in inputs)
+    feeds = iter(inputs)
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self) -> dict | None:
-            return next(feeds, None)
+            found = next(feeds, None)
+            return found and {n: t.numpy() for n, t in zip(names, found, strict=True)}
 
     rounded = path.with_name('rounded.onnx')
     logging.disable(logging.WARNING)  # it advises to fuse nodes, which would lose their names

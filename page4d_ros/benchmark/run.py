@@ -6,7 +6,7 @@ import copy
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from page4d_ros.backends.cache import GraphCache
+from page4d_ros.backends.eight_bits import INT8
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, threads
 from page4d_ros.config import MaskConfig, ModelConfig
@@ -21,9 +22,16 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
-from page4d_ros.perception.devices import choose_device, precision_name
+from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.graphs import RECORDED, TORCH, BuildHere, recorded_graphs, window_graphs
+from page4d_ros.perception.graphs import (
+    RECORDED,
+    TORCH,
+    BuildHere,
+    check,
+    recorded_graphs,
+    window_graphs,
+)
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import WindowEstimate
 
 MIB = 1 << 20
+CALIBRATING = 16  # images for int8
 
 
 @dataclass
@@ -101,23 +110,26 @@ class Contest:
     Args:
         case: what is compared.
         device: name of the device.
-        backend: of the engine; its graphs are attached afterwards.
+        backend: of the engine; its graphs are attached afterwards. With a precision that is not
+            the case's as ``backend:precision``.
     """
 
     def __init__(self, case: Case, device: str, backend: str = TORCH) -> None:
+        self.backend, _, precision = backend.partition(':')
+        self.precision = precision or case.precision
         self.case, self.device = case, choose_device(device)
         sizes = replace(case.network, mask_enabled=case.mask)
         network = untrained_network(sizes).to(self.device).requires_grad_(False)
         self.alpha = float(case.mask)
         self.half = None if case.precision == 'fp32' else torch.bfloat16
         # in 16 bits the engine converts its weights, and the reference keeps its own
-        self.reference = Reference(network if self.half is None else copy.deepcopy(network))
+        self.reference = Reference(network if self.precision == 'fp32' else copy.deepcopy(network))
         weights = _weight_bytes(network)
         config = ModelConfig(
             device=device,
             resolution=case.size[1],
-            precision=case.precision,
-            compile=case.compile and backend == TORCH,
+            precision=self.precision,
+            compile=case.compile and self.backend == TORCH,
         )
         self.engine = WindowEngine(network, config, case.frames)
         self.dynamics = Dynamics(MaskConfig(), DEFAULT)
@@ -129,7 +141,9 @@ class Contest:
         }
         self._stages = [*network.stages(), *_point_head(self.reference)]
         self._posed = np.nan
-        if not case.compile and backend == TORCH:  # a graph has no moment at which it has the pose
+        if (
+            not case.compile and self.backend == TORCH
+        ):  # a graph has no moment at which it has the pose
             dict(self._stages)['camera head'].register_forward_hook(self._on_pose)
         for _ in range(case.frames - 1):
             self.engine.push(*next(self.stream))
@@ -243,18 +257,22 @@ def run_case(
 
 def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contest:
     contest = Contest(case, device, backend)
-    if backend == TORCH:
+    if contest.backend == TORCH:
         return contest
-    if backend == RECORDED:
+    if contest.backend == RECORDED:
         contest.engine.graphs = recorded_graphs(contest.engine)
         contest.step()  # records
         return contest
     network = contest.engine.network
-    precision = precision_name(contest.engine.half)
-    builder = BuildHere(network, backend, store, precision)
+    precision = contest.precision
+    builder = BuildHere(network, contest.backend, store, precision)
+    check(builder.runtime, contest.device, precision)
     grid = tuple(side // network.patch_size for side in case.size)
     newest = 2 if case.anchor else case.new
     wanted = window_graphs(grid, case.frames, 1, newest=newest, gram=False, hides=False)
+    if precision == INT8:
+        seen = [images[0] for _, images in islice(_noise(case.size), CALIBRATING)]
+        builder.keep_images(torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2), grid)
     start = time.perf_counter()
     for graph in wanted:
         builder(graph)

@@ -124,7 +124,7 @@ def bench(
         str,
         Option(
             help='Backends to compare, by commas: torch, openvino, onnxruntime; on a GPU torch, '
-            'cudagraphs, tensorrt.'
+            'cudagraphs, tensorrt. openvino:int8 and the like have another precision.'
         ),
     ] = 'torch',
     node: Annotated[
@@ -182,11 +182,19 @@ def _bench_engine(preset: Preset, only: str, device: str, backends: list[str]) -
     from page4d_ros.backends.runtimes import RUNTIMES
     from page4d_ros.benchmark.cases import PRESETS
     from page4d_ros.benchmark.run import run_case
+    from page4d_ros.perception.devices import PRECISIONS
     from page4d_ros.perception.graphs import RECORDED, TORCH
 
     known = TORCH, RECORDED, *RUNTIMES
-    if unknown := sorted(set(backends) - set(known)):
-        raise Page4dError(f'--backends: no {", ".join(unknown)}; there are {", ".join(known)}')
+    given = [backend.partition(':') for backend in backends]
+    for wanted, there, what in (
+        ({name for name, _, _ in given}, known, 'backend'),
+        ({precision for _, colon, precision in given if colon}, PRECISIONS, 'precision'),
+    ):
+        if unknown := sorted(wanted.difference(there)):
+            raise Page4dError(
+                f'--backends: no {what} {", ".join(unknown)}; there are {", ".join(there)}'
+            )
     cases = [case for case in PRESETS[preset] if only in case.name]
     if not cases:
         names = ', '.join(case.name for case in PRESETS[preset])

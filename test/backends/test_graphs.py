@@ -211,7 +211,10 @@ def test_a_process_that_fails_says_why(tmp_path):
         ({}, 'onnxruntime', 'aarch64', 'onnxruntime'),
         ({'backend': 'onnxruntime'}, 'torch', 'x86_64', 'onnxruntime'),
         ({'compile': True}, None, 'x86_64', 'torch'),
-        ({'precision': 'bf16'}, None, 'x86_64', 'torch'),
+        ({'precision': 'bf16'}, None, 'x86_64', 'openvino'),
+        ({'precision': 'fp16'}, None, 'x86_64', 'torch'),
+        ({'precision': 'int8'}, None, 'x86_64', 'openvino'),
+        ({'precision': 'int8_weights'}, None, 'aarch64', 'onnxruntime'),
         ({'backend': 'torch'}, None, 'x86_64', 'torch'),
     ],
 )
@@ -223,7 +226,7 @@ def test_auto_takes_what_is_quick_and_installed(monkeypatch, values, meant, mach
         monkeypatch.setenv('PAGE4D_BACKEND', meant)
     assert choose_backend(replace(SETTINGS, **values), CPU) == chosen
     monkeypatch.setattr(choosing.importlib.util, 'find_spec', lambda _: None)
-    if not meant and 'backend' not in values:
+    if not meant and 'backend' not in values and 'int8' not in values.get('precision', ''):
         assert choose_backend(replace(SETTINGS, **values), CPU) == 'torch'
 
 
