@@ -52,7 +52,10 @@ def build(
     with console.status('loading the network') as status:
         title, rows = build_missing(config, size, say=status.update)
     if not rows:
-        raise Page4dError(f'model.backend is {title} here: nothing to build; set it to openvino')
+        raise Page4dError(
+            f'model.backend is {title} here, which needs no building; set it to openvino, or to '
+            'tensorrt on a GPU'
+        )
     table = Table(box=box.SIMPLE, title=title)
     for column in ('graph', 'built in, s', 'difference from torch'):
         table.add_column(column)

@@ -18,6 +18,7 @@ from page4d_ros.perception.window_engine import WindowEngine
 
 SETTINGS = ModelConfig(checkpoint='untrained', device='cpu', resolution=56)
 SIZE = 3
+GPU = torch.device('cuda', 0)
 
 
 def images(count, size=(42, 56)):
@@ -28,7 +29,7 @@ def images(count, size=(42, 56)):
 def engine(said=None, *, variant=AS_TRAINED, mask=False):
     out = WindowEngine(network(mask=mask), SETTINGS, SIZE, variant)
     if said is not None:
-        out.graphs = RecordedGraphs(out.network, say=said.append)
+        out.graphs = RecordedGraphs(out.network, GPU, say=said.append)
     return out
 
 
@@ -53,7 +54,7 @@ def test_a_graph_is_recorded_once_after_a_warm_up(monkeypatch):
     ours = network()
     encode = ours.encode
     ours.encode = lambda image: log.append('run') or encode(image)
-    graphs = RecordedGraphs(ours)
+    graphs = RecordedGraphs(ours, GPU)
     first, second = (torch.from_numpy(each).movedim(-1, 0)[None] for each in images(2))
     with torch.inference_mode():
         found = [graphs.call(FrameGraph((3, 4)), [each]) for each in (first, second, first)]
@@ -104,11 +105,10 @@ def test_what_cannot_be_recorded_is_one_line_and_torch_goes_on(monkeypatch):
 
 def test_auto_records_on_a_gpu(monkeypatch):
     monkeypatch.delenv('PAGE4D_BACKEND')
-    gpu = torch.device('cuda', 0)
-    assert choose_backend(SETTINGS, gpu) == 'cudagraphs'
-    assert choose_backend(replace(SETTINGS, precision='fp16'), gpu) == 'cudagraphs'
-    assert choose_backend(replace(SETTINGS, compile=True), gpu) == 'torch'
-    assert choose_backend(replace(SETTINGS, backend='tensorrt'), gpu) == 'tensorrt'
+    assert choose_backend(SETTINGS, GPU) == 'cudagraphs'
+    assert choose_backend(replace(SETTINGS, precision='fp16'), GPU) == 'cudagraphs'
+    assert choose_backend(replace(SETTINGS, compile=True), GPU) == 'torch'
+    assert choose_backend(replace(SETTINGS, backend='tensorrt'), GPU) == 'tensorrt'
 
 
 def test_there_are_none_on_a_cpu():
