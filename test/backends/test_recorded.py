@@ -14,6 +14,7 @@ from page4d_ros.benchmark.parity import differences
 from page4d_ros.config import ModelConfig
 from page4d_ros.model.variants import AS_TRAINED, MINED
 from page4d_ros.perception.graphs import choose_backend, open_graphs
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
 
 SETTINGS = ModelConfig(checkpoint='untrained', device='cpu', resolution=56)
@@ -117,3 +118,18 @@ def test_there_are_none_on_a_cpu():
         engine(), replace(SETTINGS, backend='cudagraphs'), wait=False, say=said.append
     ) is None  # fmt: skip
     assert said == ['torch runs the network: model.backend cudagraphs is for GPUs, not for cpu']
+
+
+def test_after_the_warm_up_a_stream_records_nothing(monkeypatch):
+    log = []
+    fake_cuda.install(monkeypatch, log)
+    ours = engine([])
+    ours.warm_up(gram=True)
+    assert sum(line.startswith('record') for line in log) == 2
+    anchor = None
+    for index, image in enumerate(images(6)):
+        frames = FrameSet.of(Frame(index, 'camera', lambda: None))
+        ours.push(frames, [image])
+        ours.step(anchor, gram=True)
+        anchor = frames.frames[0].key
+    assert sum(line.startswith('record') for line in log) == 2
