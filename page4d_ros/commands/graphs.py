@@ -74,9 +74,9 @@ def export(
 ) -> None:
     """Write the network as ONNX for other programs, with a description of inputs and outputs."""
     from page4d_ros.backends.product import write_product
-    from page4d_ros.perception.graph_building import node_graphs
+    from page4d_ros.perception.graph_building import node_graphs, on_cpu
 
-    network, (frame, step) = node_graphs(_config(settings), size)
+    network, (frame, step) = node_graphs(on_cpu(_config(settings), 'fp32'), size)
     for file in write_product(network, frame, step, output):
         print(file)
 

@@ -55,12 +55,12 @@ def build_missing(
         BackendError: a graph cannot be built.
         ConfigError: the size is none.
     """
-    network, graphs = node_graphs(config, size)
     device = choose_device(config.model.device)
     backend = choose_backend(config.model, device)
     if backend not in RUNTIMES:
         return backend, {}
     precision = precision_name(choose_precision(config.model.precision, device))
+    network, graphs = node_graphs(on_cpu(config, precision), size)
     builder = BuildHere(network, backend, GraphCache(), precision)
     rows = {}
     for graph in graphs:
@@ -69,6 +69,13 @@ def build_missing(
             facts = builder(graph)
         rows[graph.name] = facts
     return builder.runtime.title, rows
+
+
+def on_cpu(config: Config, precision: str) -> Config:
+    """Settings of a network to make graphs from; a GPU's memory is for the runtime alone."""
+    return config.with_values(
+        {'model.device': 'cpu', 'model.precision': precision, 'model.compile': False}
+    )
 
 
 def node_graphs(config: Config, size: str) -> tuple[Network, list[Graph]]:
