@@ -45,6 +45,7 @@ class Stream:
 
     def __init__(self, log, name):
         self.log, self.name, self.cuda_stream = log, name, hash(name)
+        self.device = torch.device('cuda', 0)
 
     def wait_stream(self, other):
         self.log.append(f'{self.name} waits for {other.name}')

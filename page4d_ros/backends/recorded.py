@@ -31,18 +31,25 @@ class RecordedGraphs:
 
     Args:
         network: on a GPU.
+        device: the GPU.
         say: takes a line of text for the user.
 
     Attributes:
         title: name and version of what runs the graphs.
     """
 
-    def __init__(self, network: Network, *, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.title = f'torch {torch.__version__} with CUDA graphs'
         self._network, self._say = network, say
         self._recordings: dict[str, _Recording | None] = {}  # None: failed
         self._grid: tuple[int, int] | None = None
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream(device)
         self._pool: object = None  # of memory, for one graph after the other
 
     @property
@@ -100,7 +107,7 @@ class _Recording:
     ) -> None:
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        caller = torch.cuda.current_stream()
+        caller = torch.cuda.current_stream(stream.device)
         stream.wait_stream(caller)
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):

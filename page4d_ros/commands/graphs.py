@@ -69,7 +69,10 @@ def build(
             say=status.update,
         )
     if not rows:
-        raise Page4dError(f'model.backend is {title} here: nothing to build; set it to openvino')
+        raise Page4dError(
+            f'model.backend is {title} here, which needs no building; set it to openvino, or to '
+            'tensorrt on a GPU'
+        )
     table = Table(box=box.SIMPLE, title=title)
     for column in ('graph', 'built in, s', 'difference from torch'):
         table.add_column(column)
@@ -88,9 +91,9 @@ def export(
 ) -> None:
     """Write the network as ONNX for other programs, with a description of inputs and outputs."""
     from page4d_ros.backends.product import write_product
-    from page4d_ros.perception.graph_building import node_graphs
+    from page4d_ros.perception.graph_building import node_graphs, on_cpu
 
-    network, (frame, step) = node_graphs(_config(settings), size)
+    network, (frame, step) = node_graphs(on_cpu(_config(settings), 'fp32'), size)
     for file in write_product(network, frame, step, output):
         print(file)
 

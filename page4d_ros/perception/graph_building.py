@@ -68,15 +68,16 @@ def build_missing(
 
     Raises:
         BackendError: a graph cannot be built.
-        ConfigError: the size is none.
+        ConfigError: the size is none, or the images do not calibrate.
     """
-    network, graphs = node_graphs(config, size)
     device = choose_device(config.model.device)
     backend = choose_backend(config.model, device)
     if backend not in RUNTIMES:
         return backend, {}
-    half = choose_precision(config.model.precision, device)
-    precision = precision_name(config.model.precision, half)
+    precision = precision_name(
+        config.model.precision, choose_precision(config.model.precision, device)
+    )
+    network, graphs = node_graphs(on_cpu(config, precision), size)
     builder = BuildHere(network, backend, GraphCache(), precision)
     check(builder.runtime, device, precision)
     grid = graphs[0].grid
@@ -111,6 +112,13 @@ def _scaled(images: Sequence[NDArray[np.uint8]], grid: tuple[int, int], patch_si
     if not out:
         raise ConfigError('there are no images to calibrate with')
     return torch.stack(out)
+
+
+def on_cpu(config: Config, precision: str) -> Config:
+    """Settings of a network to make graphs from; a GPU's memory is for the runtime alone."""
+    return config.with_values(
+        {'model.device': 'cpu', 'model.precision': precision, 'model.compile': False}
+    )
 
 
 def node_graphs(config: Config, size: str) -> tuple[Network, list[Graph]]:

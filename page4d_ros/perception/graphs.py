@@ -126,7 +126,7 @@ def recorded_graphs(
     """
     if engine.device.type != 'cuda':
         raise BackendError(f'model.backend {RECORDED} is for GPUs, not for {engine.device}')
-    return RecordedGraphs(engine.network, say=say)
+    return RecordedGraphs(engine.network, engine.device, say=say)
 
 
 def check(runtime: Runtime, device: torch.device, precision: str) -> None:

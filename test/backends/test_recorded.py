@@ -14,10 +14,12 @@ from page4d_ros.benchmark.parity import differences
 from page4d_ros.config import ModelConfig
 from page4d_ros.model.variants import AS_TRAINED, MINED
 from page4d_ros.perception.graphs import choose_backend, open_graphs
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
 
 SETTINGS = ModelConfig(checkpoint='untrained', device='cpu', resolution=56)
 SIZE = 3
+GPU = torch.device('cuda', 0)
 
 
 def images(count, size=(42, 56)):
@@ -28,7 +30,7 @@ def images(count, size=(42, 56)):
 def engine(said=None, *, variant=AS_TRAINED, mask=False):
     out = WindowEngine(network(mask=mask), SETTINGS, SIZE, variant)
     if said is not None:
-        out.graphs = RecordedGraphs(out.network, say=said.append)
+        out.graphs = RecordedGraphs(out.network, GPU, say=said.append)
     return out
 
 
@@ -53,7 +55,7 @@ def test_a_graph_is_recorded_once_after_a_warm_up(monkeypatch):
     ours = network()
     encode = ours.encode
     ours.encode = lambda image: log.append('run') or encode(image)
-    graphs = RecordedGraphs(ours)
+    graphs = RecordedGraphs(ours, GPU)
     first, second = (torch.from_numpy(each).movedim(-1, 0)[None] for each in images(2))
     with torch.inference_mode():
         found = [graphs.call(FrameGraph((3, 4)), [each]) for each in (first, second, first)]
@@ -104,11 +106,10 @@ def test_what_cannot_be_recorded_is_one_line_and_torch_goes_on(monkeypatch):
 
 def test_auto_records_on_a_gpu(monkeypatch):
     monkeypatch.delenv('PAGE4D_BACKEND')
-    gpu = torch.device('cuda', 0)
-    assert choose_backend(SETTINGS, gpu) == 'cudagraphs'
-    assert choose_backend(replace(SETTINGS, precision='fp16'), gpu) == 'cudagraphs'
-    assert choose_backend(replace(SETTINGS, compile=True), gpu) == 'torch'
-    assert choose_backend(replace(SETTINGS, backend='tensorrt'), gpu) == 'tensorrt'
+    assert choose_backend(SETTINGS, GPU) == 'cudagraphs'
+    assert choose_backend(replace(SETTINGS, precision='fp16'), GPU) == 'cudagraphs'
+    assert choose_backend(replace(SETTINGS, compile=True), GPU) == 'torch'
+    assert choose_backend(replace(SETTINGS, backend='tensorrt'), GPU) == 'tensorrt'
 
 
 def test_there_are_none_on_a_cpu():
@@ -117,3 +118,18 @@ def test_there_are_none_on_a_cpu():
         engine(), replace(SETTINGS, backend='cudagraphs'), wait=False, say=said.append
     ) is None  # fmt: skip
     assert said == ['torch runs the network: model.backend cudagraphs is for GPUs, not for cpu']
+
+
+def test_after_the_warm_up_a_stream_records_nothing(monkeypatch):
+    log = []
+    fake_cuda.install(monkeypatch, log)
+    ours = engine([])
+    ours.warm_up(gram=True)
+    assert sum(line.startswith('record') for line in log) == 2
+    anchor = None
+    for index, image in enumerate(images(6)):
+        frames = FrameSet.of(Frame(index, 'camera', lambda: None))
+        ours.push(frames, [image])
+        ours.step(anchor, gram=True)
+        anchor = frames.frames[0].key
+    assert sum(line.startswith('record') for line in log) == 2

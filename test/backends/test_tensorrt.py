@@ -15,8 +15,10 @@ from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.runtimes import open_runtime
 from page4d_ros.backends.tensorrt import TensorRt
 from page4d_ros.benchmark.parity import differences
-from page4d_ros.config import ModelConfig
+from page4d_ros.config import Config, ModelConfig
 from page4d_ros.errors import BackendError
+from page4d_ros.perception import graph_building
+from page4d_ros.perception.graph_building import build_missing
 from page4d_ros.perception.graphs import BuildHere, open_graphs
 from page4d_ros.perception.window_engine import WindowEngine
 
@@ -168,3 +170,17 @@ def test_where_it_cannot_run_one_line_says_why(monkeypatch, gpu):
     assert said() == ': TensorRT 8.6.1 is older than 10'
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     assert said().endswith('it is part of JetPack; elsewhere pip install tensorrt')
+
+
+def test_ahead_of_time_a_network_on_the_cpu_is_built_from(tmp_path, monkeypatch):
+    """As on a Jetson, where the GPU's memory is the system's."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(graph_building, 'window_graphs', lambda grid, *_, **__: [FrameGraph(grid)])
+    values = {'checkpoint': 'untrained', 'resolution': 56, 'backend': 'tensorrt'}
+    config = Config().with_values({f'model.{name}': value for name, value in values.items()})
+    config = config.with_values({'model.precision': 'fp16', 'model.compile': True})
+    lines = []
+    title, rows = build_missing(config, '56x42', say=lines.append)
+    assert (title, list(rows)) == ('TensorRT 10.13.3', ['frame_3x4'])
+    assert build_missing(config, '56x42', say=lines.append)[1] == rows
+    assert lines == ['building frame_3x4 for TensorRT 10.13.3']
