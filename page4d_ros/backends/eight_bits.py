@@ -2,7 +2,8 @@
 
 Only layers of the transformer get them. By measurement the heads must stay as they are: in eight
 bits the camera head, which runs several times on its own output, makes twice the error of poses of
-all else, and convolutions ruin depth (docs/log/performance.md).
+all else, and convolutions ruin depth (docs/log/performance.md). Matrices that a graph cuts, those of
+the last block's queries, keys and values, stay too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ INT8_WEIGHTS, INT8 = 'int8_weights', 'int8'
 EIGHT_BITS = INT8_WEIGHTS, INT8
 TRANSFORMER = 'network.aggregator'  # module whose layers get eight bits
 SCOPES = 'pkg.torch.onnx.name_scopes'  # where the exporter notes the modules of a node
+TURNED = '_turned'
 LARGEST = 127
 
 
@@ -125,16 +127,16 @@ def _layers(path: Path) -> tuple[ModelProto, list[NodeProto]]:
     ]
     if not layers:
         raise BackendError('the graph has no matrices for eight bits')
-    for name in {layer.input[1] for layer in layers}:
-        matrix = numpy_helper.to_array(turned[name])
-        constant = numpy_helper.from_array(np.ascontiguousarray(matrix.T), name)
-        model.graph.initializer.append(constant)
     used = {layer.input[1] for layer in layers}
+    for weight in {turned[name].name: turned[name] for name in used}.values():
+        matrix = np.ascontiguousarray(numpy_helper.to_array(weight).T)
+        model.graph.initializer.append(numpy_helper.from_array(matrix, weight.name + TURNED))
+    for layer in layers:  # a layer that runs twice keeps one matrix
+        layer.input[1] = turned[layer.input[1]].name + TURNED
     kept = [node for node in model.graph.node if not used.intersection(node.output)]
     read = {name for node in kept for name in node.input}
-    dropped = [turned[name] for name in used if turned[name].name not in read]
-    for constant in {each.name: each for each in dropped}.values():
-        model.graph.initializer.remove(constant)
+    for name in {turned[name].name for name in used} - read:
+        model.graph.initializer.remove(constants[name])
     del model.graph.node[:]
     model.graph.node.extend(kept)
     chosen = {layer.name for layer in layers}
