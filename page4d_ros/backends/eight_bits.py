@@ -2,8 +2,8 @@
 
 Only layers of the transformer get them. By measurement the heads must stay as they are: in eight
 bits the camera head, which runs several times on its own output, makes twice the error of poses of
-all else, and convolutions ruin depth (docs/log/performance.md). Matrices that a graph cuts, those of
-the last block's queries, keys and values, stay too.
+all else, and convolutions ruin depth (docs/log/performance.md). Matrices that a graph cuts stay,
+too: those of the last block's queries, keys and values.
 """
 
 from __future__ import annotations

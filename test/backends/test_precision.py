@@ -39,8 +39,8 @@ GRID, SIZE = (3, 4), 3
 SETTINGS = ModelConfig(checkpoint='untrained', device='cpu', resolution=56)
 CPU = torch.device('cpu')
 FRAME, STEP = FrameGraph(GRID), StepGraph(SIZE, StepPlan(GRID, 1))
-# matrices, and multiplications by them: the first frame block, which FRAME has, and the last of all
-# run twice; the graph cuts the matrix of the last one's queries, keys and values, which stays
+# matrices, and products with them: the first frame block, which FRAME has, and the last of all run
+# twice; the graph cuts the matrix of the last one's queries, keys and values, which stays
 LAYERS = {FRAME: (12, 16), STEP: (27, 30)}
 LAST = 'network.aggregator.global_blocks.3.attn.qkv.weight'
 
