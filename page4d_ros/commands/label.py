@@ -16,6 +16,8 @@ from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
     from page4d_ros.bags.replay import Summary
+    from page4d_ros.bags.stream import Source
+    from page4d_ros.perception.pipeline import Perception
     from page4d_ros.training.labels import LabelShards
 
 
@@ -63,7 +65,7 @@ def label(
     for recording, name in zip(recordings, names, strict=True):
         for path in older[name]:
             path.unlink()
-        shards = LabelShards(output, name, _teacher(config), frames=frames, width=width)
+        shards = LabelShards(output, name, frames=frames, width=width)
         summary = _label(recording, shards, config, image_topic)
         held = shards.hold_out(hold_out)
         print(_text(summary, shards, held))
@@ -73,15 +75,22 @@ def label(
             raise TrainingError(
                 f'{recording}: no label can be trusted; see why by `page4d replay --report`'
             )
-    print(f'train      page4d train distill --output RUN --set data.train={output} '
-          f'--set data.validation={output / HELD_OUT}')  # fmt: skip
+    held_out = output / HELD_OUT if hold_out else ''
+    command = f'page4d train distill --output RUN --set data.train={output}'
+    print(f'train      {command} --set data.validation={held_out}')
 
 
 def _label(recording: Path, shards: LabelShards, config: Config, image_topic: str) -> Summary:
     from page4d_ros.bags.replay import replay
 
     with tempfile.TemporaryDirectory() as scratch, watched(None, 'label') as hooks:
-        hooks['seen'] = shards.add
+        begin, hooks['seen'] = hooks['started'], shards.add
+
+        def started(source: Source, perception: Perception) -> None:
+            shards.teacher = perception.engine.name
+            begin(source, perception)
+
+        hooks['started'] = started
         summary = replay(
             recording,
             Path(scratch) / 'replay',
@@ -92,10 +101,6 @@ def _label(recording: Path, shards: LabelShards, config: Config, image_topic: st
         )
     shards.close()
     return summary
-
-
-def _teacher(config: Config) -> str:
-    return Path(config.model.checkpoint).stem
 
 
 def _names(recordings: list[Path]) -> list[str]:

@@ -42,20 +42,20 @@ class LabelShards:
     Args:
         folder: receives ``NAME_0000.safetensors`` and so on.
         name: of the recording.
-        teacher: name of the weights.
         frames: per shard.
         width: of its images in pixels.
 
     Attributes:
+        teacher: name of its weights, for the metadata.
         kept: frames in shards.
         left_out: frames that are in none, by reason.
+        paths: of the shards, as they were written.
     """
 
-    def __init__(
-        self, folder: Path, name: str, teacher: str, *, frames: int = 20, width: int = 160
-    ) -> None:
-        self.folder, self.name, self.teacher = folder, name, teacher
+    def __init__(self, folder: Path, name: str, *, frames: int = 20, width: int = 160) -> None:
+        self.folder, self.name = folder, name
         self.frames, self.width = frames, width
+        self.teacher = ''
         self.kept = 0
         self.left_out: Counter[str] = Counter()
         self.paths: list[Path] = []

@@ -161,7 +161,8 @@ def test_frames_that_cannot_be_trusted_are_named(estimates, change, reason):
 
 
 def test_a_lost_pose_ends_a_shard(estimates, tmp_path):
-    shards = LabelShards(tmp_path, 'drive', 'teacher', frames=8)
+    shards = LabelShards(tmp_path, 'drive', frames=8)
+    shards.teacher = 'teacher'
     lost = replace(estimates[6], odometry=replace(estimates[6].odometry, lost=True))
     for estimate in [*estimates[1:6], lost, *estimates[1:10]]:
         shards.add(estimate)
