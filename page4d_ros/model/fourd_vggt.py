@@ -30,6 +30,7 @@ class FourDVGGT(Page4D):
     """
 
     architecture = '4d-vggt-geometry-v1'
+    branches = 2
 
     def __init__(self, config: FourDVGGTConfig) -> None:
         super().__init__(config)

@@ -29,6 +29,7 @@ class Page4D(nn.Module):
     """
 
     architecture = 'page4d'
+    branches = 1  # that the trunk runs a frame's tokens through
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -185,6 +186,7 @@ class Page4D(nn.Module):
             references=references,
             matrix_bytes=self.aggregator.frame_blocks[0].mlp.fc1.weight.element_size(),
             points=self.point_head is not None,
+            branches=self.branches,
         )
         weights = sum(weight.numel() * weight.element_size() for weight in self.parameters())
         return Memory(weights, cache, working)

@@ -261,9 +261,9 @@ class WindowEngine:
     def _run(self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None) -> NetworkOutput:
         """Run a step, as a graph or compiled for the shapes that come again and again."""
         views = len(self._sets[-1].slots)
-        full = tokens.shape[1] == views * self._size
-        full = full and plan.cells == full_cells(views, self._size)
         usual = plan.newest in {views, 2 * views}
+        usual = usual and plan.cells == full_cells(views, len(self._sets))  # nothing is missing
+        full = len(self._sets) == self._size
         if self.graphs is not None and usual and len(self._sets) > 1:
             found = self._run_graph(tokens, plan, hidden, full=full)
             if found is not None:
