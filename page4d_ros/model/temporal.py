@@ -12,7 +12,7 @@ from torch.nn import functional
 from page4d_ros.model.blocks import Block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from page4d_ros.model.config import FourDVGGTConfig
     from page4d_ros.model.network import StepPlan
@@ -58,16 +58,17 @@ def bands(
         for group in views.values()
         for index in group
     }
-    order = list(near)  # by view, then by time
+    order = places(near)  # by view, then by time
     times = [time for _, time in cells]
-    out, wanted = [], sorted(read, key=order.index)
+    out, wanted = [], sorted(read, key=order.__getitem__)
     for _ in range(layers):
-        inputs = sorted({other for i in wanted for other in near[i]}, key=order.index)
+        inputs = sorted({other for i in wanted for other in near[i]}, key=order.__getitem__)
+        place = places(inputs)
         out.append(
             Band(
                 inputs=tuple(inputs),
-                outputs=tuple(map(inputs.index, wanted)),
-                neighbours=tuple(inputs.index(near[i][0]) for i in wanted),
+                outputs=tuple(place[i] for i in wanted),
+                neighbours=tuple(place[near[i][0]] for i in wanted),
                 offsets=tuple(
                     tuple(times[other] - times[i] + window // 2 for other in near[i])
                     for i in wanted
@@ -76,6 +77,11 @@ def bands(
         )
         wanted = inputs
     return out[::-1]
+
+
+def places(indices: Iterable[int]) -> dict[int, int]:
+    """Position of each index."""
+    return {index: position for position, index in enumerate(indices)}
 
 
 def frames_of(x: Tensor, indices: Sequence[int]) -> Tensor:
@@ -161,8 +167,8 @@ class TemporalBranch(nn.Module):
             x = self.within(i, x, rope) if i else x
             across = self.temporal_blocks[i](x, rope, band)
             if i in taps:
-                computed = [band.inputs[position] for position in band.outputs]
-                newest = [computed.index(index) for index in read]
+                computed = places(band.inputs[position] for position in band.outputs)
+                newest = [computed[index] for index in read]
                 pair = frames_of(frames_of(x, band.outputs), newest), frames_of(across, newest)
                 out.append(torch.cat(pair, dim=-1))
             x = across

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from page4d_ros.errors import ConfigError, DeviceMemoryError, FrameError
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 from page4d_ros.model.network import StepPlan
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
@@ -267,9 +267,10 @@ def test_a_point_head_that_is_not_there():
         WindowEngine(untrained_network(), replace(SETTINGS, point_head=True), SIZE)
 
 
-def test_what_moved_is_hidden_from_the_first_layers():
+@pytest.mark.parametrize('family', [NetworkConfig, FourDVGGTConfig])
+def test_what_moved_is_hidden_from_the_first_layers(family):
     """VGGT4D, causal: the masks of earlier frames, in one pass; the slow way says the same."""
-    network = network_of(mask=False)
+    network = network_of(mask=False, family=family)
     engine = WindowEngine(copy.deepcopy(network), SETTINGS, SIZE, MINED)
     rng = np.random.default_rng(3)
     grid = (3, 4)
