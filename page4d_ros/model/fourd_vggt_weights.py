@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros.errors import ConfigError
@@ -117,28 +116,25 @@ def read_config(settings: Any) -> FourDVGGTConfig:
     unknown, missing = sorted(set(map(str, settings)) - known), sorted(known - set(settings))
     if unknown or missing:
         raise ConfigError(f'model_config has unknown settings {unknown} and lacks {missing}')
-    settings = json.loads(json.dumps(settings, default=repr))  # tuples become lists
-    if settings['patch_embed'] not in ENCODERS:
-        raise ConfigError(f'model_config: patch_embed {settings["patch_embed"]!r} is not known')
-    blocks, heads = ENCODERS[settings['patch_embed']]
+    for name, value in FIXED.items():
+        if settings[name] != value:
+            raise ConfigError(f'model_config: {name} is {settings[name]!r}; {value} is known here')
+    if (encoder := str(settings['patch_embed'])) not in ENCODERS:
+        raise ConfigError(f'model_config: patch_embed {encoder!r} is not known')
+    blocks, heads = ENCODERS[encoder]
     values = {'encoder_depth': blocks, 'encoder_heads': heads}
     for name, sizes in (('spatial_head_options', CAMERA), ('dense_head_options', DENSE)):
         options = settings[name]
         if not isinstance(options, dict) or not options.keys() <= sizes.keys():
             raise ConfigError(f'model_config: {name} {options!r}: only {list(sizes)} are known')
-        values |= {sizes[option]: value for option, value in options.items()}
-    if (
-        values.get('dpt_taps', settings['cached_layer_indices'])
-        != settings['cached_layer_indices']
-    ):
+        values |= {sizes[option]: _tuples(value) for option, value in options.items()}
+    taps = _tuples(settings['cached_layer_indices'])
+    if values.setdefault('dpt_taps', taps) != taps:
         raise ConfigError('model_config: the dense heads read other layers than those cached')
-    values |= {ours: settings[theirs] for theirs, ours in SIZES.items()}
-    for name, value in FIXED.items():
-        if settings[name] != value:
-            raise ConfigError(f'model_config: {name} is {settings[name]!r}; {value} is known here')
-    return FourDVGGTConfig(
-        **{
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in values.items()
-        }
-    )
+    values |= {ours: _tuples(settings[theirs]) for theirs, ours in SIZES.items()}
+    return FourDVGGTConfig(**values)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which tuples become in JSON, as tuples again."""
+    return tuple(value) if isinstance(value, list) else value
