@@ -10,9 +10,9 @@ from page4d_ros.model.config import NetworkConfig
 SMALL = {'depth': 4, 'encoder_depth': 2, 'dpt_taps': (0, 1, 2, 3), 'camera_iterations': 2}
 
 
-def network(*, mask=False, **sizes):
+def network(*, mask=False, family=NetworkConfig, **sizes):
     """A network whose every part matters: random tokens, norms and gains."""
-    config = replace(NetworkConfig.tiny(), mask_enabled=mask, **SMALL | sizes)
+    config = replace(family.tiny(), mask_enabled=mask, **SMALL | sizes)
     out = untrained_network(config).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -105,9 +105,10 @@ class StepGraph:
     @property
     def name(self) -> str:
         """Short and unique for a network."""
-        grid, newest, references = self.plan
+        grid, newest, references, cells = self.plan
         name = f'step_S{self.frames}_{grid[0]}x{grid[1]}_new{newest}'
         name += '_gram' + '.'.join(map(str, references)) if references else ''
+        name += '_cells' + '.'.join(f'{view}-{time}' for view, time in cells) if cells else ''
         return name + '_hides' * self.hides
 
     def compute(

@@ -20,6 +20,7 @@ from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, 
 from page4d_ros.config import MaskConfig, ModelConfig
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
+from page4d_ros.model.fourd_vggt import FourDVGGT
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
 from page4d_ros.perception.devices import choose_device
@@ -120,6 +121,8 @@ class Contest:
         self.case, self.device = case, choose_device(device)
         sizes = replace(case.network, mask_enabled=case.mask)
         network = untrained_network(sizes).to(self.device).requires_grad_(False)
+        if isinstance(network, FourDVGGT):
+            network.fusion.alpha.fill_(1.0)  # or the answers would not tell of the temporal branch
         self.alpha = float(case.mask)
         self.half = None if case.precision == 'fp32' else torch.bfloat16
         # in 16 bits the engine converts its weights, and the reference keeps its own
@@ -223,8 +226,9 @@ class Contest:
             'pose': (inverse(window.T_gauge_camera)[:, :3], T),
             'depth': (window.depth, output.depth[0, newest]),
             'confidence': (window.confidence, 1 - 1 / output.depth_conf[0, newest]),
-            'mask': (window.dynamic, 0.5 - output.mask_score[0]),
         }
+        if output.mask_score is not None:
+            pairs['mask'] = window.dynamic, 0.5 - output.mask_score[0]
         worst = self.result.differences
         for name, (ours, published) in pairs.items():
             theirs = published.cpu().numpy()

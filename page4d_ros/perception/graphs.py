@@ -24,7 +24,7 @@ from page4d_ros.backends.recorded import RecordedGraphs
 from page4d_ros.backends.runtimes import open_runtime
 from page4d_ros.config import ModelConfig
 from page4d_ros.errors import BackendError, ConfigError
-from page4d_ros.model.network import StepPlan
+from page4d_ros.model.network import StepPlan, full_cells
 from page4d_ros.perception.devices import precision_name
 
 if TYPE_CHECKING:
@@ -243,7 +243,8 @@ def window_graphs(
     """
     frames = sets * views
     references = tuple(range(frames - views, frames)) if gram else ()
-    return [FrameGraph(grid), StepGraph(frames, StepPlan(grid, newest, references), hides)]
+    plan = StepPlan(grid, newest, references, full_cells(views, sets))
+    return [FrameGraph(grid), StepGraph(frames, plan, hides)]
 
 
 def described(graph: Graph) -> dict[str, Any]:
@@ -259,5 +260,6 @@ def graph_of(
     """Graph of what `described` says."""
     if not frames:
         return FrameGraph(tuple(grid))
-    grid, newest, references = plan
-    return StepGraph(frames, StepPlan(tuple(grid), newest, tuple(references)), hides)
+    grid, newest, references, cells = plan
+    cells = tuple(map(tuple, cells))
+    return StepGraph(frames, StepPlan(tuple(grid), newest, tuple(references), cells), hides)

@@ -53,6 +53,16 @@ def window_of(
     )
 
 
+def cells_of(sets: Sequence[FrameSet]) -> tuple[tuple[int, int], ...]:
+    """Cells of a window's frames in the grid of its views and times; see `StepPlan`."""
+    views = sorted({view for each in sets for view in each.views})
+    if len(views) == 1:
+        return ()
+    return tuple(
+        (views.index(view), time) for time, each in enumerate(sets) for view in each.views
+    )
+
+
 def on_host(x: Tensor) -> NDArray:
     """Array on the host, of 32 bits at least."""
     return _wide(x).cpu().numpy()

@@ -16,7 +16,7 @@ from page4d_ros.errors import ConfigError, FrameError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.attention import preferring, quickest
 from page4d_ros.model.gram import token_mask
-from page4d_ros.model.network import UNTRAINED, StepPlan, patch_grid
+from page4d_ros.model.network import UNTRAINED, StepPlan, full_cells, patch_grid
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.model.runtime import compiled
 from page4d_ros.model.variants import AS_TRAINED
@@ -24,7 +24,7 @@ from page4d_ros.perception.devices import choose_device, choose_precision
 from page4d_ros.perception.engine import SHORTEST_KEEPING, SequenceEstimate
 from page4d_ros.perception.memory import MIB, explained, free_bytes, largest_width, most_frames
 from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
-from page4d_ros.perception.window import on_host, window_of
+from page4d_ros.perception.window import cells_of, on_host, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -247,10 +247,10 @@ class WindowEngine:
         views = len(self._sets[-1].slots)
         references = tuple(range(len(slots) - views, len(slots))) if gram or mines else ()
         hidden = self._hidden(grid) if mines else None
+        sets = tuple(each.frames for each in self._sets)
         with self._arithmetic(), self._room_for(fit, newest):
             tokens = torch.cat([self._first_tokens(grid), *(s.tokens for s in slots[1:])], dim=1)
-            output = self._run(tokens, StepPlan(grid, newest, references), hidden)
-        sets = tuple(each.frames for each in self._sets)
+            output = self._run(tokens, StepPlan(grid, newest, references, cells_of(sets)), hidden)
         window = window_of(sets, fit, [slot.image for slot in slots], output)
         if mines:
             known = on_host(hidden[0, :-views]).astype(window.gram.dtype)
@@ -262,8 +262,9 @@ class WindowEngine:
     def _run(self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None) -> NetworkOutput:
         """Run a step, as a graph or compiled for the shapes that come again and again."""
         views = len(self._sets[-1].slots)
-        full = len(self._sets) == self._size and tokens.shape[1] == views * self._size
         usual = plan.newest in {views, 2 * views}
+        usual = usual and plan.cells == full_cells(views, len(self._sets))  # nothing is missing
+        full = len(self._sets) == self._size
         if self.graphs is not None and usual and len(self._sets) > 1:
             found = self._run_graph(tokens, plan, hidden, full=full)
             if found is not None:
@@ -275,9 +276,12 @@ class WindowEngine:
         self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, *, full: bool
     ) -> NetworkOutput | None:
         """Run a full window's graph, or have it prepared while the window fills."""
-        frames, views = self._size * len(self._sets[-1].slots), len(plan.references)
-        references = tuple(range(frames - views, frames))
-        graph = StepGraph(frames, plan._replace(references=references), hidden is not None)
+        views = len(self._sets[-1].slots)
+        frames = self._size * views
+        references = tuple(range(frames - len(plan.references), frames))
+        cells = full_cells(views, self._size)
+        plan = plan._replace(references=references, cells=cells)
+        graph = StepGraph(frames, plan, hidden is not None)
         if not full:
             self.graphs.prepare(graph)
             return None

@@ -42,7 +42,13 @@ def initial_network(recipe: Recipe) -> Page4D:
     """Network at the start of a run: from the recipe's weight file, or random."""
     torch.manual_seed(recipe.seed)  # also for the auxiliary heads
     if recipe.weights:
-        return load_network(weight_file(recipe.weights)).train()
+        network = load_network(weight_file(recipe.weights))
+        if network.architecture != Page4D.architecture:
+            raise TrainingError(
+                f'weights: only PAGE-4D is trained here, and {recipe.weights} is '
+                f'{network.architecture}'
+            )
+        return network.train()
     network = Page4D(SIZES[recipe.network]()).train()
     aggregator = network.aggregator
     encoder = aggregator.patch_embed

@@ -13,19 +13,26 @@ from small_network import network
 
 from page4d_ros.backends.building import fingerprint, key
 from page4d_ros.backends.cache import GraphCache
-from page4d_ros.backends.graph import FrameGraph, StepGraph
+from page4d_ros.backends.graph import FrameGraph, StepGraph, largest_difference, write_onnx
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.product import DESCRIPTION, ENCODER, STEP, write_product
-from page4d_ros.backends.runtimes import RUNTIMES, open_runtime
+from page4d_ros.backends.runtimes import MODEL, RUNTIMES, open_runtime
 from page4d_ros.benchmark.parity import differences
 from page4d_ros.config import ModelConfig
 from page4d_ros.errors import BackendError
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
-from page4d_ros.model.network import StepPlan
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
+from page4d_ros.model.network import StepPlan, full_cells
 from page4d_ros.model.variants import MINED
 from page4d_ros.perception import graphs as choosing
-from page4d_ros.perception.graphs import BuildHere, BuildProcess, choose_backend, open_graphs
+from page4d_ros.perception.graphs import (
+    BuildHere,
+    BuildProcess,
+    choose_backend,
+    described,
+    graph_of,
+    open_graphs,
+)
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
 
@@ -43,9 +50,9 @@ def images(count):
         yield np.kron(rng.integers(0, 255, (6, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
 
 
-def engine_with(folder, name, *, mask=False, variant=None, said=None):
+def engine_with(folder, name, *, variant=None, said=None, **kind):
     more = () if variant is None else (variant,)
-    engine = WindowEngine(network(mask=mask), SETTINGS, SIZE, *more)
+    engine = WindowEngine(network(**kind), SETTINGS, SIZE, *more)
     store = GraphCache(folder)
     builder = BuildHere(engine.network, name, store)
     say = [].append if said is None else said.append
@@ -69,6 +76,40 @@ def test_a_sliding_window_is_that_of_torch(tmp_path, name, mask):
     assert [line.split()[0] for line in said] == ['building'] * 2
     assert ours.graphs.title in ours.runs_on
     assert 'torch' in theirs.runs_on
+
+
+def test_a_step_over_views_and_times_is_that_of_torch(tmp_path):
+    plan = StepPlan((3, 4), 2, cells=full_cells(2, SIZE))
+    graph = StepGraph(2 * SIZE, plan)
+    file = tmp_path / 'onnx' / MODEL
+    file.parent.mkdir()
+    outputs, example = write_onnx(network(family=FourDVGGTConfig), graph, file)
+    for name in RUNTIMES:
+        runtime, folder = open_runtime(name), tmp_path / name
+        folder.mkdir()
+        runtime.compile(file, folder)
+        found = runtime.load(folder, 1)(example)
+        assert largest_difference(found, list(outputs.values())) < LIMIT, name
+
+
+def test_graphs_are_for_grids_without_gaps():
+    engine = WindowEngine(network(family=FourDVGGTConfig), SETTINGS, 2)
+    asked = []
+    engine.graphs = SimpleNamespace(
+        prepare=lambda graph: asked.append(('prepare', graph)),
+        call=lambda graph, inputs: asked.append((len(inputs), graph)),
+    )
+    (image,) = images(1)
+    for time, views in enumerate([(0, 1), (0, 1), (0,), (0, 1), (0, 1)]):
+        engine.push(
+            FrameSet(time, tuple(Frame(time, '', None, view=v) for v in views)),
+            [image] * len(views),
+        )
+        engine.step()
+    steps = [each for each in asked if isinstance(each[1], StepGraph)]
+    wanted = StepGraph(4, StepPlan((3, 4), 2, cells=full_cells(2, 2)))
+    assert steps == [(1, wanted), (1, wanted)]
+    assert graph_of(**json.loads(json.dumps(described(wanted)))) == wanted
 
 
 def test_statistics_and_hidden_patches_are_in_the_graph(tmp_path):

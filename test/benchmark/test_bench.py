@@ -18,6 +18,7 @@ from page4d_ros.benchmark.node import _summary
 from page4d_ros.benchmark.run import run_case
 from page4d_ros.cli import app
 from page4d_ros.messages.status import STAGES
+from page4d_ros.model.config import FourDVGGTConfig
 
 CPU = torch.device('cpu')
 MICRO_POINTS = replace(MICRO, point_head=True)
@@ -68,6 +69,17 @@ def test_both_ways_answer_alike_and_the_engine_does_less(mask):
     assert row['stages_ms']['reference']['point head'] > 0
     assert 'point head' not in row['stages_ms']['engine']
     assert row['arrival_to_pose_ms'] < row['engine_ms']
+
+
+def test_a_family_has_rows_of_its_own():
+    sizes = replace(FourDVGGTConfig.tiny(), point_head=True)
+    row = run_case(Case('width128', sizes, 8, (28, 42), rounds=1), 'cpu', ['torch'], print)[
+        0
+    ].row()
+    assert set(row['rel_diff']) == {'pose', 'depth', 'confidence'}
+    assert row['max_rel_diff'] < 1e-4
+    assert row['flop_ratio'] > 1.5
+    assert row['stages_ms']['engine']['temporal blocks'] > 0
 
 
 def test_backends_are_compared_in_one_run():

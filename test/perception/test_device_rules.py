@@ -9,7 +9,7 @@ from device_memory import BrokenRule, Device, DeviceTensor, watched
 
 from page4d_ros.config import Config, ModelConfig
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 from page4d_ros.model.variants import AS_TRAINED, MINED
 from page4d_ros.perception.clip import Clip, Mined
 from page4d_ros.perception.dynamics import Dynamics
@@ -62,9 +62,9 @@ def test_what_a_gpu_would_do_is_done():
     assert (device.uploads, device.downloads) == (1, 1)
 
 
-def network(*, mask=False):
+def network(*, mask=False, family=NetworkConfig):
     torch.manual_seed(0)
-    return untrained_network(replace(NetworkConfig.tiny(), mask_enabled=mask))
+    return untrained_network(replace(family.tiny(), mask_enabled=mask))
 
 
 def picture(index, size=(48, 64)):
@@ -87,12 +87,14 @@ def windows(engine, count=6):
 
 
 @pytest.mark.parametrize('variant', [AS_TRAINED, MINED], ids=lambda v: v.name)
-@pytest.mark.parametrize('mask', [False, True], ids=['plain', 'mask'])
+@pytest.mark.parametrize(
+    'kind', [{}, {'mask': True}, {'family': FourDVGGTConfig}], ids=['plain', 'mask', '4D-VGGT']
+)
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
-def test_a_sliding_window(variant, mask, precision):
+def test_a_sliding_window(variant, kind, precision):
     settings = replace(SETTINGS, precision=precision)
-    wanted = windows(WindowEngine(network(mask=mask), settings, SIZE, variant))
-    weights = network(mask=mask)
+    wanted = windows(WindowEngine(network(**kind), settings, SIZE, variant))
+    weights = network(**kind)
     with Device() as device:
         engine = WindowEngine(weights, settings, SIZE, variant)
         assert all(isinstance(p.data, DeviceTensor) for p in weights.parameters())
