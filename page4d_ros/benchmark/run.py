@@ -16,7 +16,15 @@ import torch
 from page4d_ros.backends.cache import GraphCache
 from page4d_ros.backends.eight_bits import INT8
 from page4d_ros.backends.graphs import Graphs
-from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, threads
+from page4d_ros.benchmark.meter import (
+    Stages,
+    flops,
+    machine,
+    now,
+    peak_bytes,
+    resident_bytes,
+    threads,
+)
 from page4d_ros.config import MaskConfig, ModelConfig
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
@@ -62,8 +70,8 @@ class Result:
         backend: of the engine.
         reference: of every round.
         engine: of every round, from the arrival of the new frames to the end of the step.
-        pose: of every round, from the arrival of the newest frame to its pose; none of a compiled
-            engine.
+        pose: of every round, from the arrival of the newest frame to its pose, which a graph
+            gives at the end of the step.
         fuse: of every round, what it takes to say what moves after a step.
         differences: largest relative ones between both answers.
         facts: everything that is one number per case.
@@ -144,9 +152,7 @@ class Contest:
         }
         self._stages = [*network.stages(), *_point_head(self.reference)]
         self._posed = np.nan
-        if (
-            not case.compile and self.backend == TORCH
-        ):  # a graph has no moment at which it has the pose
+        if not case.compile and self.backend == TORCH:
             dict(self._stages)['camera head'].register_forward_hook(self._on_pose)
         for _ in range(case.frames - 1):
             self.engine.push(*next(self.stream))
@@ -177,7 +183,9 @@ class Contest:
         """Take the times of one step of both."""
         start = now(self.device)
         window, arrived = self.step()
-        engine, pose = now(self.device) - start, self._posed - arrived
+        ended = now(self.device)
+        engine = ended - start
+        pose = (ended if np.isnan(self._posed) else self._posed) - arrived
         start = now(self.device)
         self.dynamics.update(window)
         self.result.fuse.append(1e3 * (now(self.device) - start))
@@ -187,7 +195,7 @@ class Contest:
         reference = now(self.device) - start
         result = self.result
         result.engine.append(1e3 * engine)
-        result.pose += [] if np.isnan(pose) else [1e3 * pose]
+        result.pose.append(1e3 * pose)
         result.reference.append(1e3 * reference)
         self._compare(window, output)
 
@@ -280,7 +288,7 @@ def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contes
     start = time.perf_counter()
     for graph in wanted:
         builder(graph)
-    built = time.perf_counter()
+    built, held = time.perf_counter(), resident_bytes()
     threads_here = torch.get_num_threads()
     graphs = Graphs(
         network, builder.runtime, store, builder,
@@ -290,6 +298,7 @@ def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contes
         graphs.prepare(graph)
     contest.engine.graphs = graphs
     facts = {'build_s': built - start, 'load_s': time.perf_counter() - built}
+    facts['load_mb'] = (resident_bytes() - held) / MIB
     contest.result.facts |= facts
     return contest
 

@@ -49,6 +49,7 @@ LINES = {
     'weights, engine': '{engine_weights_mb:.4g}',
     'built in, s': '{build_s:.3g}',
     'loaded in, s': '{load_s:.2g}',
+    '  memory, MiB': '{load_mb:.3g}',
 }
 NODE_LINES = {
     'frames': '{frames}',
@@ -84,8 +85,8 @@ OVERHEAD_LINES = {
 NOTES = (
     "Times are medians. An engine's step begins when its new frames arrive. Floor: the FLOP of a "
     'step at the rate of a large matrix product, measured here. Memory in MiB, beside the '
-    "weights, with what the engine keeps of the window's frames. Stages: published above, engine "
-    'below.'
+    "weights, with what the engine keeps of the window's frames; loading a graph: what the whole "
+    'process grew by. Stages: published above, engine below.'
 )
 NODE_NOTES = (
     'Stages: median above, 95th percentile below. What is not the network: all but encode and '

@@ -84,10 +84,10 @@ def test_a_step_over_views_and_times_is_that_of_torch(tmp_path):
     file = tmp_path / 'onnx' / MODEL
     file.parent.mkdir()
     outputs, example = write_onnx(network(family=FourDVGGTConfig), graph, file)
-    for name in RUNTIMES:
+    for name in ('openvino', 'onnxruntime'):
         runtime, folder = open_runtime(name), tmp_path / name
         folder.mkdir()
-        runtime.compile(file, folder)
+        runtime.compile(file, folder, 'fp32')
         found = runtime.load(folder, 1)(example)
         assert largest_difference(found, list(outputs.values())) < LIMIT, name
 
