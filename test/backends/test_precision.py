@@ -142,7 +142,11 @@ def test_calibrated_layers_have_eight_bits_on_both_sides(written, tmp_path):
     assert len(rounded) == LAYERS[STEP][1]
 
 
-CASES = [('openvino', 'bf16'), ('openvino', INT8_WEIGHTS), ('onnxruntime', INT8)]
+CASES = [
+    ('openvino', 'bf16'),
+    ('openvino', INT8_WEIGHTS),
+    pytest.param('onnxruntime', INT8, marks=pytest.mark.long),
+]
 
 
 @pytest.mark.parametrize(('name', 'precision'), CASES)
@@ -214,6 +218,7 @@ def test_windows_slide_over_the_calibration(written):
     assert not hidden.any()
 
 
+@pytest.mark.long
 def test_page4d_build_calibrates_by_the_sample_drive(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.delenv('PAGE4D_BACKEND')
@@ -268,6 +273,7 @@ def test_evaluations_refuse_what_torch_does_not_have():
             load(['untrained'], config)
 
 
+@pytest.mark.long
 def test_the_benchmark_compares_precisions():
     case = Case('width16', replace(network().config, point_head=True), 2, (42, 56), rounds=1)
     backends = ['onnxruntime', f'onnxruntime:{INT8}']

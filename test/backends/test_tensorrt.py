@@ -61,6 +61,7 @@ def images(count):
         yield np.random.default_rng(index).integers(0, 255, (42, 56, 3), np.uint8)
 
 
+@pytest.mark.long
 def test_a_sliding_window_in_half_precision(tmp_path):
     """Growth in torch under autocast, then engines: all close to float32."""
     settings = replace(SETTINGS, precision='fp16')
@@ -180,7 +181,7 @@ def test_ahead_of_time_a_network_on_the_cpu_is_built_from(tmp_path, monkeypatch)
     config = Config().with_values({f'model.{name}': value for name, value in values.items()})
     config = config.with_values({'model.precision': 'fp16', 'model.compile': True})
     lines = []
-    title, rows = build_missing(config, '56x42', say=lines.append)
+    title, rows = build_missing(config, '56x42', images=list, say=lines.append)
     assert (title, list(rows)) == ('TensorRT 10.13.3', ['frame_3x4'])
-    assert build_missing(config, '56x42', say=lines.append)[1] == rows
+    assert build_missing(config, '56x42', images=list, say=lines.append)[1] == rows
     assert lines == ['building frame_3x4 for TensorRT 10.13.3']
