@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FEWEST = 8  # frames of a shard: training takes windows of up to so many
 HELD_OUT = 'held_out'  # folder of the shards to validate on
 SURE = 0.05  # depth of a lower weight is no label
+COVERED = 0.1  # share of pixels with depth that a frame needs
+STEADY = 0.02  # largest deviation of a frame's translation, in depths of the scene
 
 
 class LabelShards:
@@ -72,7 +74,11 @@ class LabelShards:
         odometry = estimate.odometry
         if odometry.lost or odometry.restarted:
             self.close()  # the poses before and after are not of one trajectory
-        if reason := distrust(estimate):
+        reason = distrust(estimate)
+        if not reason and self._stamps and unsteady(estimate, self._since(estimate)):
+            reason = 'pose uncertain'
+            self.close()
+        if reason:
             self.left_out[reason] += 1
             return
         row, K = _labels(estimate, self.width)
@@ -83,6 +89,10 @@ class LabelShards:
         self._stamps.append(estimate.frame.stamp_ns)
         if len(self._rows) == self.frames:
             self.close()
+
+    def _since(self, estimate: Estimate) -> float:
+        """Seconds since the last frame of the shard."""
+        return (estimate.frame.stamp_ns - self._stamps[-1]) / NS_PER_S
 
     def close(self) -> None:
         """Write the frames that have gathered, if they are enough for a shard."""
@@ -139,7 +149,15 @@ def distrust(estimate: Estimate) -> str:
         return 'one frame in the window'
     if odometry.relies_on == NETWORK and odometry.network_trust < TRUSTED:
         return 'network not trusted, and no points'
+    if estimate.maps.known.mean() < COVERED:
+        return 'hardly any depth'
     return ''
+
+
+def unsteady(estimate: Estimate, seconds: float) -> bool:
+    """True if the translation since the frame before, so long ago, is too uncertain."""
+    deviation = seconds * np.sqrt(np.trace(estimate.odometry.twist_covariance[:3, :3]) / 3)
+    return bool(deviation > STEADY * np.nanmedian(estimate.maps.depth))
 
 
 def _labels(estimate: Estimate, width: int) -> tuple[dict[str, NDArray], NDArray]:
