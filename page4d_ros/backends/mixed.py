@@ -45,8 +45,10 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None)
     """
     q = _as(q / math.sqrt(q.shape[-1]), v.dtype)
     logits = _wide(q @ _as(k, v.dtype).transpose(-2, -1))
-    if attn_mask is not None:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
         logits = logits.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        logits = logits + _wide(attn_mask)
     return logits.softmax(-1).to(v.dtype) @ v
 
 

@@ -16,6 +16,7 @@ from page4d_ros.backends.graph import (
     write_onnx,
 )
 from page4d_ros.backends.mixed import MixedPrecision
+from page4d_ros.model.config import FourDVGGTConfig
 from page4d_ros.model.network import StepPlan
 from page4d_ros.perception.devices import PRECISIONS
 
@@ -47,8 +48,8 @@ KNOWN = {
 }  # fmt: skip
 
 
-def halved(precision):
-    out = network(mask=True, camera_iterations=1)
+def halved(precision, **kind):
+    out = network(**kind or {'mask': True}, camera_iterations=1)
     out.prepare(CPU, PRECISIONS[precision], points=False)
     return out
 
@@ -112,6 +113,17 @@ def test_another_program_computes_the_same(written):
     given = {name: each.numpy() for name, each in zip(STEP.inputs, example, strict=True)}
     found = [torch.from_numpy(each) for each in session.run(None, given)]
     assert largest_difference(found, list(outputs.values())) < TOLERANCE['fp16']
+
+
+@torch.no_grad()
+def test_attention_along_time_keeps_its_bias():
+    graph, kind = StepGraph(3, StepPlan((3, 4), 2)), {'family': FourDVGGTConfig}
+    theirs = network(**kind, camera_iterations=1)
+    example = graph.example(theirs)
+    wanted = list(named(graph.compute(theirs, *example)).values())
+    with MixedPrecision():
+        found = list(named(graph.compute(halved('bf16', **kind), *example)).values())
+    assert 1e-5 < largest_difference(found, wanted) < TOLERANCE['bf16']
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
