@@ -16,7 +16,7 @@ from typer import Argument, Option
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
 from page4d_ros.commands.show import need_report, print_verdict
 from page4d_ros.config import Config, file_values
-from page4d_ros.errors import BagError, ConfigError
+from page4d_ros.errors import BagError, ConfigError, printable
 from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def watched(rrd: Path | None, name: str = 'replay') -> Iterator[dict[str, Callab
             'seen': seen,
             'stopped': stopped,
             'progress': lambda: bar.advance(task),
-            'warn': lambda text: print(f'page4d: {text}', file=sys.stderr),
+            'warn': lambda text: print(f'page4d: {printable(text)}', file=sys.stderr),
         }
 
 
@@ -209,6 +209,6 @@ def info(
         seconds = (bag.end_time - bag.start_time) * 1e-9
         print(f'{source}: {seconds:.2f} s')
         for name, (kind, count) in bag.topics().items():
-            print(f'{count:8d}  {name}  {kind}  {forms.get(name, "")}'.rstrip())
+            print(printable(f'{count:8d}  {name}  {kind}  {forms.get(name, "")}'.rstrip()))
         for text in bag.warnings:
-            print(f'page4d: {text}', file=sys.stderr)
+            print(f'page4d: {printable(text)}', file=sys.stderr)

@@ -78,6 +78,10 @@ class Shard:
             wrong = [name for name, shape in wanted.items() if shapes.get(name) != shape]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f'{path}: not a shard of a drive, or damaged ({error})') from error
+        if not all(0 < number < math.inf for number in (fx, fy, rate_hz)):
+            raise TrainingError(
+                f'{path}: a damaged shard; focal lengths {fx}, {fy}, {rate_hz} frames per second'
+            )
         if wrong:
             raise TrainingError(
                 f'{path}: a damaged shard; {", ".join(wrong)} do not fit {frames} frames of '
@@ -96,13 +100,16 @@ class Shard:
         """Read some frames, in the order given.
 
         Raises:
-            TrainingError: the file was removed, or replaced by another.
+            TrainingError: the file was removed or replaced by another, or has numbers that
+                cannot be.
         """
         names = ['rgb', 'depth', 'T_world_camera', *(['mask'] if self.masked else ())]
         arrays = self._arrays(names, indices)
         depth, poses = (
             arrays[n].astype(t) for n, t in (('depth', 'f4'), ('T_world_camera', 'f8'))
         )
+        if not np.isfinite(poses).all() or np.isinf(depth).any():
+            raise TrainingError(f'{self.path}: a damaged shard; poses or depths are not finite')
         depth[depth == 0] = np.nan
         masks = arrays['mask'].view(bool) if self.masked else [None] * len(indices)
         stamps = [round((int(index) + 1) * NS_PER_S / self.rate_hz) for index in indices]
