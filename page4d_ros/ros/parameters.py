@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import (
@@ -32,7 +33,8 @@ def declare(node: Node) -> Config:
         ConfigError: an override has a wrong type or is out of range.
     """
     for name, leaf in Config.leaves().items():
-        node.declare_parameter(name, leaf.default, descriptor(leaf), ignore_override=False)
+        default = list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
+        node.declare_parameter(name, default, descriptor(leaf), ignore_override=False)
     return read(node)
 
 
@@ -64,7 +66,15 @@ def read(node: Node) -> Config:
     Raises:
         ConfigError: a value has a wrong type or is out of range.
     """
-    return Config().with_values({name: node.get_parameter(name).value for name in Config.leaves()})
+    values = {name: node.get_parameter(name).value for name in Config.leaves()}
+    return Config().with_values({name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Value of a parameter as settings have it; an empty list in a file arrives as None."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list | array) else value
 
 
 def changed(config: Config, parameters: list[Parameter], *, configured: bool) -> Config:
@@ -74,7 +84,7 @@ def changed(config: Config, parameters: list[Parameter], *, configured: bool) ->
         ConfigError: the change is not possible, or not while the node is configured.
     """
     known = Config.leaves()
-    ours = {item.name: item.value for item in parameters if item.name in known}
+    ours = {item.name: _plain(item.value) for item in parameters if item.name in known}
     fixed = [
         name
         for name, value in ours.items()
