@@ -169,8 +169,8 @@ class ScaleConfig(Settings):
         'none',
         'none: not metric, and said so; fixed: scale.factor; depth: median ratio to scale/depth; '
         'odometry: baseline against scale/odom; camera_height: ground plane at '
-        'scale.camera_height.',
-        choices=('none', 'fixed', 'depth', 'odometry', 'camera_height'),
+        "scale.camera_height; rig: the cameras' known baselines.",
+        choices=('none', 'fixed', 'depth', 'odometry', 'camera_height', 'rig'),
     )
     factor: float = setting(
         1.0, 'Metres per unit of the network (mode fixed).', low=1e-6, high=1e6
@@ -330,6 +330,9 @@ class NodeConfig(Settings):
 class Config(Settings):
     """All settings, in groups."""
 
+    node: NodeConfig = field(default_factory=NodeConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    window: WindowConfig = field(default_factory=WindowConfig)
     cameras: tuple[str, ...] = setting(
         (),
         'Names of the cameras of a rig, the first one gives the pose: each has its inputs and '
@@ -337,9 +340,6 @@ class Config(Settings):
         'one camera without a name.',
         check=check_cameras,
     )
-    node: NodeConfig = field(default_factory=NodeConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    window: WindowConfig = field(default_factory=WindowConfig)
     input: InputConfig = field(default_factory=InputConfig)
     rig: RigConfig = field(default_factory=RigConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
@@ -361,6 +361,8 @@ class Config(Settings):
         """
         if self.scale.mode == 'camera_height' and self.scale.camera_height <= 0:
             raise ConfigError('scale.mode camera_height needs scale.camera_height > 0 metres')
+        if self.scale.mode == 'rig' and len(self.cameras) < 2:
+            raise ConfigError('scale.mode rig needs the names of two cameras or more')
         if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
         if self.cameras and self.frames.camera:

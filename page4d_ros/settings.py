@@ -216,7 +216,7 @@ def commented_yaml(kind: type[Settings], indent: str = '') -> list[str]:
         here, _, name = path.rpartition('.')
         if here != group:
             group = here
-            lines += ['', f'{indent}{group}:']
+            lines += ['', f'{indent}{group}:'] if group else ['']
         inside = f'{indent}  ' if group else indent
         notes = []
         if leaf.low is not None and leaf.high is not None:

@@ -25,7 +25,7 @@ RECENT = 20  # frames of a camera that tell its period and how late it is
 USUAL = 0.9  # quantile of their lateness
 SLACK = 0.01  # seconds beyond twice the usual lateness
 START = 1.0  # seconds in which cameras that never came are waited for
-SILENT = 3.5  # periods after which a camera is not waited for
+SILENT = 3.5  # intervals after which a camera is not waited for
 DUE = 0.8  # periods after its last frame from which the next one is expected
 MOST_OPEN = 8  # sets that wait at the same time
 REMEMBERED = 64  # closed sets, which tell how late a frame is
@@ -54,13 +54,22 @@ class _Camera:
     counts: CameraCounts = field(default_factory=CameraCounts)
     last_ns: int | None = None  # newest stamp, by the first camera's clock
     arrived: float | None = None
+    steps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     intervals: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     lateness: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     behind: bool = False  # the newest frame is older than the last set by a jump
 
     @property
-    def period(self) -> float:
-        """Usual seconds from frame to frame; `START` while unknown."""
+    def period_ns(self) -> float:
+        """Usual time from stamp to stamp; 0 while unknown."""
+        return float(np.median(self.steps_ns)) if self.steps_ns else 0.0
+
+    @property
+    def interval(self) -> float:
+        """Usual seconds from arrival to arrival; `START` while unknown.
+
+        A recording that is played slowly has longer ones than its stamps.
+        """
         return float(np.median(self.intervals)) if self.intervals else START
 
     @property
@@ -136,6 +145,8 @@ class CameraSets:
         if camera.last_ns is not None and stamp_ns <= camera.last_ns:
             camera.counts.late += 1
             return []
+        if camera.last_ns is not None:
+            camera.steps_ns.append(stamp_ns - camera.last_ns)
         camera.last_ns = stamp_ns
         if self._began is None:
             self._began = now
@@ -215,14 +226,13 @@ class CameraSets:
 
     def _has_frame_at(self, camera: _Camera, stamp_ns: int) -> bool:
         """True if the next frame of a camera is from about that time or before."""
-        period = camera.period if camera.intervals else 0.0
-        return stamp_ns - camera.last_ns >= DUE * period * NS_PER_S
+        return stamp_ns - camera.last_ns >= DUE * camera.period_ns
 
     def _alive(self, camera: _Camera, now: float) -> bool:
         """True if a camera is not silent."""
         if camera.arrived is None:
             return self._began is None or now - self._began < START
-        return now - camera.arrived < SILENT * camera.period
+        return now - camera.arrived < SILENT * camera.interval
 
     def _punctual(self, camera: _Camera) -> bool:
         """True if waiting for a camera is of any use."""

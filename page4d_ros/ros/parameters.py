@@ -66,15 +66,16 @@ def read(node: Node) -> Config:
     Raises:
         ConfigError: a value has a wrong type or is out of range.
     """
-    values = {name: node.get_parameter(name).value for name in Config.leaves()}
-    return Config().with_values({name: _plain(value) for name, value in values.items()})
+    leaves = Config.leaves().items()
+    values = {name: _plain(leaf, node.get_parameter(name).value) for name, leaf in leaves}
+    return Config().with_values(values)
 
 
-def _plain(value: Any) -> Any:
+def _plain(leaf: Setting, value: Any) -> Any:
     """Value of a parameter as settings have it; an empty list in a file arrives as None."""
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, list | array) else value
+    if not isinstance(leaf.default, tuple):
+        return value
+    return tuple(value) if isinstance(value, list | tuple | array) else value or ()
 
 
 def changed(config: Config, parameters: list[Parameter], *, configured: bool) -> Config:
@@ -84,7 +85,7 @@ def changed(config: Config, parameters: list[Parameter], *, configured: bool) ->
         ConfigError: the change is not possible, or not while the node is configured.
     """
     known = Config.leaves()
-    ours = {item.name: _plain(item.value) for item in parameters if item.name in known}
+    ours = {p.name: _plain(known[p.name], p.value) for p in parameters if p.name in known}
     fixed = [
         name
         for name, value in ours.items()

@@ -52,12 +52,16 @@ def arrivals(streams, seconds, seed=0):
         yield arrival, frame(stamp_ns, view=view)
 
 
-def collected(streams, seconds=6.0, **rig):
-    """The synchroniser, and (time of release, set) of every set, with a timer as the node has."""
+def collected(streams, seconds=6.0, slow=1.0, **rig):
+    """The synchroniser, and (time of release, set) of every set, with a timer as the node has.
+
+    `slow` stretches the time of arrival, as a recording does that is played slowly.
+    """
     values = {'cameras': NAMES[: len(streams)]} | {f'rig.{k}': v for k, v in rig.items()}
     sets, out = CameraSets(Config().with_values(values)), []
     alarm = None
-    for now, each in [*arrivals(streams, seconds), (seconds + 1, None)]:
+    for at, each in [*arrivals(streams, seconds), (seconds + 1, None)]:
+        now = slow * at
         while alarm is not None and alarm < now:
             out += [(alarm, found) for found in sets.due(alarm)]
             following = sets.next_due(alarm)
@@ -94,6 +98,13 @@ def test_cameras_in_step_make_full_sets():
     for counts in sets.counts.values():
         assert (counts.received, counts.late, counts.missing) == (60, 0, 0)
     assert latency(out) < 0.035
+
+
+@pytest.mark.parametrize('slow', [0.2, 5.0])
+def test_a_recording_may_be_played_at_any_pace(slow):
+    _, out = collected([Stream(), Stream(skew=0.008, delay=0.01), Stream()], slow=slow)
+    assert len(out) == 60
+    assert all(found.views == (0, 1, 2) for _, found in out)
 
 
 def test_one_camera_is_a_rig_of_one():
