@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros.errors import ConfigError
+from page4d_ros.input_config import FramesConfig, InputConfig, RigConfig, check_cameras
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Value = bool | int | float | str
+Value = bool | int | float | str | tuple
 
 ROS_PARAMETERS = 'ros__parameters'
 NODES = ('/**', 'page4d', '/page4d', '/**/page4d')
@@ -32,10 +33,6 @@ def _check_resolution(value: int) -> str:
         near = round(value / PATCH_SIZE) * PATCH_SIZE
         return f'{value} is not a multiple of {PATCH_SIZE}; try {near}'
     return ''
-
-
-def _check_frame(value: str) -> str:
-    return f'{value!r} starts with a slash, which tf2 forbids' if value.startswith('/') else ''
 
 
 @dataclass(frozen=True)
@@ -133,52 +130,6 @@ class WindowConfig(Settings):
 
 
 @dataclass(frozen=True)
-class InputConfig(Settings):
-    """Subscription and preparation of images."""
-
-    transport: str = setting(
-        'raw', 'raw or compressed (image/compressed).', choices=('raw', 'compressed')
-    )
-    queue_depth: int = setting(5, 'Messages kept by the image subscription.', low=1, high=1000)
-    rectify: bool = setting(
-        False, 'Undistort with camera_info first; for cameras without a rectified topic.'
-    )
-    max_latency: float = setting(
-        0.0,
-        'Drop frames older than this on arrival, in seconds of the node clock; 0 keeps all.',
-        low=0.0,
-        high=3600.0,
-        dynamic=True,
-    )
-
-
-@dataclass(frozen=True)
-class FramesConfig(Settings):
-    """tf frames (REP 103, REP 105)."""
-
-    odom: str = setting('odom', 'Frame of the trajectory.', check=_check_frame)
-    base: str = setting(
-        'base_link',
-        'Body frame of the robot; "" tracks the camera itself (egocentric).',
-        check=_check_frame,
-    )
-    camera: str = setting(
-        '', 'Replaces the frame_id of the images; "" keeps theirs.', check=_check_frame
-    )
-    publish_tf: bool = setting(True, 'Send odom to base on /tf.', dynamic=True)
-    invert_tf: bool = setting(
-        False, 'Send base to odom instead, where base already has another parent.'
-    )
-    tf_timeout: float = setting(
-        1.0,
-        'Wait this long for the static transform from base to camera before assuming that the '
-        'camera looks forward from the base origin, in seconds.',
-        low=0.0,
-        high=60.0,
-    )
-
-
-@dataclass(frozen=True)
 class OdometryConfig(Settings):
     """Trajectory and its uncertainty."""
 
@@ -220,8 +171,8 @@ class ScaleConfig(Settings):
         'none',
         'none: not metric, and said so; fixed: scale.factor; depth: median ratio to scale/depth; '
         'odometry: baseline against scale/odom; camera_height: ground plane at '
-        'scale.camera_height.',
-        choices=('none', 'fixed', 'depth', 'odometry', 'camera_height'),
+        "scale.camera_height; rig: the cameras' known baselines.",
+        choices=('none', 'fixed', 'depth', 'odometry', 'camera_height', 'rig'),
     )
     factor: float = setting(
         1.0, 'Metres per unit of the network (mode fixed).', low=1e-6, high=1e6
@@ -384,7 +335,15 @@ class Config(Settings):
     node: NodeConfig = field(default_factory=NodeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
+    cameras: tuple[str, ...] = setting(
+        (),
+        'Names of the cameras of a rig, the first one gives the pose: each has its inputs and '
+        'outputs in topics below its name, such as front/image and front/depth/image. Empty for '
+        'one camera without a name.',
+        check=check_cameras,
+    )
     input: InputConfig = field(default_factory=InputConfig)
+    rig: RigConfig = field(default_factory=RigConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
@@ -404,8 +363,16 @@ class Config(Settings):
         """
         if self.scale.mode == 'camera_height' and self.scale.camera_height <= 0:
             raise ConfigError('scale.mode camera_height needs scale.camera_height > 0 metres')
+        if self.scale.mode == 'rig' and len(self.cameras) < 2:
+            raise ConfigError('scale.mode rig needs the names of two cameras or more')
         if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
+        if self.cameras and self.frames.camera:
+            raise ConfigError('frames.camera renames one camera; leave it empty with cameras')
+        if self.rig.offsets and len(self.rig.offsets) != len(self.cameras):
+            raise ConfigError(
+                f'rig.offsets has {len(self.rig.offsets)} numbers for {len(self.cameras)} cameras'
+            )
 
 
 def default_yaml() -> str:

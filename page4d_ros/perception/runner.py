@@ -158,7 +158,7 @@ class FrameRunner:
         """Publish an estimate, unless its generation has passed: a void result is only counted."""
         lost, T_world_camera = estimate.odometry.lost, estimate.odometry.T_world_camera
         if not (self.base_frame.mounted or lost):
-            T_base_camera = self.sink.find_mount(estimate.frame.frame_id, self.stopping)
+            T_base_camera = self.sink.find_mount(estimate.pose_frame, self.stopping)
             if T_base_camera is not None:
                 self.mount(T_base_camera, T_world_camera)
         with self.publishing:

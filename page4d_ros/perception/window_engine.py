@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from page4d_ros.backends.graph import FrameGraph, FrameTokens, StepGraph, network_output
-from page4d_ros.errors import ConfigError, FrameError
+from page4d_ros.errors import ConfigError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.attention import preferring, quickest
 from page4d_ros.model.gram import token_mask
@@ -24,7 +24,7 @@ from page4d_ros.perception.devices import choose_device, choose_precision
 from page4d_ros.perception.engine import SHORTEST_KEEPING, SequenceEstimate
 from page4d_ros.perception.memory import MIB, explained, free_bytes, largest_width, most_frames
 from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
-from page4d_ros.perception.window import cells_of, on_host, window_of
+from page4d_ros.perception.window import Fits, cells_of, on_host, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,6 +106,7 @@ class WindowEngine:
         self._compiled = compiled(network.step, self.device) if config.compile else None
         self.graphs: Graphs | RecordedGraphs | None = None
         self._sets: list[_Set] = []
+        self._fits = Fits(self.resolution, self.patch_size)
         self.clear()
 
     def clear(self) -> None:
@@ -168,35 +169,38 @@ class WindowEngine:
     def push(
         self, frames: FrameSet, images: Sequence[NDArray[np.uint8]], *, keep_first: bool = False
     ) -> None:
-        """Encode a frame set and put it into the window; another size of image clears the window.
+        """Encode a frame set and put it into the window.
+
+        A camera whose images have another size than before clears the window.
 
         The frames of a set enter and leave the window together.
 
         Args:
             frames: one per camera, of one time.
-            images: one per frame, (H, W, 3) RGB, all of one size.
+            images: one per frame, (H, W, 3) RGB; see `Fits` for those of different sizes.
             keep_first: where the window is full, the second set leaves instead of the first; in
                 windows of 2 that would be the last anchor, and they always slide.
 
         Raises:
-            FrameError: the images of the set differ in size.
+            FrameError: an image is far too narrow.
             DeviceMemoryError: the GPU has no room.
         """
         start = time.perf_counter()
-        fit = self._fit(images)
-        if self._sets and self._sets[-1].slots[0].fit != fit:
+        fits, changed = self._fits.update(frames, images)
+        if changed:
             self.clear()
-        pixels = [image_to_network(image, fit, self.device) for image in images]
+        pairs = zip(images, fits, strict=True)
+        pixels = [image_to_network(image, fit, self.device) for image, fit in pairs]
         grid = patch_grid(self.network, pixels[0])
-        with self._arithmetic(), self._room_for(fit, len(pixels)):
+        with self._arithmetic(), self._room_for(fits[0], len(pixels)):
             tokens = [
                 self._tokens(each, grid, first=not (self._sets or index))
                 for index, each in enumerate(pixels)
             ]
         if len(self._sets) == self._size:
             del self._sets[int(keep_first and self._size > SHORTEST_KEEPING)]
-        parts = zip(frames.frames, pixels, tokens, strict=True)
-        slots = tuple(_Slot(frame, fit, image, *rest) for frame, image, rest in parts)
+        parts = zip(frames.frames, fits, pixels, tokens, strict=True)
+        slots = tuple(_Slot(frame, fit, image, *rest) for frame, fit, image, rest in parts)
         self._sets.append(_Set(frames, slots))
         self._new = min(self._new + 1, self._size)
         self._encode_seconds += time.perf_counter() - start
@@ -211,16 +215,6 @@ class WindowEngine:
                 return tuple(FrameTokens(**found))
         encoded = self.network.encode(image[None])[None]
         return encoded, None if first else self.network.enter(encoded, grid, first=False), None
-
-    def _fit(self, images: Sequence[NDArray[np.uint8]]) -> ImageTransform:
-        """Way of images (H, W, 3) to the network's input."""
-        sizes = sorted({image.shape[1::-1] for image in images})
-        if len(sizes) > 1:
-            raise FrameError(
-                f'images that enter the network together have the sizes {sizes} (width, height); '
-                'give all of them one size'
-            )
-        return ImageTransform.crop(*sizes[0], self.resolution, self.patch_size)
 
     @torch.inference_mode()
     def step(self, anchor: FrameKey | None = None, *, gram: bool = False) -> WindowEstimate:
@@ -251,7 +245,8 @@ class WindowEngine:
         with self._arithmetic(), self._room_for(fit, newest):
             tokens = torch.cat([self._first_tokens(grid), *(s.tokens for s in slots[1:])], dim=1)
             output = self._run(tokens, StepPlan(grid, newest, references, cells_of(sets)), hidden)
-        window = window_of(sets, fit, [slot.image for slot in slots], output)
+        fits, images = [slot.fit for slot in slots], [slot.image for slot in slots]
+        window = window_of(sets, fits, images, output)
         if mines:
             known = on_host(hidden[0, :-views]).astype(window.gram.dtype)
             window = replace(window, dynamic=np.concatenate([known, window.gram]))
@@ -348,7 +343,9 @@ class WindowEngine:
         with self._arithmetic():
             output, masks = self._variant.sequence(self.network, images)
         gram = None if output.gram is None else on_host(output.gram)
-        window = window_of(tuple(map(FrameSet.of, frames)), fit, list(images), output)
+        window = window_of(
+            tuple(map(FrameSet.of, frames)), [fit] * len(images), list(images), output
+        )
         return SequenceEstimate(window, gram, masks)
 
     def sequence_bytes(self, frames: int, fit: ImageTransform) -> int:

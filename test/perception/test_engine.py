@@ -9,7 +9,7 @@ import torch
 from engine_cases import LIMIT, SETTINGS, SIZE, differences, frame, network_of, pair, relative, run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from page4d_ros.errors import ConfigError, DeviceMemoryError, FrameError
+from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
@@ -92,12 +92,24 @@ def test_the_first_set_may_be_kept_and_a_camera_may_be_missing():
     assert [f.key for f in window.frames] == [(0, 0), (0, 1), (3, 1), (4, 0), (4, 1)]
 
 
-def test_images_of_a_set_have_one_size():
+def test_images_of_a_set_are_brought_to_the_size_of_the_first():
     engine, _ = pair(mask=False)
-    frames = tuple(Frame(0, 'camera', lambda: None, view=view) for view in range(2))
-    images = [np.zeros((48, 64, 3), np.uint8), np.zeros((48, 72, 3), np.uint8)]
-    with pytest.raises(FrameError, match=r'sizes \[\(64, 48\), \(72, 48\)\]'):
-        engine.push(FrameSet(0, frames), images)
+    frames = tuple(Frame(0, 'camera', lambda: None, view=view) for view in range(3))
+    sizes = [(48, 64), (96, 100), (48, 64)]
+    engine.push(FrameSet(0, frames), [np.zeros((*size, 3), np.uint8) for size in sizes])
+    first, other, same = engine.step().transforms
+    assert first == same
+    assert (other.width, other.height) == (first.width, first.height)
+    assert (other.source_width, other.source_height) == (100, 96)
+    # the same scale both ways, and the middle of the image
+    assert other.scale_x == pytest.approx(other.scale_y, rel=0.02)
+    middle = other.to_network((49.5, 47.5))
+    np.testing.assert_allclose(middle, ((other.width - 1) / 2, (other.height - 1) / 2), atol=0.51)
+    # the size stays where the first camera misses; another size of one camera begins anew
+    engine.push(FrameSet(1, frames[1:2]), [np.zeros((96, 100, 3), np.uint8)])
+    assert [f.view for f in engine.step().frames] == [0, 1, 2, 1]
+    engine.push(FrameSet(2, frames[1:2]), [np.zeros((96, 120, 3), np.uint8)])
+    assert [f.view for f in engine.step().frames] == [1]
 
 
 def test_a_resolution_that_is_no_multiple_of_the_patch():
