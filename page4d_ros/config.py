@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros.errors import ConfigError
+from page4d_ros.input_config import FramesConfig, InputConfig, RigConfig, check_cameras
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Value = bool | int | float | str
+Value = bool | int | float | str | tuple
 
 ROS_PARAMETERS = 'ros__parameters'
 NODES = ('/**', 'page4d', '/page4d', '/**/page4d')
@@ -32,10 +33,6 @@ def _check_resolution(value: int) -> str:
         near = round(value / PATCH_SIZE) * PATCH_SIZE
         return f'{value} is not a multiple of {PATCH_SIZE}; try {near}'
     return ''
-
-
-def _check_frame(value: str) -> str:
-    return f'{value!r} starts with a slash, which tf2 forbids' if value.startswith('/') else ''
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,9 @@ class ModelConfig(Settings):
     precision: str = setting(
         'auto',
         'Arithmetic of the transformer; auto is bf16 on GPUs that have it, fp16 on older ones, '
-        'fp32 on the CPU.',
-        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        'fp32 on the CPU. With openvino or onnxruntime also int8_weights (matrices in eight bits) '
+        'and int8 (what they are multiplied with, too, calibrated by `page4d build`).',
+        choices=('auto', 'fp32', 'bf16', 'fp16', 'int8_weights', 'int8'),
     )
     resolution: int = setting(
         0,
@@ -81,10 +79,11 @@ class ModelConfig(Settings):
     )
     backend: str = setting(
         'auto',
-        'Library that runs full windows: torch, openvino or onnxruntime; auto takes OpenVINO on '
-        'x86-64 CPUs where it is installed, and torch elsewhere. Graphs are built in the '
+        'Library that runs full windows: torch, or openvino or onnxruntime on a CPU, or '
+        'cudagraphs (torch, recorded) or tensorrt on a GPU. auto takes OpenVINO on x86-64 CPUs '
+        'where it is installed, cudagraphs on GPUs, and torch elsewhere. Graphs are built in the '
         'background, or ahead of time by `page4d build`; until then torch runs.',
-        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'cudagraphs', 'tensorrt'),
     )
     threads: int = setting(
         0,
@@ -131,52 +130,6 @@ class WindowConfig(Settings):
 
 
 @dataclass(frozen=True)
-class InputConfig(Settings):
-    """Subscription and preparation of images."""
-
-    transport: str = setting(
-        'raw', 'raw or compressed (image/compressed).', choices=('raw', 'compressed')
-    )
-    queue_depth: int = setting(5, 'Messages kept by the image subscription.', low=1, high=1000)
-    rectify: bool = setting(
-        False, 'Undistort with camera_info first; for cameras without a rectified topic.'
-    )
-    max_latency: float = setting(
-        0.0,
-        'Drop frames older than this on arrival, in seconds of the node clock; 0 keeps all.',
-        low=0.0,
-        high=3600.0,
-        dynamic=True,
-    )
-
-
-@dataclass(frozen=True)
-class FramesConfig(Settings):
-    """tf frames (REP 103, REP 105)."""
-
-    odom: str = setting('odom', 'Frame of the trajectory.', check=_check_frame)
-    base: str = setting(
-        'base_link',
-        'Body frame of the robot; "" tracks the camera itself (egocentric).',
-        check=_check_frame,
-    )
-    camera: str = setting(
-        '', 'Replaces the frame_id of the images; "" keeps theirs.', check=_check_frame
-    )
-    publish_tf: bool = setting(True, 'Send odom to base on /tf.', dynamic=True)
-    invert_tf: bool = setting(
-        False, 'Send base to odom instead, where base already has another parent.'
-    )
-    tf_timeout: float = setting(
-        1.0,
-        'Wait this long for the static transform from base to camera before assuming that the '
-        'camera looks forward from the base origin, in seconds.',
-        low=0.0,
-        high=60.0,
-    )
-
-
-@dataclass(frozen=True)
 class OdometryConfig(Settings):
     """Trajectory and its uncertainty."""
 
@@ -218,8 +171,8 @@ class ScaleConfig(Settings):
         'none',
         'none: not metric, and said so; fixed: scale.factor; depth: median ratio to scale/depth; '
         'odometry: baseline against scale/odom; camera_height: ground plane at '
-        'scale.camera_height.',
-        choices=('none', 'fixed', 'depth', 'odometry', 'camera_height'),
+        "scale.camera_height; rig: the cameras' known baselines.",
+        choices=('none', 'fixed', 'depth', 'odometry', 'camera_height', 'rig'),
     )
     factor: float = setting(
         1.0, 'Metres per unit of the network (mode fixed).', low=1e-6, high=1e6
@@ -382,7 +335,15 @@ class Config(Settings):
     node: NodeConfig = field(default_factory=NodeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
+    cameras: tuple[str, ...] = setting(
+        (),
+        'Names of the cameras of a rig, the first one gives the pose: each has its inputs and '
+        'outputs in topics below its name, such as front/image and front/depth/image. Empty for '
+        'one camera without a name.',
+        check=check_cameras,
+    )
     input: InputConfig = field(default_factory=InputConfig)
+    rig: RigConfig = field(default_factory=RigConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
@@ -402,8 +363,16 @@ class Config(Settings):
         """
         if self.scale.mode == 'camera_height' and self.scale.camera_height <= 0:
             raise ConfigError('scale.mode camera_height needs scale.camera_height > 0 metres')
+        if self.scale.mode == 'rig' and len(self.cameras) < 2:
+            raise ConfigError('scale.mode rig needs the names of two cameras or more')
         if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
+        if self.cameras and self.frames.camera:
+            raise ConfigError('frames.camera renames one camera; leave it empty with cameras')
+        if self.rig.offsets and len(self.rig.offsets) != len(self.cameras):
+            raise ConfigError(
+                f'rig.offsets has {len(self.rig.offsets)} numbers for {len(self.cameras)} cameras'
+            )
 
 
 def default_yaml() -> str:

@@ -210,21 +210,23 @@ class Settings:
 
 
 def commented_yaml(kind: type[Settings], indent: str = '') -> list[str]:
-    """Lines of YAML: the groups of a tree of depth two with defaults, meanings and ranges."""
+    """Lines of YAML: a tree of leaves and groups of leaves, with defaults, meanings and ranges."""
     lines: list[str] = []
     group = ''
-    for name, leaf in kind.leaves().items():
-        if name.split('.')[0] != group:
-            group = name.split('.')[0]
-            lines += ['', f'{indent}{group}:']
+    for path, leaf in kind.leaves().items():
+        here, _, name = path.rpartition('.')
+        if here != group:
+            group = here
+            lines += ['', f'{indent}{group}:'] if group else ['']
+        inside = f'{indent}  ' if group else indent
         notes = []
         if leaf.low is not None and leaf.high is not None:
             notes.append(f'[{leaf.low:g}, {leaf.high:g}]')
         if leaf.dynamic:
             notes.append('[dynamic]')
         comment = ' '.join([leaf.doc, *notes])
-        lines += [f'{indent}  # {line}' for line in textwrap.wrap(comment, 94 - len(indent))]
-        lines.append(f'{indent}  {name.split(".")[1]}: {json.dumps(leaf.default)}')
+        lines += [f'{inside}# {line}' for line in textwrap.wrap(comment, 96 - len(inside))]
+        lines.append(f'{inside}{name}: {json.dumps(leaf.default)}')
     return lines
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 
-HALF_WIDTH = replace(
-    NetworkConfig.published(),
-    embed_dim=384,
-    num_heads=6,
-    encoder_depth=12,
-    encoder_heads=6,
-    camera_heads=6,
-)
+HALF = {
+    'embed_dim': 384,
+    'num_heads': 6,
+    'encoder_depth': 12,
+    'encoder_heads': 6,
+    'camera_heads': 6,
+}
+HALF_WIDTH = replace(NetworkConfig.published(), **HALF)
 SMALL = replace(NetworkConfig.tiny(), point_head=True)
 
 
@@ -61,19 +61,36 @@ def sliding(base: Case) -> list[Case]:
 
 
 _TINY = Case('width128_S4_84x112', SMALL, 4, (84, 112), rounds=15)
+_TINY_4D = replace(
+    _TINY, name='width128_S8_84x112_4dvggt', frames=8,
+    network=replace(FourDVGGTConfig.tiny(), point_head=True),
+)  # fmt: skip
+_HALF_4D = Case(
+    'width384_S4_154x210_4dvggt', replace(FourDVGGTConfig.published(), **HALF), 4, (154, 210),
+    rounds=3,
+)  # fmt: skip
 _HALF = Case('width384_S4_154x210', HALF_WIDTH, 4, (154, 210))
 _GPU = Case(
     'width1024_S8_392x518', NetworkConfig.published(), 8, (392, 518),
     rounds=30, threads=None, precision='bf16', compile=True,
 )  # fmt: skip
 PRESETS: dict[str, list[Case]] = {
-    'tiny': [*sliding(_TINY), replace(_TINY, name='width128_S8_84x112', frames=8)],
+    'tiny': [
+        *sliding(_TINY),
+        replace(_TINY, name='width128_S8_84x112', frames=8),
+        _TINY_4D,
+        replace(_TINY_4D, name='width128_S8_84x112_4dvggt_anchor', anchor=True),
+    ],
     'cpu': [
         *sliding(_HALF),
         replace(_HALF, name='width384_S8_154x210', frames=8, rounds=3),
         replace(_HALF, name='width384_S8_154x210_k4', frames=8, new=4, rounds=3),
         Case('width1024_S4_154x210', NetworkConfig.published(), 4, (154, 210), rounds=3),
         replace(_HALF, name='width384_S8_392x518', frames=8, size=(392, 518), timed=False),
+        _HALF_4D,
+        replace(_HALF_4D, name='width384_S8_154x210_4dvggt', frames=8),
+        replace(_HALF_4D, name='width384_S8_154x210_4dvggt_anchor', frames=8, anchor=True),
+        Case('width1024_S4_154x210_4dvggt', FourDVGGTConfig.published(), 4, (154, 210), rounds=3),
     ],
     'gpu': [*sliding(_GPU), replace(_GPU, name='width1024_S4_392x518', frames=4)],
 }

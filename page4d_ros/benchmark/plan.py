@@ -10,7 +10,7 @@ import torch
 from page4d_ros.benchmark.cases import HALF_WIDTH
 from page4d_ros.config import ModelConfig
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 from page4d_ros.perception.devices import PRECISIONS
 from page4d_ros.perception.memory import MIB
 
@@ -33,6 +33,8 @@ WISHES = (
     Wish('width 384', HALF_WIDTH, (392, 518)),
     Wish('published', NetworkConfig.published(), (154, 210)),
     Wish('published', NetworkConfig.published(), (392, 518)),
+    Wish('4D-VGGT', FourDVGGTConfig.published(), (154, 210)),
+    Wish('4D-VGGT', FourDVGGTConfig.published(), (392, 518)),
 )
 WINDOWS = 4, 8, 16
 
@@ -50,7 +52,7 @@ def plan(
     for name, config, (height, width) in wishes:
         for precision in ('fp32', 'bf16'):
             with NOWHERE:
-                network = untrained_network(replace(config, mask_enabled=True))
+                network = untrained_network(replace(config, mask_enabled=config.mask_head))
             network.prepare(NOWHERE, PRECISIONS[precision], points=ModelConfig.point_head)
             for frames in windows:
                 memory = network.memory(frames, (height, width), min(NEWEST, frames))

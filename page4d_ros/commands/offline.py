@@ -95,7 +95,7 @@ def replay(
     from page4d_ros.bags.replay import replay as run
     from page4d_ros.bags.stream import Span
 
-    with _watched(rrd) as hooks:
+    with watched(rrd) as hooks:
         summary = run(
             source,
             output,
@@ -125,8 +125,8 @@ def replay(
 
 
 @contextlib.contextmanager
-def _watched(rrd: Path | None) -> Iterator[dict[str, Callable]]:
-    """Callbacks of a replay: progress bar, warnings, Rerun recording, and Ctrl-C."""
+def watched(rrd: Path | None, name: str = 'replay') -> Iterator[dict[str, Callable]]:
+    """Callbacks of a replay: progress bar of a name, warnings, Rerun recording, and Ctrl-C."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -136,7 +136,7 @@ def _watched(rrd: Path | None) -> Iterator[dict[str, Callable]]:
         interruptible() as stopped,
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        task = bar.add_task('replay', total=None)
+        task = bar.add_task(name, total=None)
         viewers: list[Callable[[Estimate], None]] = []
 
         def started(frames: Source, perception: Perception) -> None:

@@ -22,6 +22,7 @@ from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.engine import SHORTEST_KEEPING, SequenceEstimate
 from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
+from page4d_ros.perception.window import Fits
 from page4d_ros.truth import patch_shares
 from page4d_ros.units import NS_PER_S
 
@@ -136,8 +137,8 @@ class SequenceWorld:
 
 class _Set(NamedTuple):
     frames: FrameSet
-    fit: ImageTransform
-    images: tuple[Tensor, ...]  # one per frame, as all that follows
+    fits: tuple[ImageTransform, ...]  # one per frame, as all that follows
+    images: tuple[Tensor, ...]
     truth: tuple[FrameTruth, ...]
 
 
@@ -178,6 +179,7 @@ class SimulatedEngine:
         self.world, self.size, self.noise, self.gauge = world, size, noise, gauge
         self.resolution, self.patch_size = resolution, patch_size
         self.unit = 1.0
+        self._fits = Fits(resolution, patch_size)
         self.sets: list[_Set] = []
         self._rng = np.random.default_rng(seed)
         self._count = 0  # frame sets so far
@@ -207,10 +209,11 @@ class SimulatedEngine:
         Raises:
             BagError: the truth about a frame is not known.
         """
-        fit = ImageTransform.crop(*images[0].shape[1::-1], self.resolution, self.patch_size)
-        pixels = tuple(image_to_network(image, fit, self.device) for image in images)
-        entry = self._set(frames, fit, pixels)
-        if self.sets and self.sets[-1].fit != entry.fit:
+        fits, changed = self._fits.update(frames, images)
+        pairs = zip(images, fits, strict=True)
+        pixels = tuple(image_to_network(image, fit, self.device) for image, fit in pairs)
+        entry = self._set(frames, fits, pixels)
+        if changed:
             self.clear()
         if len(self.sets) == self.size:
             del self.sets[int(keep_first and self.size > SHORTEST_KEEPING)]
@@ -235,16 +238,19 @@ class SimulatedEngine:
     ) -> SequenceEstimate:
         """Simulated estimate of a whole sequence; see `Engine.sequence`."""
         pairs = zip(frames, pixels, strict=True)
-        sets = [self._set(FrameSet.of(frame), fit, (image,)) for frame, image in pairs]
+        sets = [self._set(FrameSet.of(frame), [fit], (image,)) for frame, image in pairs]
         return SequenceEstimate(self._disturbed(true_window(sets, len(sets))), None, None)
 
     def sequence_bytes(self, frames: int, fit: ImageTransform) -> int:  # noqa: ARG002
         """No memory: there is no network."""
         return 0
 
-    def _set(self, frames: FrameSet, fit: ImageTransform, pixels: tuple[Tensor, ...]) -> _Set:
-        truth = tuple(self.world(frame, fit, self.patch_size) for frame in frames.frames)
-        return _Set(frames, fit, pixels, truth)
+    def _set(
+        self, frames: FrameSet, fits: abc.Sequence[ImageTransform], pixels: tuple[Tensor, ...]
+    ) -> _Set:
+        pairs = zip(frames.frames, fits, strict=True)
+        truth = tuple(self.world(frame, fit, self.patch_size) for frame, fit in pairs)
+        return _Set(frames, tuple(fits), pixels, truth)
 
     def _disturbed(self, window: WindowEstimate) -> WindowEstimate:
         """The window in a gauge of its own, with errors. All figures depend on the order here."""
@@ -294,7 +300,7 @@ def true_window(sets: abc.Sequence[_Set], newest: int) -> WindowEstimate:
         dynamic = (low + (high - low) * shares).astype(np.float32)
     return WindowEstimate(
         sets=tuple(entry.frames for entry in sets),
-        transforms=(sets[-1].fit,) * len(truth),
+        transforms=tuple(fit for entry in sets for fit in entry.fits),
         images=tuple(image for entry in sets for image in entry.images),
         T_gauge_camera=np.stack([each.T_world_camera for each in truth]),
         cameras=tuple(each.camera for each in truth),

@@ -102,6 +102,24 @@ class ImageTransform:
         kept = min(height, size)
         return cls(source_width, source_height, size, height, 0, (height - kept) // 2, size, kept)
 
+    @classmethod
+    def fill(
+        cls, source_width: int, source_height: int, width: int, height: int
+    ) -> ImageTransform:
+        """The largest centred part of an image that has the shape of the network's input.
+
+        Raises:
+            FrameError: the image is far too narrow.
+        """
+        check_shape(source_width, source_height)
+        scale = max(width / source_width, height / source_height)
+        resized = (
+            max(width, round(scale * source_width)),
+            max(height, round(scale * source_height)),
+        )
+        crop = (resized[0] - width) // 2, (resized[1] - height) // 2
+        return cls(source_width, source_height, *resized, *crop, width, height)
+
     @property
     def scale_x(self) -> float:
         """Resized pixels per source pixel, horizontally."""

@@ -83,3 +83,10 @@ def twist(T_world_a: NDArray, T_world_b: NDArray, seconds: float) -> NDArray[np.
     linear = in_b @ T[:3, 3]
     angular = in_b @ rotation(T[:3, :3]).as_rotvec()
     return np.concatenate([linear, angular]) / seconds
+
+
+def between(T_a: NDArray, T_b: NDArray, part: NDArray) -> NDArray[np.float64]:
+    """Poses (N, 4, 4) interpolated from a to b by the fractions `part` (N,)."""
+    turn = rotation(np.swapaxes(T_a[:, :3, :3], 1, 2) @ T_b[:, :3, :3]).as_rotvec()
+    R = T_a[:, :3, :3] @ Rotation.from_rotvec(part[:, None] * turn).as_matrix()
+    return transform(R, T_a[:, :3, 3] + part[:, None] * (T_b[:, :3, 3] - T_a[:, :3, 3]))

@@ -243,7 +243,15 @@ def _check_intrinsics(K: NDArray, side: int) -> None:
 class FrameReader:
     """Builds each `Frame` from an image message and the latest camera_info.
 
+    Args:
+        rectify: undistort images.
+        frame_id: replaces that of the images; "" keeps theirs.
+        fallback: converts unknown encodings, see `image_reader`.
+        view: index of the camera in a rig.
+        name: of the camera; "" for a single one.
+
     Attributes:
+        name: as given; begins the warnings.
         calibration: set from camera_info; None until one arrives.
         warnings: new warnings for the user, each only once, in order.
     """
@@ -254,12 +262,15 @@ class FrameReader:
         rectify: bool = False,
         frame_id: str = '',
         fallback: Callable[[Any], NDArray] | None = None,
+        view: int = 0,
+        name: str = '',
     ) -> None:
         self.calibration: CameraCalibration | None = None
         self.warnings: list[str] = []
         self._rectify = rectify
         self._frame_id = frame_id
         self._fallback = fallback
+        self.name, self._view = name, view
         self._warned: set[str] = set()
         self._seen: str | None = None  # frame_id of the last image
 
@@ -267,7 +278,7 @@ class FrameReader:
         """Note a warning, the first time."""
         if key not in self._warned:
             self._warned.add(key)
-            self.warnings.append(text)
+            self.warnings.append(f'{self.name}: {text}' if self.name else text)
 
     def take_warnings(self) -> list[str]:
         """Return the new warnings."""
@@ -322,7 +333,8 @@ class FrameReader:
             taken, rectify = decode, known.rectify
             decode = lambda: rectify(np.ascontiguousarray(taken()))  # noqa: E731
         camera: PinholeCamera | None = known.pinhole if known else None
-        return Frame(stamp_ns(message.header), self._optical_frame(message), decode, camera)
+        frame_id = self._optical_frame(message)
+        return Frame(stamp_ns(message.header), frame_id, decode, camera, self._view)
 
     def _optical_frame(self, message: Any) -> str:
         name = self._frame_id or message.header.frame_id

@@ -11,6 +11,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
+from page4d_ros.messages.topics import of_camera
 from page4d_ros.perception.clouds import cloud
 from page4d_ros.perception.intake import Restart
 from page4d_ros.units import NS_PER_S
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.messages.factory import MessageFactory
     from page4d_ros.perception.base_frame import BaseFrame
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.perception.types import Estimate, ViewEstimate
 
 MILLIMETRES_MAX = 65_535
 MOVING_TINT = 127, 20, 20, 0
@@ -70,26 +71,37 @@ class Outputs:
         yield from self._trajectory(estimate, wanted)
         if estimate.still:
             return
-        known = bool(np.isfinite(estimate.camera.K).all())
-        optical = encode.header(self.make, estimate.frame.stamp_ns, estimate.frame.frame_id)
-        yield from self._images(estimate, optical, wanted, known=known)
+        yield from self._images(estimate, wanted)
         if self.config.dynamics.clusters and wanted('bodies'):
             head = encode.header(self.make, estimate.frame.stamp_ns, self.config.frames.odom)
             yield (
                 'bodies',
                 encode.detections(self.make, head, estimate.bodies, self.base_frame.T_odom_world),
             )
-        for name in CLOUDS:
-            if known and wanted(name) and self._cloud_due(name, estimate.frame.stamp_ns):
-                points = cloud(estimate, self.config.points, dynamic=name == CLOUDS[1])
-                yield name, encode.cloud(self.make, optical, points)
+        for camera, view in self._cameras(estimate):
+            for kind in CLOUDS:
+                name, stamp_ns = of_camera(kind, camera), view.frame.stamp_ns
+                if _calibrated(view) and wanted(name) and self._cloud_due(name, stamp_ns):
+                    points = cloud(view, self.config.points, dynamic=kind == CLOUDS[1])
+                    yield name, encode.cloud(self.make, self._optical(view), points)
+
+    def _cameras(self, estimate: Estimate) -> Iterator[tuple[str, ViewEstimate]]:
+        """Name and results of each camera; without names, of the reference view."""
+        if not self.config.cameras:
+            yield '', estimate.views[0]
+            return
+        for view in estimate.views:
+            yield self.config.cameras[view.frame.view], view
+
+    def _optical(self, view: ViewEstimate) -> Any:
+        return encode.header(self.make, view.frame.stamp_ns, view.frame.frame_id)
 
     def _trajectory(
         self, estimate: Estimate, wanted: Callable[[str], bool]
     ) -> Iterator[tuple[str, Any]]:
         make, frames, odometry = self.make, self.config.frames, estimate.odometry
         stamp_ns = estimate.frame.stamp_ns
-        child = self.base_frame.child(estimate.frame.frame_id)
+        child = self.base_frame.child(estimate.pose_frame)
         head = encode.header(make, stamp_ns, frames.odom)
         if odometry.lost:
             if self.config.odometry.publish_when_lost:
@@ -132,25 +144,33 @@ class Outputs:
         return [(stamp_ns, self.base_frame.T_odom_world @ T) for stamp_ns, T in list(self._poses)]
 
     def _images(
-        self, estimate: Estimate, head: Any, wanted: Callable[[str], bool], *, known: bool
+        self, estimate: Estimate, wanted: Callable[[str], bool]
     ) -> Iterator[tuple[str, Any]]:
-        """Images, each with its camera_info if the intrinsics are known."""
-        make = self.make
-        camera = cache(partial(encode.camera_info, make, head, estimate.camera))
-        maps = estimate.maps
+        """Images of each camera, each with its camera_info if the intrinsics are known."""
+        for camera, view in self._cameras(estimate):
+            for name, message in self._images_of(
+                view, lambda n, c=camera: wanted(of_camera(n, c))
+            ):
+                yield of_camera(name, camera), message
+
+    def _images_of(
+        self, view: ViewEstimate, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        make, head, maps = self.make, self._optical(view), view.maps
+        camera = cache(partial(encode.camera_info, make, head, view.camera))
         arrays = {
             'depth/image': lambda: depth_array(maps.depth, self.config.depth.encoding),
             'rgb/image': lambda: maps.rgb,
-            'mask/image': lambda: estimate.mask,
-            'mask/probability': lambda: estimate.probability,
-            'mask/overlay': lambda: overlay_array(maps.rgb, estimate.mask),
+            'mask/image': lambda: view.mask,
+            'mask/probability': lambda: view.probability,
+            'mask/overlay': lambda: overlay_array(maps.rgb, view.mask),
             'confidence/image': lambda: maps.confidence,
         }
         for name, array in arrays.items():
             if wanted(name):
                 yield name, encode.image(make, head, array())
             info = name.replace('image', 'camera_info')
-            if known and info in INFOS and wanted(info):
+            if info in INFOS and _calibrated(view) and wanted(info):
                 yield info, camera()
 
     def _cloud_due(self, name: str, stamp_ns: int) -> bool:
@@ -160,6 +180,11 @@ class Outputs:
             return False
         self._cloud_ns[name] = stamp_ns
         return True
+
+
+def _calibrated(view: ViewEstimate) -> bool:
+    """True if the intrinsics are numbers: the network's may be anything."""
+    return bool(np.isfinite(view.camera.K).all())
 
 
 def depth_array(depth: NDArray, encoding: str) -> NDArray:

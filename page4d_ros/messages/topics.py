@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 IMAGE = 'sensor_msgs/msg/Image'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
@@ -21,20 +25,22 @@ class Topic:
         type: message type.
         depth: queue length.
         gated: only while subscribed, if ``publish.only_if_subscribed``.
+        per_camera: of each camera of a rig.
     """
 
     name: str
     type: str
     depth: int = 2
     gated: bool = True
+    per_camera: bool = True
 
 
 STATUS_TOPIC = '~/status'
 DIAGNOSTICS_TOPIC = '/diagnostics'
 
 OUTPUTS = (
-    Topic('odom', 'nav_msgs/msg/Odometry', depth=10, gated=False),
-    Topic('path', 'nav_msgs/msg/Path', depth=1),
+    Topic('odom', 'nav_msgs/msg/Odometry', depth=10, gated=False, per_camera=False),
+    Topic('path', 'nav_msgs/msg/Path', depth=1, per_camera=False),
     Topic('depth/image', IMAGE),
     Topic('depth/camera_info', CAMERA_INFO),
     Topic('rgb/image', IMAGE),
@@ -46,7 +52,23 @@ OUTPUTS = (
     Topic('confidence/image', IMAGE),
     Topic('points/static', POINT_CLOUD, depth=1),
     Topic('points/dynamic', POINT_CLOUD, depth=1),
-    Topic(STATUS_TOPIC, STATUS, depth=1, gated=False),
+    Topic(STATUS_TOPIC, STATUS, depth=1, gated=False, per_camera=False),
 )
 
-OPTIONAL = (Topic('bodies', DETECTIONS, depth=1),)  # where their types are installed
+OPTIONAL = (
+    Topic('bodies', DETECTIONS, depth=1, per_camera=False),
+)  # where their types are installed
+
+
+def outputs(cameras: Sequence[str], topics: Iterable[Topic] = OUTPUTS) -> list[Topic]:
+    """Topics of a node with these cameras; those of one camera without a name where empty."""
+    return [
+        replace(topic, name=of_camera(topic.name, camera))
+        for topic in topics
+        for camera in (cameras if cameras and topic.per_camera else [''])
+    ]
+
+
+def of_camera(name: str, camera: str) -> str:
+    """Name of a camera's topic; a camera without a name has none of its own."""
+    return f'{camera}/{name}' if camera else name

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from page4d_ros.model.blocks import Block, SpecialTokenBias
 from page4d_ros.model.config import NetworkConfig
-from page4d_ros.model.encoder import Encoder
+from page4d_ros.model.encoder import Encoder, PatchEncoder
 from page4d_ros.model.gram import GramLayers, GramStatistics, GramSums
 from page4d_ros.model.mask_head import SpatialMaskHead
 from page4d_ros.model.rope import Rope, rope_table
@@ -47,26 +47,18 @@ class Aggregator(nn.Module):
         super().__init__()
         self.config = config
         dim = config.embed_dim
-        self.patch_embed = Encoder(config)
+        self.patch_embed = (
+            Encoder(config) if config.encoder_depth else PatchEncoder(dim, config.patch_size)
+        )
         # Index 0 serves the first frame, whose camera is the origin, index 1 all others.
         self.camera_token = nn.Parameter(torch.empty(1, 2, 1, dim))
         self.register_token = nn.Parameter(torch.empty(1, 2, config.num_register_tokens, dim))
-        self.frame_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
-        self.global_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
+        self.frame_blocks = nn.ModuleList(Block.of(config) for _ in range(config.depth))
+        self.global_blocks = nn.ModuleList(Block.of(config) for _ in range(config.depth))
         self.spatial_mask_head = SpatialMaskHead(config) if config.mask_head else None
         self.gram_layers = GramLayers.of(config.depth)
         nn.init.normal_(self.camera_token, std=1e-6)
         nn.init.normal_(self.register_token, std=1e-6)
-
-    def _block(self) -> Block:
-        config = self.config
-        return Block(
-            config.embed_dim,
-            config.num_heads,
-            mlp_ratio=config.mlp_ratio,
-            layer_scale_init=config.layer_scale_init,
-            qk_norm=True,
-        )
 
     def enter(
         self,
@@ -87,31 +79,24 @@ class Aggregator(nn.Module):
         Returns:
             Tokens (B, S, P, C): special tokens, then patches.
         """
+        x = self.with_specials(patches, first=first)
+        keys = None if hidden is None else self._keys(hidden).flatten(0, 1)
+        local = self.frame_blocks[0](x.flatten(0, 1), self.rope(x, grid), hidden=keys)
+        return local.unflatten(0, x.shape[:2])
+
+    def with_specials(self, patches: Tensor, *, first: bool) -> Tensor:
+        """Tokens (B, S, P, C) of frames before all blocks; see `enter`."""
         batch, frames = patches.shape[:2]
         kinds = torch.cat([self.camera_token, self.register_token], dim=2)  # [1, 2, 5, C]
         special = kinds[:, 1:].expand(-1, frames, -1, -1)
         if first:
             special = torch.cat([kinds[:, :1], special[:, 1:]], dim=1)
         special = special.expand(batch, -1, -1, -1).to(patches.dtype)
-        x = torch.cat([special, patches], dim=2).flatten(0, 1)
-        keys = None if hidden is None else self._keys(hidden).flatten(0, 1)
-        x = self.frame_blocks[0](x, self.rope(x, grid), hidden=keys)
-        return x.unflatten(0, (batch, frames))
+        return torch.cat([special, patches], dim=2)
 
     def _keys(self, hidden: Tensor) -> Tensor:
         """Hidden tokens (B, S, P) of hidden patches (B, S, h, w); special ones never are."""
         return functional.pad(hidden.flatten(2), (self.config.num_special_tokens, 0))
-
-    def halve(self, dtype: torch.dtype) -> None:
-        """Keep the matrices in 16 bits; for use under autocast to that type.
-
-        The numbers are those of autocast, which would convert them on every call; the residual
-        stream and the norms stay in 32 bits.
-        """
-        for blocks in (self.patch_embed.blocks, self.frame_blocks, self.global_blocks):
-            for module in blocks.modules():
-                if isinstance(module, nn.Linear):
-                    module.to(dtype)
 
     def rope(self, x: Tensor, grid: tuple[int, int]) -> Rope:
         """Rotation table of one frame's tokens for a patch grid (h, w)."""

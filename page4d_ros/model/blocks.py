@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from page4d_ros.model.rope import Rope, apply_rope
 from page4d_ros.model.runtime import full_precision
+
+if TYPE_CHECKING:
+    from page4d_ros.model.config import NetworkConfig
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -136,6 +139,17 @@ def replace_special_rows(
     return torch.cat([special, patches], dim=2).flatten(1, 2)
 
 
+def halve(module: nn.Module, dtype: torch.dtype) -> None:
+    """Keep a module's matrices in 16 bits; for use under autocast to that type.
+
+    The numbers are those of autocast, which would convert them on every call; the residual stream
+    and the norms stay in 32 bits.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            part.to(dtype)
+
+
 class Mlp(nn.Module):
     """Two linear layers with an exact GELU between."""
 
@@ -181,6 +195,17 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), dim)
         self.ls2 = LayerScale(dim, layer_scale_init)
+
+    @classmethod
+    def of(cls, config: NetworkConfig) -> Block:
+        """Block of a network that relates frames, or the tokens of one, to each other."""
+        return cls(
+            config.embed_dim,
+            config.num_heads,
+            mlp_ratio=config.mlp_ratio,
+            layer_scale_init=config.layer_scale_init,
+            qk_norm=True,
+        )
 
     def keys_values(self, x: Tensor, rope: Rope) -> KeysValues:
         """Keys and values of tokens x, (B, N, dim), for other tokens to attend to."""

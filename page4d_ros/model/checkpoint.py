@@ -10,14 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from page4d_ros.errors import CheckpointError, ConfigError, printable
-from page4d_ros.model.config import NetworkConfig
-from page4d_ros.model.families import family_of
-from page4d_ros.model.page4d import Page4D
-from page4d_ros.model.page4d_weights import CONFIG_KEY
+from page4d_ros.model.config import CONFIG_KEY, NetworkConfig
+from page4d_ros.model.families import family_of, network_of
 from page4d_ros.model.weight_file import check_keys, is_finite, read_weights
 
 if TYPE_CHECKING:
     from page4d_ros.model.network import Network
+    from page4d_ros.model.page4d import Page4D
 
 
 def untrained_network(config: NetworkConfig | None = None, seed: int = 0) -> Page4D:
@@ -27,7 +26,7 @@ def untrained_network(config: NetworkConfig | None = None, seed: int = 0) -> Pag
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return Page4D(config or NetworkConfig.tiny()).eval()
+        return network_of(config or NetworkConfig.tiny()).eval()
 
 
 def load_network(
@@ -51,8 +50,8 @@ def load_network(
             network = family.build(file, mask_enabled)
     except ConfigError as error:
         raise CheckpointError(f'{file.path}: {error}') from error
-    check_keys(file, network.state_dict())
-    state = file.state
+    state = {family.our_name(key): file.state.pop(key) for key in list(file.state)}
+    check_keys(file._replace(state=state), network.state_dict())
     unusable = [name for name, value in state.items() if not is_finite(value)]
     if unusable:
         raise CheckpointError(
@@ -83,7 +82,8 @@ def save_network(network: Page4D, path: str | Path, *, name: str, **metadata: ob
     part = path.with_name(path.name + '.part')
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     facts = {key: str(value) for key, value in metadata.items()}
-    facts |= {'format': 'pt', 'name': name, CONFIG_KEY: network.config.to_json()}
+    facts |= {'format': 'pt', 'name': name, 'architecture': network.architecture}
+    facts[CONFIG_KEY] = network.config.to_json()
     try:
         part.touch()
         mode = part.stat().st_mode  # safetensors would keep everybody else from reading

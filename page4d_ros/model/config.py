@@ -7,11 +7,19 @@ from dataclasses import asdict, dataclass, fields
 
 from page4d_ros.errors import ConfigError
 
-# Far beyond any network of this family; a file that claims more would take hours to be refused.
+CONFIG_KEY = 'page4d_config'  # in the header of a .safetensors: all sizes
+# Far beyond any network of these families; a file that claims more would take hours to be refused.
 MOST_BLOCKS, MOST_CHANNELS, MOST = 256, 1 << 14, 1 << 20
 BLOCKS = {'encoder_depth', 'depth', 'camera_depth', 'camera_iterations'}
 CHANNELS = {'embed_dim', 'dpt_features', 'dpt_channels', 'mask_hidden', 'stem_channels'}
-MAY_BE_ZERO = {'num_register_tokens', 'stem_channels', 'mask_layer', 'masked_layers', 'dpt_taps'}
+MAY_BE_ZERO = {
+    'num_register_tokens',
+    'stem_channels',
+    'encoder_depth',
+    'mask_layer',
+    'masked_layers',
+    'dpt_taps',
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class NetworkConfig:
         mlp_ratio: hidden channels of every block's MLP, in units of its width.
         num_register_tokens: register tokens beside the one camera token of each frame.
         layer_scale_init: initial LayerScale of the alternating blocks and the camera trunk.
-        encoder_depth: blocks of the DINOv2 encoder.
+        encoder_depth: blocks of the DINOv2 encoder; 0 puts one linear map in place of all of it.
         encoder_heads: attention heads of the encoder.
         depth: alternating blocks, each one frame block followed by one global block.
         rope_base: base of the rotary position frequencies.
@@ -207,3 +215,24 @@ class NetworkConfig:
                 f'mask_layer {self.mask_layer} must lie below depth = {self.depth} and not after '
                 f'the first of masked_layers {self.masked_layers}'
             )
+
+
+@dataclass(frozen=True)
+class FourDVGGTConfig(NetworkConfig):
+    """Sizes of 4D-VGGT; the defaults are those of the published weights.
+
+    Attributes:
+        time_window: times that temporal attention spans, with that of the frame in their middle.
+    """
+
+    mask_head: bool = False
+    masked_layers: tuple[int, ...] = ()
+    time_window: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot work; see `NetworkConfig`."""
+        super().__post_init__()
+        if self.time_window % 2 == 0:
+            raise ConfigError(f'time_window must be odd, not {self.time_window}')
+        if self.mask_head:
+            raise ConfigError('4D-VGGT has no mask head')

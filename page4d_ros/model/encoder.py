@@ -54,6 +54,14 @@ class PatchEmbed(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
+class PatchEncoder(PatchEmbed):
+    """The linear map alone, in place of an encoder."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Patch tokens (N, h * w, C) of images (N, 3, H, W), bytes or in [0, 1]."""
+        return super().forward(normalise(images).to(self.proj.weight.dtype))
+
+
 class ConvolutionalStem(nn.Module):
     """Two convolutions at half size before each patch becomes a token (Xiao et al., 2021)."""
 

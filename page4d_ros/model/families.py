@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from page4d_ros.errors import CheckpointError
-from page4d_ros.model import page4d_weights
+from page4d_ros.model import fourd_vggt_weights, page4d_weights
+from page4d_ros.model.config import FourDVGGTConfig
+from page4d_ros.model.fourd_vggt import FourDVGGT
+from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.weight_file import HOW_TO_GET_WEIGHTS
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from page4d_ros.model.config import NetworkConfig
     from page4d_ros.model.weight_file import WeightFile
 
 
@@ -27,14 +31,29 @@ class Family:
         build: makes the `Network` a file belongs to, its weights not yet set. The second argument
             asks for the mask in attention: True, False, or None for the file's own setting.
             Raises ConfigError.
+        our_name: name in our network of a weight in the file.
     """
 
     name: str
     recognises: Callable[[WeightFile], bool]
     build: Callable[[WeightFile, bool | None], nn.Module]
+    our_name: Callable[[str], str] = str
 
 
-FAMILIES = (Family('PAGE-4D', page4d_weights.recognises, page4d_weights.build),)
+FAMILIES = (
+    Family('PAGE-4D', page4d_weights.recognises, page4d_weights.build),
+    Family(
+        '4D-VGGT',
+        fourd_vggt_weights.recognises,
+        fourd_vggt_weights.build,
+        fourd_vggt_weights.our_name,
+    ),
+)
+
+
+def network_of(config: NetworkConfig) -> Page4D:
+    """Network of such sizes, with random weights."""
+    return FourDVGGT(config) if isinstance(config, FourDVGGTConfig) else Page4D(config)
 
 
 def family_of(file: WeightFile) -> Family:

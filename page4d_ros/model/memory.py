@@ -42,6 +42,7 @@ def activations(
     references: int = 0,
     matrix_bytes: int = FLOAT,
     points: bool = False,
+    branches: int = 1,
 ) -> tuple[int, int]:
     """Cache and working memory of one step over a window or a whole sequence, in bytes.
 
@@ -54,6 +55,7 @@ def activations(
         references: frames whose dynamic map is wanted.
         matrix_bytes: size of the values that matrix products run in.
         points: True if there is a point head.
+        branches: that a frame has window tokens of; they run one after the other.
     """
     encoded = 1
     if newest is None:
@@ -63,16 +65,17 @@ def activations(
     pixels, patches = height * width, height * width // config.patch_size**2
     tokens = (patches + config.num_special_tokens) * dim  # values of one frame
     # a frame's bytes, patches and window tokens; tokens of the first frame once more
-    cache = frames * (3 * pixels + FLOAT * (patches * dim + tokens)) + FLOAT * tokens
+    entered = FLOAT * branches * tokens
+    cache = frames * (3 * pixels + FLOAT * patches * dim + entered) + entered
     taps = FLOAT * newest * 4 * 2 * tokens
     spreads = FLOAT * references * SPREADS * patches**2
     # what attention gave, and the MLP's hidden values before and after its activation
     hidden = matrix_bytes * (1 + 2 * config.mlp_ratio + (matrix_bytes < FLOAT))
-    held = FLOAT * (HELD + bool(references))
-    blocks = frames * tokens * (held + hidden) + 3 / 4 * taps + spreads
+    held = FLOAT * (HELD + branches - 1 + bool(references))
+    blocks = frames * tokens * (held + hidden) + (branches - 1 / 4) * taps + spreads
     at_once = min(newest, config.frames_chunk)
     outputs = FLOAT * newest * pixels * (6 if points else 2)
-    heads = FLOAT * frames * tokens + taps + spreads
+    heads = frames * entered + taps + spreads
     heads += max(at_once * _dense_frame(config, pixels) + outputs, outputs * 5 / 2)
     read = FLOAT * POSTED * pixels * newest if encoded > 1 else 0
     encoder = encoded * _encoded_frame(config, pixels, tokens)

@@ -28,11 +28,14 @@ class StepPlan(NamedTuple):
         grid: patches as (h, w).
         newest: number of frames, counted from the last, that get depth and points.
         references: frames whose dynamic map is wanted, by index in the window.
+        cells: view and time of each frame, both counted from 0, by increasing time and then view;
+            those of a grid that nobody filled are missing. Empty for one view at every time.
     """
 
     grid: tuple[int, int]
     newest: int
     references: tuple[int, ...] = ()
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 class NetworkOutput(NamedTuple):
@@ -159,6 +162,13 @@ class Network(Protocol):
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Modules by the name of the stage they belong to, in order, for taking times."""
+
+
+def full_cells(views: int, times: int) -> tuple[tuple[int, int], ...]:
+    """Cells of a grid without gaps, as `StepPlan` wants them."""
+    if views == 1:
+        return ()
+    return tuple((view, time) for time in range(times) for view in range(views))
 
 
 def patch_grid(network: Network, images: Tensor) -> tuple[int, int]:

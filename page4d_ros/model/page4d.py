@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from page4d_ros.errors import ConfigError
-from page4d_ros.model.aggregator import Aggregator
+from page4d_ros.model.aggregator import Aggregator, Features
+from page4d_ros.model.blocks import halve
 from page4d_ros.model.camera_head import CameraHead
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.dpt_head import DPTHead, inverse_log
@@ -24,7 +25,11 @@ class Page4D(nn.Module):
         config: sizes and settings.
         name: of the weights; reports carry it.
         purpose: use the weights were made for, in words; "" where their file does not say.
+        architecture: in weight files, by which they choose their family.
     """
+
+    architecture = 'page4d'
+    branches = 1  # that the trunk runs a frame's tokens through
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -85,8 +90,8 @@ class Page4D(nn.Module):
         """Estimate a window from its tokens; see `Network.step`, `forward` for `mask_alpha`."""
         if mask_alpha is None:
             mask_alpha = float(self.config.mask_enabled)
-        grid, newest, references = plan
-        features = self.aggregator(tokens, grid, mask_alpha, newest, hidden, references)
+        grid = plan.grid
+        features = self.features(tokens, plan, hidden, mask_alpha)
         poses = self.camera_head(features.camera_tokens)
         depth, depth_conf = self.depth_head(features.taps, grid)
         points = points_conf = None
@@ -102,6 +107,18 @@ class Page4D(nn.Module):
             mask_score=features.mask_score,
             gram=features.gram,
         )
+
+    def features(
+        self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, mask_alpha: float
+    ) -> Features:
+        """Inputs of the heads; see `step`."""
+        grid, newest, references = plan[:3]  # to it, views are frames like all others
+        return self.aggregator(tokens, grid, mask_alpha, newest, hidden, references)
+
+    @property
+    def trunk(self) -> tuple[nn.Module, ...]:
+        """Modules before the heads, which half precision concerns."""
+        return (self.aggregator,)
 
     @property
     def patch_size(self) -> int:
@@ -146,8 +163,8 @@ class Page4D(nn.Module):
         elif self.point_head is None:
             raise ConfigError(f'model.point_head: weights {self.name} have no such head')
         self.to(device).eval()
-        if half is not None:
-            self.aggregator.halve(half)
+        for module in self.trunk if half is not None else ():
+            halve(module, half)
         if device.type == 'cpu':
             self.depth_head.to(memory_format=torch.channels_last)
 
@@ -169,6 +186,7 @@ class Page4D(nn.Module):
             references=references,
             matrix_bytes=self.aggregator.frame_blocks[0].mlp.fc1.weight.element_size(),
             points=self.point_head is not None,
+            branches=self.branches,
         )
         weights = sum(weight.numel() * weight.element_size() for weight in self.parameters())
         return Memory(weights, cache, working)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from page4d_ros.errors import ConfigError
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import CONFIG_KEY, NetworkConfig
 from page4d_ros.model.page4d import Page4D
 
 if TYPE_CHECKING:
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     from page4d_ros.model.weight_file import WeightFile
 
-CONFIG_KEY = 'page4d_config'  # in the header of a .safetensors: all sizes
 MASK_PREFIX = 'aggregator.spatial_mask_head.'
 
 
 def recognises(file: WeightFile) -> bool:
     """True for weights of PAGE-4D, and of VGGT, which is PAGE-4D without the mask head."""
+    if file.metadata.get('architecture', Page4D.architecture) != Page4D.architecture:
+        return False
     return CONFIG_KEY in file.metadata or any(key.startswith('aggregator.') for key in file.state)
 
 

@@ -96,7 +96,8 @@ def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
         return []
     index = np.cumsum(moving.ravel()).reshape(moving.shape) - 1
     labels = _connected(depth, moving, index)
-    camera, T = estimate.camera, estimate.odometry.T_world_camera
+    camera, odometry = estimate.camera, estimate.odometry
+    T = odometry.T_world_camera @ odometry.T_camera_reference
     v, u = np.nonzero(moving)
     z = depth[moving]
     x, y = (u * step - camera.cx) / camera.fx * z, (v * step - camera.cy) / camera.fy * z

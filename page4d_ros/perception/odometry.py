@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from page4d_ros.config import OdometryConfig
     from page4d_ros.geometry.camera import ImageTransform
     from page4d_ros.perception.dynamics import Judged
+    from page4d_ros.perception.rig import Rig
     from page4d_ros.perception.scale import MetricScale
     from page4d_ros.perception.sparse_pose import SparsePose
-    from page4d_ros.perception.types import FrameKey, FrameSet, WindowEstimate
+    from page4d_ros.perception.types import Frame, FrameKey, FrameSet, WindowEstimate
 
 DEPTH_COLUMNS = 64  # of the grid of pixels whose depths are compared
 OVERLAP_COLUMNS = 16  # of the grid of points whose visibility measures overlap
@@ -68,9 +69,10 @@ class Odometry:
             None before the first.
     """
 
-    def __init__(self, config: OdometryConfig, scale: MetricScale) -> None:
+    def __init__(self, config: OdometryConfig, scale: MetricScale, rig: Rig | None = None) -> None:
         self.config = config
         self.scale = scale
+        self.rig = rig
         self.sparse = SparseEstimator(alone=config.estimator == 'geometry')
         self.reset()
 
@@ -78,6 +80,10 @@ class Odometry:
         """Begin again at identity."""
         self.chain = Chain()
         self.sparse.forget()
+        self._main: Frame | None = None  # newest of the main camera
+        self._held: dict[int, NDArray] = {}  # by view: T_view_main where it had to be assumed
+        if self.rig is not None:
+            self.rig.forget()
         self.window: WindowEstimate | None = None
         self._T_world_camera: NDArray | None = None  # in units of the map or the chain
         self._last: tuple[int, OdometryEstimate] | None = None
@@ -113,10 +119,11 @@ class Odometry:
             self.sparse.follow(images[0])
 
     def _uses_corners(self, frames: FrameSet) -> bool:
-        return self.config.estimator != 'network' and len(frames.frames) == 1
+        rig = self.rig is not None and self.rig.several
+        return self.config.estimator != 'network' and len(frames.frames) == 1 and not rig
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
-        """Pose of the newest reference frame; `lost` if neither network nor corners know it."""
+        """Newest pose of the main camera; `lost` if neither network nor corners know it."""
         self.window, self._by_points, self._tied = window, None, None
         stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
@@ -135,6 +142,9 @@ class Odometry:
             )
         if placement is not None and placement.restarted:
             self.scale.forget()
+            self._held.clear()
+            if self.rig is not None:
+                self.rig.forget()
         if pose is not None:
             self.window = window = with_poses(
                 window, pose, self.sparse.poses(f.key for f in window.frames)
@@ -144,13 +154,50 @@ class Odometry:
             self._by_points = pose if pose.by_points else None
         else:
             placed = placement
+        newest = window.frames[window.reference]
+        if self._main is None or newest.view == self._main.view:
+            self._main = newest
         if not placed.doubted and np.isfinite(window.T_gauge_camera).all():
-            self.scale.update(window, placed.T_chain_camera, placed.scale, self.depth()[0])
+            self._measure(window, placed)
         self._overlap = _overlap(window)
-        estimate = self._advance(window, placed, pose)
-        self._T_world_camera = placed.T_chain_camera[window.reference]
+        T_reference = placed.T_chain_camera[window.reference]
+        T_reference_main = self._main_in_reference(newest.view, T_reference)
+        T_now = T_reference @ T_reference_main
+        estimate = self._advance(window, placed, pose, T_now)
+        if newest.view != self._main.view:
+            self.chain.tie(T_now)
+            T_main_reference = inverse(T_reference_main)
+            T_main_reference[:3, 3] *= self.scale.factor
+            estimate = replace(estimate, T_camera_reference=T_main_reference)
+        self._T_world_camera = T_now
         self._last = stamp_ns, estimate
         return estimate
+
+    def _measure(self, window: WindowEstimate, placed: Placement) -> None:
+        """Compare the window with what is known of scale and rig."""
+        scale, rig = self.scale, self.rig
+        if rig is not None:
+            rig.observe(window, placed.T_chain_camera)
+        if window.frames[window.reference].view == self._main.view:
+            scale.update(window, placed.T_chain_camera, placed.scale, self.depth()[0])
+        if rig is not None:
+            elsewhere = scale.metric and scale.config.mode != 'rig'
+            rig.check(scale.factor if elsewhere else None)
+
+    def _main_in_reference(self, view: int, T_reference: NDArray) -> NDArray[np.float64]:
+        """T_reference_main (4, 4) in units of the chain.
+
+        Where the two cameras were not seen together yet, the main one rests at the first time.
+        """
+        if view == self._main.view:
+            return np.eye(4)
+        known = None if self.rig is None else self.rig.between(view, self._main.view)
+        if known is None:
+            known = self._held.get(view)
+        if known is None:
+            known = inverse(T_reference) @ self._T_world_camera
+            self._held[view] = known
+        return known
 
     def _place(self, window: WindowEstimate) -> Placement | None:
         """Window in the network's own trajectory; None if its output is not finite."""
@@ -201,9 +248,13 @@ class Odometry:
         self.sparse.hide(motion, fit)
 
     def _advance(
-        self, window: WindowEstimate, placed: Placement, pose: SparsePose | None
+        self,
+        window: WindowEstimate,
+        placed: Placement,
+        pose: SparsePose | None,
+        T_now: NDArray,
     ) -> OdometryEstimate:
-        """Integrate the motion in metres and differentiate it."""
+        """Integrate the motion in metres to a pose (4, 4) in the chain, and differentiate it."""
         factor = self.scale.factor
         stamp_ns = window.frames[window.reference].stamp_ns
         velocity, T_world_camera, of_step = np.zeros(6), np.eye(4), np.zeros((6, 6))
@@ -211,7 +262,7 @@ class Odometry:
         if self._last is not None:
             last_ns, last = self._last
             seconds = max(0.0, (stamp_ns - last_ns) / NS_PER_S)
-            step = inverse(self._T_world_camera) @ placed.T_chain_camera[window.reference]
+            step = inverse(self._T_world_camera) @ T_now
             step[:3, 3] *= factor
             T_world_camera = last.T_world_camera @ step
             if seconds > 0 and not placed.restarted:
@@ -233,6 +284,7 @@ class Odometry:
             restarted=placed.restarted,
             network_trust=0.0 if pose is None else trust,
             relies_on=_relies_on(pose, trusted=self.sparse.prior.trusted),
+            frame_id=self._main.frame_id,
         )
 
     def _gather(

@@ -17,6 +17,7 @@ from page4d_ros.perception.maps import Maps
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.odometry import Odometry
+from page4d_ros.perception.rig import Rig
 from page4d_ros.perception.scale import MetricScale
 from page4d_ros.perception.types import Estimate, ViewEstimate
 
@@ -47,8 +48,9 @@ class Perception:
         self, config: Config, engine: Engine, dynamics: MotionEstimator | None = None
     ) -> None:
         self.engine = engine
-        self.scale = MetricScale(config.scale)
-        self.odometry = Odometry(config.odometry, self.scale)
+        self.rig = Rig(config)
+        self.scale = MetricScale(config.scale, self.rig)
+        self.odometry = Odometry(config.odometry, self.scale, self.rig)
         self.dynamics = dynamics or Dynamics(config.mask, DEFAULT)
         self.bodies = MovingBodyTracker()
         self._thumbnails: dict[int, NDArray] = {}  # by view, of the last set in the window

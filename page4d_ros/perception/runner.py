@@ -159,7 +159,7 @@ class FrameRunner:
         """Publish an estimate, unless its generation has passed: a void result is only counted."""
         lost, T_world_camera = estimate.odometry.lost, estimate.odometry.T_world_camera
         if not lost:
-            self._find_mount(estimate.frame.frame_id, T_world_camera)
+            self._find_mount(estimate.pose_frame, T_world_camera)
         with self.publishing:
             if self.stopping.is_set() or generation not in {None, self.intake.generation}:
                 self.intake.drop('void')

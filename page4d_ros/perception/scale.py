@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import ScaleConfig
     from page4d_ros.perception.depth_correction import TiedDepth
+    from page4d_ros.perception.rig import Rig
     from page4d_ros.perception.types import WindowEstimate
 
 SENSOR_TOLERANCE_NS = 50_000_000  # between a depth image and the frame it is compared with
@@ -83,6 +84,10 @@ class MetricScale:
     Without a new measurement the factor stays: it is frozen, never guessed. Any thread may feed
     readings; all else belongs to the thread of the perception.
 
+    Args:
+        config: source and its settings.
+        rig: the cameras' relative poses, for mode rig.
+
     Attributes:
         factor: metres per unit of the chain.
         metric: True if `factor` is known, so that lengths are metres.
@@ -90,8 +95,9 @@ class MetricScale:
             from tf.
     """
 
-    def __init__(self, config: ScaleConfig) -> None:
+    def __init__(self, config: ScaleConfig, rig: Rig | None = None) -> None:
         self.config = config
+        self.rig = rig
         self.up = R_BODY_OPTICAL.T @ (0.0, 0.0, 1.0)
         self._feeding = threading.Lock()
         self.reset()
@@ -155,6 +161,7 @@ class MetricScale:
             'depth': lambda: self._from_depth(window, _Depths.of(tied, unit)),
             'odometry': lambda: self._from_odometry(window, T_chain_camera),
             'camera_height': lambda: self._from_ground(window, _Depths.of(tied, unit)),
+            'rig': lambda: self._from_rig(_Depths.of(tied, unit)),
         }.get(self.config.mode)
         value = measure() if measure else None
         now = window.frames[window.reference].stamp_ns
@@ -206,6 +213,12 @@ class MetricScale:
             return None
         (t0, p0), (t1, p1) = known[after - 1], known[after]
         return p0 + (p1 - p0) * ((stamp_ns - t0) / max(t1 - t0, 1))
+
+    def _from_rig(self, ours: _Depths) -> float | None:
+        """Ratio of the rig's known baselines to ours."""
+        if self.rig is None or not len(ours.depth):
+            return None
+        return self.rig.scale(weighted_median(ours.depth, ours.weight))
 
     def _from_ground(self, window: WindowEstimate, ours: _Depths) -> float | None:
         """Ratio of the known camera height to ours above the largest level plane (RANSAC)."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from page4d_ros.geometry.poses import inverse, rotation, rotation_angle, transform
+from page4d_ros.geometry.poses import between, inverse, rotation, rotation_angle, transform
 from page4d_ros.geometry.sim3 import Alignment, align, compare_baselines
 from page4d_ros.perception.medians import median
 
@@ -105,6 +105,10 @@ class Chain:
         self._shifts: deque[float] = deque(maxlen=HISTORY)
         self._doubted = 0
 
+    def tie(self, T_chain_camera: NDArray) -> None:
+        """Let the next window that shares no frame with this one begin at a pose (4, 4)."""
+        self.last = replace(self.last, T_chain_camera=T_chain_camera)
+
     @property
     def anchor(self) -> FrameKey | None:
         """Frame whose depth in the next window gives that window's scale."""
@@ -159,7 +163,7 @@ class Chain:
             if len(shared) > 2:
                 self._turns.append(turn)
                 self._shifts.append(shift)
-            T[shared] = _between(T_known, T[shared], 1.0 / (trust + 1.0))
+            T[shared] = between(T_known, T[shared], 1.0 / (trust + 1.0))
         self._store(keys, T, depths, scale, doubted=doubted)
         self.last = self._placed[keys[reference]]
         return Placement(T, scale, turn, shift, doubted=doubted)
@@ -241,13 +245,6 @@ class Chain:
                 frame = _Placed(T, min(old.windows + 1.0, MOST_WINDOWS), depth)
             placed[key] = frame
         self._placed, self.scale = placed, scale
-
-
-def _between(T_a: NDArray, T_b: NDArray, part: NDArray) -> NDArray[np.float64]:
-    """Poses (N, 4, 4) interpolated from a to b by the fractions `part` (N,)."""
-    turn = rotation(np.swapaxes(T_a[:, :3, :3], 1, 2) @ T_b[:, :3, :3]).as_rotvec()
-    R = T_a[:, :3, :3] @ Rotation.from_rotvec(part[:, None] * turn).as_matrix()
-    return transform(R, T_a[:, :3, 3] + part[:, None] * (T_b[:, :3, 3] - T_a[:, :3, 3]))
 
 
 def _middle(values: NDArray) -> float:

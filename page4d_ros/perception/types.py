@@ -13,10 +13,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -157,9 +158,11 @@ class WindowEstimate:
 
 @dataclass(frozen=True, eq=False)
 class OdometryEstimate:
-    """Pose of the newest reference camera in the trajectory's world.
+    """Newest pose of the main camera in the trajectory's world.
 
-    The world is the optical frame of the first reference camera.
+    The main camera is the first reference camera, and the world its optical frame then. In a set
+    that has no frame of it, its pose follows from that of the reference camera and their relative
+    pose before.
 
     Attributes:
         T_world_camera: (4, 4), metres if `metric`.
@@ -175,6 +178,9 @@ class OdometryEstimate:
         network_trust: 0 to 1, by how far the network agreed with tracked corners lately; see
             `Trust.value`. 0 where corners are not used.
         relies_on: evidence that determines the pose, of `RELIANCE`.
+        frame_id: optical frame of the main camera; "" for that of the reference view.
+        T_camera_reference: (4, 4) pose of the newest reference camera in the main camera's frame;
+            identity where it is the same.
     """
 
     T_world_camera: NDArray[np.float64]
@@ -188,6 +194,8 @@ class OdometryEstimate:
     restarted: bool = False
     network_trust: float = 0.0
     relies_on: str = NETWORK
+    frame_id: str = ''
+    T_camera_reference: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
     @property
     def position_variance(self) -> float:
@@ -260,7 +268,7 @@ class Estimate:
 
     Attributes:
         views: results per camera, in the order of the set's frames; the first is the reference.
-        odometry: pose of the reference view's camera.
+        odometry: pose of the main camera, which is that of the reference view if it has a frame.
         window_fill: frame sets in the window.
         seconds: time spent per stage.
         bodies: moving objects, largest first; empty without ``dynamics.clusters``.
@@ -278,6 +286,11 @@ class Estimate:
     def frame(self) -> Frame:
         """Reference frame."""
         return self.views[0].frame
+
+    @property
+    def pose_frame(self) -> str:
+        """Optical frame that the pose is of."""
+        return self.odometry.frame_id or self.frame.frame_id
 
     @property
     def camera(self) -> PinholeCamera:

@@ -22,9 +22,52 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import FrameSet
 
 
+class Fits:
+    """Ways of the cameras' images to the network's input, which has one size for all of them.
+
+    The size is that of the first image: by `ImageTransform.crop` for it and for others of its
+    shape, by `ImageTransform.fill` for cameras of another shape.
+
+    Args:
+        width: of the network's input.
+        patch: side of the network's patches.
+    """
+
+    def __init__(self, width: int, patch: int) -> None:
+        self._width, self._patch = width, patch
+        self._by_view: dict[int, ImageTransform] = {}
+
+    def update(
+        self, frames: FrameSet, images: Sequence[NDArray]
+    ) -> tuple[list[ImageTransform], bool]:
+        """Ways of the images (H, W, 3) of a set; True if a camera's images have changed size.
+
+        Raises:
+            FrameError: an image is far too narrow.
+        """
+        sizes = dict(zip(frames.views, (image.shape[1::-1] for image in images), strict=True))
+        known = self._by_view
+        changed = any(
+            view in known and (known[view].source_width, known[view].source_height) != size
+            for view, size in sizes.items()
+        )
+        fits: dict[int, ImageTransform] = {} if changed else dict(known)
+        for view, size in sizes.items():
+            if view not in fits:
+                fits[view] = self._fit(size, next(iter(fits.values()), None))
+        self._by_view = fits
+        return [fits[view] for view in frames.views], changed
+
+    def _fit(self, size: tuple[int, int], first: ImageTransform | None) -> ImageTransform:
+        own = ImageTransform.crop(*size, self._width, self._patch)
+        if first is None or (own.width, own.height) == (first.width, first.height):
+            return own
+        return ImageTransform.fill(*size, first.width, first.height)
+
+
 def window_of(
     sets: tuple[FrameSet, ...],
-    fit: ImageTransform,
+    fits: Sequence[ImageTransform],
     images: Sequence[Tensor],
     output: NetworkOutput,
 ) -> WindowEstimate:
@@ -32,24 +75,35 @@ def window_of(
 
     Args:
         sets: frames of the window by time, newest last.
-        fit: source image to network image.
+        fits: source image to network image, one per frame; all have the same output size.
         images: inputs of the network, one per frame, (3, h, w) each.
         output: of a batch of one, with the dynamic maps of the newest set if of any.
     """
-    T_camera_gauge, K = decode_pose(output.pose_enc[0].double(), (fit.height, fit.width))
+    width, height = fits[0].width, fits[0].height
+    T_camera_gauge, K = decode_pose(output.pose_enc[0].double(), (height, width))
     T_camera_gauge, K = T_camera_gauge.cpu().numpy(), K.cpu().numpy()
     score, points, gram = output.mask_score, output.world_points, output.gram
     return WindowEstimate(
         sets=sets,
-        transforms=(fit,) * len(images),
+        transforms=tuple(fits),
         images=tuple(images),
         T_gauge_camera=inverse(transform(T_camera_gauge[:, :, :3], T_camera_gauge[:, :, 3])),
-        cameras=tuple(PinholeCamera.from_matrix(k, fit.width, fit.height) for k in K),
+        cameras=tuple(PinholeCamera.from_matrix(k, width, height) for k in K),
         depth=on_host(output.depth[0]),
         confidence=on_host(1.0 - 1.0 / output.depth_conf[0]),
         dynamic=None if score is None else on_host(dynamic_probability(_wide(score[0]))),
         gram=None if gram is None else on_host(gram[-len(sets[-1].frames) :]),
         points=None if points is None else on_host(points[0]),
+    )
+
+
+def cells_of(sets: Sequence[FrameSet]) -> tuple[tuple[int, int], ...]:
+    """Cells of a window's frames in the grid of its views and times; see `StepPlan`."""
+    views = sorted({view for each in sets for view in each.views})
+    if len(views) == 1:
+        return ()
+    return tuple(
+        (views.index(view), time) for time, each in enumerate(sets) for view in each.views
     )
 
 

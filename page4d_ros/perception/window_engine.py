@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from page4d_ros.backends.graph import FrameGraph, FrameTokens, StepGraph, network_output
-from page4d_ros.errors import ConfigError, FrameError
+from page4d_ros.errors import ConfigError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.attention import preferring, quickest
 from page4d_ros.model.gram import token_mask
-from page4d_ros.model.network import UNTRAINED, StepPlan, patch_grid
+from page4d_ros.model.network import UNTRAINED, StepPlan, full_cells, patch_grid
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.model.runtime import compiled
 from page4d_ros.model.variants import AS_TRAINED
@@ -24,7 +24,7 @@ from page4d_ros.perception.devices import choose_device, choose_precision
 from page4d_ros.perception.engine import SHORTEST_KEEPING, SequenceEstimate
 from page4d_ros.perception.memory import MIB, explained, free_bytes, largest_width, most_frames
 from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
-from page4d_ros.perception.window import on_host, window_of
+from page4d_ros.perception.window import Fits, cells_of, on_host, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from page4d_ros.backends.graphs import Graphs
+    from page4d_ros.backends.recorded import RecordedGraphs
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.network import Network, NetworkOutput
     from page4d_ros.model.variants import Variant
@@ -103,8 +104,9 @@ class WindowEngine:
         self._config, self._size, self._variant = config, size, variant
         self._kernels = []  # of attention, the best first; none: torch chooses
         self._compiled = compiled(network.step, self.device) if config.compile else None
-        self.graphs: Graphs | None = None
+        self.graphs: Graphs | RecordedGraphs | None = None
         self._sets: list[_Set] = []
+        self._fits = Fits(self.resolution, self.patch_size)
         self.clear()
 
     def clear(self) -> None:
@@ -129,7 +131,7 @@ class WindowEngine:
         """Device, arithmetic and library, in words."""
         arithmetic = 'float32' if self.half is None else str(self.half).removeprefix('torch.')
         graphs = self.graphs is not None and self.graphs.ready
-        library = self.graphs.runtime.title if graphs else f'torch {torch.__version__}'
+        library = self.graphs.title if graphs else f'torch {torch.__version__}'
         return f'{self.device}, {arithmetic}, {library}'
 
     @property
@@ -167,35 +169,38 @@ class WindowEngine:
     def push(
         self, frames: FrameSet, images: Sequence[NDArray[np.uint8]], *, keep_first: bool = False
     ) -> None:
-        """Encode a frame set and put it into the window; another size of image clears the window.
+        """Encode a frame set and put it into the window.
+
+        A camera whose images have another size than before clears the window.
 
         The frames of a set enter and leave the window together.
 
         Args:
             frames: one per camera, of one time.
-            images: one per frame, (H, W, 3) RGB, all of one size.
+            images: one per frame, (H, W, 3) RGB; see `Fits` for those of different sizes.
             keep_first: where the window is full, the second set leaves instead of the first; in
                 windows of 2 that would be the last anchor, and they always slide.
 
         Raises:
-            FrameError: the images of the set differ in size.
+            FrameError: an image is far too narrow.
             DeviceMemoryError: the GPU has no room.
         """
         start = time.perf_counter()
-        fit = self._fit(images)
-        if self._sets and self._sets[-1].slots[0].fit != fit:
+        fits, changed = self._fits.update(frames, images)
+        if changed:
             self.clear()
-        pixels = [image_to_network(image, fit, self.device) for image in images]
+        pairs = zip(images, fits, strict=True)
+        pixels = [image_to_network(image, fit, self.device) for image, fit in pairs]
         grid = patch_grid(self.network, pixels[0])
-        with self._arithmetic(), self._room_for(fit, len(pixels)):
+        with self._arithmetic(), self._room_for(fits[0], len(pixels)):
             tokens = [
                 self._tokens(each, grid, first=not (self._sets or index))
                 for index, each in enumerate(pixels)
             ]
         if len(self._sets) == self._size:
             del self._sets[int(keep_first and self._size > SHORTEST_KEEPING)]
-        parts = zip(frames.frames, pixels, tokens, strict=True)
-        slots = tuple(_Slot(frame, fit, image, *rest) for frame, image, rest in parts)
+        parts = zip(frames.frames, fits, pixels, tokens, strict=True)
+        slots = tuple(_Slot(frame, fit, image, *rest) for frame, fit, image, rest in parts)
         self._sets.append(_Set(frames, slots))
         self._new = min(self._new + 1, self._size)
         self._encode_seconds += time.perf_counter() - start
@@ -210,16 +215,6 @@ class WindowEngine:
                 return tuple(FrameTokens(**found))
         encoded = self.network.encode(image[None])[None]
         return encoded, None if first else self.network.enter(encoded, grid, first=False), None
-
-    def _fit(self, images: Sequence[NDArray[np.uint8]]) -> ImageTransform:
-        """Way of images (H, W, 3) to the network's input."""
-        sizes = sorted({image.shape[1::-1] for image in images})
-        if len(sizes) > 1:
-            raise FrameError(
-                f'images that enter the network together have the sizes {sizes} (width, height); '
-                'give all of them one size'
-            )
-        return ImageTransform.crop(*sizes[0], self.resolution, self.patch_size)
 
     @torch.inference_mode()
     def step(self, anchor: FrameKey | None = None, *, gram: bool = False) -> WindowEstimate:
@@ -246,11 +241,12 @@ class WindowEngine:
         views = len(self._sets[-1].slots)
         references = tuple(range(len(slots) - views, len(slots))) if gram or mines else ()
         hidden = self._hidden(grid) if mines else None
+        sets = tuple(each.frames for each in self._sets)
         with self._arithmetic(), self._room_for(fit, newest):
             tokens = torch.cat([self._first_tokens(grid), *(s.tokens for s in slots[1:])], dim=1)
-            output = self._run(tokens, StepPlan(grid, newest, references), hidden)
-        sets = tuple(each.frames for each in self._sets)
-        window = window_of(sets, fit, [slot.image for slot in slots], output)
+            output = self._run(tokens, StepPlan(grid, newest, references, cells_of(sets)), hidden)
+        fits, images = [slot.fit for slot in slots], [slot.image for slot in slots]
+        window = window_of(sets, fits, images, output)
         if mines:
             known = on_host(hidden[0, :-views]).astype(window.gram.dtype)
             window = replace(window, dynamic=np.concatenate([known, window.gram]))
@@ -261,8 +257,9 @@ class WindowEngine:
     def _run(self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None) -> NetworkOutput:
         """Run a step, as a graph or compiled for the shapes that come again and again."""
         views = len(self._sets[-1].slots)
-        full = len(self._sets) == self._size and tokens.shape[1] == views * self._size
         usual = plan.newest in {views, 2 * views}
+        usual = usual and plan.cells == full_cells(views, len(self._sets))  # nothing is missing
+        full = len(self._sets) == self._size
         if self.graphs is not None and usual and len(self._sets) > 1:
             found = self._run_graph(tokens, plan, hidden, full=full)
             if found is not None:
@@ -274,9 +271,12 @@ class WindowEngine:
         self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, *, full: bool
     ) -> NetworkOutput | None:
         """Run a full window's graph, or have it prepared while the window fills."""
-        frames, views = self._size * len(self._sets[-1].slots), len(plan.references)
-        references = tuple(range(frames - views, frames))
-        graph = StepGraph(frames, plan._replace(references=references), hidden is not None)
+        views = len(self._sets[-1].slots)
+        frames = self._size * views
+        references = tuple(range(frames - len(plan.references), frames))
+        cells = full_cells(views, self._size)
+        plan = plan._replace(references=references, cells=cells)
+        graph = StepGraph(frames, plan, hidden is not None)
         if not full:
             self.graphs.prepare(graph)
             return None
@@ -343,7 +343,9 @@ class WindowEngine:
         with self._arithmetic():
             output, masks = self._variant.sequence(self.network, images)
         gram = None if output.gram is None else on_host(output.gram)
-        window = window_of(tuple(map(FrameSet.of, frames)), fit, list(images), output)
+        window = window_of(
+            tuple(map(FrameSet.of, frames)), [fit] * len(images), list(images), output
+        )
         return SequenceEstimate(window, gram, masks)
 
     def sequence_bytes(self, frames: int, fit: ImageTransform) -> int:
@@ -397,6 +399,8 @@ class WindowEngine:
     def _arithmetic(self) -> Iterator[None]:
         """The precision of ``model.precision``, and the best attention, as a context."""
         enabled = self.half is not None
-        precision = torch.autocast(self.device.type, dtype=self.half, enabled=enabled)
+        precision = torch.autocast(
+            self.device.type, dtype=self.half, enabled=enabled, cache_enabled=False
+        )  # a CUDA graph must not find what another run has converted
         with precision, preferring(self._kernels):
             yield

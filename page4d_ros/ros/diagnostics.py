@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from page4d_ros.config import DiagnosticsConfig
 from page4d_ros.messages.status import UNKNOWN_PLACE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SILENCE = 5.0  # seconds without an image, or without an estimate while images come
 FAR_AGE = 3600.0
@@ -71,7 +75,12 @@ class Health:
 
 
 def verdict(
-    health: Health, limits: DiagnosticsConfig, *, caution: str, place_known: bool
+    health: Health,
+    limits: DiagnosticsConfig,
+    *,
+    caution: str,
+    place_known: bool,
+    findings: Sequence[str] = (),
 ) -> tuple[bytes, str]:
     """Worst level, and the findings of that level as text.
 
@@ -80,11 +89,12 @@ def verdict(
         limits: at which levels change.
         caution: warning about the weights; "" for none.
         place_known: False if the network disagrees with the corners that the poses are from.
+        findings: warnings about single cameras.
     """
     silence, age, rate = health.silence(), health.age, health.rate()
     waiting = health.last_estimate is None
     settled = not waiting and time.monotonic() - health.started > SILENCE
-    findings = (
+    conditions = (
         (bool(health.error), ERROR, health.error),
         (health.stuck(), ERROR, f'images arrive, but no estimate for {SILENCE:.0f} s'),
         (
@@ -105,9 +115,10 @@ def verdict(
         (settled and rate < limits.min_rate, WARN, f'{rate:.2f} estimates per second'),
         (bool(caution), WARN, caution),
         (not place_known, WARN, UNKNOWN_PLACE),
+        *((True, WARN, finding) for finding in findings),
         (waiting, OK, 'waiting for the first estimate'),
     )
-    found = [(level, text) for true, level, text in findings if true] or [(OK, 'running')]
+    found = [(level, text) for true, level, text in conditions if true] or [(OK, 'running')]
     worst = max(level for level, _ in found)
     return worst, '; '.join(text for level, text in found if level == worst)
 

@@ -200,11 +200,13 @@ class Page4dNode(GuardedNode):
         session = self.session
         session.warn_if_silent()
         session.publish_idle_status()
+        session.read_mounts()
         level, text = verdict(
             session.health,
             self.config.diagnostics,
             caution=session.perception.engine.caution,
             place_known=session.place_known,
+            findings=session.findings,
         )
         if session.paused:
             level, text = OK, 'paused'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import (
@@ -32,7 +33,8 @@ def declare(node: Node) -> Config:
         ConfigError: an override has a wrong type or is out of range.
     """
     for name, leaf in Config.leaves().items():
-        node.declare_parameter(name, leaf.default, descriptor(leaf), ignore_override=False)
+        default = list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
+        node.declare_parameter(name, default, descriptor(leaf), ignore_override=False)
     return read(node)
 
 
@@ -64,7 +66,16 @@ def read(node: Node) -> Config:
     Raises:
         ConfigError: a value has a wrong type or is out of range.
     """
-    return Config().with_values({name: node.get_parameter(name).value for name in Config.leaves()})
+    leaves = Config.leaves().items()
+    values = {name: _plain(leaf, node.get_parameter(name).value) for name, leaf in leaves}
+    return Config().with_values(values)
+
+
+def _plain(leaf: Setting, value: Any) -> Any:
+    """Value of a parameter as settings have it; an empty list in a file arrives as None."""
+    if not isinstance(leaf.default, tuple):
+        return value
+    return tuple(value) if isinstance(value, list | tuple | array) else value or ()
 
 
 def changed(config: Config, parameters: list[Parameter], *, configured: bool) -> Config:
@@ -74,7 +85,7 @@ def changed(config: Config, parameters: list[Parameter], *, configured: bool) ->
         ConfigError: the change is not possible, or not while the node is configured.
     """
     known = Config.leaves()
-    ours = {item.name: item.value for item in parameters if item.name in known}
+    ours = {p.name: _plain(known[p.name], p.value) for p in parameters if p.name in known}
     fixed = [
         name
         for name, value in ours.items()

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from page4d_ros.errors import ConfigError, FrameError, Page4dError
-from page4d_ros.messages.decode import FrameReader, depth_metres, stamp_ns
+from page4d_ros.messages.decode import depth_metres, stamp_ns
 from page4d_ros.messages.status import PAUSED, WAITING, knows_place
+from page4d_ros.messages.topics import of_camera
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.runner import FrameRunner
-from page4d_ros.perception.types import FrameSet
+from page4d_ros.ros.cameras import Cameras
 from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader, message_class
 from page4d_ros.ros.diagnostics import Health
 from page4d_ros.ros.sink import NodeSink
-from page4d_ros.ros.worker import Worker
+from page4d_ros.ros.worker import IDLE, Worker
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
 
     from page4d_ros.config import Config
+    from page4d_ros.messages.decode import FrameReader
     from page4d_ros.perception.pipeline import Perception
+    from page4d_ros.perception.types import FrameSet
     from page4d_ros.ros.compat import TransformBroadcaster
 
 
@@ -51,14 +56,11 @@ class Session:
         self.sink = NodeSink(node, config, perception.engine, broadcaster)
         self.runner = FrameRunner(config, perception, self.sink.base_frame, self.sink)
         self.intake = self.runner.intake
-        self.reader = FrameReader(
-            rectify=config.input.rectify,
-            frame_id=config.frames.camera,
-            fallback=cv_bridge_reader(),
-        )
+        self.cameras = Cameras(config, cv_bridge_reader())
         self.paused = False
         self._subscriptions: list[Any] = []
-        self._images: Any = None
+        self._images: list[Any] = []  # subscriptions, one per camera
+        self._alarm: Any = None  # rings when a set of frames need not wait any longer
         self._worker: Worker | None = None
         self._jump: Any = None
 
@@ -66,6 +68,11 @@ class Session:
     def config(self) -> Config:
         """Present settings."""
         return self.runner.config
+
+    @property
+    def reader(self) -> FrameReader:
+        """Reader of the first camera's messages."""
+        return self.cameras.readers[0]
 
     @property
     def health(self) -> Health:
@@ -91,7 +98,7 @@ class Session:
             JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
             ),
-            post_callback=lambda _jump: self.intake.time_jumped(),
+            post_callback=lambda _jump: self._time_jumped(),
         )
         self._worker = Worker(self.runner, self._failed)
         self._worker.start()
@@ -104,6 +111,10 @@ class Session:
         for subscription in self._subscriptions:
             self.node.destroy_subscription(subscription)
         self._subscriptions.clear()
+        self._images.clear()
+        if self._alarm is not None:
+            self.node.destroy_timer(self._alarm)
+            self._alarm = None
         if self.sink.listener is not None:
             self.sink.listener.destroy()
             self.sink.listener = None
@@ -111,6 +122,7 @@ class Session:
             self._jump.unregister()
             self._jump = None
         self.intake.restart(Restart.WINDOW)
+        self.cameras.forget()
         return done
 
     def close(self) -> None:
@@ -135,11 +147,16 @@ class Session:
         compressed = self.config.input.transport == 'compressed'
         kind, topic = ('CompressedImage', 'image/compressed') if compressed else ('Image', 'image')
         depth = self.config.input.queue_depth
-        # first, because rclpy serves what waits in the order of creation
-        self._subscribe(
-            'sensor_msgs/msg/CameraInfo', 'camera_info', self.reader.camera_info, depth
-        )
-        self._images = self._subscribe(f'sensor_msgs/msg/{kind}', topic, self._on_image, depth)
+        for view, reader in enumerate(self.cameras.readers):
+            # first, because rclpy serves what waits in the order of creation
+            info = of_camera('camera_info', reader.name)
+            self._subscribe('sensor_msgs/msg/CameraInfo', info, reader.camera_info, depth)
+            name, call = of_camera(topic, reader.name), partial(self._on_image, view)
+            self._images.append(self._subscribe(f'sensor_msgs/msg/{kind}', name, call, depth))
+        # steady: a stopped /clock must not hold frames back
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._alarm = self.node.create_timer(IDLE, self._on_alarm, clock=steady)
+        self._alarm.cancel()
         if self.config.scale.mode == 'depth':
             self._subscribe('sensor_msgs/msg/Image', 'scale/depth', self._on_scale_depth, depth)
         if self.config.scale.mode == 'odometry':
@@ -156,12 +173,13 @@ class Session:
         self._subscriptions.append(subscription)
         return subscription
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, view: int, message: Any) -> None:
         """Check and store; the worker does the rest."""
+        reader = self.cameras.readers[view]
         self.health.saw_image()
         compressed = self.config.input.transport == 'compressed'
         try:
-            frame = (self.reader.compressed if compressed else self.reader.image)(message)
+            frame = (reader.compressed if compressed else reader.image)(message)
         except FrameError as error:
             self.runner.refuse(error)
             return
@@ -169,15 +187,51 @@ class Session:
         if limit and self.sink.age(frame.stamp_ns) > limit:
             self.intake.refuse('latency')
             return
-        for warning in self.reader.take_warnings():
+        for warning in reader.take_warnings():
             self.node.get_logger().warning(warning)
-        reason = self.runner.offer(FrameSet.of(frame))
+        for frames in self.cameras.add(frame):
+            self._offer(frames)
+        self._set_alarm()
+
+    def _offer(self, frames: FrameSet) -> None:
+        reason = self.runner.offer(frames)
         if reason in {'duplicate', 'late'}:
             self.node.get_logger().warning(
                 f'image with {"the same" if reason == "duplicate" else "an older"} stamp as the '
                 f'one before: dropped ({self.intake.dropped[reason]} so far)',
                 throttle_duration_sec=THROTTLE,
             )
+
+    def _on_alarm(self) -> None:
+        """Let sets go on without the cameras that are missing."""
+        for frames in self.cameras.due():
+            self._offer(frames)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        seconds = self.cameras.patience()
+        if self._alarm is None:  # stopped since this callback was called
+            return
+        if seconds is None:
+            self._alarm.cancel()
+        else:
+            self._alarm.timer_period_ns = max(1, round(seconds * NS_PER_S))
+            self._alarm.reset()
+
+    def _time_jumped(self) -> None:
+        self.cameras.forget()
+        self.intake.time_jumped()
+
+    def read_mounts(self) -> None:
+        """Read from tf again where each camera sits on the base, or on the first camera."""
+        listener, frames = self.sink.listener, self.cameras.frame_ids
+        base = self.config.frames.base or frames.get(0)
+        if listener is None or not base or len(self.cameras.readers) == 1:
+            return
+        for view, frame_id in list(frames.items()):
+            T_base_camera = listener.lookup(base, frame_id)
+            if T_base_camera is not None:
+                self.perception.rig.mount(view, T_base_camera)
 
     def _on_scale_depth(self, message: Any) -> None:
         try:
@@ -208,6 +262,7 @@ class Session:
         """Refuse images, or take them again; nothing taken before is published after this."""
         with self.runner.publishing:
             self.paused = paused
+            self.cameras.forget()
             self.intake.pause(paused=paused)
         self.publish_idle_status()
 
@@ -257,14 +312,25 @@ class Session:
         """Name the topic that is waited for when no image comes."""
         if self.paused or not self._subscriptions or self.health.silence() < THROTTLE:
             return
-        topic = self._images.topic_name
-        publishers = self.node.count_publishers(topic)
-        reliability = self._images.qos_profile.reliability.name.lower()
-        self.node.get_logger().warning(
-            f'no image for {self.health.silence():.0f} s on {topic} ({reliability}, '
-            f'{publishers} publishers)',
-            throttle_duration_sec=THROTTLE,
-        )
+        for images in self._images:
+            publishers = self.node.count_publishers(images.topic_name)
+            reliability = images.qos_profile.reliability.name.lower()
+            self.node.get_logger().warning(
+                f'no image for {self.health.silence():.0f} s on {images.topic_name} '
+                f'({reliability}, {publishers} publishers)',
+                throttle_duration_sec=THROTTLE,
+            )
+
+    @property
+    def findings(self) -> list[str]:
+        """Warnings about single cameras of a rig."""
+        rig = self.perception.rig
+        unscaled = rig.reason if self.config.scale.mode == 'rig' else ''
+        return [
+            *self.cameras.silent(),
+            *([str(rig.misfit)] if rig.misfit else []),
+            *([f'no scale from the rig: {unscaled}'] if unscaled else []),
+        ]
 
     @property
     def place_known(self) -> bool:
@@ -289,4 +355,5 @@ class Session:
             'network trust': f'{last.network_trust:.2f}' if last else 'unknown',
             'pose relies on': last.relies_on if last else 'unknown',
             **{f'dropped {reason}': count for reason, count in dropped},
+            **self.cameras.values(),
         }

@@ -42,7 +42,13 @@ def initial_network(recipe: Recipe) -> Page4D:
     """Network at the start of a run: from the recipe's weight file, or random."""
     torch.manual_seed(recipe.seed)  # also for the auxiliary heads
     if recipe.weights:
-        return load_network(weight_file(recipe.weights)).train()
+        network = load_network(weight_file(recipe.weights))
+        if network.architecture != Page4D.architecture:
+            raise TrainingError(
+                f'weights: only PAGE-4D is trained here, and {recipe.weights} is '
+                f'{network.architecture}'
+            )
+        return network.train()
     network = Page4D(SIZES[recipe.network]()).train()
     aggregator = network.aggregator
     encoder = aggregator.patch_embed
@@ -93,6 +99,7 @@ class Trainer:
         self.average = Average(self.objective.network, recipe.ema) if recipe.ema else None
         self.step = 0
         self._skipped = 0
+        self._taught: list[str] = []
         if (self.output / STATE).exists():
             self._resume(self.output / STATE)
 
@@ -125,8 +132,12 @@ class Trainer:
         recipe = self.recipe
         shards = find_shards(recipe.data.train)
         patch = self.network.config.patch_size
-        dataset = WindowDataset(shards, recipe.data, patch, recipe.seed, recipe.steps)
+        rehearsed = find_shards(recipe.data.rehearsal) if recipe.data.rehearsal else []
+        dataset = WindowDataset(shards, recipe.data, patch, recipe.seed, recipe.steps, rehearsed)
+        self._taught = sorted({shard.taught for shard in shards if shard.taught})
         validation = Validation(recipe.data, patch)
+        if recipe.weights and not self.step and validation.shards:
+            log.metrics(0, self.evaluate(validation))
         loader = DataLoader(
             dataset,
             batch_size=None,
@@ -218,6 +229,7 @@ class Trainer:
                 name=self.recipe.name,
                 purpose=self.recipe.purpose,
                 step=self.step,
+                **({'taught': json.dumps(self._taught)} if self._taught else {}),
                 recipe=json.dumps(self.recipe.to_mapping()),
             )
 

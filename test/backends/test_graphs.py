@@ -9,22 +9,30 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from small_network import network
 
 from page4d_ros.backends.building import fingerprint, key
 from page4d_ros.backends.cache import GraphCache
-from page4d_ros.backends.graph import FrameGraph, StepGraph
+from page4d_ros.backends.graph import FrameGraph, StepGraph, largest_difference, write_onnx
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.product import DESCRIPTION, ENCODER, STEP, write_product
-from page4d_ros.backends.runtimes import RUNTIMES, open_runtime
+from page4d_ros.backends.runtimes import MODEL, RUNTIMES, open_runtime
 from page4d_ros.benchmark.parity import differences
 from page4d_ros.config import ModelConfig
 from page4d_ros.errors import BackendError
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
-from page4d_ros.model.network import StepPlan
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
+from page4d_ros.model.network import StepPlan, full_cells
 from page4d_ros.model.variants import MINED
 from page4d_ros.perception import graphs as choosing
-from page4d_ros.perception.graphs import BuildHere, BuildProcess, choose_backend, open_graphs
+from page4d_ros.perception.graphs import (
+    BuildHere,
+    BuildProcess,
+    choose_backend,
+    described,
+    graph_of,
+    open_graphs,
+)
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
 
@@ -34,18 +42,6 @@ SIZE = 4  # as many frames as the camera head has attention heads
 SETTINGS = ModelConfig(checkpoint='untrained', device='cpu', resolution=56)
 CPU = torch.device('cpu')
 LIMIT = 1e-4
-SMALL = {'depth': 4, 'encoder_depth': 2, 'dpt_taps': (0, 1, 2, 3), 'camera_iterations': 2}
-
-
-def network(*, mask=False):
-    """A network whose every part matters: random tokens, norms and gains."""
-    config = replace(NetworkConfig.tiny(), mask_enabled=mask, **SMALL)
-    out = untrained_network(config).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in out.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return out
 
 
 def images(count):
@@ -54,9 +50,9 @@ def images(count):
         yield np.kron(rng.integers(0, 255, (6, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
 
 
-def engine_with(folder, name, *, mask=False, variant=None, said=None):
+def engine_with(folder, name, *, variant=None, said=None, **kind):
     more = () if variant is None else (variant,)
-    engine = WindowEngine(network(mask=mask), SETTINGS, SIZE, *more)
+    engine = WindowEngine(network(**kind), SETTINGS, SIZE, *more)
     store = GraphCache(folder)
     builder = BuildHere(engine.network, name, store)
     say = [].append if said is None else said.append
@@ -66,7 +62,7 @@ def engine_with(folder, name, *, mask=False, variant=None, said=None):
     return engine
 
 
-@pytest.mark.parametrize('name', RUNTIMES)
+@pytest.mark.parametrize('name', ['openvino', 'onnxruntime'])
 @pytest.mark.parametrize('mask', [False, True])
 def test_a_sliding_window_is_that_of_torch(tmp_path, name, mask):
     pytest.importorskip(name, reason=f'{name} is not installed')
@@ -78,8 +74,42 @@ def test_a_sliding_window_is_that_of_torch(tmp_path, name, mask):
         assert set(worst) == {'pose', 'depth', 'confidence', 'mask'}
         assert max(worst.values()) < LIMIT, worst
     assert [line.split()[0] for line in said] == ['building'] * 2
-    assert ours.graphs.runtime.title in ours.runs_on
+    assert ours.graphs.title in ours.runs_on
     assert 'torch' in theirs.runs_on
+
+
+def test_a_step_over_views_and_times_is_that_of_torch(tmp_path):
+    plan = StepPlan((3, 4), 2, cells=full_cells(2, SIZE))
+    graph = StepGraph(2 * SIZE, plan)
+    file = tmp_path / 'onnx' / MODEL
+    file.parent.mkdir()
+    outputs, example = write_onnx(network(family=FourDVGGTConfig), graph, file)
+    for name in ('openvino', 'onnxruntime'):
+        runtime, folder = open_runtime(name), tmp_path / name
+        folder.mkdir()
+        runtime.compile(file, folder, 'fp32')
+        found = runtime.load(folder, 1)(example)
+        assert largest_difference(found, list(outputs.values())) < LIMIT, name
+
+
+def test_graphs_are_for_grids_without_gaps():
+    engine = WindowEngine(network(family=FourDVGGTConfig), SETTINGS, 2)
+    asked = []
+    engine.graphs = SimpleNamespace(
+        prepare=lambda graph: asked.append(('prepare', graph)),
+        call=lambda graph, inputs: asked.append((len(inputs), graph)),
+    )
+    (image,) = images(1)
+    for time, views in enumerate([(0, 1), (0, 1), (0,), (0, 1), (0, 1)]):
+        engine.push(
+            FrameSet(time, tuple(Frame(time, '', None, view=v) for v in views)),
+            [image] * len(views),
+        )
+        engine.step()
+    steps = [each for each in asked if isinstance(each[1], StepGraph)]
+    wanted = StepGraph(4, StepPlan((3, 4), 2, cells=full_cells(2, 2)))
+    assert steps == [(1, wanted), (1, wanted)]
+    assert graph_of(**json.loads(json.dumps(described(wanted)))) == wanted
 
 
 def test_statistics_and_hidden_patches_are_in_the_graph(tmp_path):
@@ -184,6 +214,7 @@ def test_the_key_names_all_that_a_graph_depends_on(tmp_path):
         key(StepGraph(5, StepPlan((3, 4), 2)), runtime, fingerprint(one)),
         key(StepGraph(4, StepPlan((3, 4), 2, (3,))), runtime, fingerprint(one)),
         key(StepGraph(4, StepPlan((3, 4), 2), hides=True), runtime, fingerprint(one)),
+        *(key(graph, runtime, fingerprint(one), name) for name in ('fp16', 'bf16', 'int8')),
     ]
     runtime.title = 'a later runtime'
     changed.append(key(graph, runtime, fingerprint(one)))
@@ -202,7 +233,7 @@ def test_a_process_of_its_own_builds_what_the_engine_finds(tmp_path, monkeypatch
     engine.graphs = open_graphs(engine, config, wait=True, say=said.append)
     (image,) = images(1)
     engine.push(FrameSet.of(Frame(0, 'camera', lambda: None)), [image])
-    assert said == [f'building frame_3x4 for {engine.graphs.runtime.title}']
+    assert said == [f'building frame_3x4 for {engine.graphs.title}']
     assert engine.graphs.ready
     engine.free()
 
@@ -221,7 +252,10 @@ def test_a_process_that_fails_says_why(tmp_path):
         ({}, 'onnxruntime', 'aarch64', 'onnxruntime'),
         ({'backend': 'onnxruntime'}, 'torch', 'x86_64', 'onnxruntime'),
         ({'compile': True}, None, 'x86_64', 'torch'),
-        ({'precision': 'bf16'}, None, 'x86_64', 'torch'),
+        ({'precision': 'bf16'}, None, 'x86_64', 'openvino'),
+        ({'precision': 'fp16'}, None, 'x86_64', 'torch'),
+        ({'precision': 'int8'}, None, 'x86_64', 'openvino'),
+        ({'precision': 'int8_weights'}, None, 'aarch64', 'onnxruntime'),
         ({'backend': 'torch'}, None, 'x86_64', 'torch'),
     ],
 )
@@ -233,7 +267,7 @@ def test_auto_takes_what_is_quick_and_installed(monkeypatch, values, meant, mach
         monkeypatch.setenv('PAGE4D_BACKEND', meant)
     assert choose_backend(replace(SETTINGS, **values), CPU) == chosen
     monkeypatch.setattr(choosing.importlib.util, 'find_spec', lambda _: None)
-    if not meant and 'backend' not in values:
+    if not meant and 'backend' not in values and 'int8' not in values.get('precision', ''):
         assert choose_backend(replace(SETTINGS, **values), CPU) == 'torch'
 
 

@@ -18,6 +18,7 @@ from page4d_ros.benchmark.node import _summary
 from page4d_ros.benchmark.run import run_case
 from page4d_ros.cli import app
 from page4d_ros.messages.status import STAGES
+from page4d_ros.model.config import FourDVGGTConfig
 
 CPU = torch.device('cpu')
 MICRO_POINTS = replace(MICRO, point_head=True)
@@ -70,6 +71,17 @@ def test_both_ways_answer_alike_and_the_engine_does_less(mask):
     assert row['arrival_to_pose_ms'] < row['engine_ms']
 
 
+def test_a_family_has_rows_of_its_own():
+    sizes = replace(FourDVGGTConfig.tiny(), point_head=True)
+    row = run_case(Case('width128', sizes, 8, (28, 42), rounds=1), 'cpu', ['torch'], print)[
+        0
+    ].row()
+    assert set(row['rel_diff']) == {'pose', 'depth', 'confidence'}
+    assert row['max_rel_diff'] < 1e-4
+    assert row['flop_ratio'] > 1.5
+    assert row['stages_ms']['engine']['temporal blocks'] > 0
+
+
 def test_backends_are_compared_in_one_run():
     pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
     case = Case('micro', MICRO_POINTS, 2, (28, 42), rounds=2)
@@ -79,6 +91,9 @@ def test_backends_are_compared_in_one_run():
     assert other['speedup'] > 0
     assert 0 < other['max_rel_diff'] < 1e-4
     assert 0 < other['load_s'] < other['build_s']
+    assert 0 < other['load_mb'] < 1000
+    assert 0 < torch_row['arrival_to_pose_ms'] < torch_row['engine_ms'] * 1.01
+    assert other['arrival_to_pose_ms'] > 0
 
 
 def test_half_precision_is_measured_against_its_own_kind():

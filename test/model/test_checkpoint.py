@@ -206,13 +206,13 @@ def test_no_state_dict(write, content):
 
 
 def test_foreign_weights(write):
-    assert 'not PAGE-4D weights' in message(write({'conv1.weight': torch.zeros(3)}))
+    assert 'not PAGE-4D or 4D-VGGT weights' in message(write({'conv1.weight': torch.zeros(3)}))
 
 
 def test_another_family_is_named(narrow, write):
     state = {f'spatial.{key}': value for key, value in narrow.state_dict().items()}
-    said = message(write({'model': state, 'architecture': '4d-vggt-geometry-v1'}))
-    assert "not PAGE-4D weights (they say architecture '4d-vggt-geometry-v1')" in said
+    said = message(write({'model': state, 'architecture': '5d-vggt-v1'}))
+    assert "not PAGE-4D or 4D-VGGT weights (they say architecture '5d-vggt-v1')" in said
 
 
 def test_a_family_is_one_entry(monkeypatch, narrow, write):

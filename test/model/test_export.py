@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
-from page4d_ros.model.network import StepPlan
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
+from page4d_ros.model.network import StepPlan, full_cells
 
 FRAMES, GRID, NEWEST = 4, (3, 4), (3,)
 
@@ -32,16 +32,20 @@ class Encode(nn.Module):
         return encoded, self.network.enter(encoded, GRID, first=self.first)
 
 
-@pytest.fixture(scope='module')
-def network():
+def network_of(family):
     """A network in float64 whose every part matters."""
-    network = untrained_network(replace(NetworkConfig.tiny(), point_head=True)).double()
+    network = untrained_network(replace(family.tiny(), point_head=True)).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.add_(0.05 * noise)
     return network.requires_grad_(False)
+
+
+@pytest.fixture(scope='module')
+def network():
+    return network_of(NetworkConfig)
 
 
 def images(first, count=FRAMES):
@@ -76,6 +80,19 @@ def test_a_step_is_one_graph(network, mask, references, strict):
         wanted = step(given)
         assert len(wanted) == 7 + bool(references)
         same(graph(given), wanted)
+
+
+@pytest.mark.parametrize(
+    ('cells', 'strict'),
+    [((), False), (full_cells(2, 2), True), (((0, 0), (0, 1), (1, 1), (1, 2)), False)],
+)
+def test_a_step_over_views_and_times_is_one_graph(cells, strict):
+    network = network_of(FourDVGGTConfig)
+    step = Step(network, StepPlan(GRID, 1, cells=cells))
+    graph = torch.export.export(step, (tokens(network, 0),), strict=strict).module()
+    for first in (0, 1):
+        given = tokens(network, first)
+        same(graph(given), step(given))
 
 
 def test_a_step_that_hides_what_moves_is_one_graph(network):

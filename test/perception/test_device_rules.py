@@ -9,7 +9,7 @@ from device_memory import BrokenRule, Device, DeviceTensor, watched
 
 from page4d_ros.config import Config, ModelConfig
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 from page4d_ros.model.variants import AS_TRAINED, MINED
 from page4d_ros.perception.clip import Clip, Mined
 from page4d_ros.perception.dynamics import Dynamics
@@ -37,6 +37,7 @@ CPU = torch.device('cpu')
         lambda ours, _: bool(ours.any()),
         lambda ours, _: 1 if (ours > 0).all() else 0,
         lambda ours, _: ours[ours > 0],
+        lambda ours, _: ours[[0, 2]],
         lambda ours, _: ours.nonzero(),
         lambda ours, _: torch.where(ours > 0),
         lambda ours, _: range(ours.sum().long()),
@@ -55,14 +56,15 @@ def test_what_a_gpu_would_do_is_done():
         ours = torch.ones(4).to(CPU) * 2 + torch.arange(4, device=CPU)
         assert isinstance(ours, DeviceTensor)
         assert (ours + torch.tensor(1.0)).cpu().tolist() == [3, 4, 5, 6]  # numbers travel along
-        with device.computing(), pytest.raises(BrokenRule, match='in the middle of a step'):
-            ours.cpu()
+        for moved in (ours.cpu, lambda: torch.ones(4).to(CPU)):
+            with device.computing(), pytest.raises(BrokenRule, match='in the middle of a step'):
+                moved()
     assert (device.uploads, device.downloads) == (1, 1)
 
 
-def network(*, mask=False):
+def network(*, mask=False, family=NetworkConfig):
     torch.manual_seed(0)
-    return untrained_network(replace(NetworkConfig.tiny(), mask_enabled=mask))
+    return untrained_network(replace(family.tiny(), mask_enabled=mask))
 
 
 def picture(index, size=(48, 64)):
@@ -85,12 +87,14 @@ def windows(engine, count=6):
 
 
 @pytest.mark.parametrize('variant', [AS_TRAINED, MINED], ids=lambda v: v.name)
-@pytest.mark.parametrize('mask', [False, True], ids=['plain', 'mask'])
+@pytest.mark.parametrize(
+    'kind', [{}, {'mask': True}, {'family': FourDVGGTConfig}], ids=['plain', 'mask', '4D-VGGT']
+)
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
-def test_a_sliding_window(variant, mask, precision):
+def test_a_sliding_window(variant, kind, precision):
     settings = replace(SETTINGS, precision=precision)
-    wanted = windows(WindowEngine(network(mask=mask), settings, SIZE, variant))
-    weights = network(mask=mask)
+    wanted = windows(WindowEngine(network(**kind), settings, SIZE, variant))
+    weights = network(**kind)
     with Device() as device:
         engine = WindowEngine(weights, settings, SIZE, variant)
         assert all(isinstance(p.data, DeviceTensor) for p in weights.parameters())

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from engine_cases import LIMIT, SETTINGS, SIZE, differences, frame, network_of, pair, relative, run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from page4d_ros.config import ModelConfig
-from page4d_ros.errors import ConfigError, DeviceMemoryError, FrameError
+from page4d_ros.errors import ConfigError, DeviceMemoryError
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 from page4d_ros.model.network import StepPlan
 from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
@@ -22,82 +22,6 @@ from page4d_ros.perception import window_engine as engine_module
 from page4d_ros.perception.clip import Mined
 from page4d_ros.perception.types import Frame, FrameKey, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
-
-SIZE = 4
-LIMIT = 1e-12
-SMALL = {
-    'embed_dim': 32,
-    'stem_channels': 4,
-    'mask_hidden': 8,
-    'dpt_features': 8,
-    'dpt_channels': (8, 8, 8, 8),
-    'dpt_head_channels': 4,
-    'point_head': True,
-}
-STEPS = [1, 1, 2, 1, 1, 1, 2, 3, 1]  # how many frames arrive before each step
-SETTINGS = ModelConfig(checkpoint='', device='cpu', resolution=56, point_head=True)
-
-
-def network_of(*, mask, **fields):
-    """A network in float64 whose every part matters: random tokens, norms and gains."""
-    config = replace(NetworkConfig.tiny(), mask_enabled=mask, **(SMALL | fields))
-    network = untrained_network(config).double().eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(0.05 * noise)
-    return network
-
-
-def frame(index, size=(64, 48)):
-    rng = np.random.default_rng(index)
-    image = rng.integers(0, 255, (size[1] // 8, size[0] // 8, 3), np.uint8)
-    pixels = np.kron(image, np.ones((8, 8, 1), np.uint8))
-    return FrameSet.of(Frame(index, 'camera', lambda: None)), [pixels]
-
-
-def relative(a, b):
-    a, b = (torch.as_tensor(x).double() for x in (a, b))
-    return float((a - b).abs().max() / b.abs().max().clamp_min(1e-30))
-
-
-def differences(window, reference, alpha):
-    """Largest relative differences of one step to the reference on the same images."""
-    wanted = reference(torch.stack(window.images), alpha)
-    T, _ = decode_pose(wanted.pose_enc[0], window.images[0].shape[-2:])
-    newest = slice(-len(window.depth), None)
-    return {
-        'pose': relative(inverse(window.T_gauge_camera)[:, :3], T),
-        'depth': relative(window.depth, wanted.depth[0, newest]),
-        'confidence': relative(window.confidence, 1 - 1 / wanted.depth_conf[0, newest]),
-        'points': relative(window.points, wanted.world_points[0, newest]),
-        'mask': relative(window.dynamic, 0.5 - wanted.mask_score[0]),
-    }
-
-
-def run(engine, reference, alpha, steps=STEPS):
-    """Growth, then a sliding window, with anchors at times; the worst differences."""
-    worst, index, anchor = {}, 0, None
-    for number, count in enumerate(steps):
-        for _ in range(count):
-            engine.push(*frame(index))
-            index += 1
-        window = engine.step(anchor if number % 3 else None)
-        wanted = count + bool(number % 3 and anchor in {f.key for f in window.frames})
-        assert len(window.depth) == wanted
-        assert [f.stamp_ns for f in window.frames] == list(range(max(0, index - SIZE), index))
-        anchor = window.frames[-1].key
-        for name, value in differences(window, reference, alpha).items():
-            worst[name] = max(value, worst.get(name, 0.0))
-    return worst
-
-
-def pair(*, mask, **fields):
-    network = network_of(mask=mask, **fields)
-    reference = Reference(network)
-    return WindowEngine(network, SETTINGS, SIZE), reference
-
 
 ROOM_IS_FULL = [
     torch.OutOfMemoryError('CUDA out of memory'),
@@ -168,12 +92,24 @@ def test_the_first_set_may_be_kept_and_a_camera_may_be_missing():
     assert [f.key for f in window.frames] == [(0, 0), (0, 1), (3, 1), (4, 0), (4, 1)]
 
 
-def test_images_of_a_set_have_one_size():
+def test_images_of_a_set_are_brought_to_the_size_of_the_first():
     engine, _ = pair(mask=False)
-    frames = tuple(Frame(0, 'camera', lambda: None, view=view) for view in range(2))
-    images = [np.zeros((48, 64, 3), np.uint8), np.zeros((48, 72, 3), np.uint8)]
-    with pytest.raises(FrameError, match=r'sizes \[\(64, 48\), \(72, 48\)\]'):
-        engine.push(FrameSet(0, frames), images)
+    frames = tuple(Frame(0, 'camera', lambda: None, view=view) for view in range(3))
+    sizes = [(48, 64), (96, 100), (48, 64)]
+    engine.push(FrameSet(0, frames), [np.zeros((*size, 3), np.uint8) for size in sizes])
+    first, other, same = engine.step().transforms
+    assert first == same
+    assert (other.width, other.height) == (first.width, first.height)
+    assert (other.source_width, other.source_height) == (100, 96)
+    # the same scale both ways, and the middle of the image
+    assert other.scale_x == pytest.approx(other.scale_y, rel=0.02)
+    middle = other.to_network((49.5, 47.5))
+    np.testing.assert_allclose(middle, ((other.width - 1) / 2, (other.height - 1) / 2), atol=0.51)
+    # the size stays where the first camera misses; another size of one camera begins anew
+    engine.push(FrameSet(1, frames[1:2]), [np.zeros((96, 100, 3), np.uint8)])
+    assert [f.view for f in engine.step().frames] == [0, 1, 2, 1]
+    engine.push(FrameSet(2, frames[1:2]), [np.zeros((96, 120, 3), np.uint8)])
+    assert [f.view for f in engine.step().frames] == [1]
 
 
 def test_a_resolution_that_is_no_multiple_of_the_patch():
@@ -343,9 +279,10 @@ def test_a_point_head_that_is_not_there():
         WindowEngine(untrained_network(), replace(SETTINGS, point_head=True), SIZE)
 
 
-def test_what_moved_is_hidden_from_the_first_layers():
+@pytest.mark.parametrize('family', [NetworkConfig, FourDVGGTConfig])
+def test_what_moved_is_hidden_from_the_first_layers(family):
     """VGGT4D, causal: the masks of earlier frames, in one pass; the slow way says the same."""
-    network = network_of(mask=False)
+    network = network_of(mask=False, family=family)
     engine = WindowEngine(copy.deepcopy(network), SETTINGS, SIZE, MINED)
     rng = np.random.default_rng(3)
     grid = (3, 4)

@@ -13,7 +13,7 @@ from page4d_ros.config import Config, ModelConfig
 from page4d_ros.errors import DeviceMemoryError, FrameError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.checkpoint import untrained_network
-from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 from page4d_ros.model.network import StepPlan, run_sequence
 from page4d_ros.perception import memory
 from page4d_ros.perception.build import build_perception
@@ -46,6 +46,9 @@ def decoded(index, **_):
         (NetworkConfig.tiny(), 32, (84, 112), 1, 'bf16', False),
         (POINTS, 8, (84, 112), 1, 'fp32', False),
         (WIDE, 6, (84, 112), 2, 'fp32', False),
+        (FourDVGGTConfig.tiny(), 4, (84, 112), 2, 'fp32', False),
+        (FourDVGGTConfig.tiny(), 32, (84, 112), 2, 'fp32', True),
+        (FourDVGGTConfig.tiny(), 32, (84, 112), 32, 'fp32', False),
     ],
 )
 def test_the_memory_of_a_step(config, frames, size, newest, precision, gram):
@@ -79,8 +82,9 @@ def test_the_memory_of_weights_on_no_device():
 
 
 @pytest.mark.parametrize('frames', [24, 48])
-def test_the_memory_of_a_sequence(frames):
-    network = untrained_network().requires_grad_(False)
+@pytest.mark.parametrize('family', [NetworkConfig, FourDVGGTConfig])
+def test_the_memory_of_a_sequence(family, frames):
+    network = untrained_network(family.tiny()).requires_grad_(False)
     images = torch.from_numpy(np.stack([picture(i) for i in range(frames)])).movedim(-1, 1)
     run = torch.inference_mode()(lambda: run_sequence(network, images))
     said = network.memory(frames, (84, 112), None).beside_weights

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import CAMERA, OracleEngine, frame, frame_set, pose_at
+from fakes import CAMERA, OracleEngine, frame, frame_set, picture, pose_at
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.config import Config
@@ -181,3 +181,22 @@ def test_the_index_of_a_single_camera_does_not_matter():
         np.testing.assert_array_equal(a.odometry.T_world_camera, b.odometry.T_world_camera)
         np.testing.assert_array_equal(a.maps.depth, b.maps.depth)
         np.testing.assert_array_equal(a.probability, b.probability)
+
+
+def test_cameras_of_different_sizes_and_lenses_share_a_window():
+    """Depth of each has its own camera, and the pose is as good as with equal ones."""
+    perception = Perception(config(mask__source='geometry'), OracleEngine(seed=None, mounts=RIG))
+    wide = replace(CAMERA, width=90, height=50, fx=40.0, fy=41.0, cx=44.0, cy=25.0)
+    for i in range(8):
+        second = frame(i * STEP, wide, view=1, image=picture(i, 90, 50))
+        estimate = perception.process(FrameSet(i * STEP, (frame(i * STEP), second)))
+    front, other = estimate.views
+    assert front.maps.depth.shape == other.maps.depth.shape
+    assert front.calibrated
+    assert other.calibrated
+    for view, mount in zip(estimate.views, (np.eye(4), BESIDE), strict=True):
+        assert view.camera == view.transform.camera_to_network(view.frame.camera)
+        truth = perception.engine.depth(pose_at(0.7) @ mount, view.camera)
+        np.testing.assert_allclose(view.maps.depth, truth, rtol=1e-3)
+    true = inverse(pose_at(0)) @ pose_at(0.7)
+    np.testing.assert_allclose(estimate.odometry.T_world_camera, true, atol=5e-3)
