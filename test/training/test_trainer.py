@@ -12,7 +12,8 @@ from test_schedule import RECIPES
 from training_cases import Log, Trainer, random_batch
 
 from page4d_ros.errors import TrainingError
-from page4d_ros.model.checkpoint import load_network
+from page4d_ros.model.checkpoint import load_network, save_network, untrained_network
+from page4d_ros.model.config import FourDVGGTConfig
 from page4d_ros.training import trainer as module
 from page4d_ros.training.recipe import load_recipe
 from page4d_ros.training.trainer import STATE, WEIGHTS, initial_network
@@ -380,3 +381,10 @@ def test_page4d_small_is_a_beginning(recipe_of):
     small = initial_network(replace(recipe_of(), weights='page4d-small'))
     assert small.training
     assert small.name == 'page4d-small'
+
+
+def test_only_page4d_is_trained(recipe_of, tmp_path):
+    path = tmp_path / '4d.safetensors'
+    save_network(untrained_network(FourDVGGTConfig.tiny()), path, name='4d')
+    with pytest.raises(TrainingError, match='only PAGE-4D is trained here'):
+        initial_network(replace(recipe_of(), weights=str(path)))
