@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from page4d_ros import __version__, commands
 from page4d_ros.commands import evaluate
-from page4d_ros.errors import Page4dError
+from page4d_ros.errors import Page4dError, printable
 from page4d_ros.process import prepare
 
 INTERRUPTED = 130
@@ -24,7 +24,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (Page4dError, OSError) as error:
-            print(f'page4d: {error}', file=sys.stderr)
+            print(f'page4d: {printable(str(error))}', file=sys.stderr)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error

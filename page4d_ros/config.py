@@ -54,8 +54,9 @@ class ModelConfig(Settings):
     precision: str = setting(
         'auto',
         'Arithmetic of the transformer; auto is bf16 on GPUs that have it, fp16 on older ones, '
-        'fp32 on the CPU.',
-        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        'fp32 on the CPU. With openvino or onnxruntime also int8_weights (matrices in eight bits) '
+        'and int8 (what they are multiplied with, too, calibrated by `page4d build`).',
+        choices=('auto', 'fp32', 'bf16', 'fp16', 'int8_weights', 'int8'),
     )
     resolution: int = setting(
         0,
@@ -78,10 +79,11 @@ class ModelConfig(Settings):
     )
     backend: str = setting(
         'auto',
-        'Library that runs full windows: torch, openvino or onnxruntime; auto takes OpenVINO on '
-        'x86-64 CPUs where it is installed, and torch elsewhere. Graphs are built in the '
+        'Library that runs full windows: torch, or openvino or onnxruntime on a CPU, or '
+        'cudagraphs (torch, recorded) or tensorrt on a GPU. auto takes OpenVINO on x86-64 CPUs '
+        'where it is installed, cudagraphs on GPUs, and torch elsewhere. Graphs are built in the '
         'background, or ahead of time by `page4d build`; until then torch runs.',
-        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'cudagraphs', 'tensorrt'),
     )
     threads: int = setting(
         0,

@@ -1,8 +1,22 @@
 """Exceptions of the package: each message says what is wrong, where, and what to do."""
 
 
+def printable(text: str) -> str:
+    r"""Text for one line of a terminal or a log: control characters become ``\n`` or ``\x1b``.
+
+    Names in files and messages come from outside, and may forge lines or steer a terminal.
+    """
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class Page4dError(Exception):
     """Base of every error that a user can cause and can mend."""
+
+    def __str__(self) -> str:
+        """Give the message as one printable line."""
+        return printable(super().__str__())
 
 
 class ConfigError(Page4dError):

@@ -21,6 +21,7 @@ from page4d_ros.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+DEEPEST, LARGEST = 32, 100_000  # levels and values of a file of settings
 Tree = TypeVar('Tree', bound='Settings')
 
 
@@ -236,15 +237,57 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ConfigError: the file is missing, or not YAML.
     """
+    try:
+        return parse_yaml(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ConfigError(f'{path}: no such file ({error.strerror})') from error
+    except ValueError as error:
+        raise ConfigError(f'{path}: not a YAML file ({" ".join(str(error).split())})') from error
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values of a YAML document.
+
+    Raises:
+        ValueError: it is not YAML, or not a tree: deeper than `DEEPEST`, larger than `LARGEST`
+            values once its aliases are written out, or part of itself.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ='safe').load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise ConfigError(f'{path}: no such file ({error.strerror})') from error
-    except (UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(f'{path}: not a YAML file ({" ".join(str(error).split())})') from error
+        depth = 0
+        for event in YAML(typ='safe').parse(text):  # one by one, however deep
+            kind = type(event).__name__
+            depth += kind.endswith('StartEvent') - kind.endswith('EndEvent')
+            if depth > DEEPEST:
+                raise ValueError(f'it is nested more than {DEEPEST} deep')
+        found = YAML(typ='safe').load(text)
+    except (YAMLError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError('it is part of itself') from error
+    _check_tree(found)
+    return found
+
+
+def _check_tree(root: Any) -> None:
+    """Refuse plain values that are not a tree of at most `DEEPEST` levels and `LARGEST` values.
+
+    Raises:
+        ValueError: says which.
+    """
+    waiting, count = [(root, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if depth > DEEPEST:
+            raise ValueError('it is part of itself')
+        if count > LARGEST:
+            raise ValueError(f'it has more than {LARGEST} values')
+        children = [*node.keys(), *node.values()] if isinstance(node, dict) else node
+        if isinstance(children, list | tuple | set):
+            waiting += [(child, depth + 1) for child in children]
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -253,14 +296,11 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     Raises:
         ConfigError: there is no equals sign, or the value is not YAML.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     name, sign, value = text.partition('=')
     if not sign:
         raise ConfigError(f'--set {text}: expected NAME=VALUE, such as --set window.size=4')
     try:
-        found = YAML(typ='safe').load(value)
-    except YAMLError as error:
-        raise ConfigError(f'--set {text}: {value!r} is not a YAML value') from error
+        found = parse_yaml(value)
+    except ValueError as error:
+        raise ConfigError(f'--set {text:.80}: {value!r:.80} is not a YAML value') from error
     return name.strip(), '' if found is None else found

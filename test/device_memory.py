@@ -2,7 +2,8 @@
 
 With `Device` entered, whatever is moved or made with a device named is a `DeviceTensor`; only
 ``cpu()`` gives it back to the host. What would fail on a GPU, or silently make the host wait for
-it, is a `BrokenRule`. Inside `computing` not even ``cpu()`` is allowed.
+it, is a `BrokenRule`. Inside `computing`, which a CUDA graph may record, not even ``cpu()`` and
+uploads are allowed.
 """
 
 from contextlib import contextmanager
@@ -100,6 +101,8 @@ class Device(TorchFunctionMode):
             return args[0].as_subclass(Tensor).clone()
         named = any(isinstance(x, torch.device) for x in chain(args[1:], kwargs.values()))
         if func in MOVES and named and not ours:
+            if self._computing:
+                raise BrokenRule('an upload in the middle of a step')
             self.uploads += 1
             return func(*args, **kwargs).as_subclass(DeviceTensor)
         out = func(*args, **kwargs)
@@ -114,6 +117,9 @@ class Device(TorchFunctionMode):
         if func in SIZED_BY_VALUES or (func is torch.where and len(args) == 1):
             raise BrokenRule(f'{name} waits for the device')
         if func in {Tensor.__getitem__, Tensor.__setitem__}:
+            parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if any(isinstance(part, list) for part in parts):
+                raise BrokenRule('a list as index is uploaded')
             masks = [x for x in pytree.tree_leaves(args[1]) if on_device(x)]
             if any(x.dtype == torch.bool for x in masks):
                 raise BrokenRule('a mask as index waits for the device')

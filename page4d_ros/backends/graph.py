@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
+from page4d_ros.backends.mixed import MixedPrecision
 from page4d_ros.errors import BackendError
 from page4d_ros.model.network import NetworkOutput
 
@@ -92,6 +93,11 @@ class StepGraph:
     hides: bool = False
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Patches as (h, w)."""
+        return self.plan.grid
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs."""
         return ('tokens', 'hidden') if self.hides else ('tokens',)
@@ -160,13 +166,18 @@ class _Part(nn.Module):
         return tuple(named(self.graph.compute(self.network, *inputs)).values())
 
 
-def write_onnx(network: Network, graph: Graph, path: Path) -> tuple[dict[str, Tensor], list]:
+def write_onnx(
+    network: Network, graph: Graph, path: Path, *, simplified: bool = False
+) -> tuple[dict[str, Tensor], list]:
     """Write a part of a network as an ONNX file.
 
     Args:
-        network: on the CPU, in 32 bits, and ready for inference.
+        network: on the CPU, and ready for inference. The graph multiplies in the types of its
+            weights; see `MixedPrecision`.
         graph: the part.
         path: file to write; weights beyond 2 GB go to files beside it.
+        simplified: True for a graph without sequences of tensors, which not every program reads;
+            takes some seconds more.
 
     Returns:
         What torch makes of the example, by name, and the example.
@@ -174,7 +185,7 @@ def write_onnx(network: Network, graph: Graph, path: Path) -> tuple[dict[str, Te
     Raises:
         BackendError: the exporter is not installed, or cannot export this.
     """
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet(), MixedPrecision():
         example = graph.example(network)
         outputs = named(graph.compute(network, *example))
         try:
@@ -185,7 +196,7 @@ def write_onnx(network: Network, graph: Graph, path: Path) -> tuple[dict[str, Te
                 opset_version=OPSET,
                 input_names=list(graph.inputs),
                 output_names=list(outputs),
-                optimize=False,  # runtimes do that themselves, and much quicker
+                optimize=simplified,  # most runtimes do that themselves, and much quicker
                 verbose=False,
             )
             program.save(path)

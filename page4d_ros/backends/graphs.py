@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from page4d_ros.backends.building import fingerprint, key
+from page4d_ros.backends.building import FP32, find, fingerprint
+from page4d_ros.backends.eight_bits import EIGHT_BITS
 from page4d_ros.errors import BackendError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Graphs:
         store: where they are kept.
         build: makes the entry of a graph that the cache lacks; called from another thread.
         threads: of the CPU.
+        precision: of the graphs.
         wait: wait for a graph when it is first asked for, instead of going on in torch.
         say: takes a line of text for the user; called from another thread.
     """
@@ -58,12 +60,14 @@ class Graphs:
         build: Builder,
         *,
         threads: int,
+        precision: str = FP32,
         wait: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.runtime = runtime
+        self.runtime, self.title = runtime, runtime.title
+        self.title += f' with {precision}' if precision in EIGHT_BITS else ''
         self._network, self._store, self._build = network, store, build
-        self._threads, self._wait, self._say = threads, wait, say
+        self._threads, self._precision, self._wait, self._say = threads, precision, wait, say
         self._ready: dict[str, tuple[Run, list[str]] | None] = {}  # None: not yet, or failed
         self._order = threading.Lock()  # one graph is loaded or built at a time
         self._weights = ''
@@ -123,7 +127,7 @@ class Graphs:
             self._say(f'model.backend {self.runtime.name}: torch runs instead, because {error}')
 
     def _load(self, graph: Graph) -> tuple[Run, list[str]] | None:
-        entry = self._store.find(key(graph, self.runtime, self._weights))
+        entry = find(graph, self.runtime, self._store, self._weights, self._precision)
         if entry is None:
             return None
         folder, facts = entry

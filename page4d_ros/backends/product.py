@@ -59,7 +59,7 @@ def write_product(
     folder.mkdir(parents=True, exist_ok=True)
     graphs: dict[str, Any] = {}
     for name, graph in ((ENCODER, frame), (STEP, step)):
-        outputs, example = write_onnx(network, graph, folder / name)
+        outputs, example = write_onnx(network, graph, folder / name, simplified=True)
         inputs = dict(zip(graph.inputs, example, strict=True))
         graphs[name] = {'inputs': _described(inputs), 'outputs': _described(outputs)}
     about = {

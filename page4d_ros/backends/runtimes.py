@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from page4d_ros.backends.eight_bits import EIGHT_BITS
+from page4d_ros.backends.tensorrt import TensorRt
 from page4d_ros.errors import BackendError
 
 if TYPE_CHECKING:
@@ -21,28 +23,36 @@ if TYPE_CHECKING:
 
     Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
-MODEL, COMPILED = 'graph.onnx', 'graph.blob'
+CPU = torch.device('cpu')
+MODEL, COMPILED, HINT = 'graph.onnx', 'graph.blob', 'precision.txt'
 
 
 class Runtime(Protocol):
-    """A library that runs graphs on the CPU.
+    """A library that runs graphs.
 
     Attributes:
         name: as in ``model.backend``.
         title: name and version, for people.
         device: what a compiled graph is bound to.
+        memory: where inputs and outputs are.
+        precisions: that it runs graphs in.
+        simplified: True if it needs graphs as `write_onnx` simplifies them.
     """
 
     name: str
     title: str
     device: str
+    memory: torch.device
+    precisions: Sequence[str]
+    simplified: bool
 
-    def compile(self, model: Path, folder: Path) -> None:
+    def compile(self, model: Path, folder: Path, precision: str) -> None:
         """Write what `load` reads.
 
         Args:
             model: ONNX file; files with its weights may lie beside it.
             folder: to write to.
+            precision: of the model, one of `precisions`.
 
         Raises:
             BackendError: the library cannot run this model.
@@ -64,25 +74,32 @@ class OpenVino:
     """Intel's OpenVINO, whose CPU plugin is quick on all x86-64 processors."""
 
     name = 'openvino'
+    memory, simplified = CPU, False
 
     def __init__(self) -> None:
         self._core = _openvino_core()
         self.title = f'OpenVINO {_version("openvino")}'
         self.device = self._core.get_property('CPU', 'FULL_DEVICE_NAME')
+        # where the processor does not multiply it, bf16 takes many times as long as fp32
+        half = 'BF16' in self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        self.precisions = ('fp32', *(['bf16'] if half else []), *EIGHT_BITS)
 
-    def compile(self, model: Path, folder: Path) -> None:
+    def compile(self, model: Path, folder: Path, precision: str) -> None:
         """Compile for this processor; see `Runtime`."""
+        hint = 'bf16' if precision == 'bf16' else 'f32'
         with _named_errors('OpenVINO cannot compile the graph'):
             compiled = self._core.compile_model(
-                self._core.read_model(model), 'CPU', self._properties(1)
+                self._core.read_model(model), 'CPU', self._properties(1, hint)
             )
             (folder / COMPILED).write_bytes(compiled.export_model().getvalue())
+        (folder / HINT).write_text(hint, encoding='utf-8')  # `load` would take bf16 where it can
 
     def load(self, folder: Path, threads: int) -> Run:
         """Load a compiled graph; see `Runtime`."""
         with _named_errors('OpenVINO cannot load the graph'):
             blob = (folder / COMPILED).read_bytes()
-            compiled = self._core.import_model(blob, 'CPU', self._properties(threads))
+            hint = (folder / HINT).read_text(encoding='utf-8')
+            compiled = self._core.import_model(blob, 'CPU', self._properties(threads, hint))
             request = compiled.create_infer_request()
         outputs = compiled.outputs
 
@@ -92,11 +109,11 @@ class OpenVino:
 
         return run
 
-    def _properties(self, threads: int) -> dict[str, object]:
+    def _properties(self, threads: int, hint: str) -> dict[str, object]:
         return {
             'INFERENCE_NUM_THREADS': threads,
             'NUM_STREAMS': 1,
-            'INFERENCE_PRECISION_HINT': 'f32',  # on some processors it would take bfloat16
+            'INFERENCE_PRECISION_HINT': hint,
             # with them, attention of as many tokens as heads is wrong (2026.4); no slower without
             'SNIPPETS_MODE': 'DISABLE',
         }
@@ -106,6 +123,7 @@ class OnnxRuntime:
     """Microsoft's ONNX Runtime, on any processor."""
 
     name = 'onnxruntime'
+    memory, precisions, simplified = CPU, ('fp32', *EIGHT_BITS), False
 
     def __init__(self) -> None:
         import onnxruntime
@@ -114,8 +132,9 @@ class OnnxRuntime:
         self.title = f'ONNX Runtime {_version("onnxruntime")}'
         self.device = platform.machine()
 
-    def compile(self, model: Path, folder: Path) -> None:
+    def compile(self, model: Path, folder: Path, precision: str) -> None:
         """Keep the model as it is: it is optimised when it is loaded; see `Runtime`."""
+        del precision
         for file in model.parent.iterdir():
             shutil.copy(file, folder / file.name)
 
@@ -139,21 +158,21 @@ class OnnxRuntime:
         return run
 
 
-RUNTIMES = {each.name: each for each in (OpenVino, OnnxRuntime)}
+RUNTIMES = {each.name: each for each in (OpenVino, OnnxRuntime, TensorRt)}
+SOURCES = {TensorRt.name: 'it is part of JetPack; elsewhere pip install tensorrt'}
 
 
 def open_runtime(name: str) -> Runtime:
     """Runtime of a name.
 
     Raises:
-        BackendError: its library is not installed.
+        BackendError: its library is not installed, or not for this machine.
     """
     try:
         return RUNTIMES[name]()
     except ImportError as error:
-        raise BackendError(
-            f"model.backend {name}: {error}; pip install 'page4d_ros[graphs]'"
-        ) from error
+        source = SOURCES.get(name, "pip install 'page4d_ros[graphs]'")
+        raise BackendError(f'model.backend {name}: {error}; {source}') from error
 
 
 @cache

@@ -13,13 +13,13 @@ from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.typesys import (
     Stores,
-    TypesysError,
     get_types_from_idl,
     get_types_from_msg,
     get_typestore,
 )
 
 from page4d_ros.bags.factory import typestore
+from page4d_ros.bags.limits import MOST_LINES, MOST_TEXT, check_database
 from page4d_ros.bags.recover import Salvage, scan_mcap, scan_rosbag1, scan_sqlite
 from page4d_ros.errors import BagError
 
@@ -103,7 +103,12 @@ def open_bag(path: Path | str) -> Bag:
             f'{path}: is no recording that is known here; give a rosbag1 (.bag), the folder of a '
             'rosbag2, or an .mcap or .db3 file'
         )
-    return Bag(path)
+    try:
+        return Bag(path)
+    except (BagError, OSError):
+        raise
+    except Exception as error:  # whatever is read from a broken file may be anything
+        raise BagError(f'{path}: cannot be read ({_reason(error)}); record it again') from error
 
 
 class Bag:
@@ -123,6 +128,9 @@ class Bag:
         self.unreadable: Counter[str] = Counter()
         self._stores: dict[str, Typestore] = {}
         self._ros1 = path.is_file() and _scanner(path) is scan_rosbag1
+        for file in _storage_files(path):
+            if _scanner(file) is scan_sqlite:
+                check_database(file)
         self._readers = self._open()
         self.connections: list[Connection] = [c for r in self._readers for c in r.connections]
         if not any(connection.msgcount for connection in self.connections):
@@ -213,7 +221,7 @@ class Bag:
         try:
             for reader in self._readers:
                 for found in _chosen(reader, topics, start, stop):
-                    last = found[1]
+                    last = found[1] + 0  # SQLite may have stored text
                     yield found
         except Exception as error:  # rosbags raises whatever it meets in a broken file
             for reader in self._salvage(_reason(error)):
@@ -256,6 +264,8 @@ def _chosen(
 def _embedded_types(connection: Connection) -> Typestore | None:
     """Types that the recording itself defines; None where it has none or they are broken."""
     form, text = connection.msgdef
+    if len(text) > MOST_TEXT or text.count('\n') > MOST_LINES:
+        return None
     types = {}
     try:
         if form == MessageDefinitionFormat.MSG:
@@ -266,7 +276,7 @@ def _embedded_types(connection: Connection) -> Typestore | None:
                 types |= get_types_from_idl(body)
         store = get_typestore(Stores.EMPTY)
         store.register(types)
-    except TypesysError:
+    except Exception:  # rosbags' parser raises whatever it meets, RecursionError too
         return None
     return store if connection.msgtype in store.fielddefs else None
 

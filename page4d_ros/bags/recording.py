@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 NOT_PICTURES = ('compressedDepth', '16UC1', '32FC1')
+UNREADABLE = 'unreadable'
 LOOK_AHEAD = 100  # messages
 TF_SECONDS = 10
 # A frame waits so long for the sensor readings around it, which are recorded after it.
@@ -70,7 +71,7 @@ def image_topics(bag: Bag) -> list[ImageTopic]:
 
 def _describe(message: Any | None) -> tuple[str, bool]:
     if message is None:
-        return 'unreadable', False
+        return UNREADABLE, False
     if hasattr(message, 'encoding'):
         form = f'{message.width}x{message.height} {message.encoding}'
         return form, message.encoding in ENCODINGS
@@ -90,6 +91,8 @@ def choose_image(bag: Bag, wanted: str) -> ImageTopic:
         damage = ''.join(f' ({warning})' for warning in bag.warnings)
         raise BagError(f'{bag.path}: holds no images; its topics are {others}{damage}')
     listed = '; '.join(map(str, topics))
+    if all(topic.form == UNREADABLE for topic in topics):
+        raise BagError(f'{bag.path}: no image in it can be read; {"; ".join(bag.warnings)}')
     if wanted:
         found = [topic for topic in topics if topic.name == '/' + wanted.lstrip('/')]
         if not found:
@@ -195,9 +198,13 @@ class Recording:
             self.bag.close()
             raise
         images = [camera.image for camera in self._cameras]
-        self.name = ' '.join([str(path), *(image.name for image in images)])
+        names = [image.name for image in images]
+        self.name = ' '.join([str(path), *names])
         self.total = max(image.count for image in images) if span == WHOLE else None
-        first = next(iter(self.bag.messages([image.name for image in images])))
+        first = next(iter(self.bag.messages(names)), None)
+        if first is None:
+            self.bag.close()
+            raise BagError(f'{path}: no message on {", ".join(names)} can be read')
         self._span = span.bounds(first.log_ns)
 
     @property

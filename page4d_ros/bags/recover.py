@@ -6,13 +6,12 @@ file does.
 
 from __future__ import annotations
 
-import bz2
 import sqlite3
-from io import SEEK_END, BytesIO
+import struct
+from io import BytesIO
 from struct import unpack
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from lz4.frame import LZ4FrameDecompressor
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag1,
@@ -28,20 +27,20 @@ from rosbags.rosbag1.reader import (
     read_bytes,
     read_uint32,
 )
-from rosbags.rosbag2.storage_mcap import Schema, get_msgdef, read_string, zstd
+from rosbags.rosbag2.errors import ReaderError as ReaderError2
+from rosbags.rosbag2.storage_mcap import Schema, get_msgdef, read_string
 from rosbags.rosbag2.storage_mcap import read_bytes as read_field
 from rosbags.typesys.msg import normalize_msgtype
+
+from page4d_ros.bags.limits import DAMAGE, LARGEST, Bounded, open_database, unpacked
+from page4d_ros.errors import BagError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-# Decoders that give what they have of a stream that is cut off.
-DECODERS = {
-    'bz2': bz2.BZ2Decompressor,
-    'lz4': LZ4FrameDecompressor,
-    'zstd': zstd.ZstdDecompressor,
-}
+# A record that is too short, or says what cannot be: the next one may be whole.
+MALFORMED = (ReaderError, ReaderError2, struct.error, KeyError, ValueError, IndexError)
 SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 3, 4, 5, 6, 15  # MCAP opcodes
 ROS2 = ConnectionExtRosbag2('cdr', [])
 
@@ -55,12 +54,12 @@ class Found(NamedTuple):
 
 
 def _decompress(name: str, data: bytes) -> bytes:
-    """Decompress as much as there is; nothing where the data is damaged."""
+    """Decompress as much as there is; nothing where the data is damaged or a bomb."""
     if name in {'', 'none'}:
         return data
     try:
-        return DECODERS[name]().decompress(data)
-    except (KeyError, OSError, RuntimeError, ValueError, EOFError, zstd.ZstdError):
+        return unpacked(name, data)
+    except (*DAMAGE, KeyError, BagError):
         return b''
 
 
@@ -71,16 +70,19 @@ def scan_rosbag1(path: Path) -> Iterator[Found]:
         yield from _rosbag1_records(file, {})
 
 
-def _rosbag1_records(file: BinaryIO, known: dict[int, Connection]) -> Iterator[Found]:
+def _rosbag1_records(
+    source: BinaryIO, known: dict[int, Connection], *, inside: bool = False
+) -> Iterator[Found]:
+    file = Bounded(source)
     # A chunk that was being written says size 0 and its records follow: they are found, too.
     try:
         while True:
             header = Header.read(file)
             size = read_uint32(file)
             operation = header.get_uint8('op')
-            if operation == RecordType.CHUNK:
+            if operation == RecordType.CHUNK and not inside:
                 data = _decompress(header.get_string('compression'), file.read(size))
-                yield from _rosbag1_records(BytesIO(data), known)
+                yield from _rosbag1_records(BytesIO(data), known, inside=True)
                 continue
             body = read_bytes(file, size)
             if operation == RecordType.CONNECTION:
@@ -88,7 +90,7 @@ def _rosbag1_records(file: BinaryIO, known: dict[int, Connection]) -> Iterator[F
             elif operation == RecordType.MSGDATA:
                 connection = known[header.get_uint32('conn')]
                 yield Found(connection, header.get_time('time'), body)
-    except (ReaderError, KeyError, ValueError):
+    except MALFORMED:
         return
 
 
@@ -117,31 +119,48 @@ def scan_mcap(path: Path) -> Iterator[Found]:
 
 
 def _mcap_records(
-    file: BinaryIO, schemas: dict[int, Schema], channels: dict[int, Connection]
+    source: BinaryIO,
+    schemas: dict[int, Schema],
+    channels: dict[int, Connection],
+    *,
+    inside: bool = False,
 ) -> Iterator[Found]:
-    begin, end = file.tell(), file.seek(0, SEEK_END)
-    file.seek(begin)
+    file = Bounded(source)
     while len(head := file.read(9)) == 9:
         operation, size = unpack('<BQ', head)
-        body = file.read(min(size, end - file.tell()))  # a damaged size may be enormous
-        record = BytesIO(body)
-        if operation == CHUNK and len(body) > 40:
-            record.seek(28)
-            compression = read_string(record)
-            data = _decompress(compression, body[record.tell() + 8 :])
-            yield from _mcap_records(BytesIO(data), schemas, channels)
-        if len(body) < size or operation == DATA_END:
+        body = file.read(size)
+        if operation == CHUNK and not inside:
+            yield from _mcap_records(BytesIO(_chunk(body)), schemas, channels, inside=True)
+        if len(body) < size or operation in {0, DATA_END}:  # 0 is no record at all
             return
-        if operation == SCHEMA:
-            (key,) = unpack('<H', record.read(2))
-            names = (read_string(record) for _ in range(3))
-            schemas[key] = Schema(key, *names)
-        elif operation == CHANNEL:
-            _mcap_channel(record, schemas, channels)
-        elif operation == MESSAGE:
-            key, _, log_ns, _ = unpack('<HIQQ', record.read(22))
-            if key in channels:
-                yield Found(channels[key], log_ns, body[22:])
+        try:
+            if operation == SCHEMA:
+                _mcap_schema(BytesIO(body), schemas)
+            elif operation == CHANNEL:
+                _mcap_channel(BytesIO(body), schemas, channels)
+            elif operation == MESSAGE:
+                key, _, log_ns, _ = unpack('<HIQQ', body[:22])
+                if key in channels:
+                    yield Found(channels[key], log_ns, body[22:])
+        except MALFORMED:
+            continue
+
+
+def _chunk(body: bytes) -> bytes:
+    """Records of a chunk; nothing where it is damaged."""
+    record = BytesIO(body)
+    record.seek(28)
+    try:
+        compression = read_string(record)
+    except MALFORMED:
+        return b''
+    return _decompress(compression, body[record.tell() + 8 :])
+
+
+def _mcap_schema(record: BytesIO, schemas: dict[int, Schema]) -> None:
+    (key,) = unpack('<H', record.read(2))
+    names = (read_string(record) for _ in range(3))
+    schemas[key] = Schema(key, *names)
 
 
 def _mcap_channel(
@@ -157,20 +176,17 @@ def _mcap_channel(
 
 def scan_sqlite(path: Path) -> Iterator[Found]:
     """Messages of a .db3 file, with those of its write-ahead log."""
-    logged = path.with_name(path.name + '-wal').exists()
-    mode = 'mode=ro' if logged else 'mode=ro&immutable=1'
-    database = sqlite3.connect(f'{path.absolute().as_uri()}?{mode}', uri=True)
+    database = open_database(path)
     try:
-        # without it SQLite refuses a file that is shorter than its header says
-        database.execute('PRAGMA writable_schema=ON')
         nothing = MessageDefinition(MessageDefinitionFormat.NONE, '')
         topics = {
             key: Connection(key, topic, kind, nothing, '', 0, ROS2, None)
             for key, topic, kind in database.execute('SELECT id, name, type FROM topics')
+            if isinstance(topic, str) and isinstance(kind, str)
         }
-        query = 'SELECT topic_id, timestamp, data FROM messages ORDER BY id'
-        for key, log_ns, data in database.execute(query):
-            if key in topics:
+        query = 'SELECT topic_id, timestamp, data FROM messages WHERE length(data) < ? ORDER BY id'
+        for key, log_ns, data in database.execute(query, (LARGEST,)):
+            if key in topics and isinstance(log_ns, int) and isinstance(data, bytes):
                 yield Found(topics[key], log_ns, data)
     except sqlite3.Error:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from page4d_ros.errors import BagError, FrameError
@@ -33,6 +32,9 @@ class PositionSample(NamedTuple):
 Item = Frame | FrameSet | FrameError | DepthSample | PositionSample
 
 
+LONGEST = 2.0**31  # seconds
+
+
 class Span(NamedTuple):
     """Part of a source, in seconds from its first message.
 
@@ -48,10 +50,10 @@ class Span(NamedTuple):
         """First stamp inside and first stamp behind, in nanoseconds.
 
         Raises:
-            BagError: a bound is not finite.
+            BagError: a bound is not finite, or beyond all times that ROS knows.
         """
-        if not all(math.isfinite(seconds or 0.0) for seconds in (self.start, self.duration)):
-            raise BagError('start and duration must be finite numbers of seconds')
+        if not all(abs(seconds or 0.0) < LONGEST for seconds in (self.start, self.duration)):
+            raise BagError(f'start and duration must be finite, and less than {LONGEST:g} seconds')
         begin = first_ns + round(self.start * NS_PER_S)
         return begin, 2**62 if self.duration is None else begin + round(self.duration * NS_PER_S)
 

@@ -6,7 +6,7 @@ import copy
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,17 @@ import numpy as np
 import torch
 
 from page4d_ros.backends.cache import GraphCache
+from page4d_ros.backends.eight_bits import INT8
 from page4d_ros.backends.graphs import Graphs
-from page4d_ros.benchmark.meter import Stages, flops, machine, now, peak_bytes, threads
+from page4d_ros.benchmark.meter import (
+    Stages,
+    flops,
+    machine,
+    now,
+    peak_bytes,
+    resident_bytes,
+    threads,
+)
 from page4d_ros.config import MaskConfig, ModelConfig
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import untrained_network
@@ -24,7 +33,14 @@ from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.model.reference import Reference
 from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.graphs import TORCH, BuildHere, window_graphs
+from page4d_ros.perception.graphs import (
+    RECORDED,
+    TORCH,
+    BuildHere,
+    check,
+    recorded_graphs,
+    window_graphs,
+)
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
@@ -41,6 +57,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import WindowEstimate
 
 MIB = 1 << 20
+CALIBRATING = 16  # images for int8
 
 
 @dataclass
@@ -53,8 +70,8 @@ class Result:
         backend: of the engine.
         reference: of every round.
         engine: of every round, from the arrival of the new frames to the end of the step.
-        pose: of every round, from the arrival of the newest frame to its pose; none of a compiled
-            engine.
+        pose: of every round, from the arrival of the newest frame to its pose, which a graph
+            gives at the end of the step.
         fuse: of every round, what it takes to say what moves after a step.
         differences: largest relative ones between both answers.
         facts: everything that is one number per case.
@@ -102,10 +119,13 @@ class Contest:
     Args:
         case: what is compared.
         device: name of the device.
-        backend: of the engine; its graphs are attached afterwards.
+        backend: of the engine; its graphs are attached afterwards. With a precision that is not
+            the case's as ``backend:precision``.
     """
 
     def __init__(self, case: Case, device: str, backend: str = TORCH) -> None:
+        self.backend, _, precision = backend.partition(':')
+        self.precision = precision or case.precision
         self.case, self.device = case, choose_device(device)
         sizes = replace(case.network, mask_enabled=case.mask)
         network = untrained_network(sizes).to(self.device).requires_grad_(False)
@@ -114,13 +134,13 @@ class Contest:
         self.alpha = float(case.mask)
         self.half = None if case.precision == 'fp32' else torch.bfloat16
         # in 16 bits the engine converts its weights, and the reference keeps its own
-        self.reference = Reference(network if self.half is None else copy.deepcopy(network))
+        self.reference = Reference(network if self.precision == 'fp32' else copy.deepcopy(network))
         weights = _weight_bytes(network)
         config = ModelConfig(
             device=device,
             resolution=case.size[1],
-            precision=case.precision,
-            compile=case.compile,
+            precision=self.precision,
+            compile=case.compile and self.backend == TORCH,
         )
         self.engine = WindowEngine(network, config, case.frames)
         self.dynamics = Dynamics(MaskConfig(), DEFAULT)
@@ -132,7 +152,7 @@ class Contest:
         }
         self._stages = [*network.stages(), *_point_head(self.reference)]
         self._posed = np.nan
-        if not case.compile and backend == TORCH:  # a graph has no moment at which it has the pose
+        if not case.compile and self.backend == TORCH:
             dict(self._stages)['camera head'].register_forward_hook(self._on_pose)
         for _ in range(case.frames - 1):
             self.engine.push(*next(self.stream))
@@ -163,7 +183,9 @@ class Contest:
         """Take the times of one step of both."""
         start = now(self.device)
         window, arrived = self.step()
-        engine, pose = now(self.device) - start, self._posed - arrived
+        ended = now(self.device)
+        engine = ended - start
+        pose = (ended if np.isnan(self._posed) else self._posed) - arrived
         start = now(self.device)
         self.dynamics.update(window)
         self.result.fuse.append(1e3 * (now(self.device) - start))
@@ -173,7 +195,7 @@ class Contest:
         reference = now(self.device) - start
         result = self.result
         result.engine.append(1e3 * engine)
-        result.pose += [] if np.isnan(pose) else [1e3 * pose]
+        result.pose.append(1e3 * pose)
         result.reference.append(1e3 * reference)
         self._compare(window, output)
 
@@ -247,24 +269,36 @@ def run_case(
 
 def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contest:
     contest = Contest(case, device, backend)
-    if backend == TORCH:
+    if contest.backend == TORCH:
+        return contest
+    if contest.backend == RECORDED:
+        contest.engine.graphs = recorded_graphs(contest.engine)
+        contest.step()  # records
         return contest
     network = contest.engine.network
-    builder = BuildHere(network, backend, store)
+    precision = contest.precision
+    builder = BuildHere(network, contest.backend, store, precision)
+    check(builder.runtime, contest.device, precision)
     grid = tuple(side // network.patch_size for side in case.size)
     newest = 2 if case.anchor else case.new
     wanted = window_graphs(grid, case.frames, 1, newest=newest, gram=False, hides=False)
+    if precision == INT8:
+        seen = [images[0] for _, images in islice(_noise(case.size), CALIBRATING)]
+        builder.keep_images(torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2), grid)
     start = time.perf_counter()
     for graph in wanted:
         builder(graph)
-    built = time.perf_counter()
+    built, held = time.perf_counter(), resident_bytes()
+    threads_here = torch.get_num_threads()
     graphs = Graphs(
-        network, builder.runtime, store, builder, threads=torch.get_num_threads(), wait=True
-    )
+        network, builder.runtime, store, builder,
+        threads=threads_here, precision=precision, wait=True,
+    )  # fmt: skip
     for graph in wanted:
         graphs.prepare(graph)
     contest.engine.graphs = graphs
     facts = {'build_s': built - start, 'load_s': time.perf_counter() - built}
+    facts['load_mb'] = (resident_bytes() - held) / MIB
     contest.result.facts |= facts
     return contest
 

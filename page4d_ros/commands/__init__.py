@@ -3,6 +3,7 @@
 from page4d_ros.commands.bench import bench
 from page4d_ros.commands.graph import play, record
 from page4d_ros.commands.graphs import build, export
+from page4d_ros.commands.label import label
 from page4d_ros.commands.make import import_tum, render, shards
 from page4d_ros.commands.offline import info, replay
 from page4d_ros.commands.show import demo, parameters, report
@@ -17,6 +18,7 @@ ALL = (
     render,
     shards,
     shards_from,
+    label,
     train,
     calibrate,
     bench,

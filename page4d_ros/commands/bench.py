@@ -49,6 +49,7 @@ LINES = {
     'weights, engine': '{engine_weights_mb:.4g}',
     'built in, s': '{build_s:.3g}',
     'loaded in, s': '{load_s:.2g}',
+    '  memory, MiB': '{load_mb:.3g}',
 }
 NODE_LINES = {
     'frames': '{frames}',
@@ -84,8 +85,8 @@ OVERHEAD_LINES = {
 NOTES = (
     "Times are medians. An engine's step begins when its new frames arrive. Floor: the FLOP of a "
     'step at the rate of a large matrix product, measured here. Memory in MiB, beside the '
-    "weights, with what the engine keeps of the window's frames. Stages: published above, engine "
-    'below.'
+    "weights, with what the engine keeps of the window's frames; loading a graph: what the whole "
+    'process grew by. Stages: published above, engine below.'
 )
 NODE_NOTES = (
     'Stages: median above, 95th percentile below. What is not the network: all but encode and '
@@ -121,7 +122,11 @@ def bench(
     only: Annotated[str, Option(help='Only cases whose name contains this.')] = '',
     device: Annotated[str, Option(help='cpu, cuda or cuda:N.', show_default='by preset')] = '',
     backends: Annotated[
-        str, Option(help='Backends to compare, by commas: torch, openvino, onnxruntime.')
+        str,
+        Option(
+            help='Backends to compare, by commas: torch, openvino, onnxruntime; on a GPU torch, '
+            'cudagraphs, tensorrt. openvino:int8 and the like have another precision.'
+        ),
     ] = 'torch',
     node: Annotated[
         bool, Option('--node', help='Instead: the node end to end, on the sample drive or --bag.')
@@ -178,12 +183,19 @@ def _bench_engine(preset: Preset, only: str, device: str, backends: list[str]) -
     from page4d_ros.backends.runtimes import RUNTIMES
     from page4d_ros.benchmark.cases import PRESETS
     from page4d_ros.benchmark.run import run_case
-    from page4d_ros.perception.graphs import TORCH
+    from page4d_ros.perception.devices import PRECISIONS
+    from page4d_ros.perception.graphs import RECORDED, TORCH
 
-    if unknown := sorted(set(backends) - {TORCH, *RUNTIMES}):
-        raise Page4dError(
-            f'--backends: no {", ".join(unknown)}; there are {TORCH}, {", ".join(RUNTIMES)}'
-        )
+    known = TORCH, RECORDED, *RUNTIMES
+    given = [backend.partition(':') for backend in backends]
+    for wanted, there, what in (
+        ({name for name, _, _ in given}, known, 'backend'),
+        ({precision for _, colon, precision in given if colon}, PRECISIONS, 'precision'),
+    ):
+        if unknown := sorted(wanted.difference(there)):
+            raise Page4dError(
+                f'--backends: no {what} {", ".join(unknown)}; there are {", ".join(there)}'
+            )
     cases = [case for case in PRESETS[preset] if only in case.name]
     if not cases:
         names = ', '.join(case.name for case in PRESETS[preset])

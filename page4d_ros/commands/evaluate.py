@@ -14,7 +14,7 @@ from page4d_ros.commands.rrd import Rrd, check_rrd, open_rrd
 from page4d_ros.commands.show import SAMPLE, need_report
 from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.config import Config, file_values
-from page4d_ros.errors import Page4dError
+from page4d_ros.errors import Page4dError, printable
 from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def data(
     )
     metrics = _evaluate(plan, output or RESULTS / dataset)
     for remark in metrics['remarks']:
-        print(f'page4d: {remark}', file=sys.stderr)
+        print(f'page4d: {printable(remark)}', file=sys.stderr)
     print(*files, sep='\n', end='\n' if files else '')
 
 

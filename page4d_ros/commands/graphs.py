@@ -11,6 +11,7 @@ from rich.table import Table
 from typer import Argument, Option
 
 from page4d_ros.commands.show import SAMPLE
+from page4d_ros.commands.topics import ImageTopic
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 from page4d_ros.settings import parse_assignment
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+CALIBRATING = 32  # images of each recording
 CHECKED = 32  # frames of each kind that `--check` slides a window over
 
 Size = Annotated[
@@ -39,6 +41,15 @@ def build(
     check: Annotated[
         bool, Option('--check', help='Compare with torch, on noise and on the sample drive.')
     ] = False,
+    calibrate: Annotated[
+        list[Path] | None,
+        Option(
+            help='For model.precision int8: recording, folder of images or video of the camera; '
+            'repeat it.',
+            show_default='the sample drive, or what was given before',
+        ),
+    ] = None,
+    image_topic: ImageTopic = '',
     settings: Settings = None,
 ) -> None:
     """Build what model.backend lacks ahead of time, so that the node starts with it.
@@ -50,9 +61,18 @@ def build(
     config = _config(settings)
     console = Console(stderr=True)
     with console.status('loading the network') as status:
-        title, rows = build_missing(config, size, say=status.update)
+        title, rows = build_missing(
+            config,
+            size,
+            images=lambda: _calibrating(config, calibrate or [SAMPLE], image_topic),
+            again=bool(calibrate),
+            say=status.update,
+        )
     if not rows:
-        raise Page4dError('model.backend is torch here: nothing to build; set it to openvino')
+        raise Page4dError(
+            f'model.backend is {title} here, which needs no building; set it to openvino, or to '
+            'tensorrt on a GPU'
+        )
     table = Table(box=box.SIMPLE, title=title)
     for column in ('graph', 'built in, s', 'difference from torch'):
         table.add_column(column)
@@ -71,15 +91,34 @@ def export(
 ) -> None:
     """Write the network as ONNX for other programs, with a description of inputs and outputs."""
     from page4d_ros.backends.product import write_product
-    from page4d_ros.perception.graph_building import node_graphs
+    from page4d_ros.perception.graph_building import node_graphs, on_cpu
 
-    network, (frame, step) = node_graphs(_config(settings), size)
+    network, (frame, step) = node_graphs(on_cpu(_config(settings), 'fp32'), size)
     for file in write_product(network, frame, step, output):
         print(file)
 
 
 def _config(settings: list[str] | None) -> Config:
     return Config().with_values(dict(map(parse_assignment, settings or [])))
+
+
+def _calibrating(config: Config, recordings: list[Path], image_topic: str) -> list[NDArray]:
+    """Images from the beginning of each recording, as many apart as the node takes them."""
+    from itertools import islice
+
+    from page4d_ros.bags.sources import open_source
+    from page4d_ros.perception.types import Frame
+
+    found = []
+    for path in recordings:
+        source = open_source(path, config, image_topic=image_topic)
+        try:
+            frames = (item for item in source.items() if isinstance(item, Frame))
+            taken = islice(frames, 0, CALIBRATING * config.window.stride, config.window.stride)
+            found += [frame.decode() for frame in taken]
+        finally:
+            source.close()
+    return found
 
 
 def _check(config: Config, size: str) -> None:

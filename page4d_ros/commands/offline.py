@@ -16,7 +16,7 @@ from typer import Argument, Option
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
 from page4d_ros.commands.show import need_report, print_verdict
 from page4d_ros.config import Config, file_values
-from page4d_ros.errors import BagError, ConfigError
+from page4d_ros.errors import BagError, ConfigError, printable
 from page4d_ros.settings import parse_assignment
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def replay(
     from page4d_ros.bags.replay import replay as run
     from page4d_ros.bags.stream import Span
 
-    with _watched(rrd) as hooks:
+    with watched(rrd) as hooks:
         summary = run(
             source,
             output,
@@ -147,8 +147,8 @@ def _cameras(given: list[str]) -> tuple[dict[str, str], str]:
 
 
 @contextlib.contextmanager
-def _watched(rrd: Path | None) -> Iterator[dict[str, Callable]]:
-    """Callbacks of a replay: progress bar, warnings, Rerun recording, and Ctrl-C."""
+def watched(rrd: Path | None, name: str = 'replay') -> Iterator[dict[str, Callable]]:
+    """Callbacks of a replay: progress bar of a name, warnings, Rerun recording, and Ctrl-C."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -158,7 +158,7 @@ def _watched(rrd: Path | None) -> Iterator[dict[str, Callable]]:
         interruptible() as stopped,
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        task = bar.add_task('replay', total=None)
+        task = bar.add_task(name, total=None)
         viewers: list[Callable[[Estimate], None]] = []
 
         def started(frames: Source, perception: Perception) -> None:
@@ -174,7 +174,7 @@ def _watched(rrd: Path | None) -> Iterator[dict[str, Callable]]:
             'seen': seen,
             'stopped': stopped,
             'progress': lambda: bar.advance(task),
-            'warn': lambda text: print(f'page4d: {text}', file=sys.stderr),
+            'warn': lambda text: print(f'page4d: {printable(text)}', file=sys.stderr),
         }
 
 
@@ -231,6 +231,6 @@ def info(
         seconds = (bag.end_time - bag.start_time) * 1e-9
         print(f'{source}: {seconds:.2f} s')
         for name, (kind, count) in bag.topics().items():
-            print(f'{count:8d}  {name}  {kind}  {forms.get(name, "")}'.rstrip())
+            print(printable(f'{count:8d}  {name}  {kind}  {forms.get(name, "")}'.rstrip()))
         for text in bag.warnings:
-            print(f'page4d: {text}', file=sys.stderr)
+            print(f'page4d: {printable(text)}', file=sys.stderr)

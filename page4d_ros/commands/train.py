@@ -39,7 +39,7 @@ SHOWN = ('abs_rel', 'rotation_deg', 'translation', 'mask_ap')
 
 def train(
     recipe: Annotated[
-        str, Argument(help='tiny, places, finetune, or a YAML file such as theirs.')
+        str, Argument(help='tiny, places, distill, finetune, or a YAML file such as theirs.')
     ],
     *,
     output: Annotated[
@@ -82,7 +82,8 @@ def train(
         _say('all its steps are done; more need --set steps=N')
     print(f'step       {trainer.step} of {settings.steps}')
     for name, value in log.last.items():
-        print(f'{name:<20} {value:.4g}')
+        before = f'{log.first[name]:>9.4g}  ->' if settings.weights else ''
+        print(f'{name:<20}{before} {value:.4g}')
     print(f'weights    {output / WEIGHTS}')
     if not done:
         _say('stopped; everything is saved, and the same command goes on')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -19,8 +20,6 @@ from page4d_ros.truth import GroundTruthFrame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 UNITS = 5000.0  # of depth, per metre
@@ -85,13 +84,14 @@ def read_list(path: Path) -> list[Entry]:
     if not path.is_file():
         raise BagError(f'{path}: is missing; give the folder of a TUM RGB-D sequence')
     out = []
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+    text = path.read_text(encoding='utf-8', errors='replace')
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith('#'):
             continue
         stamp_ns = parse_stamp(words[0])
         if stamp_ns is None or len(words) < 2:
-            raise BagError(f'{path}:{number}: expected a time and a value, got {line!r}')
+            raise BagError(f'{path}:{number}: expected a time and a value, got {line[:60]!r}')
         out.append(Entry(stamp_ns, words[1:]))
     return out
 
@@ -108,9 +108,9 @@ def read_lists(folder: Path) -> Listing:
         listed[name] = read_list(path) if path.exists() else []
     files = {
         name: [
-            (stamp_ns, folder / words[0])
+            (stamp_ns, file)
             for stamp_ns, words in listed[name]
-            if (folder / words[0]).is_file()
+            if (file := _inside(folder, words[0])).is_file()
         ]
         for name in ('rgb', 'depth')
     }
@@ -121,15 +121,29 @@ def read_lists(folder: Path) -> Listing:
     return Listing(files['rgb'], files['depth'], poses, missing)
 
 
+def _inside(folder: Path, name: str) -> Path:
+    """File of a sequence by its name in a list.
+
+    Raises:
+        BagError: the name leads out of the folder.
+    """
+    if Path(name).is_absolute() or '..' in Path(name).parts or '\0' in name:
+        raise BagError(f'{folder}: a list names {name!r}, which is outside')
+    return folder / name
+
+
 def _pose(folder: Path, entry: Entry) -> NDArray[np.float64]:
     try:
         numbers = [float(word) for word in entry.words[:7]]
-        return from_quaternion(numbers[3:7], numbers[:3])
-    except ValueError as error:
+        T = from_quaternion(numbers[3:7], numbers[:3])
+    except ValueError:
+        T = np.full((4, 4), np.nan)
+    if not np.isfinite(T).all():
         raise BagError(
             f'{folder}/groundtruth.txt: no pose at {entry.stamp_ns / NS_PER_S:.6f} s: '
-            f'{" ".join(entry.words)!r}'
-        ) from error
+            f'{" ".join(entry.words)!r:.80}'
+        )
+    return T
 
 
 def read(folder: Path) -> FileSequence:

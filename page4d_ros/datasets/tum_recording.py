@@ -11,6 +11,7 @@ from page4d_ros.bags import ground_truth
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.datasets.files import read_depth_png
 from page4d_ros.datasets.tum import KINECTS, UNITS, read_lists
+from page4d_ros.errors import BagError
 from page4d_ros.messages import encode
 from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.units import NS_PER_S
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.geometry.camera_calibration import CameraCalibration
 
+IMAGES = b'\x89PNG\r\n', b'\xff\xd8\xff'  # first bytes
 PNG_FORMAT = 'rgb8; png compressed bgr8'
 
 
@@ -85,6 +87,8 @@ class _Recording:
         make = self._writer.make
         head = encode.header(make, stamp_ns, ground_truth.CAMERA)
         data = np.fromfile(file, np.uint8)
+        if not data.tobytes().startswith(IMAGES):
+            raise BagError(f'{file}: is no PNG or JPEG image')
         image = ground_truth.compressed(make, head, PNG_FORMAT, data)
         self._writer.write(ground_truth.CAMERA_INFO, stamp_ns, self._info(head))
         self._writer.write(ground_truth.IMAGE_COMPRESSED, stamp_ns, image)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from page4d_ros.errors import FrameError
 from page4d_ros.geometry.camera_calibration import CameraCalibration
@@ -21,7 +24,22 @@ if TYPE_CHECKING:
     from page4d_ros.geometry.camera import PinholeCamera
 
 MAX_SIDE = 16_384
+MAX_PIXELS = 1 << 26  # of a compressed image: a small message may say any size
+FOCAL = 1e-3, 1e3  # focal lengths in units of the longer side of the image
+CENTRE = 100.0  # distance of the principal point, likewise
+NO_ROTATION = 1e-2  # deviation of R R^T from the identity
 DEFAULT_FRAME = 'camera_optical_frame'
+# What Pillow raises for a broken header, beside its own errors, which are of these kinds.
+BROKEN_IMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 DISTORTIONS = (0, 4, 5, 8, 12, 14)  # lengths that OpenCV knows
 
 
@@ -135,10 +153,17 @@ def compressed_to_rgb(message: Any) -> NDArray:
     """RGB image (H, W, 3) uint8 of a sensor_msgs/CompressedImage (JPEG, PNG …).
 
     Raises:
-        FrameError: the data cannot be decoded.
+        FrameError: the data cannot be decoded, or has more than `MAX_PIXELS`.
     """
     data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    try:
+        with Image.open(BytesIO(data)) as header:  # reads no pixels
+            width, height = header.size
+        if width * height > MAX_PIXELS:
+            raise FrameError(f'compressed image of {width}x{height} pixels; {MAX_PIXELS} may be')
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except (*BROKEN_IMAGE, cv2.error):
+        image = None
     if image is None:
         raise FrameError(
             f'compressed image ({message.format!r}, {len(data)} bytes) cannot be decoded'
@@ -167,7 +192,7 @@ def calibration(message: Any) -> CameraCalibration | None:
     Binning and region of interest are applied, so that it describes the image as sent.
 
     Raises:
-        FrameError: NaN, infinite or negative focal lengths.
+        FrameError: numbers that no camera has, such as NaN or a focal length of zero.
     """
     K, D, R, P = (
         np.array(getattr(message, name, getattr(message, name.upper(), ())), np.float64)
@@ -180,6 +205,10 @@ def calibration(message: Any) -> CameraCalibration | None:
         return None
     if K[0, 0] < 0 or K[1, 1] <= 0:
         raise FrameError(f'camera_info has focal lengths {K[0, 0]}, {K[1, 1]}; it is not used')
+    if not np.any(R):
+        R = np.eye(3)  # some drivers leave it empty
+    if np.abs(R @ R.T - np.eye(3)).max() > NO_ROTATION:
+        raise FrameError('camera_info has an R that is no rotation; it is not used')
     if len(D) not in DISTORTIONS:
         raise FrameError(f'camera_info has {len(D)} distortion coefficients; it is not used')
     roi = message.roi
@@ -188,9 +217,27 @@ def calibration(message: Any) -> CameraCalibration | None:
     height = int(roi.height or message.height) // bin_y
     shift = np.array([[1, 0, -roi.x_offset], [0, 1, -roi.y_offset], [0, 0, 1]], np.float64)
     shrink = np.diag([1 / bin_x, 1 / bin_y, 1.0])
-    return CameraCalibration(
+    found = CameraCalibration(
         width, height, shrink @ shift @ K, D, R, shrink @ shift @ P, message.distortion_model
     )
+    for matrix in (found.K, found.pinhole.K):
+        _check_intrinsics(matrix, max(width, height))
+    return found
+
+
+def _check_intrinsics(K: NDArray, side: int) -> None:
+    """Refuse intrinsics (3, 3) with which points would not be finite, or mean nothing.
+
+    Raises:
+        FrameError: says what the numbers are.
+    """
+    low, high = FOCAL[0] * side, FOCAL[1] * side
+    focal, centre = K[[0, 1], [0, 1]], K[:2, 2]
+    if not (low <= focal.min() and focal.max() <= high and np.abs(centre).max() <= CENTRE * side):
+        raise FrameError(
+            f'camera_info has focal lengths {focal.tolist()} and the centre {centre.tolist()} for '
+            f'{side} pixels; it is not used'
+        )
 
 
 class FrameReader:

@@ -9,9 +9,17 @@ import numpy as np
 from page4d_ros.geometry import poses
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 SHORTEST = 1e-6  # length of a quaternion that still has a direction
+FARTHEST = 1e9  # metres; on the way to an overflow
+
+
+def is_rigid(rotation: ArrayLike, translation: ArrayLike) -> bool:
+    """True if a quaternion xyzw has a direction and all coordinates, in metres, are sane."""
+    return bool(
+        SHORTEST < np.linalg.norm(rotation) < np.inf and np.abs(translation).max() < FARTHEST
+    )
 
 
 class TransformBuffer:
@@ -25,21 +33,20 @@ class TransformBuffer:
 
         Returns:
             A text for each transform that was refused because it is not rigid: a coordinate is
-            not finite, or its quaternion is (almost) zero.
+            not finite or absurdly far, or its quaternion is (almost) zero.
         """
         refused = []
         for item in message.transforms:
             q, p = item.transform.rotation, item.transform.translation
             rotation, translation = np.array((q.x, q.y, q.z, q.w)), (p.x, p.y, p.z)
             parent, child = item.header.frame_id.lstrip('/'), item.child_frame_id.lstrip('/')
-            length = np.linalg.norm(rotation)
-            if not (SHORTEST < length < np.inf and np.isfinite(translation).all()):
+            if not is_rigid(rotation, translation):
                 refused.append(
                     f'{parent!r} to {child!r} with rotation {rotation.tolist()} and translation '
                     f'{list(translation)}'
                 )
                 continue
-            T = poses.from_quaternion(rotation / length, translation)
+            T = poses.from_quaternion(rotation / np.linalg.norm(rotation), translation)
             self._parents[child] = parent, T
         return refused
 

@@ -9,10 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from page4d_ros.errors import CheckpointError, ConfigError
+from page4d_ros.errors import CheckpointError, ConfigError, printable
 from page4d_ros.model.config import CONFIG_KEY, NetworkConfig
 from page4d_ros.model.families import family_of, network_of
-from page4d_ros.model.weight_file import check_keys, read_weights
+from page4d_ros.model.weight_file import check_keys, is_finite, read_weights
 
 if TYPE_CHECKING:
     from page4d_ros.model.network import Network
@@ -52,12 +52,18 @@ def load_network(
         raise CheckpointError(f'{file.path}: {error}') from error
     state = {family.our_name(key): file.state.pop(key) for key in list(file.state)}
     check_keys(file._replace(state=state), network.state_dict())
+    unusable = [name for name, value in state.items() if not is_finite(value)]
+    if unusable:
+        raise CheckpointError(
+            f'{file.path}: {len(unusable)} tensors hold NaN or infinite numbers, such as '
+            f'{unusable[0]}; get it again'
+        )
     # One tensor at a time: a memory-mapped file is never in memory twice, nor needed afterwards.
     for name, value in state.items():
         state[name] = value.to(device, torch.float32, copy=True)
     network.load_state_dict(state, assign=True)
-    network.name = file.metadata.get('name', file.path.stem)
-    network.purpose = file.metadata.get('purpose', '')
+    network.name = printable(str(file.metadata.get('name', file.path.stem)))
+    network.purpose = printable(str(file.metadata.get('purpose', '')))
     return network.eval()
 
 

@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from page4d_ros.errors import ConfigError
 
 CONFIG_KEY = 'page4d_config'  # in the header of a .safetensors: all sizes
+# Far beyond any network of these families; a file that claims more would take hours to be refused.
+MOST_BLOCKS, MOST_CHANNELS, MOST = 256, 1 << 14, 1 << 20
+BLOCKS = {'encoder_depth', 'depth', 'camera_depth', 'camera_iterations'}
+CHANNELS = {'embed_dim', 'dpt_features', 'dpt_channels', 'mask_hidden', 'stem_channels'}
 MAY_BE_ZERO = {
     'num_register_tokens',
     'stem_channels',
@@ -138,7 +142,7 @@ class NetworkConfig:
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f'the network configuration is not JSON: {error}') from error
         if not isinstance(values, dict):
             raise ConfigError('the network configuration is not a JSON object')
@@ -159,12 +163,17 @@ class NetworkConfig:
                 fits = fits and all(type(item) is int for item in value)
             if not fits:
                 kind = 'tuple of int' if wanted is tuple else wanted.__name__
-                raise ConfigError(f'{field.name} must be a {kind}, not {value!r}')
+                raise ConfigError(f'{field.name} must be a {kind}, not {value!r:.60}')
             if wanted is bool:
                 continue
             smallest = min(value, default=0) if wanted is tuple else value
             if smallest < 0 or (smallest == 0 and field.name not in MAY_BE_ZERO):
                 raise ConfigError(f'{field.name} must be positive, not {value!r}')
+            largest = max(value, default=0) if wanted is tuple else value
+            most = MOST_CHANNELS if field.name in CHANNELS else MOST
+            most = MOST_BLOCKS if field.name in BLOCKS else most
+            if not largest <= most or (wanted is tuple and len(value) > MOST_BLOCKS):
+                raise ConfigError(f'{field.name} may be {most} at most, not {value!r:.60}')
 
     def _check_widths(self) -> None:
         for width, heads, unit in (

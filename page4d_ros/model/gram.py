@@ -114,7 +114,8 @@ class GramStatistics:
     ) -> dict[str, Tensor]:
         """One layer's share of a frame's statistics: (P,), or (P, P) where a spread is taken."""
         layers, seen = self.layers, sources(frame, self.frames)
-        q_seen, k_seen = q[seen].mean(0), k[seen].mean(0)
+        # a list as index would be uploaded to a GPU, which no CUDA graph allows
+        q_seen, k_seen = (torch.stack([x[each] for each in seen]).mean(0) for x in (q, k))
         out = {}
         if layer in layers.shallow:
             out['shallow'] = k[frame] @ k_seen.mean(0) / heads / len(layers.shallow)

@@ -54,6 +54,8 @@ def read_weights(path: Path) -> WeightFile:
 
 
 def _check_file(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CheckpointError(f'{path}: is a device or a pipe; give a file')  # reading may block
     if path.is_dir():
         raise CheckpointError(f'{path}: is a directory; name the weight file inside it')
     if not path.exists():
@@ -113,6 +115,16 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f'{path}: holds no state dict; expected tensors by name, or {{"model": such}}'
         )
     return dict(content), metadata
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """True if no number is NaN or infinite; needs no memory beside the tensor's.
+
+    A sum is not finite either where a number is not, and may overflow only beyond any weights.
+    """
+    if not tensor.is_floating_point():
+        return True
+    return bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
 
 
 def check_keys(file: WeightFile, wanted: Mapping[str, Tensor]) -> None:

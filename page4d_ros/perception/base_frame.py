@@ -43,7 +43,12 @@ class BaseFrame:
 
         With the camera's present pose given, the base stays where `advance` left it and the
         camera's world moves instead: a mount that becomes known late makes no jump.
+
+        Raises:
+            ValueError: a number is not finite; nothing has changed.
         """
+        if not np.isfinite(T_base_camera).all():
+            raise ValueError(f'T_base_camera is not finite: {T_base_camera}')
         self.T_child_camera, self._adjoint = T_base_camera, adjoint(T_base_camera)
         world_camera = np.eye(4) if T_world_camera is None else T_world_camera
         self.T_odom_world = self._T_odom_child @ T_base_camera @ inverse(world_camera)

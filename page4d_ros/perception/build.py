@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from page4d_ros.backends.recorded import RecordedGraphs
 from page4d_ros.errors import CheckpointError
 from page4d_ros.model.checkpoint import load_network, untrained_network
 from page4d_ros.model.config import NetworkConfig
@@ -71,9 +72,12 @@ def build_perception(
     engine = build_engine(config)
     classifier = MotionClassifier.of(classifier_file(config.model.checkpoint))
     perception = Perception(config, engine, Dynamics(config.mask, classifier))
+    graphs = open_graphs(engine, config.model, wait=wait, say=say)
+    if isinstance(graphs, RecordedGraphs):  # which are ready after the warm-up
+        engine.graphs = graphs
     if config.model.compile or engine.device.type == 'cuda':
         engine.warm_up(gram=perception.dynamics.gram)
-    engine.graphs = open_graphs(engine, config.model, wait=wait, say=say)
+    engine.graphs = graphs
     return perception
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
@@ -13,74 +14,134 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from page4d_ros.backends.building import build, fingerprint, key
+from page4d_ros.backends import calibration
+from page4d_ros.backends.building import FP32, build, find, fingerprint
 from page4d_ros.backends.cache import GraphCache
+from page4d_ros.backends.eight_bits import EIGHT_BITS
 from page4d_ros.backends.graph import FrameGraph, StepGraph
 from page4d_ros.backends.graphs import Graphs
+from page4d_ros.backends.recorded import RecordedGraphs
 from page4d_ros.backends.runtimes import open_runtime
 from page4d_ros.config import ModelConfig
-from page4d_ros.errors import BackendError
+from page4d_ros.errors import BackendError, ConfigError
 from page4d_ros.model.network import StepPlan, full_cells
+from page4d_ros.perception.devices import precision_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch import Tensor
+
     from page4d_ros.backends.graph import Graph
+    from page4d_ros.backends.runtimes import Runtime
     from page4d_ros.model.network import Network
     from page4d_ros.perception.window_engine import WindowEngine
 
-TORCH, AUTO = 'torch', 'auto'
+TORCH, RECORDED, AUTO = 'torch', 'cudagraphs', 'auto'
 MEANT = 'PAGE4D_BACKEND'  # environment variable: the backend that `auto` stands for
 BUILDING = 'page4d_ros.perception.graph_building'  # module that a process runs
 
 
 def choose_backend(config: ModelConfig, device: torch.device) -> str:
-    """Backend of ``model.backend`` for a device; `auto` takes what is quickest and installed."""
+    """Backend of ``model.backend`` for a device; `auto` takes what is quickest and installed.
+
+    Raises:
+        ConfigError: torch is to run eight bits.
+    """
     name = config.backend
     if name == AUTO:
         name = os.environ.get(MEANT, AUTO)
-    if name != AUTO:
-        return name
-    quick = device.type == 'cpu' and platform.machine() in {'x86_64', 'AMD64'}
-    plain = not config.compile and config.precision in {'auto', 'fp32'}
+    if name == AUTO:
+        name = _quickest(config, device)
+    if name == TORCH and config.precision in EIGHT_BITS:
+        raise ConfigError(
+            f'model.precision {config.precision} is not for model.backend torch; set the backend '
+            'to auto, openvino or onnxruntime, or the precision to fp32 or bf16'
+        )
+    return name
+
+
+def _quickest(config: ModelConfig, device: torch.device) -> str:
+    if device.type == 'cuda':
+        return TORCH if config.compile else RECORDED
+    known = platform.machine() in {'x86_64', 'AMD64'}  # to OpenVINO, as of all processors
+    if config.precision in EIGHT_BITS:
+        return 'openvino' if known else 'onnxruntime'
+    plain = not config.compile and config.precision in {'auto', 'fp32', 'bf16'}
     installed = all(map(importlib.util.find_spec, ('openvino', 'onnx', 'onnxscript')))
-    return 'openvino' if quick and plain and installed else TORCH
+    return 'openvino' if device.type == 'cpu' and known and plain and installed else TORCH
 
 
 def open_graphs(
     engine: WindowEngine, config: ModelConfig, *, wait: bool, say: Callable[[str], None]
-) -> Graphs | None:
-    """Graphs of an engine's network, built by a process of their own; None where torch runs all.
+) -> Graphs | RecordedGraphs | None:
+    """Graphs of an engine's network; None where torch runs all as it is.
+
+    Those that have to be built are built by a process of their own.
 
     Args:
         engine: of these settings.
-        config: names the backend.
+        config: names the backend and the precision.
         wait: wait for each graph, instead of going on in torch.
         say: takes lines for the user.
+
+    Raises:
+        ConfigError: torch is to run eight bits.
     """
     name = choose_backend(config, engine.device)
     if name == TORCH:
         return None
-    if engine.device.type != 'cpu' or engine.half is not None or config.compile:
-        say(
-            f'torch runs the network: model.backend {name} is for float32 on the CPU, not compiled'
-        )
+    precision = precision_name(config.precision, engine.half)
+    if config.compile:
+        say(f'torch runs the network: model.backend {name} goes without model.compile')
         return None
     try:
+        if name == RECORDED:
+            return recorded_graphs(engine, say)
         runtime = open_runtime(name)
+        check(runtime, engine.device, precision)
     except BackendError as error:
         say(f'torch runs the network: {error}')
         return None
-    config = replace(config, backend=name)
+    config = replace(config, backend=name, precision=precision)
     return Graphs(
         engine.network,
         runtime,
         GraphCache(),
         BuildProcess(config),
         threads=torch.get_num_threads(),
+        precision=precision,
         wait=wait,
         say=say,
     )
+
+
+def recorded_graphs(
+    engine: WindowEngine, say: Callable[[str], None] = lambda _: None
+) -> RecordedGraphs:
+    """CUDA graphs of an engine's network.
+
+    Raises:
+        BackendError: it runs on no GPU.
+    """
+    if engine.device.type != 'cuda':
+        raise BackendError(f'model.backend {RECORDED} is for GPUs, not for {engine.device}')
+    return RecordedGraphs(engine.network, engine.device, say=say)
+
+
+def check(runtime: Runtime, device: torch.device, precision: str) -> None:
+    """Make sure that a runtime is for a device and a precision.
+
+    Raises:
+        BackendError: it is not.
+    """
+    theirs = runtime.memory
+    fits = (device.type, device.index or 0) == (theirs.type, theirs.index or 0)
+    if not fits or precision not in runtime.precisions:
+        raise BackendError(
+            f'model.backend {runtime.name} is for {theirs} in {" or ".join(runtime.precisions)}, '
+            f'not for {device} in {precision}'
+        )
 
 
 class BuildProcess:
@@ -124,9 +185,10 @@ class BuildHere:
     """Builds graphs of a network in this process.
 
     Args:
-        network: as `build` wants it.
+        network: as `build` wants it; a copy on the CPU is used.
         backend: name of a runtime.
         store: gets them.
+        precision: of the graphs.
 
     Attributes:
         runtime: of that name.
@@ -135,18 +197,31 @@ class BuildHere:
         BackendError: the runtime is not installed.
     """
 
-    def __init__(self, network: Network, backend: str, store: GraphCache) -> None:
+    def __init__(
+        self, network: Network, backend: str, store: GraphCache, precision: str = FP32
+    ) -> None:
         self.runtime = open_runtime(backend)
-        self._network, self._store = network, store
+        self._network, self._store, self._precision = network, store, precision
+        if any(each.device.type != 'cpu' for each in network.state_dict().values()):
+            self._network = copy.deepcopy(network).cpu()
         self._weights = fingerprint(network)
 
     def __call__(self, graph: Graph) -> dict[str, Any]:
         """Build a graph; see `build`."""
-        return build(self._network, graph, self.runtime, self._store, self._weights)
+        parts = self._network, graph, self.runtime, self._store, self._weights
+        return build(*parts, self._precision)
+
+    def keep_images(self, images: Tensor, grid: tuple[int, int]) -> None:
+        """Calibrate int8 by images from now on; see `calibration.keep`."""
+        calibration.keep(self._store, images, grid, self._weights)
+
+    def calibrated(self, grid: tuple[int, int]) -> bool:
+        """True if int8 can be built."""
+        return calibration.kept(self._store, grid, self._weights) is not None
 
     def known(self, graph: Graph) -> dict[str, Any] | None:
         """Facts of a graph that is in the cache."""
-        found = self._store.find(key(graph, self.runtime, self._weights))
+        found = find(graph, self.runtime, self._store, self._weights, self._precision)
         return found and found[1]
 
     def close(self) -> None:

@@ -36,6 +36,8 @@ class Intake:
     A frame is known by its stamp and its view: equal stamps of two cameras are two frames. Order,
     gaps and the stride are those of the sets' reference stamps.
 
+    The last stamp outlives every restart, so that none is published twice.
+
     A result counts only while `generation` is still the one it was taken under: reset, pause
     and jumps in time advance it and so void what is in flight. All methods are thread safe.
 
@@ -57,6 +59,7 @@ class Intake:
         self._last_keys: set[FrameKey] = set()  # frames accepted at that time
         self._accepted = 0
         self._suspect_ns: int | None = None
+        self._clock_jumped = False  # so that the next older set is of the new time
         self._open = True
 
     def offer(self, frames: FrameSet) -> str | None:
@@ -90,7 +93,7 @@ class Intake:
             limit = self.config.window.max_gap * NS_PER_S
             if step < 0 and not self._is_jump(frames.stamp_ns, -step, limit):
                 return 'late'
-            if step < 0:
+            if step < 0 and not self._clock_jumped:
                 self._begin(self._after_jump())
             elif limit and step > limit:
                 self._begin(Restart.WINDOW)
@@ -99,14 +102,18 @@ class Intake:
             self._last_keys.clear()
             self._accepted += 1
         self._last_keys.update(frames.keys)
-        self._suspect_ns = None
+        self._suspect_ns, self._clock_jumped = None, False
         return 'stride' if (self._accepted - 1) % self.config.window.stride else None
 
     def _is_jump(self, stamp_ns: int, back_ns: int, limit: float) -> bool:
-        """True if the clock went back: two old sets in order; a single one is only late."""
+        """True if the clock went back: two sets in order, far back; all others are only late."""
+        if self._clock_jumped:
+            return True
+        if back_ns <= max(limit, NS_PER_S):
+            return False
         again = self._suspect_ns is not None and stamp_ns > self._suspect_ns
         self._suspect_ns = stamp_ns
-        return again or back_ns > max(limit, NS_PER_S)
+        return again
 
     def _after_jump(self) -> Restart:
         reset = self.config.odometry.reset_on_time_jump
@@ -117,8 +124,7 @@ class Intake:
         if self._waiting is not None:
             self.dropped['void'] += 1
         self._restart = max(self._restart, restart)
-        self._waiting = self._last_ns = self._suspect_ns = None
-        self._last_keys.clear()
+        self._waiting = self._suspect_ns = None
         self._accepted = 0
 
     def restart(self, restart: Restart) -> None:
@@ -128,7 +134,9 @@ class Intake:
 
     def time_jumped(self) -> None:
         """Begin a new generation because the clock went back (a bag loops)."""
-        self.restart(self._after_jump())
+        with self._condition:
+            self._begin(self._after_jump())
+            self._clock_jumped = True
 
     def pause(self, *, paused: bool) -> None:
         """Refuse frames while paused; the window is cleared at both ends of a pause."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ class MotionClassifier:
                 for source in SOURCES
             }
             facts = dict(tree['facts'])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f'{path}: is no motion classifier ({error!r}); make it anew with page4d '
                 'calibrate, or take the file away'
@@ -69,6 +70,11 @@ class MotionClassifier:
                 raise CheckpointError(
                     f'{path}: {source} needs exactly {sorted(wanted)}; make it anew with page4d '
                     'calibrate, or take the file away'
+                )
+            if not all(map(math.isfinite, coefficients.values())):
+                raise CheckpointError(
+                    f'{path}: {source} has a coefficient that is not finite; make it anew with '
+                    'page4d calibrate, or take the file away'
                 )
         return cls(given, facts)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from page4d_ros.backends.graphs import Graphs
+    from page4d_ros.backends.recorded import RecordedGraphs
     from page4d_ros.config import ModelConfig
     from page4d_ros.model.network import Network, NetworkOutput
     from page4d_ros.model.variants import Variant
@@ -103,7 +104,7 @@ class WindowEngine:
         self._config, self._size, self._variant = config, size, variant
         self._kernels = []  # of attention, the best first; none: torch chooses
         self._compiled = compiled(network.step, self.device) if config.compile else None
-        self.graphs: Graphs | None = None
+        self.graphs: Graphs | RecordedGraphs | None = None
         self._sets: list[_Set] = []
         self._fits = Fits(self.resolution, self.patch_size)
         self.clear()
@@ -130,7 +131,7 @@ class WindowEngine:
         """Device, arithmetic and library, in words."""
         arithmetic = 'float32' if self.half is None else str(self.half).removeprefix('torch.')
         graphs = self.graphs is not None and self.graphs.ready
-        library = self.graphs.runtime.title if graphs else f'torch {torch.__version__}'
+        library = self.graphs.title if graphs else f'torch {torch.__version__}'
         return f'{self.device}, {arithmetic}, {library}'
 
     @property
@@ -398,6 +399,8 @@ class WindowEngine:
     def _arithmetic(self) -> Iterator[None]:
         """The precision of ``model.precision``, and the best attention, as a context."""
         enabled = self.half is not None
-        precision = torch.autocast(self.device.type, dtype=self.half, enabled=enabled)
+        precision = torch.autocast(
+            self.device.type, dtype=self.half, enabled=enabled, cache_enabled=False
+        )  # a CUDA graph must not find what another run has converted
         with precision, preferring(self._kernels):
             yield

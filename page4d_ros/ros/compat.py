@@ -18,8 +18,10 @@ from rclpy.time import Time
 
 from page4d_ros.errors import FrameError
 from page4d_ros.geometry import poses
+from page4d_ros.messages.decode import stamp_ns
 from page4d_ros.messages.factory import MessageFactory
-from page4d_ros.messages.transforms import TransformBuffer
+from page4d_ros.messages.transforms import TransformBuffer, is_rigid
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +128,9 @@ class TransformListener:
             found = self._buffer.lookup_transform(target, source, Time()).transform
         except self._tf2.TransformException:
             return None
-        q, p = found.rotation, found.translation  # checked by tf2
+        q, p = found.rotation, found.translation
+        if not is_rigid((q.x, q.y, q.z, q.w), (p.x, p.y, p.z)):  # tf2 takes infinite numbers
+            return None
         return poses.from_quaternion((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
 
     def destroy(self) -> None:
@@ -139,13 +143,27 @@ class TransformListener:
 
 
 class TransformBroadcaster:
-    """Sends transforms on /tf, by tf2_ros or a publisher of the same QoS."""
+    """Sends transforms on /tf, by tf2_ros or a publisher of the same QoS.
+
+    It lives as long as the node, and so knows the last stamps whatever was reset meanwhile.
+    """
 
     def __init__(self, node: Node) -> None:
+        self._last_ns: dict[str, int] = {}  # by child frame
         library = optional('tf2_ros')
         if library is not None:
-            self.send = library.TransformBroadcaster(node).sendTransform
+            self._send = library.TransformBroadcaster(node).sendTransform
             return
         message = message_class('tf2_msgs/msg/TFMessage')
         publisher = node.create_publisher(message, '/tf', DYNAMIC_QOS)
-        self.send = lambda item: publisher.publish(message(transforms=[item]))
+        self._send = lambda item: publisher.publish(message(transforms=[item]))
+
+    def send(self, item: Any) -> None:
+        """Send a transform, unless its stamp repeats or is a little older than the last.
+
+        One that is much older is of a new time: a recording that begins again.
+        """
+        now, last = stamp_ns(item.header), self._last_ns.get(item.child_frame_id)
+        if last is None or not 0 <= last - now <= NS_PER_S:
+            self._last_ns[item.child_frame_id] = now
+            self._send(item)

@@ -28,6 +28,8 @@ class Health:
         started: begin of the present activation.
         age: seconds from acquisition to publishing of the newest estimate.
         error: last failure of the worker; "" since the estimate that followed it.
+        refusal: reason why the last image was refused; likewise.
+        lost_since: begin of the present run of estimates without a pose; None with one.
     """
 
     started: float = field(default_factory=time.monotonic)
@@ -37,18 +39,21 @@ class Health:
     estimates: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     age: float = 0.0
     error: str = ''
+    refusal: str = ''
+    lost_since: float | None = None
 
     def saw_image(self) -> None:
         """Note an image."""
         self.last_image = time.monotonic()
         self.first_image = self.first_image or self.last_image
 
-    def estimated(self, age: float) -> None:
-        """Note an estimate of a frame `age` seconds old."""
+    def estimated(self, age: float, *, lost: bool = False) -> None:
+        """Note an estimate of a frame `age` seconds old; lost is one without a pose."""
         self.last_estimate = time.monotonic()
         self.estimates.append(self.last_estimate)
         self.age = age
-        self.error = ''
+        self.error = self.refusal = ''
+        self.lost_since = (self.lost_since or self.last_estimate) if lost else None
 
     def rate(self) -> float:
         """Estimates per second, over the last five seconds."""
@@ -58,6 +63,10 @@ class Health:
     def silence(self) -> float:
         """Seconds since the last image, or since the start."""
         return time.monotonic() - (self.last_image or self.started)
+
+    def lost(self) -> float:
+        """Seconds for which no frame had a pose; 0.0 if the last one has."""
+        return 0.0 if self.lost_since is None else time.monotonic() - self.lost_since
 
     def stuck(self) -> bool:
         """True if images come and no estimate does."""
@@ -88,6 +97,14 @@ def verdict(
     conditions = (
         (bool(health.error), ERROR, health.error),
         (health.stuck(), ERROR, f'images arrive, but no estimate for {SILENCE:.0f} s'),
+        (
+            health.lost() > SILENCE,
+            ERROR,
+            f'no pose for {health.lost():.0f} s: every frame is lost',
+        ),
+        (health.stuck() and bool(health.refusal), ERROR, health.refusal),
+        (bool(health.refusal), WARN, health.refusal),
+        (health.lost_since is not None, WARN, 'the last frame is lost'),
         (silence > SILENCE, WARN, f'no image for {silence:.0f} s'),
         (
             abs(age) > FAR_AGE,

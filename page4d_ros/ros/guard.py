@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 
+from page4d_ros.errors import printable
 from page4d_ros.ros import parameters
 from page4d_ros.ros.compat import THROTTLE
 from page4d_ros.units import NS_PER_S
@@ -134,11 +136,25 @@ class GuardedNode(LifecycleNode):
                 return callback(request, response)
             except RCLError as error:
                 asked = request.transition.label or request.transition.id
-                self.get_logger().warning(f'transition {asked} is refused: {error}')
+                self.get_logger().warning(printable(f'transition {asked} is refused: {error}'))
                 response.success = False
                 return response
 
         return change
+
+
+class GuardedExecutor(SingleThreadedExecutor):
+    """Goes on where rclpy itself fails: a message that is no CDR, or no memory to take one."""
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Execute one callback; what rclpy raises on the way is logged and counted."""
+        try:
+            super().spin_once(timeout_sec)
+        except ExternalShutdownException:
+            raise
+        except Exception as error:
+            for node in self.get_nodes():
+                node.caught(error, 'the executor')
 
 
 def guarded_transition(method: Callable) -> Callable:

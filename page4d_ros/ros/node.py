@@ -12,7 +12,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
@@ -21,7 +20,7 @@ from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC
 from page4d_ros.ros import parameters, signals
 from page4d_ros.ros.compat import TransformBroadcaster
 from page4d_ros.ros.diagnostics import OK, diagnostic_array, verdict
-from page4d_ros.ros.guard import GuardedNode, guarded_transition
+from page4d_ros.ros.guard import GuardedExecutor, GuardedNode, guarded_transition
 from page4d_ros.ros.session import Session
 
 if TYPE_CHECKING:
@@ -228,7 +227,7 @@ def run(args: list[str] | None = None) -> int:
             return 1
         if node.config.node.autostart:
             node.autostart()
-        executor = SingleThreadedExecutor()
+        executor = GuardedExecutor()
         executor.add_node(node)
         executor.spin()
     session = node and node.session  # no node if the signal came while it was made

@@ -9,6 +9,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from page4d_ros.bags.writer import BagWriter
+from page4d_ros.errors import BagError
 from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, OUTPUTS
 from page4d_ros.ros import signals
 from page4d_ros.ros.compat import message_class
@@ -49,12 +50,18 @@ def record(
         node_name: fully qualified name of the node, such as ``/page4d``.
         force: replace an existing folder.
         sim_time: take the log times from /clock.
-        topics: only these; empty for all outputs.
+        topics: only these, in the namespace of the node or absolute; empty for all outputs.
         say: receives one line at the end.
 
     Raises:
-        BagError: the folder cannot be written.
+        BagError: the folder cannot be written, the node has no such output, or nothing came.
     """
+    outputs = dict(recorded_topics(node_name))
+    namespace = node_name.rpartition('/')[0]
+    wanted = [t.replace('~', node_name) if '~' in t else t for t in topics]
+    wanted = [t if t.startswith('/') else f'{namespace}/{t}' for t in wanted] or list(outputs)
+    if unknown := [topic for topic in wanted if topic not in outputs]:
+        raise BagError(f'no output {unknown[0]}; there are {", ".join(outputs)}')
     count, latched = 0, []
     override = Parameter('use_sim_time', value=sim_time)
     with signals.ros(), BagWriter(path, force=force) as writer:
@@ -77,8 +84,9 @@ def record(
                 profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
             node.create_subscription(message_class(kind), topic, write, profile, raw=True)
 
-        for topic, kind in recorded_topics(node_name):
-            if not topics or topic in topics:
-                subscribe(topic, kind)
+        for topic in wanted:
+            subscribe(topic, outputs[topic])
         rclpy.spin(node)
+    if not count:
+        raise BagError(f'{path}: nothing came on {", ".join(wanted)}; is {node_name} active?')
     say(f'recorded {count} messages in {path}')

@@ -243,7 +243,7 @@ class Session:
         at = message.pose.pose.position
         self.perception.scale.feed_position(stamp_ns(message.header), (at.x, at.y, at.z))
 
-    def _failed(self, error: Exception, trace: str) -> None:
+    def _failed(self, error: BaseException, trace: str) -> None:
         """Report an error in the worker that is not the frame's fault."""
         if not self.node.context.ok():  # what meets the end of ROS is no error
             return
@@ -290,7 +290,12 @@ class Session:
         try:
             path = Path(folder).expanduser() / f'{name}_{poses[-1][0]}.tum'
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding='utf-8')
+            part = path.with_name(path.name + '.part')
+            try:
+                part.write_text(text, encoding='utf-8')
+                part.replace(path)  # a full disk leaves no file that looks whole
+            finally:
+                part.unlink(missing_ok=True)
         except OSError as error:
             raise Page4dError(f'{path}: cannot be written: {error.strerror}') from error
         except (RuntimeError, ValueError) as error:  # no such user; a null character

@@ -9,7 +9,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from page4d_ros.messages.sink import MessageSink
-from page4d_ros.messages.status import idle_status
+from page4d_ros.messages.status import LOST, idle_status
 from page4d_ros.messages.topics import OPTIONAL, STATUS_TOPIC, outputs
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.intake import Restart
@@ -135,10 +135,11 @@ class NodeSink(MessageSink):
     def report(self, estimate: Estimate, counts: Counts) -> None:
         """Publish the status."""
         super().report(estimate, counts)
-        self.health.estimated(self.last_status.frame_age)
+        self.health.estimated(self.last_status.frame_age, lost=self.last_status.state == LOST)
 
     def refused(self, error: FrameError, counts: Counts) -> None:
-        """Log a frame that cannot be read."""
+        """Log a frame that cannot be read, and keep the reason for the diagnostics."""
+        self.health.refusal = str(error)
         self._node.get_logger().error(
             f'frame dropped: {error} ({counts.dropped} dropped so far)',
             throttle_duration_sec=THROTTLE,

@@ -22,7 +22,7 @@ class Worker:
         failed: called in this thread with an error that is not the frame's fault.
     """
 
-    def __init__(self, runner: FrameRunner, failed: Callable[[Exception, str], None]) -> None:
+    def __init__(self, runner: FrameRunner, failed: Callable[[BaseException, str], None]) -> None:
         self._runner = runner
         self._failed = failed
         self._thread = threading.Thread(target=self._run, name='page4d-worker', daemon=True)
@@ -61,15 +61,21 @@ class Worker:
     def _step(self) -> None:
         try:
             self._runner.step(IDLE)
-        except Exception as error:
+        except BaseException as error:  # signals reach the main thread only
             self._survive(error)
 
-    def _survive(self, error: Exception) -> None:
+    def _survive(self, error: BaseException) -> None:
         if self._runner.stopping.is_set():
             return
-        self._failed(error, traceback.format_exc())
+        self._tell(error)
         try:
             self._runner.recover()
-        except Exception as another:  # a device that is gone cannot be cleared either
-            self._failed(another, traceback.format_exc())
+        except BaseException as another:  # a device that is gone cannot be cleared either
+            self._tell(another)
         self._runner.stopping.wait(IDLE)
+
+    def _tell(self, error: BaseException) -> None:
+        try:
+            self._failed(error, traceback.format_exc())
+        except BaseException:  # a log that fails must not end the thread
+            traceback.print_exc()

@@ -23,7 +23,8 @@ class Log:
             before it saved its state, are removed; None keeps all.
 
     Attributes:
-        last: metrics of the last validation; empty before the first.
+        first: metrics of the first validation; empty before it.
+        last: metrics of the last validation.
         boarded: True if TensorBoard files are written too.
 
     Raises:
@@ -34,7 +35,7 @@ class Log:
         path = output / METRICS
         try:
             output.mkdir(parents=True, exist_ok=True)
-            self.last = _kept(path, after)
+            self.first, self.last = _kept(path, after)
             self._file = path.open('a', encoding='utf-8')
         except OSError as error:
             raise TrainingError(f'{path}: cannot be written ({error.strerror})') from error
@@ -56,6 +57,7 @@ class Log:
     def metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Write the metrics of a validation."""
         self.last = metrics
+        self.first = self.first or metrics
         self._write(step, 'validation', metrics)
 
     def close(self) -> None:
@@ -83,11 +85,11 @@ class Log:
             self._board.add_scalar(f'{kind}/{name}', value, step)
 
 
-def _kept(path: Path, after: int | None) -> dict[str, float]:
-    """Remove later and incomplete lines of a file; return the metrics of the last validation."""
+def _kept(path: Path, after: int | None) -> tuple[dict[str, float], dict[str, float]]:
+    """Remove later and incomplete lines of a file; metrics of the first and last validation."""
     if after is None or not path.exists():
-        return {}
-    kept, last = [], {}
+        return {}, {}
+    kept, first, last = [], {}, {}
     for line in path.read_text(encoding='utf-8').splitlines():
         try:
             values = json.loads(line)
@@ -98,10 +100,11 @@ def _kept(path: Path, after: int | None) -> dict[str, float]:
             kept.append(line + '\n')
             if kind == 'validation':
                 last = {k: math.nan if v is None else v for k, v in values.items()}
+                first = first or last
     part = path.with_name(path.name + '.part')
     part.write_text(''.join(kept), encoding='utf-8')
     part.replace(path)
-    return last
+    return first, last
 
 
 def _board(folder: Path, after: int | None) -> Any | None:

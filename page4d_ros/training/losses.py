@@ -15,7 +15,12 @@ MIN_VALID = 100  # pixels below which a term is left out
 
 
 def camera_loss(
-    pose_enc_iters: Tensor, gt_pose_enc: Tensor, valid: Tensor, *, either_sign: bool = False
+    pose_enc_iters: Tensor,
+    gt_pose_enc: Tensor,
+    valid: Tensor,
+    *,
+    either_sign: bool = False,
+    weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """L1 of the pose encodings after every iteration, later ones weighted more.
 
@@ -25,6 +30,7 @@ def camera_loss(
         valid: pixels with ground truth, (B, S, H, W) bool; a window whose first view has at most
             MIN_VALID of them is left out.
         either_sign: accept a quaternion and its negative; the published loss wants w >= 0.
+        weight: of each view's error, (B, S); None is 1.
 
     Returns:
         ``translation``, ``rotation``, ``field_of_view`` and their weighted sum ``camera``.
@@ -41,6 +47,8 @@ def camera_loss(
         gt = torch.cat([gt[..., :3].expand_as(pred[..., :3]), sign * gt[..., 3:7],
                         gt[..., 7:].expand_as(pred[..., 7:])], dim=-1)  # fmt: skip
     difference = finite(pred - gt).abs()
+    if weight is not None:
+        difference = difference * weight[use][..., None]
     parts = {
         'translation': difference[..., :3].clamp(max=LIMIT),
         'rotation': difference[..., 3:7],
@@ -58,19 +66,26 @@ def iteration_weights(count: int, device: torch.device) -> Tensor:
     return ITERATION_DECAY ** torch.arange(count - 1, -1, -1, device=device) / count
 
 
-def depth_loss(depth: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor) -> dict[str, Tensor]:
+def depth_loss(
+    depth: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor, weight: Tensor | None = None
+) -> dict[str, Tensor]:
     """Loss of depth (B, S, H, W) with confidence, as `dense_loss`, and gradients at 4 scales."""
-    losses = dense_loss(depth[..., None], confidence, gt[..., None], valid, gamma=0.3, alpha=0.06)
-    flat = [tensor.flatten(0, 1) for tensor in (depth, gt, valid)]
+    losses = dense_loss(
+        depth[..., None], confidence, gt[..., None], valid, weight, gamma=0.3, alpha=0.06
+    )
+    maps = (depth, gt, valid) if weight is None else (depth, gt, valid, weight)
+    flat = [tensor.flatten(0, 1) for tensor in maps]
     scales = [gradient_loss(*(x[:, :: 2**i, :: 2**i] for x in flat)) for i in range(4)]
     enough = valid.sum() >= MIN_VALID
     losses['gradient'] = torch.stack(scales).mean() if enough else depth.sum() * 0
     return losses
 
 
-def point_loss(points: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor) -> dict[str, Tensor]:
+def point_loss(
+    points: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor, weight: Tensor | None = None
+) -> dict[str, Tensor]:
     """Loss of points (B, S, H, W, 3) with confidence, and of their normals at 3 scales."""
-    losses = dense_loss(points, confidence, gt, valid, gamma=1.0, alpha=0.2)
+    losses = dense_loss(points, confidence, gt, valid, weight, gamma=1.0, alpha=0.2)
     flat = [tensor.flatten(0, 1) for tensor in (points, gt, valid)]
     scales = [normal_loss(*(x[:, :: 2**i, :: 2**i] for x in flat)) for i in range(3)]
     enough = valid.sum() >= MIN_VALID
@@ -79,9 +94,18 @@ def point_loss(points: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor) ->
 
 
 def dense_loss(
-    pred: Tensor, confidence: Tensor, gt: Tensor, valid: Tensor, *, gamma: float, alpha: float
+    pred: Tensor,
+    confidence: Tensor,
+    gt: Tensor,
+    valid: Tensor,
+    weight: Tensor | None = None,
+    *,
+    gamma: float,
+    alpha: float,
 ) -> dict[str, Tensor]:
     """Error of dense predictions (..., C), plain and weighted by predicted confidence.
+
+    Each pixel's terms are multiplied by its `weight` (...), 1 where there is none.
 
     Returns:
         ``regression`` and ``confidence``, zero with less than MIN_VALID pixels of ground truth.
@@ -92,6 +116,8 @@ def dense_loss(
     error = (finite(pred).clamp(-LIMIT, LIMIT) - gt)[valid].norm(dim=-1)
     sure = confidence[valid]
     weighted = gamma * error * sure - alpha * sure.clamp_min(1e-6).log()
+    if weight is not None:
+        error, weighted = error * weight[valid], weighted * weight[valid]
     return {'regression': trimmed_mean(error), 'confidence': trimmed_mean(weighted)}
 
 
@@ -106,15 +132,19 @@ def trimmed_mean(values: Tensor) -> Tensor:
     return values.mean()
 
 
-def gradient_loss(pred: Tensor, gt: Tensor, valid: Tensor) -> Tensor:
-    """L1 of the horizontal and vertical gradients of the error of maps (N, H, W)."""
+def gradient_loss(pred: Tensor, gt: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L1 of the horizontal and vertical gradients of the error of maps (N, H, W).
+
+    A gradient has the product of its two pixels' weights.
+    """
     inside = valid.to(pred.dtype)
+    sure = inside if weight is None else inside * weight
     error = finite(pred - gt) * inside
     total = 0
     for dim in (1, 2):
         step = error.diff(dim=dim).abs().clamp(max=LIMIT)
         size = step.shape[dim]
-        both = inside.narrow(dim, 1, size) * inside.narrow(dim, 0, size)
+        both = sure.narrow(dim, 1, size) * sure.narrow(dim, 0, size)
         total = total + (step * both).sum()
     return total / inside.sum().clamp_min(1)
 

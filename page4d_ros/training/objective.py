@@ -135,11 +135,17 @@ class Objective(nn.Module):
         losses = {}
         if config.camera:
             gt = encode_pose(extrinsics, truth.intrinsics, batch.size)
-            camera = camera_loss(poses, gt, truth.valid, either_sign=config.either_sign)
+            camera = camera_loss(
+                poses,
+                gt,
+                truth.valid,
+                either_sign=config.either_sign,
+                weight=batch.pose_weight,
+            )
             losses['camera'] = camera['camera']
         if config.relative:
             poses = output.pose_enc_iters.float()
-            losses['relative'] = relative_loss(poses, truth.extrinsics)
+            losses['relative'] = relative_loss(poses, truth.extrinsics, batch.pose_weight)
         if config.depth:
             by = mean_depth(truth) if config.depth_by_window else unit
             parts = depth_loss(
@@ -147,6 +153,7 @@ class Objective(nn.Module):
                 output.depth_conf.float(),
                 truth.depth[:, dense] / by,
                 truth.valid[:, dense],
+                batch.depth_weight[:, dense],
             )
             losses['depth'] = sum(parts.values())
         if output.world_points is not None:
@@ -155,10 +162,13 @@ class Objective(nn.Module):
                 output.world_points_conf.float(),
                 truth.world_points[:, dense] / unit,
                 truth.valid[:, dense],
+                batch.depth_weight[:, dense],
             )
             losses['points'] = sum(parts.values())
         if config.motion and output.mask_score is not None:
-            losses['motion'] = motion_loss(output.mask_score.float(), batch.motion)
+            losses['motion'] = motion_loss(
+                output.mask_score.float(), batch.motion, batch.motion_weight
+            )
         return losses
 
 
@@ -184,12 +194,15 @@ def in_unit(pose_enc: Tensor, unit: float) -> Tensor:
     return torch.cat([pose_enc[..., :3] / unit, pose_enc[..., 3:]], dim=-1)
 
 
-def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor) -> Tensor:
+def relative_loss(
+    pose_enc_iters: Tensor, extrinsics: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """L1 of the relative poses of all pairs of views, after every iteration.
 
     Args:
         pose_enc_iters: predictions, (iterations, B, S, 9).
         extrinsics: targets, world -> camera in the same unit, (B, S, 3, 4).
+        weight: of each view, (B, S), whose products pairs have; None is 1.
     """
     frames = extrinsics.shape[1]
     if frames < 2:
@@ -201,14 +214,17 @@ def relative_loss(pose_enc_iters: Tensor, extrinsics: Tensor) -> Tensor:
         extrinsics[:, j], invert(extrinsics[:, i])
     )
     weights = iteration_weights(len(pred), pred.device)
+    if weight is not None:
+        difference = difference * (weight[:, i] * weight[:, j])[..., None, None]
     return (difference.abs().flatten(1).mean(1) * weights).sum()
 
 
-def motion_loss(mask_score: Tensor, motion: Tensor) -> Tensor:
-    """Cross-entropy between the dynamic probability (B, S, h, w) and the moving fraction."""
+def motion_loss(mask_score: Tensor, motion: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Weighted cross-entropy between dynamic probability (B, S, h, w) and moving fraction."""
     known = torch.isfinite(motion)
     if not known.any():
         return mask_score.sum() * 0
     # torch aborts the process on a NaN probability; the gradient will be NaN and reported instead
     probability = finite(dynamic_probability(mask_score)[known]).clamp(1e-6, 1 - 1e-6)
-    return functional.binary_cross_entropy(probability, motion[known])
+    weight = None if weight is None else weight[known]
+    return functional.binary_cross_entropy(probability, motion[known], weight)

@@ -66,6 +66,14 @@ class DataConfig(Settings):
     validation: str = setting(
         'shards/validation', 'Folder of shards to validate on; empty validates none.', dynamic=True
     )
+    rehearsal: str = setting(
+        '',
+        'Folder of further shards, of what must not be forgotten; empty takes none.',
+        dynamic=True,
+    )
+    rehearsal_share: float = setting(
+        0.5, 'Fraction of windows that come from rehearsal.', low=0, high=1
+    )
     width: int = setting(112, 'Width of the network input in pixels, whole patches.', low=1)
     height: int = setting(84, 'Height of the network input in pixels, whole patches.', low=1)
     fov_x_deg: float = setting(

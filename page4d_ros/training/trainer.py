@@ -99,6 +99,7 @@ class Trainer:
         self.average = Average(self.objective.network, recipe.ema) if recipe.ema else None
         self.step = 0
         self._skipped = 0
+        self._taught: list[str] = []
         if (self.output / STATE).exists():
             self._resume(self.output / STATE)
 
@@ -131,8 +132,12 @@ class Trainer:
         recipe = self.recipe
         shards = find_shards(recipe.data.train)
         patch = self.network.config.patch_size
-        dataset = WindowDataset(shards, recipe.data, patch, recipe.seed, recipe.steps)
+        rehearsed = find_shards(recipe.data.rehearsal) if recipe.data.rehearsal else []
+        dataset = WindowDataset(shards, recipe.data, patch, recipe.seed, recipe.steps, rehearsed)
+        self._taught = sorted({shard.taught for shard in shards if shard.taught})
         validation = Validation(recipe.data, patch)
+        if recipe.weights and not self.step and validation.shards:
+            log.metrics(0, self.evaluate(validation))
         loader = DataLoader(
             dataset,
             batch_size=None,
@@ -224,6 +229,7 @@ class Trainer:
                 name=self.recipe.name,
                 purpose=self.recipe.purpose,
                 step=self.step,
+                **({'taught': json.dumps(self._taught)} if self._taught else {}),
                 recipe=json.dumps(self.recipe.to_mapping()),
             )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,8 @@ class Shard:
         rate_hz: frames per second.
         room_seed: seed of the rendered room; -1 for a recording.
         masked: True if the shard holds motion masks.
+        weighted: True if it holds a teacher's labels, and how sure of them the teacher was.
+        taught: recording and teacher of such labels; "" for truth.
     """
 
     path: Path
@@ -48,6 +51,8 @@ class Shard:
     rate_hz: float
     room_seed: int
     masked: bool = True
+    weighted: bool = False
+    taught: str = ''
 
     @classmethod
     def open(cls, path: Path) -> Shard:
@@ -66,16 +71,25 @@ class Shard:
             wanted = {'depth': (frames, height, width), 'T_world_camera': (frames, 4, 4)}
             masked = 'mask' in shapes
             wanted |= {'mask': (frames, height, width)} if masked else {}
+            weighted = 'depth_weight' in shapes
+            if weighted:
+                wanted |= dict.fromkeys(('depth_weight', 'mask_weight'), (frames, height, width))
+                wanted['pose_weight'] = (frames,)
             wrong = [name for name, shape in wanted.items() if shapes.get(name) != shape]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f'{path}: not a shard of a drive, or damaged ({error})') from error
+        if not all(0 < number < math.inf for number in (fx, fy, rate_hz)):
+            raise TrainingError(
+                f'{path}: a damaged shard; focal lengths {fx}, {fy}, {rate_hz} frames per second'
+            )
         if wrong:
             raise TrainingError(
                 f'{path}: a damaged shard; {", ".join(wrong)} do not fit {frames} frames of '
                 f'{width}x{height} pixels'
             )
         camera = PinholeCamera(width, height, fx, fy, cx, cy)
-        return cls(path, frames, camera, rate_hz, room_seed, masked)
+        taught = str(facts.get('taught', ''))
+        return cls(path, frames, camera, rate_hz, room_seed, masked, weighted, taught)
 
     @property
     def fov_x_deg(self) -> float:
@@ -86,18 +100,16 @@ class Shard:
         """Read some frames, in the order given.
 
         Raises:
-            TrainingError: the file was removed, or replaced by another.
+            TrainingError: the file was removed or replaced by another, or has numbers that
+                cannot be.
         """
-        low, high = int(indices.min()), int(indices.max()) + 1
         names = ['rgb', 'depth', 'T_world_camera', *(['mask'] if self.masked else ())]
-        try:
-            file = _open(self.path)
-            arrays = {name: file.get_slice(name)[low:high][indices - low] for name in names}
-        except (OSError, SafetensorError, IndexError) as error:
-            raise TrainingError(f'{self.path}: cannot be read any more ({error})') from error
+        arrays = self._arrays(names, indices)
         depth, poses = (
             arrays[n].astype(t) for n, t in (('depth', 'f4'), ('T_world_camera', 'f8'))
         )
+        if not np.isfinite(poses).all() or np.isinf(depth).any():
+            raise TrainingError(f'{self.path}: a damaged shard; poses or depths are not finite')
         depth[depth == 0] = np.nan
         masks = arrays['mask'].view(bool) if self.masked else [None] * len(indices)
         stamps = [round((int(index) + 1) * NS_PER_S / self.rate_hz) for index in indices]
@@ -107,6 +119,28 @@ class Shard:
                 stamps, arrays['rgb'], poses, depth, masks, strict=True
             )
         ]
+
+    def read_weights(self, indices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        """Weights of some frames' depths (N, H, W), masks (N, H, W) and poses (N,), in [0, 1].
+
+        Raises:
+            TrainingError: as `read`.
+        """
+        if not self.weighted:
+            dense = np.ones((len(indices), self.camera.height, self.camera.width), np.float32)
+            return dense, dense, np.ones(len(indices), np.float32)
+        names = ['depth_weight', 'mask_weight', 'pose_weight']
+        depth, mask, pose = self._arrays(names, indices).values()
+        return depth.astype(np.float32) / 255, mask.astype(np.float32) / 255, pose
+
+    def _arrays(self, names: list[str], indices: NDArray) -> dict[str, NDArray]:
+        """Rows of arrays of the file, by name."""
+        low, high = int(indices.min()), int(indices.max()) + 1
+        try:
+            file = _open(self.path)
+            return {name: file.get_slice(name)[low:high][indices - low] for name in names}
+        except (OSError, SafetensorError, IndexError) as error:
+            raise TrainingError(f'{self.path}: cannot be read any more ({error})') from error
 
 
 @lru_cache(maxsize=256)
@@ -154,22 +188,30 @@ class WindowDataset(Dataset):
         patch_size: patch size of the network in pixels.
         seed: seed of the draws.
         steps: number of batches.
+        rehearsed: drives that `data.rehearsal_share` of the windows are drawn from.
 
     Raises:
         TrainingError: views are not whole patches, or a window is longer than a drive.
     """
 
     def __init__(
-        self, shards: list[Shard], config: DataConfig, patch_size: int, seed: int, steps: int
+        self,
+        shards: list[Shard],
+        config: DataConfig,
+        patch_size: int,
+        seed: int,
+        steps: int,
+        rehearsed: Sequence[Shard] = (),
     ) -> None:
-        self.shards, self.config, self.patch_size = shards, config, patch_size
+        self.shards, self.rehearsed = shards, rehearsed
+        self.config, self.patch_size = config, patch_size
         self.seed, self.steps = seed, steps
         self._rooms: dict[int, list[Shard]] = {}
-        for shard in shards:
+        for shard in [*shards, *rehearsed]:
             self._rooms.setdefault(shard.room_seed, []).append(shard)
         check_size(config, patch_size)
         longest = max(size for size, odds in config.window_sizes.items() if odds)
-        for shard in shards:
+        for shard in [*shards, *rehearsed]:
             if shard.frames < longest:
                 # the published sampling repeats frames here, but equal views add no information
                 raise TrainingError(
@@ -193,7 +235,9 @@ class WindowDataset(Dataset):
         )
 
     def _window(self, rng: np.random.Generator, size: int) -> tuple[NDArray, ...]:
-        shard = self.shards[rng.integers(len(self.shards))]
+        share = self.config.rehearsal_share if self.rehearsed else 0.0
+        shards = self.rehearsed if share and rng.random() < share else self.shards
+        shard = shards[rng.integers(len(shards))]
         mixed = self.config.mixed if shard.room_seed >= 0 else 0.0  # recordings share no frame
         if mixed and rng.random() < mixed:
             return self._mixed_window(rng, size, shard.room_seed)
@@ -209,8 +253,10 @@ class WindowDataset(Dataset):
             make_views(s, rng.integers(s.frames, size=1), self.config, self.patch_size, rng)
             for s in chosen
         ]
-        *columns, motion = (np.concatenate(column) for column in zip(*views, strict=True))
-        return *columns, np.full_like(motion, np.nan)
+        columns = [np.concatenate(column) for column in zip(*views, strict=True)]
+        motion = Batch._fields.index('motion')
+        columns[motion] = np.full_like(columns[motion], np.nan)
+        return tuple(columns)
 
 
 def choose_frames(
@@ -260,13 +306,17 @@ def make_views(
     K[:2, :2] *= zoom
     common = np.zeros(3) if rng is None else rng.uniform(-1, 1, 3) * np.radians(config.turn_deg)
     images, depths, masks, poses = [], [], [], []
-    for frame in shard.read(indices):
+    depth_weights, mask_weights, pose_weights = shard.read_weights(indices)
+    surely, mask_surely = [], []
+    for index, frame in enumerate(shard.read(indices)):
         turn = common if rng is None else common + rng.normal(0, np.radians(config.shake_deg), 3)
         R = Rotation.from_rotvec(turn).as_matrix()  # view from camera
         image, z, moving = rotate_view(frame, R, K, size)
         images.append(image)
         depths.append(z)
         masks.append(moving)
+        for weights, out in ((depth_weights, surely), (mask_weights, mask_surely)):
+            out.append(_warp(weights[index], homography(frame.camera, R, K), size))
         T = frame.T_world_camera
         R_view_world = R @ T[:3, :3].T
         poses.append(np.column_stack([R_view_world, -R_view_world @ T[:3, 3]]))
@@ -274,14 +324,20 @@ def make_views(
     if rng is not None:
         images = augment(images, config.augmentation, rng)
     rows, columns = config.height // patch_size, config.width // patch_size
-    blocks = np.stack(masks).reshape(len(masks), rows, patch_size, columns, patch_size)
-    motion = blocks.mean((2, 4), dtype=np.float32)
+    by_patch = (len(masks), rows, patch_size, columns, patch_size)
+    motion, motion_weight = (
+        np.stack(maps).reshape(by_patch).mean((2, 4), dtype=np.float32)
+        for maps in (masks, mask_surely)
+    )
     return (
         np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
         np.stack(depths),
         np.stack(poses).astype(np.float32),
         np.repeat(K[None], len(indices), 0).astype(np.float32),
         motion if shard.masked else np.full_like(motion, np.nan),
+        np.stack(surely),
+        motion_weight,
+        pose_weights,
     )
 
 
@@ -300,18 +356,26 @@ def rotate_view(
         Image, depth along the view's optical axis, and mask; depth and mask are 0 outside the
         frame and where they are unknown.
     """
-    H_frame_view = frame.camera.K @ R.T @ np.linalg.inv(K)
-    flags = cv2.WARP_INVERSE_MAP
+    H_frame_view = homography(frame.camera, R, K)
     image = cv2.warpPerspective(
-        frame.rgb, H_frame_view, size, flags=cv2.INTER_LINEAR | flags,
+        frame.rgb, H_frame_view, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    z = cv2.warpPerspective(frame.depth, H_frame_view, size, flags=cv2.INTER_NEAREST | flags)
+    z = _warp(frame.depth, H_frame_view, size)
     z[np.isnan(z)] = 0
     mask = np.zeros(frame.depth.shape, bool) if frame.mask is None else frame.mask
-    moving = cv2.warpPerspective(
-        mask.view(np.uint8), H_frame_view, size, flags=cv2.INTER_NEAREST | flags
-    )
+    moving = _warp(mask.view(np.uint8), H_frame_view, size)
     u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ R  # in the frame's axes
     return image, z / rays[..., 2].astype(np.float32), moving.view(bool)
+
+
+def homography(camera: PinholeCamera, R: NDArray, K: NDArray) -> NDArray:
+    """Pixels of a frame, homogeneous, from those of a view; see `rotate_view`."""
+    return camera.K @ R.T @ np.linalg.inv(K)
+
+
+def _warp(values: NDArray, H_frame_view: NDArray, size: tuple[int, int]) -> NDArray:
+    """Values of the nearest pixels of a frame, 0 outside."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return cv2.warpPerspective(values, H_frame_view, size, flags=flags)

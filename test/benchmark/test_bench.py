@@ -91,6 +91,9 @@ def test_backends_are_compared_in_one_run():
     assert other['speedup'] > 0
     assert 0 < other['max_rel_diff'] < 1e-4
     assert 0 < other['load_s'] < other['build_s']
+    assert 0 < other['load_mb'] < 1000
+    assert 0 < torch_row['arrival_to_pose_ms'] < torch_row['engine_ms'] * 1.01
+    assert other['arrival_to_pose_ms'] > 0
 
 
 def test_half_precision_is_measured_against_its_own_kind():

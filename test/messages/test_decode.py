@@ -1,3 +1,5 @@
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from page4d_ros.messages.decode import (
     ENCODINGS,
     FrameReader,
     calibration,
+    compressed_to_rgb,
     depth_metres,
     image_reader,
     stamp_ns,
@@ -240,3 +243,64 @@ def test_every_encoding_is_tested_here():
     tested = {'rgb8', 'bgr8', 'rgba8', 'bgra8', '8UC3', 'mono8', '8UC1', 'mono16', 'uyvy', 'yuyv'}
     tested |= {f'bayer_{p}8' for p in ('rggb', 'bggr', 'gbrg', 'grbg')}
     assert set(ENCODINGS) == tested | {'yuv422', 'yuv422_yuy2'}, 'the two others are aliases'
+
+
+# -- what a stranger may send ----------------------------------------------------------------
+
+
+def compressed(data, form='png'):
+    out = encode.image(MAKE, HEAD, RGB)
+    out.format, out.data = form, np.frombuffer(data, np.uint8)
+    return out
+
+
+def png_that_says(width, height):
+    """A small PNG whose header declares another size."""
+    data = bytearray(cv2.imencode('.png', RGB)[1].tobytes())
+    data[16:24] = width.to_bytes(4, 'big') + height.to_bytes(4, 'big')
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, 'big')
+    return bytes(data)
+
+
+def test_a_small_message_cannot_unpack_to_gigabytes(monkeypatch):
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('decoded'))
+    for side in (9_000, 14_000, 60_000):
+        with pytest.raises(FrameError):
+            compressed_to_rgb(compressed(png_that_says(side, side)))
+
+
+def test_whatever_opencv_raises_is_a_malformed_frame(monkeypatch):
+    def fail(*_):
+        raise cv2.error('no memory')
+
+    monkeypatch.setattr(cv2, 'imdecode', fail)
+    with pytest.raises(FrameError, match='cannot be decoded'):
+        compressed_to_rgb(compressed(cv2.imencode('.jpg', RGB)[1]))
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tiff', '.bmp'])
+def test_every_usual_format_is_decoded(suffix):
+    flat = np.full((20, 30, 3), (200, 120, 40), np.uint8)
+    data = cv2.imencode(suffix, flat[..., ::-1])[1]
+    out = compressed_to_rgb(compressed(data, suffix[1:]))
+    np.testing.assert_allclose(out, flat, atol=6)
+
+
+@pytest.mark.parametrize(
+    ('name', 'index', 'value'),
+    [
+        ('k', 0, 1e-300),
+        ('k', 4, 1e300),
+        ('k', 2, 1e300),
+        ('k', 5, -1e12),
+        ('p', 0, 1e-300),
+        ('p', 6, 1e300),
+        ('r', 0, 7.0),
+        ('r', 0, float('nan')),
+    ],
+)
+def test_intrinsics_that_no_camera_has_are_refused(name, index, value):
+    info = encode.camera_info(MAKE, HEAD, CAMERA)
+    getattr(info, name)[index] = value
+    with pytest.raises(FrameError, match='not used'):
+        calibration(info)

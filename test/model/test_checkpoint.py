@@ -1,5 +1,7 @@
 """Weight files: round trips, and one clear message for each way a file can be wrong."""
 
+import json
+import os
 import pickle
 
 import parity
@@ -15,6 +17,7 @@ from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.families import Family
 from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.page4d_weights import infer_config
+from page4d_ros.perception.motion_classifier import DEFAULT, MotionClassifier
 
 PUBLISHED_LIKE = NetworkConfig(
     img_size=56,
@@ -252,3 +255,52 @@ def test_wrong_keys_are_counted_and_named(narrow, tmp_path):
     assert '1 missing: camera_head.embed_pose.bias' in text
     assert '1 unexpected: camera_head.extra' in text
     assert '1 of a wrong shape: camera_head.token_norm.bias (3,) instead of (128,)' in text
+
+
+# -- files that somebody made to hurt ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [('encoder_depth', 10**7), ('camera_depth', 10**6), ('embed_dim', 2**40), ('depth', 10**9)],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(
+    tiny, tmp_path, monkeypatch, field, value
+):
+    monkeypatch.setattr(Page4D, '__init__', lambda *_: pytest.fail('built'))
+    tree = json.loads(tiny.config.to_json()) | {field: value}
+    path = tmp_path / 'a.safetensors'
+    save_file({'a': torch.zeros(1)}, path, metadata={'page4d_config': json.dumps(tree)})
+    with pytest.raises(CheckpointError, match=f'{field} may be'):
+        load_network(path)
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / 'weights.pt')
+    with pytest.raises(CheckpointError, match='a device or a pipe'):
+        load_network(tmp_path / 'weights.pt')
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_refused(tiny, tmp_path, bad):
+    state = {key: value.clone() for key, value in tiny.state_dict().items()}
+    name = next(key for key, value in state.items() if value.is_floating_point())
+    state[name].view(-1)[-1] = bad
+    path = tmp_path / 'a.safetensors'
+    save_file(state, path, metadata={'page4d_config': tiny.config.to_json()})
+    with pytest.raises(CheckpointError, match=f'1 tensors hold NaN or infinite.*{name}'):
+        load_network(path)
+
+
+def test_a_name_forges_no_line_of_a_log(tiny, tmp_path):
+    save_network(tiny, tmp_path / 'a.safetensors', name='a\n[ERROR] forged\x1b[2J')
+    assert load_network(tmp_path / 'a.safetensors').name == r'a\n[ERROR] forged\x1b[2J'
+
+
+@pytest.mark.parametrize('bad', ['NaN', 'Infinity', '1e999'])
+def test_a_motion_classifier_that_is_not_finite_is_refused(tmp_path, bad):
+    path = tmp_path / 'a.motion.json'
+    DEFAULT.write(path)
+    path.write_text(path.read_text().replace('-3.0', bad))
+    with pytest.raises(CheckpointError, match='not finite'):
+        MotionClassifier.read(path)

@@ -37,6 +37,7 @@ CPU = torch.device('cpu')
         lambda ours, _: bool(ours.any()),
         lambda ours, _: 1 if (ours > 0).all() else 0,
         lambda ours, _: ours[ours > 0],
+        lambda ours, _: ours[[0, 2]],
         lambda ours, _: ours.nonzero(),
         lambda ours, _: torch.where(ours > 0),
         lambda ours, _: range(ours.sum().long()),
@@ -55,8 +56,9 @@ def test_what_a_gpu_would_do_is_done():
         ours = torch.ones(4).to(CPU) * 2 + torch.arange(4, device=CPU)
         assert isinstance(ours, DeviceTensor)
         assert (ours + torch.tensor(1.0)).cpu().tolist() == [3, 4, 5, 6]  # numbers travel along
-        with device.computing(), pytest.raises(BrokenRule, match='in the middle of a step'):
-            ours.cpu()
+        for moved in (ours.cpu, lambda: torch.ones(4).to(CPU)):
+            with device.computing(), pytest.raises(BrokenRule, match='in the middle of a step'):
+                moved()
     assert (device.uploads, device.downloads) == (1, 1)
 
 

@@ -40,21 +40,58 @@ def test_equal_stamps_and_stragglers_are_dropped_without_a_restart():
     assert gate.take(0).frames.stamp_ns == 30
 
 
-def test_two_older_frames_in_order_are_a_jump():
+def test_a_little_older_frames_are_late_however_many():
+    """Two publishers on one topic, or a burst that came in another order."""
     gate = intake()
-    for stamp in (100, 200, 20, 30):
+    for stamp in (100, 200, 20, 30, 40, 300):
         gate.offer(frame_set(stamp))
+    assert gate.generation == 0
+    assert gate.dropped == {'late': 3, 'stale': 2}
+    assert gate.take(0).frames.stamp_ns == 300
+
+
+def test_one_frame_of_long_ago_is_late():
+    gate = intake()
+    for stamp in (100 * NS_PER_S, 0, 101 * NS_PER_S, 5, 102 * NS_PER_S):
+        gate.offer(frame_set(stamp))
+    assert gate.dropped['late'] == 2
+    assert gate.generation == 0
+
+
+@pytest.mark.parametrize(
+    'event',
+    [
+        lambda gate: gate.restart(Restart.POSE),
+        lambda gate: (gate.pause(paused=True), gate.pause(paused=False)),
+        lambda gate: gate.time_jumped(),
+    ],
+    ids=['reset', 'pause', 'clock'],
+)
+def test_no_stamp_is_taken_twice_whatever_was_reset(event):
+    gate = intake()
+    assert gate.offer(frame_set(100)) is None
+    event(gate)
+    assert gate.offer(frame_set(100)) == 'duplicate'
+    assert gate.offer(frame_set(101)) is None
+    assert gate.offer(frame_set(99)) == 'late'
+
+
+def test_after_a_jump_of_the_clock_the_next_older_frame_is_of_the_new_time():
+    gate = intake()
+    gate.offer(frame_set(100))
+    gate.time_jumped()
+    assert gate.offer(frame_set(50)) is None
     assert gate.generation == 1
-    taken = gate.take(0)
-    assert (taken.frames.stamp_ns, taken.restart) == (30, Restart.WINDOW)
+    assert gate.offer(frame_set(40)) == 'late'
 
 
 @pytest.mark.parametrize(('reset', 'restart'), [(False, Restart.WINDOW), (True, Restart.POSE)])
-def test_a_large_step_back_is_a_jump_at_once(reset, restart):
+def test_two_frames_of_long_ago_in_order_are_a_jump(reset, restart):
     gate = intake(odometry__reset_on_time_jump=reset)
     gate.offer(frame_set(100 * NS_PER_S))
     before = gate.take(0)
-    gate.offer(frame_set(1 * NS_PER_S))
+    assert gate.offer(frame_set(1 * NS_PER_S)) == 'late'
+    assert gate.offer(frame_set(2 * NS_PER_S)) is None
     taken = gate.take(0)
     assert taken.restart is restart
     assert before.generation != gate.generation == taken.generation

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
@@ -12,13 +13,19 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from robot import MAKE, MOUNT, START, STEP, Robot, truthful
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Empty
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
+from page4d_ros.errors import BagError
 from page4d_ros.messages import encode
+from page4d_ros.ros.compat import TransformBroadcaster
+from page4d_ros.ros.guard import GuardedExecutor, GuardedNode
+from page4d_ros.ros.recorder import record
+from page4d_ros.units import NS_PER_S
 
 BROKEN_BEFORE = ('humble', 'iron', 'jazzy')  # https://github.com/ros2/rclpy/issues/1209
 
@@ -152,6 +159,52 @@ def test_whatever_a_callback_throws_is_logged_and_counted(graph):
     graph.until(lambda: diagnosed(diagnostics) == expected, what='the diagnostics')
 
 
+def test_bytes_that_are_no_message_do_not_end_the_executor(graph):
+    node = GuardedNode('guarded', context=graph.context)
+    executor, got = GuardedExecutor(context=graph.context), []
+    executor.add_node(node)
+    node.create_subscription(TFMessage, '/tf', got.append, 10)
+    publisher = graph.node.create_publisher(TFMessage, '/tf', QoSProfile(depth=10))
+
+    def spun(condition):
+        executor.spin_once(0.05)
+        return condition()
+
+    graph.until(lambda: spun(lambda: publisher.get_subscription_count() > 0), what='discovery')
+    publisher.publish(b'\0\1\0\0' + b'\xff' * 40)
+    publisher.publish(transform_of('somebody', 'elses'))
+    graph.until(lambda: spun(lambda: got), what='the good message')
+    executor.wait_for_ready_callbacks = lambda *_, **__: (_ for _ in ()).throw(MemoryError())
+    before = node.callback_errors
+    executor.spin_once(0.05)
+    assert node.callback_errors == before + 1
+    executor.shutdown()
+    node.destroy_node()
+
+
+def test_tf_neither_repeats_nor_goes_back_whatever_was_reset(graph):
+    sent = []
+    broadcaster = TransformBroadcaster(graph.node)
+    broadcaster._send = lambda item: sent.append(item.header.stamp.sec)
+    for sec in (10, 10, 11, 10, 12, 1, 2):
+        head = encode.header(MAKE, sec * NS_PER_S, 'odom')
+        broadcaster.send(encode.transform_stamped(MAKE, head, 'base', encode.pose(MAKE, MOUNT)))
+    assert sent == [10, 11, 12, 1, 2]  # the last two are of a recording that begins again
+
+
+def test_reset_between_duplicates_sends_no_stamp_twice(graph):
+    got = graph.listen(TFMessage, '/tf')
+    robot = Robot(graph)
+    robot.show(START)
+    assert graph.call(Trigger, 'page4d/reset', Trigger.Request()).success
+    robot.images.publish(robot.image(START))
+    robot.show(START + STEP)
+    graph.until(lambda: len(got) >= 2, what='tf')
+    stamps = [item.transforms[0].header.stamp for item in got]
+    times = [stamp.sec * NS_PER_S + stamp.nanosec for stamp in stamps]
+    assert times == sorted(set(times))
+
+
 def test_a_service_that_fails_answers_with_the_reason(graph):
     robot = Robot(graph)
     robot.node.session.pause = robot.node.session.reset = lambda **_: 1 / 0
@@ -214,3 +267,35 @@ def test_rclpy_itself_answers_a_transition_that_is_refused(graph):
     (service,) = (s for s in node.services if s.srv_name.endswith('/change_state'))
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP))
     assert not service.callback(request, ChangeState.Response()).success
+
+
+def test_a_full_disk_leaves_no_trajectory_that_looks_whole(graph, tmp_path, monkeypatch):
+    robot = Robot(graph, path__folder=str(tmp_path))
+    robot.show(START)
+
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, 'write_text', full)
+        answer = graph.call(Trigger, 'page4d/save_trajectory', Trigger.Request())
+    assert not answer.success
+    assert 'No space left' in answer.message
+    assert not list(tmp_path.iterdir())
+    assert graph.call(Trigger, 'page4d/save_trajectory', Trigger.Request()).success
+    assert [path.suffix for path in tmp_path.iterdir()] == ['.tum']
+
+
+@pytest.mark.parametrize('topics', [['/nobody/has/this'], ['odometry']])
+def test_a_topic_that_the_node_does_not_have_is_not_recorded_in_vain(tmp_path, topics):
+    with pytest.raises(BagError, match='there are /odom, '):
+        record(
+            tmp_path / 'bag',
+            node_name='/page4d',
+            force=False,
+            sim_time=False,
+            topics=topics,
+            say=print,
+        )
+    assert not (tmp_path / 'bag').exists()

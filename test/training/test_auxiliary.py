@@ -24,7 +24,9 @@ def shifted(pixels, *, depth=DEPTH):
     extrinsics[0, 1, 0, 3] = -pixels * depth / FOCAL
     K = torch.tensor([[FOCAL, 0, 41.5], [0, FOCAL, 27.5], [0, 0, 1]]).repeat(1, 2, 1, 1)
     images = torch.rand(1, 2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    return Batch(images, torch.full((1, 2, *SIZE), depth), extrinsics, K, torch.zeros(1, 2, *GRID))
+    dense, patches = torch.ones(1, 2, *SIZE), torch.ones(1, 2, *GRID)
+    truth = depth * dense, extrinsics, K, 0 * patches
+    return Batch(images, *truth, dense, patches, torch.ones(1, 2))
 
 
 @pytest.mark.parametrize('frame', ['scene', 'first_camera_metres', 'first_camera'])

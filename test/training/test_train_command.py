@@ -72,7 +72,7 @@ def test_train_to_the_end_and_on(recipe, tmp_path):
     assert f'weights    {run / "network.safetensors"}' in done.stdout
     assert 'page4d: evaluation: abs_rel' in done.stderr
     load_network(run / 'network.safetensors')
-    assert [line['step'] for line in metrics(run)] == [2, 4, 4]
+    assert [line['step'] for line in metrics(run)] == [0, 2, 4, 4]
     assert (run / 'tensorboard').is_dir() == (find_spec('tensorboard') is not None)
 
     again = page4d('train', recipe, '-o', run)
@@ -82,7 +82,7 @@ def test_train_to_the_end_and_on(recipe, tmp_path):
     more = page4d('train', recipe, '-o', run, '--set', 'steps=5')
     assert f'{run} goes on after step 4 of 5' in more.stderr
     assert 'step       5 of 5' in more.stdout
-    assert [line['step'] for line in metrics(run)] == [2, 4, 4, 5, 5]
+    assert [line['step'] for line in metrics(run)] == [0, 2, 4, 4, 5, 5]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(recipe, tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_without_tensorboard_it_says_so_once(recipe, tmp_path, monkeypatch):
     ('words', 'message'),
     [
         (['missing.yaml'], 'missing.yaml: no such file'),
-        (['huge'], "no recipe 'huge'; there are finetune, places, tiny, tiny_poses"),
+        (['huge'], "no recipe 'huge'; there are distill, finetune, places, tiny, tiny_poses"),
         (['tiny', '--set', 'loss.rain=1'], "unknown setting 'loss.rain'"),
         (['tiny', '--set', 'steps'], 'expected NAME=VALUE'),
         (['tiny', '--device', 'toaster'], '--device toaster: take auto'),

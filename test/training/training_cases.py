@@ -137,4 +137,7 @@ def random_batch(windows=2, views=2, size=(28, 42), seed=0, known=1.0):
         extrinsics,
         K.expand(windows, views, 3, 3).clone(),
         (torch.rand(windows, views, height // 14, width // 14, generator=g) > 0.5).float(),
+        torch.ones(windows, views, height, width),
+        torch.ones(windows, views, height // 14, width // 14),
+        torch.ones(windows, views),
     )

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from page4d_ros.config import Config
 from page4d_ros.datasets.rendered_plan import WINDOW
+from page4d_ros.errors import ConfigError
 from page4d_ros.evaluation.methods.network import Network
 from page4d_ros.perception.build import build_engine, classifier_file, digest
+from page4d_ros.perception.devices import EIGHT_BITS
 from page4d_ros.perception.motion_classifier import MotionClassifier
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ def load(checkpoints: Sequence[str], base: Config = WINDOWS) -> list[Loaded]:
 
     Raises:
         CheckpointError: weights cannot be used.
+        ConfigError: the precision is one that torch, which runs here, does not have.
     """
+    if base.model.precision in EIGHT_BITS:
+        raise ConfigError(
+            f'model.precision {base.model.precision} is not for evaluations, which run in torch'
+        )
     given = list(dict.fromkeys(checkpoints))
     configs = [base.with_values({'model.checkpoint': name}) for name in given]
     engines = [build_engine(c) for c in configs]
