@@ -2,6 +2,7 @@
 
 ros2 launch page4d_ros perception.launch.py image_topic:=/camera/image_rect checkpoint:=weights.pt
 ros2 launch page4d_ros perception.launch.py bag:=drive.mcap image_topic:=/camera/image_rect
+ros2 launch page4d_ros perception.launch.py cameras:='front=/cam0/image left=/cam1/image'
 """
 
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,13 @@ ARGUMENTS = (
     ('checkpoint', '', 'Weight file, "page4d-small" or "untrained" (model.checkpoint).', None),
     ('device', '', 'cuda, cuda:N, cpu or auto (model.device).', None),
     ('image_topic', 'image', 'Topic of the rectified image.', None),
+    (
+        'cameras',
+        '',
+        'Cameras of a rig, the first one gives the pose: NAME=TOPIC of the images, or NAME for '
+        'NAME/image; in place of image_topic.',
+        None,
+    ),
     ('camera_info_topic', '', 'Calibration; empty: camera_info beside image_topic.', None),
     (
         'image_transport',
@@ -57,17 +65,35 @@ def parameters(given: dict[str, str]) -> dict[str, object]:
         out['frames.base'] = ''
     if given['publish_tf']:
         out['frames.publish_tf'] = given['publish_tf'] == 'true'
+    if given['cameras']:
+        out['cameras'] = list(cameras(given))
     out['input.transport'] = given['image_transport']
     out['node.autostart'] = given['autostart'] == 'true'
     out['use_sim_time'] = bool(given['bag']) or given['use_sim_time'] == 'true'
     return out
 
 
+def cameras(given: dict[str, str]) -> dict[str, str]:
+    """Topic of the images of each camera of a rig, by name; empty without a rig."""
+    pairs = (word.partition('=') for word in given['cameras'].split())
+    return {name: topic or f'{name}/image' for name, _, topic in pairs}
+
+
+def inputs(image: str, info: str, prefix: str = '') -> list[tuple[str, str]]:
+    """Topic of each input of one camera; "" for the calibration beside the images."""
+    image = image.removesuffix('/compressed')
+    return [
+        (f'{prefix}image', image),
+        (f'{prefix}image/compressed', f'{image}/compressed'),
+        (f'{prefix}camera_info', info or str(PurePosixPath(image).with_name('camera_info'))),
+    ]
+
+
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     """Topic of each input of the node."""
-    image = given['image_topic'].removesuffix('/compressed')
-    info = given['camera_info_topic'] or str(PurePosixPath(image).with_name('camera_info'))
-    out = [('image', image), ('image/compressed', f'{image}/compressed'), ('camera_info', info)]
+    rig = cameras(given)
+    out = [pair for name, topic in rig.items() for pair in inputs(topic, '', f'{name}/')]
+    out = out or inputs(given['image_topic'], given['camera_info_topic'])
     if given['remap_tf'] == 'true':
         out += [('/tf', 'tf'), ('/tf_static', 'tf_static')]
     return out
@@ -81,6 +107,8 @@ def check(given: dict[str, str]) -> None:
     """
     if not given['image_topic'].strip('/'):
         raise RuntimeError(f'image_topic:={given["image_topic"]!r} is no topic: name the images')
+    if given['cameras'] and (given['camera_info_topic'] or given['image_topic'] != 'image'):
+        raise RuntimeError('cameras:= names the topics itself: leave out the others')
     try:
         rate = float(given['bag_rate'])
     except ValueError:
@@ -115,9 +143,9 @@ def actions(context: LaunchContext) -> list:
         # to be loaded before the first image
         command = [str(page4d), 'play', given['bag'], '--rate', given['bag_rate'], '--wait']
         if given['bag_topics'] != 'all':
-            inputs = [topic for _, topic in remappings(given)][:3]
+            ours = [topic for name, topic in remappings(given) if not name.startswith('/tf')]
             # not what the robot's own nodes said then: odometry, tf, commands
-            wanted = [*inputs, '/tf_static', *given['bag_topics'].split()]
+            wanted = [*ours, '/tf_static', *given['bag_topics'].split()]
             command += [f'--topic=/{topic.lstrip("/")}' for topic in wanted]
         out.append(ExecuteProcess(cmd=command, output='screen'))
     if given['rviz'] == 'true':

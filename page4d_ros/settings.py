@@ -226,7 +226,8 @@ def commented_yaml(kind: type[Settings], indent: str = '') -> list[str]:
             notes.append('[dynamic]')
         comment = ' '.join([leaf.doc, *notes])
         lines += [f'{inside}# {line}' for line in textwrap.wrap(comment, 96 - len(inside))]
-        lines.append(f'{inside}{name}: {json.dumps(leaf.default)}')
+        off = '# ' if leaf.default == () else ''  # an empty list has no type in ROS
+        lines.append(f'{inside}{off}{name}: {json.dumps(leaf.default)}')
     return lines
 
 

@@ -9,7 +9,7 @@ import launch_stand_ins
 import pytest
 from ruamel.yaml import YAML
 
-from page4d_ros.config import Config
+from page4d_ros.config import Config, file_values
 
 ROOT = Path(__file__).parents[1]
 LAUNCH_FILE = ROOT / 'launch' / 'perception.launch.py'
@@ -18,7 +18,7 @@ PREFIX = Path('/opt/robot')
 ARGUMENTS = {
     'namespace', 'params_file', 'checkpoint', 'device', 'image_topic', 'camera_info_topic',
     'image_transport', 'base_frame', 'odom_frame', 'publish_tf', 'use_sim_time', 'autostart',
-    'bag', 'bag_rate', 'rviz', 'log_level', 'remap_tf', 'bag_topics',
+    'bag', 'bag_rate', 'rviz', 'log_level', 'remap_tf', 'bag_topics', 'cameras',
 }  # fmt: skip
 DEFAULTS = {'input.transport': 'raw', 'node.autostart': True, 'use_sim_time': False}
 
@@ -143,7 +143,8 @@ def test_the_node_by_default(with_stand_ins):
 
 
 def test_parameters_are_the_files_with_the_arguments_over_them(with_stand_ins):
-    defaults = {name: leaf.default for name, leaf in Config.leaves().items()}
+    leaves = Config.leaves().items()
+    defaults = {name: leaf.default for name, leaf in leaves if leaf.default != ()}
     assert node_parameters(with_stand_ins) == defaults | DEFAULTS
     found = node_parameters(
         with_stand_ins,
@@ -201,6 +202,28 @@ def test_remappings(with_stand_ins):
     assert node.remappings[-2:] == [('/tf', 'tf'), ('/tf_static', 'tf_static')]
     assert node.namespace == 'robot1'
     assert node.arguments[-1] == 'debug'
+
+
+def test_cameras_of_a_rig(with_stand_ins):
+    node, player = started(with_stand_ins, cameras='front=/c0/rgb left', bag='x.mcap')
+    assert node.parameters[1]['cameras'] == ['front', 'left']
+    assert node.remappings == [
+        ('front/image', '/c0/rgb'),
+        ('front/image/compressed', '/c0/rgb/compressed'),
+        ('front/camera_info', '/c0/camera_info'),
+        ('left/image', 'left/image'),
+        ('left/image/compressed', 'left/image/compressed'),
+        ('left/camera_info', 'left/camera_info'),
+    ]
+    assert {'--topic=/c0/rgb', '--topic=/left/camera_info'} <= set(player.cmd)
+    with pytest.raises(RuntimeError, match='leave out the others'):
+        started(with_stand_ins, cameras='front', image_topic='/c/rgb')
+
+
+def test_the_template_of_a_rig_holds_settings():
+    config = Config().with_values(file_values(ROOT / 'config' / 'rig.yaml'))
+    assert len(config.cameras) == len(config.rig.offsets) == 3
+    assert config.scale.mode == 'rig'
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -123,6 +124,7 @@ class ImageFolder:
     """
 
     T_base_camera = None
+    mounts = MappingProxyType({})
 
     def __init__(
         self,

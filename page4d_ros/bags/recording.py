@@ -1,7 +1,8 @@
-"""The images of one topic of a recording, as frames."""
+"""Images of a recording, as frames of one camera or as sets of a rig."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,11 +13,12 @@ from page4d_ros.bags.stream import WHOLE, DepthSample, Item, PositionSample, Spa
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages.decode import ENCODINGS, FrameReader, depth_metres, stamp_ns
 from page4d_ros.messages.transforms import TransformBuffer
+from page4d_ros.perception.camera_sets import CameraSets
 from page4d_ros.perception.types import Frame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -113,18 +115,59 @@ def info_topic_of(image: str) -> str:
     return image.removesuffix('/compressed').rpartition('/')[0] + '/camera_info'
 
 
-class Recording:
-    """A `Source` over one image topic of a recording.
+class _Camera:
+    """Images of a recording and the calibration beside them.
 
-    The calibration that is recorded first holds from the first frame on, and the mount of the
-    camera is looked up beforehand in /tf_static, then in the first seconds of /tf.
+    Args:
+        bag: the recording.
+        image: topic of the images.
+        reader: makes frames of them.
+    """
+
+    def __init__(self, bag: Bag, image: ImageTopic, reader: FrameReader) -> None:
+        self.image, self.reader = image, reader
+        self.info = info_topic_of(image.name)
+        self._bag = bag
+        for _, _, message in islice(bag.messages([self.info]), LOOK_AHEAD):
+            if message is not None:
+                reader.camera_info(message)
+            if reader.calibration is not None:
+                return
+
+    def frame(self, message: Any | None) -> Frame | FrameError:
+        """Frame of a message, or the error for one that is broken."""
+        if message is None:
+            return FrameError(f'{self.image.name}: a message cannot be deserialised')
+        try:
+            if self.image.type == COMPRESSED:
+                return self.reader.compressed(message)
+            return self.reader.image(message)
+        except FrameError as error:
+            return error
+
+    def frame_id(self) -> str:
+        """Optical frame of the first image that can be read; "" if there is none."""
+        first = islice(self._bag.messages([self.image.name]), LOOK_AHEAD)
+        frames = (self.frame(message) for _, _, message in first)
+        return next((frame.frame_id for frame in frames if isinstance(frame, Frame)), '')
+
+
+class Recording:
+    """A `Source` over the image topic of one camera of a recording, or those of a rig.
+
+    The calibration that is recorded first holds from the first frame on, and the mounts of the
+    cameras are looked up beforehand in /tf_static, then in the first seconds of /tf.
 
     Args:
         path: rosbag1, rosbag2 folder, .mcap or .db3.
         config: all settings.
-        image_topic: "" takes the only one.
+        image_topic: "" takes the only one; of a single camera.
+        image_topics: of each camera of a rig; /NAME/image where empty.
         depth_topic: sensor's depth for the scale; odom_topic: reference odometry for it.
         span: part to take.
+
+    Attributes:
+        mounts: T_base_camera (4, 4) by view of a rig's cameras, as far as tf tells.
 
     Raises:
         BagError: the recording cannot be read, or it is not clear which images are meant.
@@ -136,28 +179,38 @@ class Recording:
         config: Config,
         *,
         image_topic: str = '',
+        image_topics: Sequence[str] = (),
         depth_topic: str = '',
         odom_topic: str = '',
         span: Span = WHOLE,
     ) -> None:
         self.bag = open_bag(path)
-        self._frames = FrameReader(rectify=config.input.rectify, frame_id=config.frames.camera)
+        self._sets = CameraSets(config) if config.cameras else None
+        wanted = image_topics or [f'/{name}/image' for name in config.cameras] or [image_topic]
         try:
-            self.image = choose_image(self.bag, image_topic)
-            self._info = info_topic_of(self.image.name)
+            self._cameras = [
+                _Camera(self.bag, choose_image(self.bag, topic), _reader(config, view))
+                for view, topic in enumerate(wanted)
+            ]
             self._depth, self._odom = (self._existing(t) for t in (depth_topic, odom_topic))
-            self._use_first_calibration()
-            self.T_base_camera = self._mount(config.frames.base)
+            self.T_base_camera, self.mounts = self._mounts(config.frames.base)
         except BagError:
             self.bag.close()
             raise
-        self.name = f'{path} {self.image.name}'
-        self.total = self.image.count if span == WHOLE else None
-        first = next(iter(self.bag.messages([self.image.name])), None)
+        images = [camera.image for camera in self._cameras]
+        names = [image.name for image in images]
+        self.name = ' '.join([str(path), *names])
+        self.total = max(image.count for image in images) if span == WHOLE else None
+        first = next(iter(self.bag.messages(names)), None)
         if first is None:
             self.bag.close()
-            raise BagError(f'{path}: no message on {self.image.name} can be read')
+            raise BagError(f'{path}: no message on {", ".join(names)} can be read')
         self._span = span.bounds(first.log_ns)
+
+    @property
+    def image(self) -> ImageTopic:
+        """Topic of the first camera's images."""
+        return self._cameras[0].image
 
     def __enter__(self) -> Recording:
         """Give the recording itself."""
@@ -174,43 +227,51 @@ class Recording:
     def take_warnings(self) -> list[str]:
         """Return the new warnings."""
         lost, self.bag.warnings = self.bag.warnings, []
-        return lost + self._frames.take_warnings()
+        return lost + [text for each in self._cameras for text in each.reader.take_warnings()]
 
     def items(self) -> Iterator[Item]:
-        """Frames in recorded order, each after the sensor readings around it."""
-        topics = {self.image.name, self._info, self._depth, self._odom} - {''}
+        """Frames in recorded order, each after the sensor readings around it.
+
+        Those of a rig come in sets, as they would from cameras: by the times of recording.
+        """
+        images = {camera.image.name: camera for camera in self._cameras}
+        infos = {camera.info: camera for camera in self._cameras}
+        topics = {*images, *infos, self._depth, self._odom} - {''}
         delay = REFERENCE_DELAY_NS if self._depth or self._odom else 0
         waiting: deque[tuple[int, Item]] = deque()
+        now = 0.0
         for topic, log_ns, message in self.bag.messages(topics, *self._span):
             while waiting and log_ns - waiting[0][0] >= delay:
                 yield waiting.popleft()[1]
-            if topic == self.image.name:
-                waiting.append((log_ns, self._frame(message)))
-            elif message is not None:
+            now = max(now, log_ns / NS_PER_S)
+            if topic in images:
+                found = self._joined(images[topic].frame(message), now)
+                waiting.extend((log_ns, item) for item in found)
+            elif message is None:
+                continue
+            elif topic in infos:
+                infos[topic].reader.camera_info(message)
+            else:
                 yield from self._measurement(topic, message)
         yield from (item for _, item in waiting)
+        if self._sets is not None:
+            yield from self._sets.due(math.inf)
 
-    def _frame(self, message: Any | None) -> Item:
-        if message is None:
-            return FrameError(f'{self.image.name}: a message cannot be deserialised')
-        try:
-            if self.image.type == COMPRESSED:
-                return self._frames.compressed(message)
-            return self._frames.image(message)
-        except FrameError as error:
-            return error
+    def _joined(self, frame: Frame | FrameError, now: float) -> Sequence[Item]:
+        """A frame itself, or the sets of a rig that it completes."""
+        if self._sets is None or isinstance(frame, FrameError):
+            return [frame]
+        return self._sets.add(frame, now)
 
     def _measurement(self, topic: str, message: Any) -> Iterator[Item]:
-        if topic == self._info:
-            self._frames.camera_info(message)
-        elif topic == self._odom:
+        if topic == self._odom:
             at = message.pose.pose.position
             yield PositionSample(stamp_ns(message.header), (at.x, at.y, at.z))
         else:
             try:
                 yield DepthSample(stamp_ns(message.header), _depth_of(message))
             except FrameError as error:
-                self._frames.warn('depth', f'{topic}: {error}; it is left out')
+                self._cameras[0].reader.warn('depth', f'{topic}: {error}; it is left out')
 
     def _existing(self, topic: str) -> str:
         name = '/' + topic.lstrip('/') if topic else ''
@@ -220,21 +281,16 @@ class Recording:
             )
         return name
 
-    def _use_first_calibration(self) -> None:
-        for _, _, message in islice(self.bag.messages([self._info]), LOOK_AHEAD):
-            if message is not None:
-                self._frames.camera_info(message)
-            if self._frames.calibration is not None:
-                return
+    def _mounts(self, base: str) -> tuple[NDArray | None, dict[int, NDArray]]:
+        """T_base_camera (4, 4), None where unknown, and those of all cameras by view.
 
-    def _mount(self, base: str) -> NDArray | None:
-        """T_base_camera (4, 4), or None where the recording does not tell."""
-        first = islice(self.bag.messages([self.image.name]), LOOK_AHEAD)
-        frames = (self._frame(message) for _, _, message in first)
-        camera = next((frame.frame_id for frame in frames if isinstance(frame, Frame)), '')
-        if not base or not camera:
-            return None
-        buffer = TransformBuffer()
+        Without a base those of a rig are relative to its first camera.
+        """
+        cameras = [camera.frame_id() for camera in self._cameras]
+        if not cameras[0] or not (base or self._sets):
+            return None, {}
+        buffer, origin = TransformBuffer(), base or cameras[0]
+        mounts: dict[int, NDArray] = {}
         for topic, stop in (
             ('/tf_static', None),
             ('/tf', self.bag.start_time + TF_SECONDS * NS_PER_S),
@@ -242,10 +298,20 @@ class Recording:
             for _, _, message in self.bag.messages([topic], stop=stop):
                 if message is not None:
                     buffer.store(message)
-            T_base_camera = buffer.lookup(base, camera)
-            if T_base_camera is not None:
-                return T_base_camera
-        return None
+            found = {view: buffer.lookup(origin, name) for view, name in enumerate(cameras)}
+            mounts = {view: T for view, T in found.items() if T is not None}
+            if len(mounts) == len(cameras):
+                break
+        return mounts.get(0) if base else None, mounts
+
+
+def _reader(config: Config, view: int) -> FrameReader:
+    return FrameReader(
+        rectify=config.input.rectify,
+        frame_id=config.frames.camera,
+        view=view,
+        name=config.cameras[view] if config.cameras else '',
+    )
 
 
 def _depth_of(message: Any) -> NDArray:

@@ -18,7 +18,7 @@ from page4d_ros.config import Config
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages import encode
 from page4d_ros.messages.sink import MessageSink
-from page4d_ros.messages.topics import OUTPUTS
+from page4d_ros.messages.topics import outputs
 from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception import build
 from page4d_ros.perception.base_frame import BaseFrame
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from page4d_ros.perception.intake import Taken
     from page4d_ros.perception.pipeline import Perception
     from page4d_ros.perception.runner import Counts
-    from page4d_ros.perception.types import Estimate, Frame
+    from page4d_ros.perception.types import Estimate
 
 NODE = '/page4d'
 TRAJECTORY = 'trajectory.tum'
-ALL_TOPICS = frozenset(topic.name for topic in OUTPUTS)
-# settings that differ from the node's: every frame counts, and the path is written once
-OFFLINE = {'window.stride': 1, 'path.max_poses': 100_000}
+ALL_TOPICS = frozenset(topic.name for topic in outputs(()))  # of a single camera
+# settings that differ from the node's: every frame counts, no set of frames is in a hurry, and the
+# path is written once
+OFFLINE = {'window.stride': 1, 'path.max_poses': 100_000, 'rig.timeout': 1.0}
 
 
 @dataclass
@@ -99,7 +100,8 @@ def replay(
         output: folder to make.
         config: all settings; every frame with ``page4d-small`` where not given.
         perception: used in place of a new one with ``model.checkpoint``.
-        topics: outputs to write, by their names in `OUTPUTS`; all where empty. /tf always is.
+        topics: outputs to write, by their names (`messages.topics.outputs`); all where empty. /tf
+            always is.
         clip: estimate all frames in one window, see `Clip`.
         force: replace a recording that is there.
         started: called once before the first frame, with what is read and what estimates it.
@@ -132,11 +134,15 @@ def replay(
         >>> print(summary.estimates, 'poses, metric:', summary.metric)
     """
     config = Config().with_values(OFFLINE) if config is None else config
-    topics = frozenset(topics) or ALL_TOPICS
-    if unknown := topics - ALL_TOPICS:
+    cameras = config.cameras
+    possible = frozenset(t.name for t in outputs(cameras)) if cameras else ALL_TOPICS
+    topics = frozenset(topics) or possible
+    if unknown := topics - possible:
         raise BagError(
-            f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(ALL_TOPICS))}'
+            f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(possible))}'
         )
+    if clip and cameras:
+        raise BagError('a clip is of one camera; leave out --clip')
     output = Path(output)
     is_path = isinstance(recording, str | Path)
     if is_path:
@@ -188,6 +194,8 @@ class BagSink(MessageSink):
         self._seen = seen
         self._malformed = False
         self._last_ns: int | None = None
+        self._rig = perception.rig
+        self._placed: set[int] = set()  # views whose mount is written
 
     def wanted(self, name: str) -> bool:
         """True for the chosen topics; the path, which holds all poses, is written at the end."""
@@ -203,8 +211,8 @@ class BagSink(MessageSink):
     def publish(self, estimate: Estimate) -> None:
         """Write the messages of an estimate and its line of the trajectory."""
         stamp_ns, base_frame = estimate.frame.stamp_ns, self.base_frame
-        if self._last_ns is None and not base_frame.egocentric:
-            self._write_mount(estimate.frame)
+        if not base_frame.egocentric:
+            self._write_mounts(estimate)
         super().publish(estimate)
         if not estimate.odometry.lost:
             T_odom_child = base_frame.pose(estimate.odometry.T_world_camera)
@@ -223,11 +231,20 @@ class BagSink(MessageSink):
             self.warnings.append(f'image dropped: {error}')
         self._malformed = True
 
-    def _write_mount(self, frame: Frame) -> None:
-        head = encode.header(self.make, frame.stamp_ns, self.config.frames.base)
-        at = encode.pose(self.make, self.base_frame.T_child_camera)
-        mount = encode.transform_stamped(self.make, head, frame.frame_id, at)
-        self.writer.write_transform('/tf_static', frame.stamp_ns, mount)
+    def _write_mounts(self, estimate: Estimate) -> None:
+        """Write where cameras sit, each when its first frame is there."""
+        for frame in (
+            view.frame for view in estimate.views if view.frame.view not in self._placed
+        ):
+            self._placed.add(frame.view)
+            T = self._rig.mounts.get(frame.view)
+            if frame.frame_id == estimate.pose_frame:
+                T = self.base_frame.T_child_camera
+            if T is not None:
+                head = encode.header(self.make, frame.stamp_ns, self.config.frames.base)
+                at = encode.pose(self.make, T)
+                mount = encode.transform_stamped(self.make, head, frame.frame_id, at)
+                self.writer.write_transform('/tf_static', frame.stamp_ns, mount)
 
     def write_path(self) -> None:
         """Write the whole path under the last stamp."""
@@ -278,6 +295,8 @@ class _Replay:
     def _mount(self) -> None:
         """Place the camera on the base as the source says, or looking forward."""
         source, base_frame = self._source, self._sink.base_frame
+        for view, T_base_camera in source.mounts.items():
+            self._perception.rig.mount(view, T_base_camera)
         if base_frame.egocentric:
             return
         if source.T_base_camera is not None:
@@ -296,8 +315,10 @@ class _Replay:
             self._perception.scale.feed_position(item.stamp_ns, np.array(item.position))
         elif isinstance(item, FrameError):
             self._runner.refuse(item)
-        elif self._runner.offer(FrameSet.of(item)) is None:
-            self._runner.step()
+        else:
+            frames = item if isinstance(item, FrameSet) else FrameSet.of(item)
+            if self._runner.offer(frames) is None:
+                self._runner.step()
 
     def _hold(self, taken: Taken) -> None:
         """Keep a frame of a clip until the last one is there."""

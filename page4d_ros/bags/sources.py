@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import cv2
@@ -23,7 +24,7 @@ from page4d_ros.perception.types import Frame
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from page4d_ros.config import Config
 
@@ -43,6 +44,7 @@ class Video:
     """
 
     T_base_camera = None
+    mounts = MappingProxyType({})
 
     def __init__(
         self,
@@ -111,6 +113,7 @@ def open_source(
     config: Config,
     *,
     image_topic: str = '',
+    image_topics: Sequence[str] = (),
     depth_topic: str = '',
     odom_topic: str = '',
     rate: float | None = None,
@@ -123,6 +126,7 @@ def open_source(
         path: file or folder.
         config: all settings.
         image_topic: which of a recording's images; "" takes the only one.
+        image_topics: of each camera of a rig in a recording; /NAME/image where empty.
         depth_topic: of a recording, for scale.mode depth.
         odom_topic: of a recording, for scale.mode odometry.
         rate: frames per second of images without times.
@@ -144,10 +148,13 @@ def open_source(
             path,
             config,
             image_topic=image_topic,
+            image_topics=image_topics,
             depth_topic=depth_topic,
             odom_topic=odom_topic,
             span=span,
         )
+    if config.cameras:
+        raise BagError(f'{path}: is no recording, and only these hold several cameras')
     for option, topic in {'image': image_topic, 'depth': depth_topic, 'odom': odom_topic}.items():
         if topic:
             raise BagError(f'{path}: is no recording, so that --{option}-topic has no meaning')

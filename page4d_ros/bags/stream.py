@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from page4d_ros.errors import BagError, FrameError
-from page4d_ros.perception.types import Frame
+from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -29,7 +29,7 @@ class PositionSample(NamedTuple):
 
 
 # A FrameError stands for an image that is there and cannot be read.
-Item = Frame | FrameError | DepthSample | PositionSample
+Item = Frame | FrameSet | FrameError | DepthSample | PositionSample
 
 
 LONGEST = 2.0**31  # seconds
@@ -68,11 +68,13 @@ class Source(Protocol):
         name: path of the source.
         total: number of frames to expect; None where unknown.
         T_base_camera: (4, 4) where the source knows it, otherwise None.
+        mounts: the same by view of a rig's cameras, as far as known.
     """
 
     name: str
     total: int | None
     T_base_camera: NDArray | None
+    mounts: Mapping[int, NDArray]
 
     def items(self) -> Iterator[Item]:
         """Frames in order, and what the scale needs shortly before them."""

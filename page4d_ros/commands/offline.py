@@ -51,12 +51,13 @@ def replay(
         float | None, Option(min=0.01, help='Frames per second of images without times.')
     ] = None,
     camera: Annotated[
-        str,
+        list[str] | None,
         Option(
-            metavar='FX,FY,CX,CY',
-            help='Intrinsics of a video or of a folder of images, in their own pixels.',
+            metavar='NAME=TOPIC|FX,FY,CX,CY',
+            help='A camera of a rig and its images, once for each; or the intrinsics of a video '
+            'or of a folder of images, in their own pixels.',
         ),
-    ] = '',
+    ] = None,
     image_topic: Annotated[str, Option(help='Which images; "" takes the only ones.')] = '',
     depth_topic: Annotated[str, Option(help='Depth for scale.mode depth.')] = '',
     odom_topic: Annotated[str, Option(help='Odometry for scale.mode odometry.')] = '',
@@ -82,8 +83,12 @@ def replay(
     )
     values |= dict(parse_assignment(text) for text in set_ or [])
     given = {'model.checkpoint': checkpoint, 'model.device': device, 'window.stride': stride}
+    rig, intrinsics = _cameras(camera or [])
+    given['cameras'] = list(rig)
     config = Config().with_values(values | {name: v for name, v in given.items() if v})
 
+    if report and config.cameras:
+        raise ConfigError('--report is of one camera; leave it out, or the names of cameras')
     if report:
         need_report()
     _check_scale(config.scale.mode, depth_topic, odom_topic)
@@ -104,11 +109,12 @@ def replay(
             clip=clip,
             force=force,
             image_topic=image_topic,
+            image_topics=list(rig.values()),
             depth_topic=depth_topic,
             odom_topic=odom_topic,
             rate=rate,
             span=Span(start, duration),
-            camera=Intrinsics.parse(camera) if camera else None,
+            camera=Intrinsics.parse(intrinsics) if intrinsics else None,
             **hooks,
         )
     print(json.dumps(asdict(summary)) if as_json else _text(summary))
@@ -122,6 +128,22 @@ def replay(
         metrics = evaluate_recording(output, source, output, checkpoint=config.model.checkpoint)
         if not as_json:
             print_verdict(metrics, output)
+
+
+def _cameras(given: list[str]) -> tuple[dict[str, str], str]:
+    """Topics by name of a rig's cameras, and the text of the intrinsics; either is empty.
+
+    Raises:
+        ConfigError: both, or something twice.
+    """
+    named = [text.partition('=')[::2] for text in given if '=' in text]
+    plain = [text for text in given if '=' not in text]
+    if len(plain) > 1 or (plain and named) or len(dict(named)) < len(named):
+        raise ConfigError(
+            f'--camera {" --camera ".join(given)}: give NAME=TOPIC once for each camera of a rig, '
+            'or FX,FY,CX,CY once'
+        )
+    return dict(named), ''.join(plain)
 
 
 @contextlib.contextmanager

@@ -43,19 +43,23 @@ class Misfit(NamedTuple):
 
     Attributes:
         cameras: their names: one, or several that cannot be told apart.
-        angle: rad; distance: metres; of the worst of them.
+        angle: rad; distance: metres, NaN where the rest of the rig gives no scale; medians.
+        explained: False if no single camera accounts for it, because the network does not know
+            the rig, or several cameras are wrong.
     """
 
     cameras: tuple[str, ...]
     angle: float
     distance: float
+    explained: bool = True
 
     def __str__(self) -> str:
         """The finding in words."""
-        return (
-            f'camera {" or ".join(self.cameras)} does not sit where tf says: off by '
-            f'{math.degrees(self.angle):.0f} degrees and {self.distance:.2f} m'
-        )
+        off = f'{math.degrees(self.angle):.0f} degrees'
+        off += f' and {self.distance:.2f} m' if math.isfinite(self.distance) else ''
+        if not self.explained:
+            return f'cameras {", ".join(self.cameras)}: predicted poses are off from tf by {off}'
+        return f'camera {" or ".join(self.cameras)} does not sit where tf says: off by {off}'
 
 
 class _Error(NamedTuple):
@@ -142,8 +146,8 @@ class Rig:
         if not known:
             self.reason = 'tf has no poses of two cameras that are seen together'
             return None
-        wrong = self._wrong(self._errors(known, None), known)
-        if wrong and len(wrong) > 1:
+        wrong, _ = self._wrong(self._errors(known, None), known)
+        if len(wrong) > 1:
             self.reason = f'known and predicted poses of {self._named(wrong)} disagree'
             return None
         lengths, scatter, share = _ratios(self._newest, known, wrong, depth)
@@ -158,7 +162,7 @@ class Rig:
         """
         known = self._known()
         errors = self._errors(known, factor)
-        wrong = self._wrong(errors, known, factor)
+        wrong, explained = self._wrong(errors, known, factor)
         stamps = [seen[-1][0] for seen in self._pairs.values() if seen]
         if not wrong or not stamps:
             self._since_ns = self.misfit = None
@@ -173,7 +177,7 @@ class Rig:
         touched = [error for pair, error in errors.items() if wrong & set(pair)]
         angle, distance = np.median([error[:2] for error in touched], axis=0)
         names = tuple(self._name(view) for view in sorted(wrong))
-        self.misfit = Misfit(names, float(angle), float(distance))
+        self.misfit = Misfit(names, float(angle), float(distance), explained)
 
     def _known(self) -> dict[Pair, NDArray]:
         """T_a_b of the pairs that are seen and known."""
@@ -210,16 +214,17 @@ class Rig:
         errors: dict[Pair, _Error],
         known: dict[Pair, NDArray],
         factor: float | None = None,
-    ) -> set[int]:
-        """Views without which the others agree; all that come into question, if several."""
+    ) -> tuple[set[int], bool]:
+        """Views each without which the others agree, and True; all and False if there is none."""
         if all(error.severity <= 1 for error in errors.values()):
-            return set()
+            return set(), True
         views = {view for pair in errors for view in pair}
         worst = {}
         for view in views:
             rest = self._errors(known, factor, without={view})
             worst[view] = max((e.severity for p, e in rest.items() if view not in p), default=0.0)
-        return {view for view in views if worst[view] <= 1} or views
+        found = {view for view in views if worst[view] <= 1}
+        return found or views, bool(found)
 
     def _name(self, view: int) -> str:
         return self._names[view] if view < len(self._names) else str(view)

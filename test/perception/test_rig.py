@@ -134,6 +134,16 @@ def test_of_two_cameras_nobody_can_tell_which_is_wrong():
     assert 'front or left' in str(perception.rig.misfit)
 
 
+def test_what_no_single_camera_explains_is_said_of_all():
+    perception = rig(mode='fixed', seed=None)
+    mount(perception, {1: turned(20), 2: turned(30, 'x')})
+    drive(perception, 20)
+    misfit = perception.rig.misfit
+    assert misfit.cameras == ('front', 'left', 'right')
+    assert not misfit.explained
+    assert 'front, left, right: predicted poses are off from tf' in str(misfit)
+
+
 def test_cameras_that_sit_right_are_not_named():
     perception = rig(noise=SEEN)
     mount(perception)
