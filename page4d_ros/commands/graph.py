@@ -49,11 +49,21 @@ def record(
     topic: Annotated[
         list[str] | None, Option(help='Record only these outputs; repeat it.')
     ] = None,
+    camera: Annotated[
+        list[str] | None, Option(help="Name of a rig's camera; repeat it for each.")
+    ] = None,
     force: Annotated[bool, Option('--force', help='Replace a recording that is there.')] = False,
 ) -> None:
     """Record what the node publishes, until interrupted."""
     need_ros()
     from page4d_ros.ros.recorder import record as run
 
-    wanted = topic or ()
-    run(output, node_name=node_name, force=force, sim_time=sim_time, topics=wanted, say=print)
+    run(
+        output,
+        node_name=node_name,
+        force=force,
+        sim_time=sim_time,
+        topics=topic or (),
+        cameras=camera or (),
+        say=print,
+    )

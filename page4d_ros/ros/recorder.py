@@ -10,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.errors import BagError
-from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, OUTPUTS
+from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, outputs
 from page4d_ros.ros import signals
 from page4d_ros.ros.compat import message_class
 
@@ -23,10 +23,10 @@ TF = 'tf2_msgs/msg/TFMessage'
 STATIC = '/tf_static'
 
 
-def recorded_topics(node_name: str) -> Iterator[tuple[str, str]]:
-    """(topic, type) of every output of a node with this fully qualified name."""
+def recorded_topics(node_name: str, cameras: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """(topic, type) of every output of a node with this fully qualified name and these cameras."""
     namespace = node_name.rpartition('/')[0]
-    for topic in OUTPUTS:
+    for topic in outputs(cameras):
         relative = topic.name.replace('~', node_name) if '~' in topic.name else None
         yield relative or f'{namespace}/{topic.name}', topic.type
     yield '/tf', TF
@@ -41,6 +41,7 @@ def record(
     force: bool,
     sim_time: bool,
     topics: Sequence[str] = (),
+    cameras: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> None:
     """Write every output of the node until interrupted; log times are the clock's.
@@ -51,17 +52,18 @@ def record(
         force: replace an existing folder.
         sim_time: take the log times from /clock.
         topics: only these, in the namespace of the node or absolute; empty for all outputs.
+        cameras: names of the node's cameras; empty for one without a name.
         say: receives one line at the end.
 
     Raises:
         BagError: the folder cannot be written, the node has no such output, or nothing came.
     """
-    outputs = dict(recorded_topics(node_name))
+    possible = dict(recorded_topics(node_name, cameras))
     namespace = node_name.rpartition('/')[0]
     wanted = [t.replace('~', node_name) if '~' in t else t for t in topics]
-    wanted = [t if t.startswith('/') else f'{namespace}/{t}' for t in wanted] or list(outputs)
-    if unknown := [topic for topic in wanted if topic not in outputs]:
-        raise BagError(f'no output {unknown[0]}; there are {", ".join(outputs)}')
+    wanted = [t if t.startswith('/') else f'{namespace}/{t}' for t in wanted] or list(possible)
+    if unknown := [topic for topic in wanted if topic not in possible]:
+        raise BagError(f'no output {unknown[0]}; there are {", ".join(possible)}')
     count, latched = 0, []
     override = Parameter('use_sim_time', value=sim_time)
     with signals.ros(), BagWriter(path, force=force) as writer:
@@ -85,7 +87,7 @@ def record(
             node.create_subscription(message_class(kind), topic, write, profile, raw=True)
 
         for topic in wanted:
-            subscribe(topic, outputs[topic])
+            subscribe(topic, possible[topic])
         rclpy.spin(node)
     if not count:
         raise BagError(f'{path}: nothing came on {", ".join(wanted)}; is {node_name} active?')

@@ -325,10 +325,11 @@ class Session:
     def findings(self) -> list[str]:
         """Warnings about single cameras of a rig."""
         rig = self.perception.rig
+        misfit = rig.misfit  # once: the worker changes it
         unscaled = rig.reason if self.config.scale.mode == 'rig' else ''
         return [
             *self.cameras.silent(),
-            *([str(rig.misfit)] if rig.misfit else []),
+            *([str(misfit)] if misfit else []),
             *([f'no scale from the rig: {unscaled}'] if unscaled else []),
         ]
 
