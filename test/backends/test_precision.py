@@ -144,7 +144,7 @@ def test_calibrated_layers_have_eight_bits_on_both_sides(written, tmp_path):
 
 CASES = [
     ('openvino', 'bf16'),
-    ('openvino', INT8_WEIGHTS),
+    pytest.param('openvino', INT8_WEIGHTS, marks=pytest.mark.long),
     pytest.param('onnxruntime', INT8, marks=pytest.mark.long),
 ]
 
