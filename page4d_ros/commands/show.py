@@ -77,8 +77,8 @@ def _build_ahead(settings: dict[str, object]) -> None:
     from page4d_ros.perception.graph_building import build_missing
 
     given = {name: value for name, value in settings.items() if name != 'use_sim_time'}
-    try:
-        build_missing(Config().with_values(given), SAMPLE_SIZE, say=print)
+    try:  # in float32, which needs no images
+        build_missing(Config().with_values(given), SAMPLE_SIZE, images=list, say=print)
     except BackendError as error:
         print(f'torch runs the network: {error}')
 
