@@ -117,10 +117,10 @@ def _names(recordings: list[Path]) -> list[str]:
 
 
 def _older(output: Path, name: str) -> list[Path]:
+    from page4d_ros.synthetic.shards import recording_shards
     from page4d_ros.training.labels import HELD_OUT
 
-    folders = output, output / HELD_OUT
-    return [path for folder in folders for path in folder.glob(f'{name}_[0-9]*.safetensors')]
+    return recording_shards(output, name) + recording_shards(output / HELD_OUT, name)
 
 
 def _text(summary: Summary, shards: LabelShards, held: int) -> str:

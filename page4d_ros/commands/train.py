@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import sys
 import time
 from dataclasses import replace
@@ -82,7 +81,7 @@ def train(
         _say('all its steps are done; more need --set steps=N')
     print(f'step       {trainer.step} of {settings.steps}')
     for name, value in log.last.items():
-        before = f'{log.first[name]:>9.4g}  ->' if settings.weights else ''
+        before = f'{log.before[name]:>9.4g}  ->' if name in log.before else ''
         print(f'{name:<20}{before} {value:.4g}')
     print(f'weights    {output / WEIGHTS}')
     if not done:
@@ -107,10 +106,10 @@ def shards_from(
 ) -> None:
     """Make training shards of a recording with ground truth, or with depth and odometry."""
     from page4d_ros.datasets.bag import Topics, read
+    from page4d_ros.synthetic.shards import recording_shard, recording_shards
 
     name, output = recording.expanduser().resolve().stem, output.expanduser()
-    pattern = re.compile(re.escape(name) + r'_\d{4,}\.safetensors')
-    older = [path for path in output.glob('*.safetensors') if pattern.fullmatch(path.name)]
+    older = recording_shards(output, name)
     if older and not force:
         raise BagError(f'{output}: has shards of {name}; add --force to replace them')
     topics = Topics(image_topic, odom_topic, depth_topic, mask_topic)
@@ -121,7 +120,7 @@ def shards_from(
     masked = False
     for part in _parts(sequence.frames(skip=damaged.append), frames):
         if len(part) == frames:
-            _save(output / f'{name}_{count:04d}.safetensors', part, name, sequence.topic)
+            _save(recording_shard(output, name, count), part, name, sequence.topic)
             camera, masked = part[0].camera, part[0].mask is not None
             count += 1
         else:
@@ -296,7 +295,7 @@ def _parts(frames: Iterator[GroundTruthFrame], size: int) -> Iterator[list[Groun
 def _save(path: Path, frames: list[GroundTruthFrame], name: str, topic: str) -> None:
     import numpy as np
 
-    from page4d_ros.synthetic.shards import save_shard
+    from page4d_ros.synthetic.shards import recording_facts, save_shard
 
     depth = np.stack([frame.depth for frame in frames])
     known = np.isfinite(depth) & (depth > 0) & (depth < np.finfo(np.float16).max)
@@ -308,20 +307,7 @@ def _save(path: Path, frames: list[GroundTruthFrame], name: str, topic: str) -> 
     }
     if frames[0].mask is not None:
         arrays['mask'] = np.stack([frame.mask for frame in frames]).astype(np.uint8)
-    camera = frames[0].camera
-    facts = {
-        'room_seed': -1,
-        'drive_seed': -1,
-        'recording': name,
-        'topic': topic,
-        'stamp_ns': stamps[0],
-        'rate_hz': float(1e9 / np.median(np.diff(stamps))),
-        'fx': camera.fx,
-        'fy': camera.fy,
-        'cx': camera.cx,
-        'cy': camera.cy,
-    }
-    save_shard(path, arrays, facts)
+    save_shard(path, arrays, recording_facts(name, stamps, frames[0].camera, topic=topic))
 
 
 def _say(text: str) -> None:

@@ -52,15 +52,16 @@ def load_network(
         raise CheckpointError(f'{file.path}: {error}') from error
     state = {family.our_name(key): file.state.pop(key) for key in list(file.state)}
     check_keys(file._replace(state=state), network.state_dict())
-    unusable = [name for name, value in state.items() if not is_finite(value)]
+    unusable = []
+    # One tensor at a time: a memory-mapped file is never in memory twice, nor needed afterwards.
+    for name, value in state.items():
+        unusable += [] if is_finite(value) else [name]
+        state[name] = value.to(device, torch.float32, copy=True)
     if unusable:
         raise CheckpointError(
             f'{file.path}: {len(unusable)} tensors hold NaN or infinite numbers, such as '
             f'{unusable[0]}; get it again'
         )
-    # One tensor at a time: a memory-mapped file is never in memory twice, nor needed afterwards.
-    for name, value in state.items():
-        state[name] = value.to(device, torch.float32, copy=True)
     network.load_state_dict(state, assign=True)
     network.name = printable(str(file.metadata.get('name', file.path.stem)))
     network.purpose = printable(str(file.metadata.get('purpose', '')))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -29,12 +30,14 @@ from page4d_ros.synthetic.place import FIRST_PLACE, draw_room
 from page4d_ros.synthetic.render import Renderer, centred_camera
 from page4d_ros.synthetic.scene import Scene
 from page4d_ros.synthetic.workers import in_parallel
+from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.synthetic.room import Room
 
 # First drive seed of each split; splits share no drive.
@@ -93,6 +96,41 @@ def save_shard(path: Path, arrays: dict[str, NDArray], facts: dict[str, object])
             part.unlink(missing_ok=True)
     except OSError as error:
         raise SceneError(f'{path}: cannot be written ({error.strerror})') from error
+
+
+def recording_shard(folder: Path, name: str, number: int) -> Path:
+    """Path of a shard of a recording."""
+    return folder / f'{name}_{number:04d}.safetensors'
+
+
+def recording_shards(folder: Path, name: str) -> list[Path]:
+    """Shards of a recording that a folder holds."""
+    pattern = re.compile(re.escape(name) + r'_\d{4,}\.safetensors')
+    return [path for path in folder.glob('*.safetensors') if pattern.fullmatch(path.name)]
+
+
+def recording_facts(
+    name: str, stamps_ns: Sequence[int], camera: PinholeCamera, **more: object
+) -> dict[str, object]:
+    """Metadata of a shard of a recording.
+
+    Args:
+        name: of the recording.
+        stamps_ns: of its frames.
+        camera: intrinsics of its images.
+        more: further facts.
+    """
+    return {
+        'room_seed': -1,
+        'drive_seed': -1,
+        'recording': name,
+        'stamp_ns': stamps_ns[0],
+        'rate_hz': float(NS_PER_S / np.median(np.diff(stamps_ns))),
+        'fx': camera.fx,
+        'fy': camera.fy,
+        'cx': camera.cx,
+        'cy': camera.cy,
+    } | more
 
 
 def _part(path: Path) -> Path:

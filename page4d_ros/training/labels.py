@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 
 from page4d_ros.errors import TrainingError
+from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.trust import TRUSTED
 from page4d_ros.perception.types import NETWORK, NOTHING
-from page4d_ros.synthetic.shards import save_shard
+from page4d_ros.synthetic.shards import recording_facts, recording_shard, save_shard
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class LabelShards:
         self.paths: list[Path] = []
         self._rows: list[dict[str, NDArray]] = []
         self._stamps: list[int] = []
-        self._camera = np.eye(3)
+        self._K = np.eye(3)
 
     def add(self, estimate: Estimate) -> None:
         """Take the next estimate of the recording; what its image shows is decoded once more.
@@ -82,9 +83,9 @@ class LabelShards:
             self.left_out[reason] += 1
             return
         row, K = _labels(estimate, self.width)
-        if self._rows and not np.allclose(K, self._camera, rtol=1e-3):
+        if self._rows and not np.allclose(K, self._K, rtol=1e-3):
             self.close()  # a shard has one camera
-        self._camera = K
+        self._K = K
         self._rows.append(row)
         self._stamps.append(estimate.frame.stamp_ns)
         if len(self._rows) == self.frames:
@@ -100,17 +101,11 @@ class LabelShards:
         if len(rows) < min(FEWEST, self.frames):
             self.left_out['too few in a row'] += len(rows)
             return
-        path = self.folder / f'{self.name}_{len(self.paths):04d}.safetensors'
-        K = self._camera
-        facts = {
-            'room_seed': -1,
-            'drive_seed': -1,
-            'recording': self.name,
-            'taught': f'{self.name} by {self.teacher}',
-            'stamp_ns': stamps[0],
-            'rate_hz': NS_PER_S / float(np.median(np.diff(stamps))),
-        }
-        facts |= {'fx': K[0, 0], 'fy': K[1, 1], 'cx': K[0, 2], 'cy': K[1, 2]}
+        path = recording_shard(self.folder, self.name, len(self.paths))
+        height, width, _ = rows[0]['rgb'].shape
+        camera = PinholeCamera.from_matrix(self._K, width, height)
+        taught = f'{self.name} by {self.teacher}'
+        facts = recording_facts(self.name, stamps, camera, taught=taught)
         arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         save_shard(path, arrays, facts)
         self.paths.append(path)

@@ -23,8 +23,8 @@ class Log:
             before it saved its state, are removed; None keeps all.
 
     Attributes:
-        first: metrics of the first validation; empty before it.
-        last: metrics of the last validation.
+        before: metrics of the weights that the run began with; empty where they were not taken.
+        last: metrics of the last validation; empty before the first.
         boarded: True if TensorBoard files are written too.
 
     Raises:
@@ -35,7 +35,7 @@ class Log:
         path = output / METRICS
         try:
             output.mkdir(parents=True, exist_ok=True)
-            self.first, self.last = _kept(path, after)
+            self.before, self.last = _kept(path, after)
             self._file = path.open('a', encoding='utf-8')
         except OSError as error:
             raise TrainingError(f'{path}: cannot be written ({error.strerror})') from error
@@ -57,7 +57,7 @@ class Log:
     def metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Write the metrics of a validation."""
         self.last = metrics
-        self.first = self.first or metrics
+        self.before = self.before if step else metrics
         self._write(step, 'validation', metrics)
 
     def close(self) -> None:
@@ -86,10 +86,10 @@ class Log:
 
 
 def _kept(path: Path, after: int | None) -> tuple[dict[str, float], dict[str, float]]:
-    """Remove later and incomplete lines of a file; metrics of the first and last validation."""
+    """Remove later and incomplete lines; metrics of step 0 and of the last validation."""
     if after is None or not path.exists():
         return {}, {}
-    kept, first, last = [], {}, {}
+    kept, before, last = [], {}, {}
     for line in path.read_text(encoding='utf-8').splitlines():
         try:
             values = json.loads(line)
@@ -100,11 +100,11 @@ def _kept(path: Path, after: int | None) -> tuple[dict[str, float], dict[str, fl
             kept.append(line + '\n')
             if kind == 'validation':
                 last = {k: math.nan if v is None else v for k, v in values.items()}
-                first = first or last
+                before = before if step else last
     part = path.with_name(path.name + '.part')
     part.write_text(''.join(kept), encoding='utf-8')
     part.replace(path)
-    return first, last
+    return before, last
 
 
 def _board(folder: Path, after: int | None) -> Any | None:

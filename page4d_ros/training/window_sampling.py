@@ -123,12 +123,11 @@ class Shard:
     def read_weights(self, indices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         """Weights of some frames' depths (N, H, W), masks (N, H, W) and poses (N,), in [0, 1].
 
+        For a shard that is weighted.
+
         Raises:
             TrainingError: as `read`.
         """
-        if not self.weighted:
-            dense = np.ones((len(indices), self.camera.height, self.camera.width), np.float32)
-            return dense, dense, np.ones(len(indices), np.float32)
         names = ['depth_weight', 'mask_weight', 'pose_weight']
         depth, mask, pose = self._arrays(names, indices).values()
         return depth.astype(np.float32) / 255, mask.astype(np.float32) / 255, pose
@@ -306,8 +305,10 @@ def make_views(
     K[:2, :2] *= zoom
     common = np.zeros(3) if rng is None else rng.uniform(-1, 1, 3) * np.radians(config.turn_deg)
     images, depths, masks, poses = [], [], [], []
-    depth_weights, mask_weights, pose_weights = shard.read_weights(indices)
-    surely, mask_surely = [], []
+    depth_weight, mask_weight = np.ones((2, len(indices), *size[::-1]), np.float32)
+    pose_weight = np.ones(len(indices), np.float32)
+    if shard.weighted:
+        depth_weights, mask_weights, pose_weight = shard.read_weights(indices)
     for index, frame in enumerate(shard.read(indices)):
         turn = common if rng is None else common + rng.normal(0, np.radians(config.shake_deg), 3)
         R = Rotation.from_rotvec(turn).as_matrix()  # view from camera
@@ -315,8 +316,10 @@ def make_views(
         images.append(image)
         depths.append(z)
         masks.append(moving)
-        for weights, out in ((depth_weights, surely), (mask_weights, mask_surely)):
-            out.append(_warp(weights[index], homography(frame.camera, R, K), size))
+        if shard.weighted:
+            H_frame_view = homography(frame.camera, R, K)
+            depth_weight[index] = _warp(depth_weights[index], H_frame_view, size)
+            mask_weight[index] = _warp(mask_weights[index], H_frame_view, size)
         T = frame.T_world_camera
         R_view_world = R @ T[:3, :3].T
         poses.append(np.column_stack([R_view_world, -R_view_world @ T[:3, 3]]))
@@ -327,7 +330,7 @@ def make_views(
     by_patch = (len(masks), rows, patch_size, columns, patch_size)
     motion, motion_weight = (
         np.stack(maps).reshape(by_patch).mean((2, 4), dtype=np.float32)
-        for maps in (masks, mask_surely)
+        for maps in (masks, mask_weight)
     )
     return (
         np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
@@ -335,9 +338,9 @@ def make_views(
         np.stack(poses).astype(np.float32),
         np.repeat(K[None], len(indices), 0).astype(np.float32),
         motion if shard.masked else np.full_like(motion, np.nan),
-        np.stack(surely),
+        depth_weight,
         motion_weight,
-        pose_weights,
+        pose_weight,
     )
 
 

@@ -19,6 +19,7 @@ from page4d_ros.datasets.bag import read
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.model.checkpoint import load_network, save_network, untrained_network
 from page4d_ros.perception.types import NETWORK, NOTHING, POINTS
+from page4d_ros.synthetic.shards import recording_shard, recording_shards
 from page4d_ros.training.labels import HELD_OUT, LabelShards, distrust
 from page4d_ros.training.losses import camera_loss, depth_loss
 from page4d_ros.training.objective import motion_loss, relative_loss
@@ -212,3 +213,14 @@ def test_a_weight_scales_the_loss_of_its_pixel_view_or_patch():
     score, motion = torch.rand(1, 1, 2, 2, generator=g) - 0.5, torch.ones(1, 1, 2, 2)
     one = motion_loss(score, motion, torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]))
     torch.testing.assert_close(4 * one, motion_loss(score[..., :1, :1], motion[..., :1, :1]))
+
+
+def test_shards_of_a_recording_are_its_own(tmp_path):
+    mine = [recording_shard(tmp_path, 'drive', number) for number in (0, 12345)]
+    for path in (
+        *mine,
+        recording_shard(tmp_path, 'drive_2', 0),
+        recording_shard(tmp_path, 'd', 0),
+    ):
+        path.touch()
+    assert sorted(recording_shards(tmp_path, 'drive')) == mine
