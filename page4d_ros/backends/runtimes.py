@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import platform
 import shutil
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 
 from page4d_ros.backends.eight_bits import EIGHT_BITS
@@ -97,10 +99,11 @@ class OpenVino:
     def load(self, folder: Path, threads: int) -> Run:
         """Load a compiled graph; see `Runtime`."""
         with _named_errors('OpenVINO cannot load the graph'):
-            blob = (folder / COMPILED).read_bytes()
+            blob = _openvino().Tensor(np.memmap(folder / COMPILED, np.uint8, mode='r'))
             hint = (folder / HINT).read_text(encoding='utf-8')
             compiled = self._core.import_model(blob, 'CPU', self._properties(threads, hint))
             request = compiled.create_infer_request()
+        _return_freed_memory()
         outputs = compiled.outputs
 
         def run(inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -182,9 +185,23 @@ def _openvino_core() -> Any:
     A core gives the thread that makes it a stack for signals. Where one core outlives another,
     that stack is one that was freed, and the next signal, such as Ctrl-C, ends the process.
     """
+    return _openvino().Core()
+
+
+def _openvino() -> Any:
     import openvino
 
-    return openvino.Core()
+    return openvino
+
+
+def _return_freed_memory() -> None:
+    """Give the system back what the C library keeps of freed memory, where it is glibc's.
+
+    Loading a graph frees much in small pieces, which later allocations seldom fit.
+    """
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
 
 
 def _version(package: str) -> str:

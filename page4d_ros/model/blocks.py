@@ -207,6 +207,19 @@ class Block(nn.Module):
             qk_norm=True,
         )
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Multiply the LayerScales into the layers before them, in place; for inference.
+
+        Compilers would do the same once for each call of the block, with a copy of the weights
+        each; the camera head calls its blocks in every iteration.
+        """
+        for scale, layer in ((self.ls1, self.attn.proj), (self.ls2, self.mlp.fc2)):
+            if isinstance(scale, LayerScale):
+                layer.weight.mul_(scale.gamma[:, None])
+                layer.bias.mul_(scale.gamma)
+        self.ls1, self.ls2 = nn.Identity(), nn.Identity()
+
     def keys_values(self, x: Tensor, rope: Rope) -> KeysValues:
         """Keys and values of tokens x, (B, N, dim), for other tokens to attend to."""
         return self.attn.keys_values(self.norm1(x), rope)

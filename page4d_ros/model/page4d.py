@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from page4d_ros.errors import ConfigError
 from page4d_ros.model.aggregator import Aggregator, Features
-from page4d_ros.model.blocks import halve
+from page4d_ros.model.blocks import Block, halve
 from page4d_ros.model.camera_head import CameraHead
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.dpt_head import DPTHead, inverse_log
@@ -163,6 +163,9 @@ class Page4D(nn.Module):
         elif self.point_head is None:
             raise ConfigError(f'model.point_head: weights {self.name} have no such head')
         self.to(device).eval()
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.fold()
         for module in self.trunk if half is not None else ():
             halve(module, half)
         if device.type == 'cpu':

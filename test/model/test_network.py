@@ -9,7 +9,12 @@ import torch
 from torch.nn import functional
 
 from page4d_ros.errors import ConfigError
-from page4d_ros.model.blocks import SpecialTokenBias, replace_special_rows
+from page4d_ros.model.blocks import (
+    Block,
+    LayerScale,
+    SpecialTokenBias,
+    replace_special_rows,
+)
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.mask_head import dynamic_probability, mask_alpha
@@ -34,6 +39,20 @@ def test_output_shapes_and_an_untrained_answer_that_is_sane(tiny, window):
     torch.testing.assert_close(out.pose_enc[..., 7:], torch.ones(1, 4, 2), atol=0.2, rtol=0)
     quaternion = functional.normalize(out.pose_enc[..., 3:7], dim=-1)
     assert (quaternion[..., 3] > math.cos(0.05)).all()
+
+
+def test_folded_blocks_give_the_same_outputs_without_layer_scales(tiny, window):
+    folded = copy.deepcopy(tiny).double()
+    with torch.no_grad():
+        for block in (each for each in folded.modules() if isinstance(each, Block)):
+            block.ls2.gamma.uniform_(0.5, 2)  # untrained ones are all alike
+        expected = folded(window.double())
+        for _ in range(2):
+            folded.prepare(torch.device('cpu'), None, points=True)
+        found = folded(window.double())
+    assert not any(isinstance(each, LayerScale) for each in folded.modules())
+    for one, other in zip(found[:-1], expected[:-1], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
 
 def test_untrained_network_follows_its_seed():
