@@ -13,23 +13,26 @@ KEPT = 1 << 28  # bytes that were freed, at most
 LARGEST = 1 << 25  # an allocation that comes from them: glibc's own limit
 CORES = Path('/proc/stat')
 CONTAINER = Path('/sys/fs/cgroup/cpu.max')  # version 2
-WAITING, THREADS = 'OMP_WAIT_POLICY', 'OMP_NUM_THREADS'
+WAITING, THREADS, BLAS = 'OMP_WAIT_POLICY', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'
 SHORTEST = 0.2  # seconds over which cores are watched, at least
 
 
 def prepare() -> None:
-    """Set cores and memory up; for whoever owns the process, before torch is imported."""
+    """Set cores and memory up; for whoever owns the process, before NumPy and torch come."""
     share_cores()
     keep_memory()
 
 
 def share_cores() -> None:
-    """Let threads of torch that wait for each other sleep instead of spinning.
+    """Let no threads spin while they wait for each other.
 
     Beside other busy processes, spinning threads keep those that they wait for from running.
-    ``OMP_WAIT_POLICY`` in the environment has its way; it is read when torch is imported.
+    Threads of torch sleep; those of OpenBLAS cannot, and NumPy, whose matrices are small here,
+    gets one. ``OMP_WAIT_POLICY`` and ``OPENBLAS_NUM_THREADS`` in the environment have their way;
+    they are read when torch and NumPy are imported.
     """
     os.environ.setdefault(WAITING, 'passive')
+    os.environ.setdefault(BLAS, '1')
 
 
 def keep_memory() -> None:

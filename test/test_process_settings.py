@@ -72,16 +72,40 @@ def test_threads_by_setting_environment_and_free_cores(machine, monkeypatch):
 
 
 @pytest.mark.parametrize('entry', ['cli', 'ros.main'])
-def test_entry_points_set_the_process_up_before_torch(entry):
-    code = f'import sys, page4d_ros.{entry}; print("torch" in sys.modules)'
+def test_entry_points_set_the_process_up_before_numpy_and_torch(entry):
+    code = f'import sys, page4d_ros.{entry}; print({{"numpy", "torch"}} & set(sys.modules))'
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == 'False'
+    assert out.stdout.strip() == 'set()'
 
 
-@pytest.mark.parametrize('given', ['', 'active'])
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, given):
-    monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+@pytest.mark.parametrize(
+    ('name', 'given', 'set_to'),
+    [
+        ('OMP_WAIT_POLICY', None, 'passive'),
+        ('OMP_WAIT_POLICY', 'active', 'active'),
+        ('OPENBLAS_NUM_THREADS', None, '1'),
+        ('OPENBLAS_NUM_THREADS', '2', '2'),
+    ],
+)
+def test_no_thread_spins_unless_the_user_says_so(monkeypatch, name, given, set_to):
+    monkeypatch.delenv(name, raising=False)
     if given:
-        monkeypatch.setenv('OMP_WAIT_POLICY', given)
+        monkeypatch.setenv(name, given)
     process.share_cores()
-    assert os.environ['OMP_WAIT_POLICY'] == (given or 'passive')
+    assert os.environ[name] == set_to
+
+
+def test_numpy_and_scipy_compute_with_one_thread():
+    code = (
+        'from page4d_ros.process import prepare\n'
+        'prepare()\n'
+        'import numpy as np, scipy.linalg, pathlib\n'
+        'a = np.eye(600)\n'
+        'a @ a, scipy.linalg.cho_factor(a)\n'
+        'print(len(list(pathlib.Path("/proc/self/task").iterdir())))\n'
+    )
+    ours = {k: v for k, v in os.environ.items() if k not in {process.BLAS, process.THREADS}}
+    out = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True, env=ours
+    )
+    assert out.stdout.strip() == '1'

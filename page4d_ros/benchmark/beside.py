@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from page4d_ros.process import THREADS, WAITING
+from page4d_ros.process import BLAS, THREADS, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BUSY = 2  # other processes
 ROUNDS = 3
 SPIN = 'while True: pass'
+OURS = {BLAS, THREADS, WAITING}  # what a process chooses for itself
 WAYS = {'as shipped': {}, 'spinning threads': {WAITING: 'active'}}  # environment
 
 
@@ -80,7 +81,7 @@ def busy(count: int) -> Iterator[list[subprocess.Popen]]:
 
 def _rate(words: Sequence[str], environment: dict[str, str]) -> float:
     """Estimates per second of a replay in a process of its own."""
-    ours = {k: v for k, v in os.environ.items() if k not in {THREADS, WAITING}} | environment
+    ours = {k: v for k, v in os.environ.items() if k not in OURS} | environment
     command = [sys.executable, '-m', 'page4d_ros.cli', *words]
     done = subprocess.run(command, env=ours, stdout=subprocess.PIPE, check=True, text=True)
     summary = json.loads(done.stdout)
