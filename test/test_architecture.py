@@ -42,6 +42,7 @@ ALLOWED = {
         'process',
         'units',
         'settings',
+        'share',
         'config',
         'geometry',
         'perception',

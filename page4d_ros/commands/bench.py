@@ -100,6 +100,13 @@ OVERHEAD_NOTES = (
 )
 
 
+TRANSPORT_NOTES = (
+    'A camera of 640 x 480 rgb8 at 30 Hz. Reliability of the camera, and of the subscriber to '
+    'the outputs; of the subscription of the node; shared memory of all three. In: images that '
+    'the node receives. Out: its estimates, and the share of each output that arrives.'
+)
+
+
 BESIDE_NOTES = (
     'Medians of rounds in turn, by the wall clock, each replay in a process of its own. As '
     'shipped: threads that wait sleep, and there are as many as cores are free.'
@@ -145,6 +152,10 @@ def bench(
         bool,
         Option('--plan', help='Instead: memory that windows need, computed from their shapes.'),
     ] = False,
+    transport: Annotated[
+        bool,
+        Option('--transport', help='Instead: what arrives of a VGA camera, and of the outputs.'),
+    ] = False,
     bag: Annotated[
         Path, Option(help='Recording for all but the engine.', show_default='the sample')
     ] = SAMPLE,
@@ -169,6 +180,8 @@ def bench(
         rows = run(bag, image_topic, dict(map(parse_assignment, settings or [])))
     elif plan:
         rows = _plan()
+    elif transport:
+        rows = _bench_transport(dict(map(parse_assignment, settings or [])))
     else:
         device = device or ('cuda' if preset == 'gpu' else 'cpu')
         rows = _bench_engine(preset, only, device, backends.split(','))
@@ -261,6 +274,23 @@ def _bench_beside(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows
             say=partial(_say, status, 'replay'),
         )
     _show(_table('Replay beside others', rows, BESIDE_LINES), BESIDE_NOTES)
+    return rows
+
+
+def _bench_transport(settings: dict[str, Any]) -> Rows:
+    need_ros()
+    from page4d_ros.benchmark.transport import OUTPUTS, run_transport
+
+    Config().with_values(settings)
+    with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status('') as status:
+        rows = run_transport(Path(folder), settings, partial(_say, status, 'transport'))
+    table = Table('camera', 'node', 'memory', 'in/s', 'out/s', *OUTPUTS, box=box.SIMPLE)
+    for row in rows:
+        memory = 'profile' if row['profile'] else 'default'
+        rates = (f'{row[key]:.1f}' for key in ('images_per_second', 'estimates_per_second'))
+        shares = (f'{share:.0%}' for share in row['arrived'].values())
+        table.add_row(row['camera'], row['node'], memory, *rates, *shares)
+    _show(table, TRANSPORT_NOTES)
     return rows
 
 

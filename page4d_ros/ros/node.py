@@ -198,7 +198,7 @@ class Page4dNode(GuardedNode):
             self._diagnostics.publish(diagnostic_array(stamp, name, OK, state, errors))
             return
         session = self.session
-        session.warn_if_silent()
+        session.watch_inputs()
         session.publish_idle_status()
         session.read_mounts()
         level, text = verdict(

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from page4d_ros.errors import ConfigError, FrameError, Page4dError
 from page4d_ros.messages.decode import depth_metres, stamp_ns
@@ -20,8 +18,9 @@ from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.runner import FrameRunner
 from page4d_ros.ros.cameras import Cameras
-from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader, message_class
+from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader
 from page4d_ros.ros.diagnostics import Health
+from page4d_ros.ros.inputs import CameraInput, ImageSubscription, subscribe
 from page4d_ros.ros.sink import NodeSink
 from page4d_ros.ros.worker import IDLE, Worker
 from page4d_ros.units import NS_PER_S
@@ -35,10 +34,8 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import FrameSet
     from page4d_ros.ros.compat import TransformBroadcaster
 
-
-def best_effort(depth: int) -> QoSProfile:
-    """QoS of sensor data: it also matches reliable publishers."""
-    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+FOLLOWING = 0.2  # seconds between looks at the publishers of images
+LOST_IMAGES = 30.0  # seconds between warnings of images that are lost on their way
 
 
 class Session:
@@ -58,8 +55,10 @@ class Session:
         self.intake = self.runner.intake
         self.cameras = Cameras(config, cv_bridge_reader())
         self.paused = False
-        self._subscriptions: list[Any] = []
-        self._images: list[Any] = []  # subscriptions, one per camera
+        self._inputs: list[CameraInput] = []
+        self._scale_depth: ImageSubscription | None = None
+        self._scale_odometry: Any = None
+        self._follower: Any = None  # looks for other publishers of images
         self._alarm: Any = None  # rings when a set of frames need not wait any longer
         self._worker: Worker | None = None
         self._jump: Any = None
@@ -108,13 +107,7 @@ class Session:
         done = self._worker is None or self._worker.stop(timeout)
         if done:
             self._worker = None
-        for subscription in self._subscriptions:
-            self.node.destroy_subscription(subscription)
-        self._subscriptions.clear()
-        self._images.clear()
-        if self._alarm is not None:
-            self.node.destroy_timer(self._alarm)
-            self._alarm = None
+        self._unsubscribe_all()
         if self.sink.listener is not None:
             self.sink.listener.destroy()
             self.sink.listener = None
@@ -144,34 +137,43 @@ class Session:
     # -- input -------------------------------------------------------------------------------
 
     def _subscribe_all(self) -> None:
+        node, depth = self.node, self.config.input.queue_depth
         compressed = self.config.input.transport == 'compressed'
         kind, topic = ('CompressedImage', 'image/compressed') if compressed else ('Image', 'image')
-        depth = self.config.input.queue_depth
         for view, reader in enumerate(self.cameras.readers):
-            # first, because rclpy serves what waits in the order of creation
-            info = of_camera('camera_info', reader.name)
-            self._subscribe('sensor_msgs/msg/CameraInfo', info, reader.camera_info, depth)
-            name, call = of_camera(topic, reader.name), partial(self._on_image, view)
-            self._images.append(self._subscribe(f'sensor_msgs/msg/{kind}', name, call, depth))
+            topics = of_camera('camera_info', reader.name), of_camera(topic, reader.name)
+            calls = reader.camera_info, partial(self._on_image, view)
+            camera = CameraInput(node, f'sensor_msgs/msg/{kind}', topics, calls, depth)
+            self._inputs.append(camera)
         # steady: a stopped /clock must not hold frames back
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._alarm = self.node.create_timer(IDLE, self._on_alarm, clock=steady)
+        self._follower = node.create_timer(FOLLOWING, self._follow_publishers, clock=steady)
+        self._alarm = node.create_timer(IDLE, self._on_alarm, clock=steady)
         self._alarm.cancel()
         if self.config.scale.mode == 'depth':
-            self._subscribe('sensor_msgs/msg/Image', 'scale/depth', self._on_scale_depth, depth)
+            kind, call = 'sensor_msgs/msg/Image', self._on_scale_depth
+            self._scale_depth = ImageSubscription(node, kind, 'scale/depth', call, depth)
         if self.config.scale.mode == 'odometry':
-            self._subscribe('nav_msgs/msg/Odometry', 'scale/odom', self._on_scale_odometry, 100)
+            kind, call = 'nav_msgs/msg/Odometry', self._on_scale_odometry
+            self._scale_odometry = subscribe(node, kind, 'scale/odom', call, 100)
 
-    def _subscribe(self, kind: str, topic: str, callback: Any, depth: int) -> Any:
-        subscription = self.node.create_subscription(
-            message_class(kind),
-            topic,
-            callback,
-            best_effort(depth),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self._subscriptions.append(subscription)
-        return subscription
+    def _unsubscribe_all(self) -> None:
+        for source in (*self._inputs, self._scale_depth):
+            if source is not None:
+                source.destroy()
+        self._inputs.clear()
+        if self._scale_odometry is not None:
+            self.node.destroy_subscription(self._scale_odometry)
+        for timer in (self._alarm, self._follower):
+            if timer is not None:
+                self.node.destroy_timer(timer)
+        self._scale_depth = self._scale_odometry = self._alarm = self._follower = None
+
+    def _follow_publishers(self) -> None:
+        for camera in self._inputs:
+            camera.images.follow()
+        if self._scale_depth is not None:
+            self._scale_depth.follow()
 
     def _on_image(self, view: int, message: Any) -> None:
         """Check and store; the worker does the rest."""
@@ -308,16 +310,19 @@ class Session:
             state = PAUSED if self.paused else WAITING
             self.sink.publish_idle_status(state, self.runner.counts)
 
-    def warn_if_silent(self) -> None:
-        """Name the topic that is waited for when no image comes."""
-        if self.paused or not self._subscriptions or self.health.silence() < THROTTLE:
+    def watch_inputs(self) -> None:
+        """Say what images do not come, or are lost on their way; to be called once a second."""
+        warn = self.node.get_logger().warning
+        for camera in self._inputs:
+            camera.count()
+            if not self.paused and camera.loss():
+                warn(camera.loss(), throttle_duration_sec=LOST_IMAGES)
+        if self.paused or self.health.silence() < THROTTLE:
             return
-        for images in self._images:
-            publishers = self.node.count_publishers(images.topic_name)
-            reliability = images.qos_profile.reliability.name.lower()
-            self.node.get_logger().warning(
-                f'no image for {self.health.silence():.0f} s on {images.topic_name} '
-                f'({reliability}, {publishers} publishers)',
+        for images in (camera.images for camera in self._inputs):
+            warn(
+                f'no image for {self.health.silence():.0f} s on {images.topic} '
+                f'({images.reliability.name.lower()}, {images.publishers()} publishers)',
                 throttle_duration_sec=THROTTLE,
             )
 
@@ -329,6 +334,7 @@ class Session:
         unscaled = rig.reason if self.config.scale.mode == 'rig' else ''
         return [
             *self.cameras.silent(),
+            *(loss for camera in self._inputs if (loss := camera.loss())),
             *([str(misfit)] if misfit else []),
             *([f'no scale from the rig: {unscaled}'] if unscaled else []),
         ]
@@ -347,6 +353,7 @@ class Session:
             'checkpoint': self.perception.engine.name,
             'device': self.perception.engine.runs_on,
             'images received': counts.received,
+            'images per second': ', '.join(f'{camera.rates()[1]:.1f}' for camera in self._inputs),
             'estimates': counts.processed,
             'estimates per second': f'{self.health.rate():.2f}',
             'frame age [s]': f'{self.health.age:.3f}',

@@ -42,6 +42,9 @@ def ros(
     """
     import rclpy
 
+    from page4d_ros.ros import transport
+
+    transport.make_room()
     context = rclpy.get_default_context()
     signalled = False
 

@@ -65,6 +65,8 @@ class Robot:
         self.static = graph.node.create_publisher(TFMessage, '/tf_static', latched)
         self.all_status = graph.listen(PerceptionStatus, 'page4d/status')
         assert rclpy.ok(context=graph.context)
+        # the subscription follows the publishers that are known when it is made
+        graph.until(lambda: self.node.count_publishers('image') > 0, what='the publisher')
         if activate:
             assert self.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
             assert self.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
