@@ -7,7 +7,7 @@ from page4d_ros.commands.label import label
 from page4d_ros.commands.make import import_tum, render, shards
 from page4d_ros.commands.offline import info, replay
 from page4d_ros.commands.show import demo, parameters, report
-from page4d_ros.commands.train import calibrate, shards_from, train
+from page4d_ros.commands.train import average, calibrate, shards_from, train
 
 ALL = (
     demo,
@@ -20,6 +20,7 @@ ALL = (
     shards_from,
     label,
     train,
+    average,
     calibrate,
     bench,
     build,

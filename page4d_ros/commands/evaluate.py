@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHORT = {' < ': '<', 'rotation': 'rot.', 'translation': 'transl.', ' ↓': '\n↓', ' ↑': '\n↑'}
 WIDE = 140  # columns of a terminal that shows intervals
-QUICK = {'seeds': 1, 'drives': 3, 'unseen': 0, 'stream_frames': 0, 'prior_drives': 4}
+QUICK = {'seeds': 1, 'drives': 3, 'unseen': 0, 'places': 0, 'stream_frames': 0, 'prior_drives': 4}
 
 RESULTS = Path('results')
 
@@ -70,6 +70,10 @@ def scenes(
     unseen: Annotated[
         int | None, Option(min=0, help='Rooms that they do not know.', show_default='4')
     ] = None,
+    places: Annotated[
+        int | None,
+        Option(min=0, help='Places of many kinds per block, each seen once.', show_default='16'),
+    ] = None,
     seeds: Annotated[
         int | None, Option(min=1, help='Disjoint blocks of drives.', show_default='3')
     ] = None,
@@ -79,7 +83,7 @@ def scenes(
     processes: Annotated[int, Option(min=1, help='Renderers side by side.')] = 2,
     quick: Annotated[
         bool,
-        Option('--quick', help='A look in a minute: 1 block, 3 drives, no unseen room or stream.'),
+        Option('--quick', help='A look in a minute: 1 block, 3 drives in known rooms.'),
     ] = False,
 ) -> None:
     """Measure depth, pose and motion on held-out rendered drives, beside simple answers."""
@@ -87,7 +91,7 @@ def scenes(
     from page4d_ros.datasets.rendered_plan import Options
     from page4d_ros.evaluation.plans.scenes import ScenesPlan
 
-    given = {'unseen': unseen, 'seeds': seeds, 'drives': drives}
+    given = {'unseen': unseen, 'places': places, 'seeds': seeds, 'drives': drives}
     values = (QUICK if quick else {}) | {k: v for k, v in given.items() if v is not None}
     options = Options(rooms=_numbers(rooms), processes=processes, **values)
     metrics = _evaluate(ScenesPlan(checkpoints, options), output)

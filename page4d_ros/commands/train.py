@@ -188,6 +188,34 @@ def calibrate(
     print(path)
 
 
+def average(
+    first: Annotated[str, Argument(help='A weight file, or "page4d-small".')],
+    second: Annotated[str, Argument(help='Weights that were trained on from the first.')],
+    *,
+    output: Annotated[Path, Option('--output', '-o', help='File to write (.safetensors).')],
+    share: Annotated[
+        float, Option(min=0, max=1, help='Of the second in the mean; the first has the rest.')
+    ] = 0.5,
+    name: Annotated[str, Option(help='Of the mean.', show_default="the second's")] = '',
+    purpose: Annotated[
+        str,
+        Option(help='Completes "weights NAME are for".', show_default="the second's"),
+    ] = '',
+    confidence_shift: Annotated[
+        float, Option(help="Add it to log(c - 1) of the depth's confidence c.")
+    ] = 0.0,
+    half: Annotated[bool, Option('--half', help='Write 16 bits.')] = False,
+) -> None:
+    """Mean of two networks' weights: what the second learnt, and most of what the first knew."""
+    from page4d_ros.perception.build import weight_file
+    from page4d_ros.training.mean import Mean, write_mean
+
+    output = output.expanduser()
+    mean = Mean(share, confidence_shift, half, name, purpose)
+    write_mean(weight_file(first), weight_file(second), output, mean)
+    print(output)
+
+
 def _recipe_file(name: str) -> Path:
     """Path of a shipped recipe by its name, or of any recipe by its path."""
     path = Path(name).expanduser()

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from page4d_ros.synthetic.room import Room
 
 SIZE = 320, 240
-FOV_X_DEG = 60.0
 PIXEL_TRUTH = 'depth', 'mask', 'bodies', 'T_world_bodies'
 
 
@@ -123,7 +122,7 @@ def _render(plan: SequencePlan) -> RenderedSequence | None:
     else:
         return None
     times = np.arange(plan.frames) * plan.step / RATE_HZ
-    with Renderer(Scene(room, drive), centred_camera(*SIZE, FOV_X_DEG)) as renderer:
+    with Renderer(Scene(room, drive), centred_camera(*SIZE, plan.fov_x_deg(seed))) as renderer:
         frames = [renderer.frame(t) for t in times]
     streamed = plan.group is Group.STREAM  # whose depth and masks are not evaluated
     return RenderedSequence(

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from page4d_ros.errors import SceneError
 from page4d_ros.synthetic.options import Rig, Traffic
-from page4d_ros.synthetic.shards import SPLIT_SIZE, SPLITS, conditions
+from page4d_ros.synthetic.shards import PLACE_RIGS, SPLIT_SIZE, SPLITS, conditions, lens
 
 RATE_HZ = 10.0
 WINDOW = 4  # frames that the network sees together
 STEP = 3  # frames between two of a window: 0.3 s
+FOV_X_DEG = 60.0
+LENS_MARGIN_DEG = 10.0  # by which training narrows a lens, to turn the view
 WINDOW_SECONDS = 2.0  # of a drive that gives a window, as in training
 FIRST_UNSEEN = 101  # seed of the first unseen room
 UNSEEN_DRIVES = 3  # per block and unseen room
@@ -27,9 +29,11 @@ MOVING_RIGS = (Rig.HANDHELD, Rig.WHEELS, Rig.FLIGHT)
 class Group(str, Enum):
     """Purpose of a sequence.
 
-    KNOWN and UNSEEN have the rigs and the traffic of the training; in STATIC nothing moves but a
-    handheld camera, CROWDED is full of movers, STREAM is long; PRIOR belongs to the training and
-    is all that the baselines may learn from. MOTION is for motion masks of consecutive frames.
+    KNOWN, UNSEEN and PLACE have the rigs and the traffic of the training; in STATIC nothing moves
+    but a handheld camera, and in STATIC_PLACE nothing but a camera; CROWDED is full of movers,
+    STREAM is long; PRIOR belongs to the training and is all that the baselines may learn from.
+    MOTION is for motion masks of consecutive frames. Each window of PLACE and STATIC_PLACE shows
+    another place, which no training has seen, through another lens.
     """
 
     KNOWN = 'known'
@@ -37,6 +41,8 @@ class Group(str, Enum):
     CROWDED = 'crowded'
     UNSEEN = 'unseen'
     STREAM = 'stream'
+    PLACE = 'place'
+    STATIC_PLACE = 'static_place'
     PRIOR = 'prior'
     MOTION = 'motion'
 
@@ -53,6 +59,8 @@ class Options:
         unseen: number of rooms that it has not seen, from FIRST_UNSEEN on.
         seeds: number of blocks of drives.
         drives: drives per block and known room.
+        places: places per block, each of them seen once; half as many again in which nothing
+            moves.
         stream_frames: frames of the long drives; 0 for none.
         prior_drives: drives of the training per known room, for the baselines.
         processes: renderers in parallel.
@@ -65,6 +73,7 @@ class Options:
     unseen: int = 4
     seeds: int = 3
     drives: int = 12
+    places: int = 16
     stream_frames: int = 100
     prior_drives: int = 12
     processes: int = 2
@@ -81,6 +90,8 @@ class Options:
         most = SHARE // TRIES // max(len(self.rooms), self.unseen)
         if not 1 <= self.drives <= most:
             raise SceneError(f'{self.drives} drives per room and block: there are 1 to {most}')
+        if not 0 <= self.places <= SHARE:
+            raise SceneError(f'{self.places} places per block: there are 0 to {SHARE}')
 
     @property
     def fewer(self) -> int:
@@ -121,7 +132,14 @@ class SequencePlan(NamedTuple):
             return Rig.HANDHELD, Traffic.SOME
         if self.group is Group.CROWDED:
             return MOVING_RIGS[seed % len(MOVING_RIGS)], Traffic.MANY
-        return conditions(seed)
+        if self.group is Group.STATIC_PLACE:
+            return conditions(seed, PLACE_RIGS)[0], Traffic.NONE
+        return conditions(seed, PLACE_RIGS) if self.group is Group.PLACE else conditions(seed)
+
+    def fov_x_deg(self, seed: int) -> float:
+        """Horizontal field of view for one of the seeds, in degrees."""
+        placed = self.group in {Group.PLACE, Group.STATIC_PLACE}
+        return lens(seed) - LENS_MARGIN_DEG if placed else FOV_X_DEG
 
 
 def prior_plans(options: Options) -> list[SequencePlan]:
@@ -154,4 +172,17 @@ def block_plans(options: Options, block: int) -> list[SequencePlan]:
                 frames = options.stream_frames
                 plan = plan._replace(frames=frames, step=1, seconds=frames / RATE_HZ)
             out.append(plan)
+    return out + _place_plans(options, block)
+
+
+def _place_plans(options: Options, block: int) -> list[SequencePlan]:
+    """One window for each of the block's places, whose seeds are those of their drives."""
+    out = []
+    first = SPLITS['test'] + block * BLOCK
+    wanted = (Group.PLACE, options.places), (Group.STATIC_PLACE, options.places // 2)
+    for group, count in wanted:
+        for place in range(first, first + count):
+            seeds = tuple(place + attempt * SHARE // TRIES for attempt in range(TRIES))
+            out.append(SequencePlan(group, block, place, seeds))
+        first += SHARE
     return out

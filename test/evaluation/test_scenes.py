@@ -263,8 +263,9 @@ def test_tables_hold_the_figures_of_the_metrics():
 def test_no_drive_is_of_the_training_and_blocks_are_disjoint():
     options = Options(seeds=3, drives=20, unseen=6)
     blocks = [block_plans(options, b) for b in range(3)]
-    seeds = [seed for plans in blocks for plan in plans for seed in plan.seeds]
-    assert len(seeds) == len(set(seeds))
+    drives = [(plan.room, seed) for plans in blocks for plan in plans for seed in plan.seeds]
+    seeds = [seed for _, seed in drives]
+    assert len(drives) == len(set(drives))
     assert min(seeds) >= SPLITS['test']
     assert max(seeds) < SPLITS['test'] + SPLIT_SIZE
     assert all(
@@ -274,9 +275,15 @@ def test_no_drive_is_of_the_training_and_blocks_are_disjoint():
     )
     rooms = {plan.room for plans in blocks for plan in plans if plan.group is Group.UNSEEN}
     assert rooms.isdisjoint(options.rooms)
+    placed = {Group.PLACE, Group.STATIC_PLACE}
+    places = [plan.room for plans in blocks for plan in plans if plan.group in placed]
+    assert len(places) == len(set(places)) == 3 * (16 + 8)
+    assert all(SPLITS['test'] <= place < SPLITS['test'] + SPLIT_SIZE for place in places)
 
 
-@pytest.mark.parametrize('wrong', [{'rooms': (101,)}, {'seeds': 11}, {'drives': 1000}])
+@pytest.mark.parametrize(
+    'wrong', [{'rooms': (101,)}, {'seeds': 11}, {'drives': 1000}, {'places': -1}]
+)
 def test_plans_that_would_share_drives_are_refused(wrong):
     with pytest.raises(SceneError, match=r'there are|unseen'):
         Options(**wrong)

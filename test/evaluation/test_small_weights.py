@@ -75,7 +75,9 @@ def measured(**amount):
         import_mujoco()
     except SceneError as error:
         pytest.skip(str(error))
-    plan = ScenesPlan([SMALL], Options(unseen=0, stream_frames=0, prior_drives=2, **amount))
+    plan = ScenesPlan(
+        [SMALL], Options(unseen=0, places=0, stream_frames=0, prior_drives=2, **amount)
+    )
     plan.networks = plan.networks[:1]
     figures, label = plan.tree(run(plan))['figures'], plan.networks[0].label
     return {

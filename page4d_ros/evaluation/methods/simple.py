@@ -39,6 +39,20 @@ class Still:
             yield Output(frame, np.eye(4))
 
 
+class FlatWall:
+    """Every pixel is equally far."""
+
+    label = 'flat wall'
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def predict(self, sequence: RenderedSequence) -> Prediction:
+        """Predict for a window."""
+        fit = self.grid.fit
+        return Prediction(self.grid, depth=np.ones((len(sequence.rgb), fit.height, fit.width)))
+
+
 class AllMoving:
     """Everything moves; its average precision is that of any random order."""
 

@@ -16,13 +16,19 @@ from page4d_ros.evaluation.methods.checkpoints import SETTINGS, load
 from page4d_ros.evaluation.methods.differencing import Differencing
 from page4d_ros.evaluation.methods.klt import Klt
 from page4d_ros.evaluation.methods.network import Network, OfWindow
-from page4d_ros.evaluation.methods.simple import AllMoving, MeanDepth, Still, network_grid
+from page4d_ros.evaluation.methods.simple import (
+    AllMoving,
+    FlatWall,
+    MeanDepth,
+    Still,
+    network_grid,
+)
 from page4d_ros.evaluation.metrics.figures import METRICS
 from page4d_ros.evaluation.metrics.rendered import StreamErrors, WindowErrors
 from page4d_ros.evaluation.metrics.running import versions
 from page4d_ros.evaluation.plans import scenes_tables
 from page4d_ros.evaluation.plans.plan import Plan
-from page4d_ros.evaluation.plans.scenes_figures import figures_of
+from page4d_ros.evaluation.plans.scenes_figures import NOTHING_MOVES, figures_of
 from page4d_ros.evaluation.report.page import Page, Section
 from page4d_ros.evaluation.result import Source
 
@@ -105,7 +111,7 @@ class ScenesPlan(Plan):
         methods = [*self.networks, *self.simple]
         if source.group == Group.STREAM.value:
             return [method for method in methods if isinstance(method, TRACKERS)]
-        static = source.group == Group.STATIC.value
+        static = source.group in NOTHING_MOVES
         return [OfWindow(m) for m in methods if not static or isinstance(m, MASKERS)]
 
     def watching(
@@ -195,6 +201,7 @@ def baselines(network: Network, prior: Sequence[RenderedSequence]) -> list[Predi
     grid = network_grid(network.engine, SIZE)
     return [
         Still(grid),
+        FlatWall(grid),
         MeanDepth(grid, prior, by_room=False),
         MeanDepth(grid, prior, by_room=True),
         Klt(grid.fit, grid),

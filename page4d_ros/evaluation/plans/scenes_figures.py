@@ -26,8 +26,11 @@ MEASURED = {
     Group.STATIC.value: ('called_moving',),
     Group.CROWDED.value: DEPTH_AND_POSE + MOTION,
     Group.UNSEEN.value: DEPTH_AND_POSE + MOTION,
+    Group.PLACE.value: DEPTH_AND_POSE + MOTION,
+    Group.STATIC_PLACE.value: ('called_moving',),
     Group.STREAM.value: ('ate', 'rpe_translation_m', 'rpe_rotation_deg'),
 }
+NOTHING_MOVES = {Group.STATIC.value, Group.STATIC_PLACE.value}
 
 
 def figures_of(result: Result, labels: Sequence[str], networks: int) -> dict[str, Any]:

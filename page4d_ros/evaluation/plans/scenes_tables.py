@@ -25,9 +25,10 @@ TITLES = {
     Group.KNOWN: 'Unseen drives and movers in known rooms',
     Group.CROWDED: 'Many movers in known rooms, cameras that move',
     Group.UNSEEN: 'Unseen rooms',
+    Group.PLACE: 'Places of many kinds, each seen once',
     Group.STREAM: 'Streams through known rooms',
 }
-
+STILL = {Group.KNOWN: Group.STATIC, Group.PLACE: Group.STATIC_PLACE}  # where nothing moves
 
 MEANINGS = [
     (metric.head, metric.meaning)
@@ -88,8 +89,8 @@ def _groups(metrics: dict[str, Any]) -> list[Group]:
 
 
 def _columns(metrics: dict[str, Any], group: Group) -> list[Column]:
-    """Metrics of a kind of drives; those of drives in which nothing moves join the known ones."""
-    groups = (group, Group.STATIC) if group is Group.KNOWN else (group,)
+    """Metrics of a kind of drives; those of drives in which nothing moves join them."""
+    groups = (group, STILL[group]) if group in STILL else (group,)
     return [
         Column(f'{kind}.{name}', METRICS[name].head, METRICS[name].less)
         for kind in (g.value for g in groups)
@@ -118,15 +119,16 @@ def _table(
 
 def _note(metrics: dict[str, Any], group: Group) -> str:
     counts = metrics['counts'][group.value]
-    rooms = ', '.join(map(str, counts['rooms']))
-    text = f'{counts["drives"]} drives in {counts["blocks"]} block(s), rooms {rooms}'
+    text = f'{counts["drives"]} drives in {counts["blocks"]} block(s)'
+    if group is not Group.PLACE:
+        text += f', rooms {", ".join(map(str, counts["rooms"]))}'
     if group is Group.STREAM:
         return '; '.join([f'{text}, {counts["frames"]} frames', *_losses(metrics, counts)]) + '.'
     out = [f'{text}; {counts["moving_patches"]:.1%} of the patches move.']
     if lost := _listed(counts['failed_pairs']):
         out.append(f'Of {counts["pairs"]} pairs without a pose, hence identity: {lost}.')
-    static = metrics['counts'].get(Group.STATIC.value)
-    if group is Group.KNOWN and static:
+    still = STILL.get(group)
+    if still and (static := metrics['counts'].get(still.value)):
         out.append(f'Last column: {static["drives"]} further drives in which nothing moves.')
     return ' '.join(out)
 
