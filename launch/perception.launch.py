@@ -37,6 +37,12 @@ ARGUMENTS = (
         'raw, or compressed: image_topic/compressed.',
         ['raw', 'compressed'],
     ),
+    (
+        'scale_mode',
+        '',
+        'Source of metric scale (scale.mode), which rtabmap needs.',
+        ['', 'none', 'fixed', 'depth', 'odometry', 'camera_height', 'rig'],
+    ),
     ('base_frame', '', 'Base frame (frames.base); "none" tracks the camera itself.', None),
     ('odom_frame', '', 'Frame of the trajectory (frames.odom).', None),
     ('publish_tf', '', 'Send odom to base on /tf (frames.publish_tf).', ['', *BOOLEAN]),
@@ -52,6 +58,7 @@ ARGUMENTS = (
 OVERRIDES = {
     'checkpoint': 'model.checkpoint',
     'device': 'model.device',
+    'scale_mode': 'scale.mode',
     'base_frame': 'frames.base',
     'odom_frame': 'frames.odom',
     'publish_tf': 'frames.publish_tf',
