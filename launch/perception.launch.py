@@ -116,6 +116,11 @@ def check(given: dict[str, str]) -> None:
         raise RuntimeError(f'image_topic:={given["image_topic"]!r} is no topic: name the images')
     if given['cameras'] and (given['camera_info_topic'] or given['image_topic'] != 'image'):
         raise RuntimeError('cameras:= names the topics itself: leave out the others')
+    if given['rviz'] == 'true':  # before the node starts, which nobody would stop
+        try:
+            get_package_prefix('rviz2')
+        except LookupError as error:
+            raise RuntimeError('rviz:=true needs rviz2, which is not installed') from error
     try:
         rate = float(given['bag_rate'])
     except ValueError:

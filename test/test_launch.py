@@ -276,3 +276,9 @@ def test_rviz_follows_the_same_clock(with_stand_ins):
     assert (viewer.package, viewer.executable, viewer.namespace) == ('rviz2', 'rviz2', 'a')
     assert viewer.parameters == [{'use_sim_time': True}]
     assert Path(viewer.arguments[-1]).is_file()
+
+
+def test_rviz_that_is_not_installed_is_told_before_anything_starts(with_stand_ins, monkeypatch):
+    monkeypatch.setattr(with_stand_ins, 'get_package_prefix', lambda name: {}[name])
+    with pytest.raises(RuntimeError, match='rviz2, which is not installed'):
+        started(with_stand_ins, rviz='true')
