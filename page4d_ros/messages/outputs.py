@@ -160,6 +160,9 @@ class Outputs:
         camera = cache(partial(encode.camera_info, make, head, view.camera))
         arrays = {
             'depth/image': lambda: depth_array(maps.depth, self.config.depth.encoding),
+            'depth/static': lambda: depth_array(
+                static_depth(maps.depth, view.mask), self.config.depth.encoding
+            ),
             'rgb/image': lambda: maps.rgb,
             'mask/image': lambda: view.mask,
             'mask/probability': lambda: view.probability,
@@ -193,6 +196,11 @@ def depth_array(depth: NDArray, encoding: str) -> NDArray:
         return depth
     millimetres = np.nan_to_num(depth * 1e3, nan=0.0)
     return np.where(millimetres > MILLIMETRES_MAX, 0, millimetres.round()).astype(np.uint16)
+
+
+def static_depth(depth: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Depth (h, w) that is NaN where its mask (h, w) is dynamic."""
+    return cv2.copyTo(np.full_like(depth, np.nan), mask, depth.copy())
 
 
 def overlay_array(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

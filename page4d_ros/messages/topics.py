@@ -43,6 +43,7 @@ OUTPUTS = (
     Topic('path', 'nav_msgs/msg/Path', depth=1, per_camera=False),
     Topic('depth/image', IMAGE),
     Topic('depth/camera_info', CAMERA_INFO),
+    Topic('depth/static', IMAGE),
     Topic('rgb/image', IMAGE),
     Topic('rgb/camera_info', CAMERA_INFO),
     Topic('mask/image', IMAGE),

@@ -26,7 +26,7 @@ from page4d_ros.msg import PerceptionStatus
 from page4d_ros.ros.compat import optional
 from page4d_ros.units import NS_PER_S
 
-IMAGES = ('depth/image', 'rgb/image', 'mask/image', 'confidence/image')
+IMAGES = ('depth/image', 'depth/static', 'rgb/image', 'mask/image', 'confidence/image')
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 CLOUDS = ('points/static', 'points/dynamic')
 LEAST = np.diag([1e-4] * 3 + [1e-5] * 3)  # covariance, by default
@@ -127,6 +127,12 @@ def test_published_points_land_on_published_pixels(graph, size):
     K = np.array(info.k).reshape(3, 3)
     colours = np.frombuffer(rgb.data, np.uint8).reshape(rgb.height, rgb.width, 3)
     mask = np.frombuffer(got['mask/image'][0].data, np.uint8).reshape(rgb.height, rgb.width)
+    depth, static = (
+        np.frombuffer(got[name][0].data, np.float32).reshape(mask.shape)
+        for name in ('depth/image', 'depth/static')
+    )
+    assert (mask > 0).any()
+    np.testing.assert_array_equal(static, np.where(mask > 0, np.nan, depth))
     total = 0
     for name in CLOUDS:
         cloud = got[name][0]
