@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle
-from page4d_ros.perception.bundle import turn_first
+from page4d_ros.perception.points import turn_first
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:

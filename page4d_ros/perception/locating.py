@@ -8,16 +8,8 @@ import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import transform
-from page4d_ros.perception.bundle import (
-    BEHIND,
-    DAMPING,
-    FARTHEST,
-    NEAREST,
-    Points,
-    Step,
-    by_pose,
-    moved,
-)
+from page4d_ros.perception.bundle import BEHIND, DAMPING, FARTHEST, NEAREST
+from page4d_ros.perception.points import Points, Step, by_pose, moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

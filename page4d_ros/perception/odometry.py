@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, twist
-from page4d_ros.perception.bundle import turn_first
 from page4d_ros.perception.depth_correction import TiedDepth
 from page4d_ros.perception.drift import (
     Pace,
@@ -21,6 +20,7 @@ from page4d_ros.perception.drift import (
     rescaled,
 )
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.points import turn_first
 from page4d_ros.perception.sparse import SparseEstimator
 from page4d_ros.perception.stitching import Chain, Placement
 from page4d_ros.perception.types import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import Step
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.points import Step
 from page4d_ros.perception.residuals import MAD
 from page4d_ros.perception.sparse_pose import FEWEST
 from page4d_ros.perception.trust import TRUSTED, Trust

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.perception.bundle import Points
 from page4d_ros.perception.locating import FITS, REFINE, Located, locate, sampled
+from page4d_ros.perception.points import Points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

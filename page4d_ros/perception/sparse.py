@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import Step
 from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.depth_correction import PointDepths
 from page4d_ros.perception.drift import Course, carried, gathered, measured, of_motion, rescaled
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.locating import FIND, FITS, Located, best_pose, locate
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.points import Step
 from page4d_ros.perception.prior import ENOUGH, Expected, Prior
 from page4d_ros.perception.recognition import Recognition
 from page4d_ros.perception.seen import Seen

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.perception.bundle import Step
 from page4d_ros.perception.local_map import FIXED, FREE, MOST_POINTS, STRIKES, LocalMap
+from page4d_ros.perception.points import Step
 
 SIGMA = 5e-4
 LIMITS = (5.0, 2.5, 2.5)
