@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from page4d_ros.perception.mounts import Mounted, MountSolution
 from page4d_ros.perception.points import Points, Step, by_pose, moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from page4d_ros.perception.mounts import Mounts
 
 NEAREST = 1e-6  # least depth of a projected point, in its first depth
 ANGLE = 0.01  # prior deviation of a point's ray, in normalised image coordinates
@@ -35,6 +38,7 @@ class Adjusted(NamedTuple):
         deviation: (N,) standard deviation of the inverse depths, given the poses.
         covariance: (F, 6, 6) of the free cameras, given the fixed ones: three turns and three
             shifts in the camera's frame.
+        mounts: of the cameras of a rig; None for one camera.
     """
 
     T_camera_world: NDArray[np.float64]
@@ -42,6 +46,7 @@ class Adjusted(NamedTuple):
     error: NDArray[np.float64]
     deviation: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    mounts: MountSolution | None = None
 
 
 def adjust(
@@ -54,8 +59,12 @@ def adjust(
     steps: Sequence[Step | None],
     *,
     strict: bool = False,
+    rig: tuple[Mounts, NDArray] | None = None,
 ) -> Adjusted:
     """Most likely poses of K cameras and places of N points.
+
+    With a rig the poses are those of its main camera, and the mounts of the others are estimated,
+    too.
 
     Gauss-Newton; the points are eliminated (Schur complement; Triggs et al., Bundle Adjustment,
     2000, section 6.1).
@@ -69,13 +78,16 @@ def adjust(
         limits: scale of the robust loss in `sigma`, by iteration.
         steps: K, expected motion from the camera before to each, where there is one.
         strict: give outliers hardly any weight (Geman and McClure, 1987), instead of little.
+        rig: mounts of the cameras, and the camera (N,) of each point; None for one camera.
     """
     T, xyw = T_camera_world.copy(), points.xyw.copy()
     F, N = len(T) - fixed, len(xyw)
-    views = _Views(seen, fixed, points)
-    A = np.zeros((6 * F, 3 * N))  # of cameras and points, whitened by the points' information
+    views = _Views(seen, fixed, points) if rig is None else _RigViews(seen, fixed, points, *rig)
+    A = np.zeros(
+        (6 * F + views.more, 3 * N)
+    )  # of cameras and points, whitened by the points' information
     expected = [(k, step) for k, step in enumerate(steps) if step and k >= max(fixed, 1)]
-    diagonal = np.arange(F)
+    own = np.arange(6 * F).reshape(F, 6)  # unknowns of each camera
     power = 2 if strict else 1
     farthest = FARTHEST * np.median(xyw[:, 2])
     for limit in limits:
@@ -94,20 +106,25 @@ def adjust(
         root = _root_of_inverse(C)
         mixed = np.einsum('icm,jcm->jim', W_pose, J_point[..., views.free])
         A.ravel()[views.entry] = _lower(root[:, views.point[views.free]], mixed)
+        views.mix(A, root, J_point, weight)
         e = _lower(root, d)
         S = -(A @ A.T)  # without a copy, which would take twice as long
-        S.reshape(F, 6, F, 6)[diagonal, :, diagonal] += H
-        g = g.ravel() - A @ e.ravel()
+        S[own[:, :, None], own[:, None]] += H
+        g = np.append(g, np.zeros(views.more)) - A @ e.ravel()
+        views.add(S, g, W_pose, weight, error)
         _pull(S, g, T, fixed, expected)
-        S.ravel()[:: 6 * F + 1] *= 1 + DAMPING
-        S.ravel()[:: 6 * F + 1] += DAMPING
+        S.ravel()[:: len(S) + 1] *= 1 + DAMPING
+        S.ravel()[:: len(S) + 1] += DAMPING
         step = np.linalg.solve(S, g)
         xyw = xyw + _upper(root, e - (step @ A).reshape(3, N)).T
         xyw[:, 2] = np.maximum(xyw[:, 2], farthest)
-        T[fixed:] = moved(T[fixed:], step.reshape(F, 6))
+        T[fixed:] = moved(T[fixed:], step[: 6 * F].reshape(F, 6))
+        views.move(step[6 * F :])
     uv, near = views.project(T, points._replace(xyw=xyw))[:2]
-    covariance = np.linalg.inv(S).reshape(F, 6, F, 6)[diagonal, :, diagonal]
-    return Adjusted(T, xyw, views.distance(uv, near, sigma), root[5], covariance)
+    covariance = np.linalg.inv(S)
+    mounts = views.solved(covariance[6 * F :, 6 * F :])
+    covariance = covariance[own[:, :, None], own[:, None]]
+    return Adjusted(T, xyw, views.distance(uv, near, sigma), root[5], covariance, mounts)
 
 
 class _Views:
@@ -118,7 +135,10 @@ class _Views:
         uv: (2, M) observed normalised image coordinates.
         free: the observations of the F cameras that move.
         entry: (3, 6, M) their places in a matrix (F, 6, 3, N) of cameras and points, flat.
+        more: number of unknowns beside cameras and points.
     """
+
+    more = 0
 
     def __init__(self, seen: NDArray, fixed: int, points: Points) -> None:
         self.shape = seen.shape[:2]
@@ -148,13 +168,34 @@ class _Views:
         """
         X, w = points.homogeneous
         X = np.take(np.concatenate([X.T, w[None]]), self.point, axis=1)
-        rows = np.take(T[:, :3].transpose(1, 2, 0), self.camera, axis=2)
+        rows = self._rows(T)
         q = np.einsum('cim,im->cm', rows, X)
         near = 1 / np.maximum(q[2], NEAREST)
         uv = q[:2] * near
         J_point = np.einsum('cim,jim->jcm', (rows[:2] - uv[:, None] * rows[2]) * near, self._by)
-        J_pose = by_pose(uv[:, self.free], (X[3] * near)[self.free])
-        return uv, near, J_pose, J_point
+        return uv, near, self._by_pose(uv, X[3] * near), J_point
+
+    def _rows(self, T: NDArray) -> NDArray[np.float64]:
+        """(3, 4, M) poses (K, 4, 4) of the cameras that observe."""
+        return np.take(T[:, :3].transpose(1, 2, 0), self.camera, axis=2)
+
+    def _by_pose(self, uv: NDArray, near: NDArray) -> NDArray[np.float64]:
+        return by_pose(uv[:, self.free], near[self.free])
+
+    def mix(self, A: NDArray, root: NDArray, J_point: NDArray, weight: NDArray) -> None:
+        """Add rows of further unknowns to a matrix of cameras and points; there are none."""
+
+    def add(
+        self, S: NDArray, g: NDArray, W_pose: NDArray, weight: NDArray, error: NDArray
+    ) -> None:
+        """Add them to the normal equations."""
+
+    def move(self, step: NDArray) -> None:
+        """Move them."""
+
+    def solved(self, covariance: NDArray) -> MountSolution | None:  # noqa: ARG002
+        """Their values."""
+        return None
 
     def of_cameras(self, W: NDArray, J: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
         """Information (F, 6, 6) of the free cameras and its product with their motion (F, 6).
@@ -187,6 +228,73 @@ class _Views:
         off = np.sqrt(((self.uv - uv) ** 2).sum(0)) / sigma
         out[self.camera, self.point] = np.where(near < 1 / NEAREST, off, BEHIND)
         return out
+
+
+class _RigViews(_Views):
+    """Observations by the cameras of a rig; a pose is that of the main camera."""
+
+    def __init__(
+        self, seen: NDArray, fixed: int, points: Points, mounts: Mounts, view: NDArray
+    ) -> None:
+        super().__init__(seen, fixed, points)
+        self._solution = MountSolution(mounts)
+        self.more = self._solution.size
+        self._view = view[self.point]
+        self._of_view = [np.flatnonzero(self._view == v) for v in self._solution.views]
+        first, count = self.free.start or 0, len(seen) - fixed
+        camera = self.camera - fixed
+        self._of_both = [
+            [(k, of[camera[of] == k] - first, of[camera[of] == k]) for k in range(count)]
+            for of in self._of_view
+        ]
+
+    def _rows(self, T: NDArray) -> NDArray[np.float64]:
+        each = self._solution.T_view_main[:, None] @ T
+        return each[self._view, self.camera, :3].transpose(1, 2, 0)
+
+    def _by_pose(self, uv: NDArray, near: NDArray) -> NDArray[np.float64]:
+        self._by_mount = by_pose(uv, near)
+        mounted = Mounted(self._solution.T_view_main, self._view)
+        return mounted.of_main(self._by_mount[..., self.free], self._view[self.free])
+
+    def mix(self, A: NDArray, root: NDArray, J_point: NDArray, weight: NDArray) -> None:
+        """Add the rows of the mounts."""
+        N = self.shape[1]
+        rows = A[len(A) - self.more : len(A) - 1].reshape(-1, 6, 3, N)
+        for row, of in zip(rows, self._of_view, strict=True):
+            W = self._by_mount[..., of] * weight[of]
+            mixed = np.einsum('icm,jcm->jim', W, J_point[..., of]).reshape(18, -1)
+            at = N * np.arange(18)[:, None] + self.point[of]
+            sums = np.bincount(at.ravel(), mixed.ravel(), 18 * N).reshape(3, 6, N)
+            row[:] = _lower(root, sums).transpose(1, 0, 2)
+
+    def add(
+        self, S: NDArray, g: NDArray, W_pose: NDArray, weight: NDArray, error: NDArray
+    ) -> None:
+        """Add information of the mounts, by themselves and with the poses, and of the priors."""
+        first = len(S) - self.more
+        for i, (of, both) in enumerate(zip(self._of_view, self._of_both, strict=True)):
+            at = slice(first + 6 * i, first + 6 * i + 6)
+            J = self._by_mount[..., of]
+            W = (J * weight[of]).reshape(6, -1)
+            S[at, at] += W @ J.reshape(6, -1).T
+            g[at] += W @ error[:, of].ravel()
+            for k, free, each in both:
+                pose = slice(6 * k, 6 * k + 6)
+                J = self._by_mount[..., each].reshape(6, -1)
+                mixed = W_pose[..., free].reshape(6, -1) @ J.T
+                S[pose, at] += mixed
+                S[at, pose] += mixed.T
+        self._solution.pull(S, g)
+
+    def move(self, step: NDArray) -> None:
+        """Move mounts and unit."""
+        self._solution.move(step)
+
+    def solved(self, covariance: NDArray) -> MountSolution:
+        """Mounts and unit."""
+        self._solution.solved(covariance)
+        return self._solution
 
 
 def _pull(

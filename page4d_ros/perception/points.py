@@ -53,9 +53,16 @@ class Points(NamedTuple):
         return (self.R_world_ref @ rays[..., None])[..., 0] + self.t_world_ref * w[:, None], w
 
     def inverse_depth(self, T_camera_world: NDArray) -> NDArray[np.float64]:
-        """(N,) inverse depths along z of a camera; not finite or negative behind it."""
+        """(N,) inverse depths along z of a camera; not finite or negative behind it.
+
+        Args:
+            T_camera_world: (4, 4) its pose, or (N, 4, 4) one for each point.
+        """
         X, w = self.homogeneous
         with np.errstate(divide='ignore', invalid='ignore'):
+            if T_camera_world.ndim > 2:
+                z = T_camera_world[:, 2]
+                return w / ((X * z[:, :3]).sum(1) + z[:, 3] * w)
             return w / (X @ T_camera_world[2, :3] + T_camera_world[2, 3] * w)
 
 
