@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NEAREST = 1e-6  # least depth of a projected point, in its first depth
 ANGLE = 0.01  # prior deviation of a point's ray, in normalised image coordinates
+MOUNTED_ANGLE = 1.0  # likewise, of points of cameras whose mounts are unknowns
 FARTHEST = 1e-4  # least inverse depth, relative to the median
 DAMPING = 1e-6
 BEHIND = 1e3  # error of a point behind a camera, in standard deviations
@@ -102,7 +103,7 @@ def adjust(
         trust = 1 / (points.deviation**2 + (xyw[:, 2] - points.prior) ** 2)
         C[5] += trust
         d[2] += trust * (points.prior - xyw[:, 2])
-        C[[0, 2]] += ANGLE**-2
+        C[[0, 2]] += views.damping
         root = _root_of_inverse(C)
         mixed = np.einsum('icm,jcm->jim', W_pose, J_point[..., views.free])
         A.ravel()[views.entry] = _lower(root[:, views.point[views.free]], mixed)
@@ -136,9 +137,11 @@ class _Views:
         free: the observations of the F cameras that move.
         entry: (3, 6, M) their places in a matrix (F, 6, 3, N) of cameras and points, flat.
         more: number of unknowns beside cameras and points.
+        damping: information of the points' rays.
     """
 
     more = 0
+    damping: NDArray | float = ANGLE**-2
 
     def __init__(self, seen: NDArray, fixed: int, points: Points) -> None:
         self.shape = seen.shape[:2]
@@ -240,6 +243,8 @@ class _RigViews(_Views):
         self._solution = MountSolution(mounts)
         self.more = self._solution.size
         self._view = view[self.point]
+        # a mount moves all points of its camera, which must not hold it
+        self.damping = np.where(view == mounts.main, ANGLE, MOUNTED_ANGLE) ** -2.0
         self._of_view = [np.flatnonzero(self._view == v) for v in self._solution.views]
         first, count = self.free.start or 0, len(seen) - fixed
         camera = self.camera - fixed
