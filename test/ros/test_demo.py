@@ -30,7 +30,7 @@ TOPICS = {
     '/rgb/image',
     '/rgb/camera_info', '/mask/image', '/mask/camera_info', '/mask/probability',
     '/mask/overlay', '/confidence/image',
-    '/points/static', '/points/dynamic', '/page4d/status', '/diagnostics',
+    '/points/static', '/points/dynamic', '/scan', '/page4d/status', '/diagnostics',
 }  # fmt: skip
 HANGS = 60  # seconds; a limit against hanging, not a measure
 FRAMED = TOPICS - {'/tf', '/tf_static', '/diagnostics'}
