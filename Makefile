@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO ?= demo
 
-.PHONY: demo test test-long lint setup clean
+.PHONY: demo test test-long chaos lint setup clean
 
 setup:
 	@bash scripts/setup.sh
@@ -16,8 +16,12 @@ test: setup
 test-long: setup
 	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest -m long $(PYTEST_ARGS)
 
+# faults thrown at a live node; CHAOS="--faults 2000 --seed 1" for a long campaign
+chaos: setup
+	@source .ws/env.sh && PYTHONPATH="test$${PYTHONPATH:+:$$PYTHONPATH}" python -m chaos $(CHAOS)
+
 lint: setup
 	@source .ws/env.sh && ruff check . && ruff format --check .
 
 clean:
-	rm -rf .venv .ws demo
+	rm -rf .venv .ws demo chaos.json

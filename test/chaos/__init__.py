@@ -1,0 +1,1 @@
+"""Fault campaign against the real node on a real graph: `make chaos`."""
