@@ -10,8 +10,10 @@ setup:
 demo: setup
 	@source .ws/env.sh && page4d demo --output "$(DEMO)"
 
+# tests compute with one thread each: as many processes as cores, four at most for the memory
 test: setup
-	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest $(PYTEST_ARGS)
+	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest -n auto --maxprocesses 4 \
+		--dist loadfile $(PYTEST_ARGS)
 
 test-long: setup
 	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest -m long $(PYTEST_ARGS)

@@ -49,7 +49,15 @@ setup(
         'report': ['evo', 'jinja2', 'matplotlib', 'plotly>=6'],
         # 225 MB with pyarrow, so that not even the tests ask for it
         'rrd': ['rerun-sdk>=0.39'],
-        'test': ['hypothesis', 'jsonschema', 'pytest', 'ruff', 'scikit-image', 'scikit-learn'],
+        'test': [
+            'hypothesis',
+            'jsonschema',
+            'pytest',
+            'pytest-xdist',
+            'ruff',
+            'scikit-image',
+            'scikit-learn',
+        ],
     },
     zip_safe=False,
     license='Apache-2.0',

@@ -37,6 +37,12 @@ ARGUMENTS = (
         'raw, or compressed: image_topic/compressed.',
         ['raw', 'compressed'],
     ),
+    (
+        'scale_mode',
+        '',
+        'Source of metric scale (scale.mode), which rtabmap needs.',
+        ['', 'none', 'fixed', 'depth', 'odometry', 'camera_height', 'rig'],
+    ),
     ('base_frame', '', 'Base frame (frames.base); "none" tracks the camera itself.', None),
     ('odom_frame', '', 'Frame of the trajectory (frames.odom).', None),
     ('publish_tf', '', 'Send odom to base on /tf (frames.publish_tf).', ['', *BOOLEAN]),
@@ -52,6 +58,7 @@ ARGUMENTS = (
 OVERRIDES = {
     'checkpoint': 'model.checkpoint',
     'device': 'model.device',
+    'scale_mode': 'scale.mode',
     'base_frame': 'frames.base',
     'odom_frame': 'frames.odom',
     'publish_tf': 'frames.publish_tf',
@@ -109,6 +116,11 @@ def check(given: dict[str, str]) -> None:
         raise RuntimeError(f'image_topic:={given["image_topic"]!r} is no topic: name the images')
     if given['cameras'] and (given['camera_info_topic'] or given['image_topic'] != 'image'):
         raise RuntimeError('cameras:= names the topics itself: leave out the others')
+    if given['rviz'] == 'true':  # before the node starts, which nobody would stop
+        try:
+            get_package_prefix('rviz2')
+        except LookupError as error:
+            raise RuntimeError('rviz:=true needs rviz2, which is not installed') from error
     try:
         rate = float(given['bag_rate'])
     except ValueError:

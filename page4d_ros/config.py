@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.errors import ConfigError
 from page4d_ros.input_config import FramesConfig, InputConfig, RigConfig, check_cameras
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.output_config import PointsConfig, PublishConfig, ScanConfig
 from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
 
 if TYPE_CHECKING:
@@ -270,34 +271,6 @@ class DynamicsConfig(Settings):
 
 
 @dataclass(frozen=True)
-class PointsConfig(Settings):
-    """Size and rate of the point clouds."""
-
-    max_points: int = setting(
-        100_000, 'Points per cloud at most.', low=1, high=10_000_000, dynamic=True
-    )
-    stride: int = setting(
-        1, 'Take every n-th pixel in both directions.', low=1, high=32, dynamic=True
-    )
-    rate: float = setting(
-        10.0,
-        'Clouds per second of stamp time at most; 0 is no limit.',
-        low=0.0,
-        high=1000.0,
-        dynamic=True,
-    )
-
-
-@dataclass(frozen=True)
-class PublishConfig(Settings):
-    """Conditions for publishing."""
-
-    only_if_subscribed: bool = setting(
-        True, 'Compute and publish an output only while somebody listens to it.', dynamic=True
-    )
-
-
-@dataclass(frozen=True)
 class PathConfig(Settings):
     """The published nav_msgs/Path."""
 
@@ -351,6 +324,7 @@ class Config(Settings):
     mask: MaskConfig = field(default_factory=MaskConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     path: PathConfig = field(default_factory=PathConfig)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
@@ -369,6 +343,12 @@ class Config(Settings):
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
         if self.cameras and self.frames.camera:
             raise ConfigError('frames.camera renames one camera; leave it empty with cameras')
+        for name, low, high in (
+            ('points', self.points.min_height, self.points.max_height),
+            ('scan', self.scan.min_height, self.scan.max_height),
+        ):
+            if low >= high:
+                raise ConfigError(f'{name}.min_height {low} is not below {name}.max_height {high}')
         if self.rig.offsets and len(self.rig.offsets) != len(self.cameras):
             raise ConfigError(
                 f'rig.offsets has {len(self.rig.offsets)} numbers for {len(self.cameras)} cameras'

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from page4d_ros.settings import Settings, setting
 
 CAMERA_NAME = r'[A-Za-z](_?[A-Za-z0-9])*'
-NO_CAMERAS = ('bodies', 'confidence', 'depth', 'mask', 'odom', 'path', 'points', 'rgb', 'scale')
+NO_CAMERAS = (
+    'bodies', 'confidence', 'depth', 'mask', 'odom', 'path', 'points', 'rgb', 'scale', 'scan',
+)  # fmt: skip
 MOST_OFFSET = 3600.0
 
 

@@ -14,6 +14,7 @@ LARGEST = 1 << 25  # an allocation that comes from them: glibc's own limit
 CORES = Path('/proc/stat')
 CONTAINER = Path('/sys/fs/cgroup/cpu.max')  # version 2
 WAITING, THREADS, BLAS = 'OMP_WAIT_POLICY', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'
+UNSEEN = 0.2  # cores that interrupts and short work of others may take of a free one
 SHORTEST = 0.2  # seconds over which cores are watched, at least
 
 
@@ -82,13 +83,17 @@ def allowed_cores() -> int:
 
 
 def free_cores() -> int:
-    """Cores that others have left to this process since it began, at least one."""
+    """Cores that others have left to this process since it began, at least one.
+
+    One that others use part of the time is not free: threads that compute together wait for the
+    slowest of them.
+    """
     most = allowed_cores()
     if BEGUN is None:
         return most
     time.sleep(max(0.0, BEGUN.wall + SHORTEST - time.monotonic()))
     wall, idle, own = (now - then for now, then in zip(_Use.now(), BEGUN, strict=True))
-    return max(1, min(most, round((idle + own) / wall)))
+    return max(1, min(most, int((idle + own) / wall + UNSEEN)))
 
 
 def use_threads(count: int) -> int:

@@ -3,6 +3,7 @@
 With `PAGE4D_REQUIRE_ALL` set, as in `make test`, a skip fails unless allowed_skips.py lists it.
 One thread computes, here and in processes that tests start, unless OMP_NUM_THREADS says otherwise:
 on networks as small as those of tests several threads spend their time waiting for each other.
+Each process of pytest-xdist has a ROS graph of its own, in a domain that nobody else uses.
 """
 
 import os
@@ -20,6 +21,8 @@ from allowed_skips import allowed
 from page4d_ros.process import share_cores
 
 share_cores()
+WORKER = os.environ.get('PYTEST_XDIST_WORKER', 'gw0')
+os.environ.setdefault('ROS_DOMAIN_ID', str(216 + int(WORKER.removeprefix('gw'))))
 
 STRICT = bool(os.environ.get('PAGE4D_REQUIRE_ALL'))
 

@@ -91,7 +91,8 @@ def modules(share: Path, prefix: Path) -> dict[str, ModuleType]:
     here = sys.modules[__name__]
 
     def package(name):
-        return {'page4d_ros': SimpleNamespace(share=str(share), prefix=str(prefix))}[name]
+        known = SimpleNamespace(share=str(share), prefix=str(prefix))
+        return dict.fromkeys(('page4d_ros', 'rviz2'), known)[name]
 
     contents = {
         'launch': {n: getattr(here, n) for n in ('LaunchContext', 'LaunchDescription')},

@@ -18,7 +18,7 @@ PREFIX = Path('/opt/robot')
 ARGUMENTS = {
     'namespace', 'params_file', 'checkpoint', 'device', 'image_topic', 'camera_info_topic',
     'image_transport', 'base_frame', 'odom_frame', 'publish_tf', 'use_sim_time', 'autostart',
-    'bag', 'bag_rate', 'rviz', 'log_level', 'remap_tf', 'bag_topics', 'cameras',
+    'bag', 'bag_rate', 'rviz', 'log_level', 'remap_tf', 'bag_topics', 'cameras', 'scale_mode',
 }  # fmt: skip
 DEFAULTS = {'input.transport': 'raw', 'node.autostart': True, 'use_sim_time': False}
 
@@ -91,12 +91,13 @@ def test_arguments_name_parameters_that_exist(with_stand_ins):
             assert mentioned in names, (name, text)
     for name, parameter in with_stand_ins.OVERRIDES.items():
         text = next(t for n, _, t, _ in with_stand_ins.ARGUMENTS if n == name)
-        assert parameter.split('.')[0] in ('model', 'frames')
+        assert parameter.split('.')[0] in ('model', 'frames', 'scale')
         assert name == 'publish_tf' or name in parameter or parameter in text
 
 
 def test_choices_are_those_of_the_parameters(with_stand_ins):
     choices = {name: given for name, _, _, given in with_stand_ins.ARGUMENTS}
+    assert choices['scale_mode'] == ['', *Config.leaves()['scale.mode'].choices]
     for transport in choices['image_transport']:
         Config().with_values({'input.transport': transport})
     transport = next(leaf for name, leaf in Config.leaves().items() if name == 'input.transport')
@@ -275,3 +276,9 @@ def test_rviz_follows_the_same_clock(with_stand_ins):
     assert (viewer.package, viewer.executable, viewer.namespace) == ('rviz2', 'rviz2', 'a')
     assert viewer.parameters == [{'use_sim_time': True}]
     assert Path(viewer.arguments[-1]).is_file()
+
+
+def test_rviz_that_is_not_installed_is_told_before_anything_starts(with_stand_ins, monkeypatch):
+    monkeypatch.setattr(with_stand_ins, 'get_package_prefix', lambda name: {}[name])
+    with pytest.raises(RuntimeError, match='rviz2, which is not installed'):
+        started(with_stand_ins, rviz='true')

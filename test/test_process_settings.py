@@ -40,6 +40,7 @@ def machine(tmp_path, monkeypatch):
     [
         (3 * 2.0, 2.0, 4),  # nobody else
         (1 * 2.0, 2.0, 2),  # two busy others
+        (0.6 * 2.0, 1.0 * 2.0, 1),  # others use the rest of the second now and then
         (0.0, 0.8 * 2.0, 1),
         (0.0, 0.1 * 2.0, 1),  # one is the least
     ],

@@ -54,8 +54,9 @@ def build(
             here from one of 32.
 
     Returns:
-        Facts of the entry: names of the ``outputs``, their largest relative ``difference`` from
-        torch for random images (for int8 those of the calibration), and ``seconds`` that it took.
+        Facts of the entry: its ``grid``, names of the ``outputs``, their largest relative
+        ``difference`` from torch for random images (for int8 those of the calibration), and
+        ``seconds`` that it took.
 
     Raises:
         BackendError: the graph cannot be built, is not calibrated, or differs by more than its
@@ -89,7 +90,8 @@ def build(
                 f'{TOLERANCE[precision]:.0e} is right'
             )
         seconds = time.perf_counter() - start
-        facts.update(outputs=list(outputs), difference=difference, seconds=seconds)
+        facts.update(grid=graph.grid, outputs=list(outputs))
+        facts.update(difference=difference, seconds=seconds)
         return facts
 
     store.store(key(graph, runtime, weights, precision, images), write)
@@ -124,10 +126,24 @@ def key(
     images: Calibration | None = None,
 ) -> dict[str, str]:
     """All that a compiled graph depends on."""
-    return {
+    return key_of_all(runtime, weights, precision) | {
         'calibration': '' if images is None else images.digest,
-        'weights': weights,
         'graph': graph.name,
+    }
+
+
+def last_grid(
+    runtime: Runtime, store: GraphCache, weights: str, precision: str = FP32
+) -> tuple[int, int] | None:
+    """Patches (h, w) of the graphs of a network that were used last; None without any."""
+    facts = store.last(key_of_all(runtime, weights, precision))
+    return tuple(facts['grid']) if facts else None
+
+
+def key_of_all(runtime: Runtime, weights: str, precision: str) -> dict[str, str]:
+    """The part of the key that all graphs of a network have in common."""
+    return {
+        'weights': weights,
         'precision': precision,
         'runtime': runtime.title,
         'device': runtime.device,

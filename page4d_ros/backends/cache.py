@@ -54,6 +54,16 @@ class GraphCache:
             os.utime(path / FACTS)
         return path, stored['facts']
 
+    def last(self, part: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Facts of the entry that was used last, of those whose keys have a part in common."""
+        part = _plain(part).items()
+        for file in sorted(self.folder.glob(f'*/{FACTS}'), key=_used, reverse=True):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                stored = json.loads(file.read_text(encoding='utf-8'))
+                if part <= stored['key'].items():
+                    return stored['facts']
+        return None
+
     def store(self, key: Mapping[str, Any], write: Callable[[Path], dict[str, Any]]) -> Path:
         """Make an entry; it appears at once, when it is complete.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from page4d_ros.backends.building import FP32, find, fingerprint
+from page4d_ros.backends.building import FP32, find, fingerprint, last_grid
 from page4d_ros.backends.eight_bits import EIGHT_BITS
 from page4d_ros.errors import BackendError
 
@@ -70,7 +71,11 @@ class Graphs:
         self._threads, self._precision, self._wait, self._say = threads, precision, wait, say
         self._ready: dict[str, tuple[Run, list[str]] | None] = {}  # None: not yet, or failed
         self._order = threading.Lock()  # one graph is loaded or built at a time
-        self._weights = ''
+
+    @property
+    def last_grid(self) -> tuple[int, int] | None:
+        """Patches (h, w) of the graphs of this network that were used last; None without any."""
+        return last_grid(self.runtime, self._store, self._fingerprint, self._precision)
 
     @property
     def ready(self) -> bool:
@@ -82,6 +87,18 @@ class Graphs:
         self._say = lambda _: None
         self._ready.clear()
         self._build.close()
+
+    def load(self, graphs: Sequence[Graph]) -> bool:
+        """Load graphs that the cache has; True if it has all."""
+        try:
+            with self._order:
+                for graph in graphs:
+                    if (found := self._load(graph)) is None:
+                        return False
+                    self._ready[graph.name] = found
+        except BackendError:  # whoever asks for this graph will have it built again
+            return False
+        return True
 
     def prepare(self, graph: Graph) -> None:
         """Have a graph loaded, and built where that is due, before it is called."""
@@ -111,7 +128,6 @@ class Graphs:
         """Load a graph; build it first where it is missing or cannot be loaded."""
         try:
             with self._order:
-                self._weights = self._weights or fingerprint(self._network)
                 try:
                     found = self._load(graph)
                 except BackendError:
@@ -126,8 +142,12 @@ class Graphs:
         except (BackendError, OSError) as error:
             self._say(f'model.backend {self.runtime.name}: torch runs instead, because {error}')
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self._network)
+
     def _load(self, graph: Graph) -> tuple[Run, list[str]] | None:
-        entry = find(graph, self.runtime, self._store, self._weights, self._precision)
+        entry = find(graph, self.runtime, self._store, self._fingerprint, self._precision)
         if entry is None:
             return None
         folder, facts = entry

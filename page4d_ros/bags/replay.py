@@ -134,8 +134,8 @@ def replay(
         >>> print(summary.estimates, 'poses, metric:', summary.metric)
     """
     config = Config().with_values(OFFLINE) if config is None else config
-    cameras = config.cameras
-    possible = frozenset(t.name for t in outputs(cameras)) if cameras else ALL_TOPICS
+    cameras, base = config.cameras, bool(config.frames.base)
+    possible = frozenset(t.name for t in outputs(cameras, base=base))
     topics = frozenset(topics) or possible
     if unknown := topics - possible:
         raise BagError(
@@ -186,7 +186,7 @@ class BagSink(MessageSink):
         topics: frozenset[str],
         seen: Callable[[Estimate], None],
     ) -> None:
-        super().__init__(config, writer.make, BaseFrame(config.frames), perception.engine)
+        super().__init__(config, writer.make, BaseFrame(config.frames), perception)
         self.writer = writer
         self.topics = topics
         self.warnings: list[str] = []

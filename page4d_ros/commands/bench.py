@@ -279,7 +279,8 @@ def _bench_beside(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows
 
 def _bench_transport(settings: dict[str, Any]) -> Rows:
     need_ros()
-    from page4d_ros.benchmark.transport import OUTPUTS, run_transport
+    from page4d_ros.benchmark.transport import run_transport
+    from page4d_ros.ros.rates import OUTPUTS
 
     Config().with_values(settings)
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status('') as status:

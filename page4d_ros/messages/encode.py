@@ -117,6 +117,34 @@ def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
     )
 
 
+def laser_scan(
+    make: MessageFactory, head: Any, ranges: NDArray, start: float, step: float, max_range: float
+) -> Any:
+    """sensor_msgs/LaserScan of ranges (n,), all of one time.
+
+    Args:
+        make: message factory.
+        head: stamp and the frame, whose z axis the bearings turn about.
+        ranges: metres; see REP 117 for what is not finite.
+        start: first bearing in rad.
+        step: between bearings, in rad.
+        max_range: longest range that is measured, in metres.
+    """
+    return make(
+        'sensor_msgs/msg/LaserScan',
+        header=head,
+        angle_min=start,
+        angle_max=start + step * (len(ranges) - 1),
+        angle_increment=step,
+        time_increment=0.0,
+        scan_time=0.0,
+        range_min=0.0,
+        range_max=max_range,
+        ranges=make.sequence(ranges),
+        intensities=make.sequence(np.zeros(0, np.float32)),
+    )
+
+
 def _vector(make: MessageFactory, kind: str, values: NDArray) -> Any:
     x, y, z = (float(value) for value in values)
     return make(f'geometry_msgs/msg/{kind}', x=x, y=y, z=z)

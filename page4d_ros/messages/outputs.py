@@ -12,8 +12,10 @@ import numpy as np
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
 from page4d_ros.messages.topics import of_camera
+from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.clouds import cloud
 from page4d_ros.perception.intake import Restart
+from page4d_ros.perception.scan import bearings, scan
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config
     from page4d_ros.messages.factory import MessageFactory
     from page4d_ros.perception.base_frame import BaseFrame
+    from page4d_ros.perception.rig import Rig
     from page4d_ros.perception.types import Estimate, ViewEstimate
 
 MILLIMETRES_MAX = 65_535
@@ -39,12 +42,16 @@ class Outputs:
         config: all settings.
         make: factory of the message classes.
         base_frame: pose of the base, from that of the camera.
+        rig: knows where further cameras sit; None for one camera.
     """
 
-    def __init__(self, config: Config, make: MessageFactory, base_frame: BaseFrame) -> None:
+    def __init__(
+        self, config: Config, make: MessageFactory, base_frame: BaseFrame, rig: Rig | None = None
+    ) -> None:
         self.config = config
         self.make = make
         self.base_frame = base_frame
+        self.rig = rig
         self._poses: deque[tuple[int, NDArray]] = deque(maxlen=config.path.max_poses)
         self._path: deque[Any] = deque(maxlen=config.path.max_poses)
         self._cloud_ns: dict[str, int] = {}
@@ -79,11 +86,39 @@ class Outputs:
                 encode.detections(self.make, head, estimate.bodies, self.base_frame.T_odom_world),
             )
         for camera, view in self._cameras(estimate):
-            for kind in CLOUDS:
-                name, stamp_ns = of_camera(kind, camera), view.frame.stamp_ns
-                if _calibrated(view) and wanted(name) and self._cloud_due(name, stamp_ns):
-                    points = cloud(view, self.config.points, dynamic=kind == CLOUDS[1])
-                    yield name, encode.cloud(self.make, self._optical(view), points)
+            if _calibrated(view):
+                T_level_camera = self._level(estimate, view)
+                yield from self._scan(of_camera('scan', camera), view, T_level_camera, wanted)
+                yield from self._clouds(camera, view, T_level_camera, wanted)
+
+    def _scan(
+        self, name: str, view: ViewEstimate, T: NDArray | None, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        """Scan in the base frame, if there is one and the camera's pose T on it is known."""
+        if T is None or self.base_frame.egocentric or not wanted(name):
+            return
+        config = self.config.scan
+        head = encode.header(self.make, view.frame.stamp_ns, self.config.frames.base)
+        start, step, _ = bearings(config)
+        ranges = scan(view, config, T)
+        yield name, encode.laser_scan(self.make, head, ranges, start, step, config.max_range)
+
+    def _clouds(
+        self, camera: str, view: ViewEstimate, T: NDArray | None, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        for kind in CLOUDS:
+            name = of_camera(kind, camera)
+            if wanted(name) and self._cloud_due(name, view.frame.stamp_ns):
+                dynamic = kind == CLOUDS[1]
+                points = cloud(view, self.config.points, dynamic=dynamic, T_level_camera=T)
+                yield name, encode.cloud(self.make, self._optical(view), points)
+
+    def _level(self, estimate: Estimate, view: ViewEstimate) -> NDArray | None:
+        """Pose (4, 4) of a camera on the base, see `BaseFrame.T_level_camera`; None if unknown."""
+        if view.frame.frame_id == estimate.pose_frame:
+            return self.base_frame.T_level_camera
+        T = self.rig.mounts.get(view.frame.view) if self.rig else None
+        return FORWARD @ T if T is not None and self.base_frame.egocentric else T
 
     def _cameras(self, estimate: Estimate) -> Iterator[tuple[str, ViewEstimate]]:
         """Name and results of each camera; without names, of the reference view."""
@@ -160,6 +195,9 @@ class Outputs:
         camera = cache(partial(encode.camera_info, make, head, view.camera))
         arrays = {
             'depth/image': lambda: depth_array(maps.depth, self.config.depth.encoding),
+            'depth/static': lambda: depth_array(
+                static_depth(maps.depth, view.mask), self.config.depth.encoding
+            ),
             'rgb/image': lambda: maps.rgb,
             'mask/image': lambda: view.mask,
             'mask/probability': lambda: view.probability,
@@ -193,6 +231,11 @@ def depth_array(depth: NDArray, encoding: str) -> NDArray:
         return depth
     millimetres = np.nan_to_num(depth * 1e3, nan=0.0)
     return np.where(millimetres > MILLIMETRES_MAX, 0, millimetres.round()).astype(np.uint16)
+
+
+def static_depth(depth: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Depth (h, w) that is NaN where its mask (h, w) is dynamic."""
+    return cv2.copyTo(np.full_like(depth, np.nan), mask, depth.copy())
 
 
 def overlay_array(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

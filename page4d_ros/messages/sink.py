@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from page4d_ros.errors import FrameError
     from page4d_ros.messages.factory import MessageFactory
     from page4d_ros.perception.base_frame import BaseFrame
-    from page4d_ros.perception.engine import Engine
     from page4d_ros.perception.intake import Restart
+    from page4d_ros.perception.pipeline import Perception
     from page4d_ros.perception.runner import Counts
     from page4d_ros.perception.types import Estimate
 
@@ -31,17 +31,17 @@ class MessageSink(ABC):
         config: all settings.
         make: factory of the message classes.
         base_frame: the runner's.
-        engine: named in the status.
+        perception: its engine is named in the status, its rig places the cameras.
     """
 
     def __init__(
-        self, config: Config, make: MessageFactory, base_frame: BaseFrame, engine: Engine
+        self, config: Config, make: MessageFactory, base_frame: BaseFrame, perception: Perception
     ) -> None:
         self.config = config
         self.make = make
         self.base_frame = base_frame
-        self.engine = engine
-        self.outputs = Outputs(config, make, base_frame)
+        self.engine = perception.engine
+        self.outputs = Outputs(config, make, base_frame, perception.rig)
 
     @abstractmethod
     def wanted(self, name: str) -> bool:

@@ -13,6 +13,7 @@ CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 STATUS = 'page4d_ros/msg/PerceptionStatus'
 MOVING_BODY = 'page4d_ros/msg/MovingBody'
+LASER_SCAN = 'sensor_msgs/msg/LaserScan'
 DETECTIONS = 'vision_msgs/msg/Detection3DArray'
 
 
@@ -26,6 +27,7 @@ class Topic:
         depth: queue length.
         gated: only while subscribed, if ``publish.only_if_subscribed``.
         per_camera: of each camera of a rig.
+        needs_base: only with ``frames.base``.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Topic:
     depth: int = 2
     gated: bool = True
     per_camera: bool = True
+    needs_base: bool = False
 
 
 STATUS_TOPIC = '~/status'
@@ -43,6 +46,7 @@ OUTPUTS = (
     Topic('path', 'nav_msgs/msg/Path', depth=1, per_camera=False),
     Topic('depth/image', IMAGE),
     Topic('depth/camera_info', CAMERA_INFO),
+    Topic('depth/static', IMAGE),
     Topic('rgb/image', IMAGE),
     Topic('rgb/camera_info', CAMERA_INFO),
     Topic('mask/image', IMAGE),
@@ -50,6 +54,7 @@ OUTPUTS = (
     Topic('mask/probability', IMAGE),
     Topic('mask/overlay', IMAGE),
     Topic('confidence/image', IMAGE),
+    Topic('scan', LASER_SCAN, needs_base=True),
     Topic('points/static', POINT_CLOUD, depth=1),
     Topic('points/dynamic', POINT_CLOUD, depth=1),
     Topic(STATUS_TOPIC, STATUS, depth=1, gated=False, per_camera=False),
@@ -60,11 +65,20 @@ OPTIONAL = (
 )  # where their types are installed
 
 
-def outputs(cameras: Sequence[str], topics: Iterable[Topic] = OUTPUTS) -> list[Topic]:
-    """Topics of a node with these cameras; those of one camera without a name where empty."""
+def outputs(
+    cameras: Sequence[str], topics: Iterable[Topic] = OUTPUTS, *, base: bool = True
+) -> list[Topic]:
+    """Topics of a node with these cameras; those of one camera without a name where empty.
+
+    Args:
+        cameras: names.
+        topics: those of one camera.
+        base: True if there is a base frame.
+    """
     return [
         replace(topic, name=of_camera(topic.name, camera))
         for topic in topics
+        if base or not topic.needs_base
         for camera in (cameras if cameras and topic.per_camera else [''])
     ]
 

@@ -101,5 +101,9 @@ class BaseFrame:
     @property
     def up(self) -> NDArray[np.float64]:
         """The base's up direction in the optical frame, unit vector (3,)."""
-        R = FORWARD[:3, :3] if self.egocentric else self.T_child_camera[:3, :3]
-        return R.T @ (0.0, 0.0, 1.0)
+        return self.T_level_camera[:3, :3].T @ (0.0, 0.0, 1.0)
+
+    @property
+    def T_level_camera(self) -> NDArray[np.float64]:
+        """(4, 4) pose of the camera on the base; without one, in its own body axes."""
+        return FORWARD if self.egocentric else self.T_child_camera

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.recorded import RecordedGraphs
 from page4d_ros.errors import CheckpointError
 from page4d_ros.model.checkpoint import load_network, untrained_network
@@ -15,7 +16,7 @@ from page4d_ros.model.network import UNTRAINED
 from page4d_ros.model.variants import VARIANTS
 from page4d_ros.perception.devices import choose_device
 from page4d_ros.perception.dynamics import Dynamics
-from page4d_ros.perception.graphs import open_graphs
+from page4d_ros.perception.graphs import open_graphs, stream_graphs
 from page4d_ros.perception.motion_classifier import SUFFIX, MotionClassifier
 from page4d_ros.perception.pipeline import Perception
 from page4d_ros.perception.window_engine import WindowEngine
@@ -78,7 +79,19 @@ def build_perception(
     if config.model.compile or engine.device.type == 'cuda':
         engine.warm_up(gram=perception.dynamics.gram)
     engine.graphs = graphs
+    if isinstance(graphs, Graphs):
+        _load_last(graphs, perception)
     return perception
+
+
+def _load_last(graphs: Graphs, perception: Perception) -> None:
+    """Have the graphs ready that were used last: most cameras are those of the last time."""
+    config, engine, grid = perception.config, perception.engine, graphs.last_grid
+    if grid is None or grid[1] * engine.patch_size != engine.resolution:
+        return
+    gram = perception.dynamics.gram
+    if graphs.load(stream_graphs(config, grid, gram=gram)):
+        engine.warm_up(gram=gram, views=max(1, len(config.cameras)), grid=grid)
 
 
 def build_engine(config: Config) -> WindowEngine:

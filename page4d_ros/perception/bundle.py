@@ -1,118 +1,32 @@
 """Least squares over reprojection errors: bundle adjustment.
 
-Points are homogeneous in a fixed reference frame each: a point (x, y, w) is (x, y, 1) / w in the
-frame of the camera that saw it first, so that far points (w = 0) are ordinary ones (inverse
-depth; Civera, Davison and Montiel, 2008). All errors are in standard deviations of a tracked
-corner; weights are those of Cauchy's distribution, which grow strict from step to step.
+All errors are in standard deviations of a tracked corner; weights are those of Cauchy's
+distribution, which grow strict from step to step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 
-from page4d_ros.geometry.poses import adjoint, transform
+from page4d_ros.perception.mounts import Mounted, MountSolution
+from page4d_ros.perception.points import Points, Step, by_pose, moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from page4d_ros.perception.mounts import Mounts
+
 NEAREST = 1e-6  # least depth of a projected point, in its first depth
 ANGLE = 0.01  # prior deviation of a point's ray, in normalised image coordinates
+MOUNTED_ANGLE = 1.0  # likewise, of points of cameras whose mounts are unknowns
 FARTHEST = 1e-4  # least inverse depth, relative to the median
 DAMPING = 1e-6
-LOOSE = 3.0  # standard deviations from which on an expected motion gives way
-SWAPPED = np.roll(np.arange(6), 3)
 BEHIND = 1e3  # error of a point behind a camera, in standard deviations
-
-
-class Points(NamedTuple):
-    """N points in reference frames of their own.
-
-    Attributes:
-        xyw: (N, 3) normalised image coordinates x, y and inverse depth w in the reference frame.
-        R_world_ref: (N, 3, 3) orientation of the reference frame.
-        t_world_ref: (N, 3) its origin.
-        prior: (N,) expected inverse depth.
-        deviation: (N,) standard deviation of `prior`.
-    """
-
-    xyw: NDArray[np.float64]
-    R_world_ref: NDArray[np.float64]
-    t_world_ref: NDArray[np.float64]
-    prior: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-    def __getitem__(self, index: NDArray) -> Points:
-        """Points of an index or a mask."""
-        return Points(*(column[index] for column in self))
-
-    @property
-    def homogeneous(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(N, 3) positions in the world times w, and w (N,)."""
-        w = self.xyw[:, 2]
-        rays = self.xyw.copy()
-        rays[:, 2] = 1.0
-        return (self.R_world_ref @ rays[..., None])[..., 0] + self.t_world_ref * w[:, None], w
-
-    def inverse_depth(self, T_camera_world: NDArray) -> NDArray[np.float64]:
-        """(N,) inverse depths along z of a camera; not finite or negative behind it."""
-        X, w = self.homogeneous
-        with np.errstate(divide='ignore', invalid='ignore'):
-            return w / (X @ T_camera_world[2, :3] + T_camera_world[2, 3] * w)
-
-
-@dataclass(frozen=True)
-class Step:
-    """Expected motion between two cameras.
-
-    Attributes:
-        T_later_earlier: (4, 4) from the earlier camera to the later one.
-        turn: standard deviation in rad.
-        shift: standard deviation in units of the map.
-    """
-
-    T_later_earlier: NDArray[np.float64]
-    turn: float
-    shift: float
-
-    @cached_property
-    def adjoint(self) -> NDArray[np.float64]:
-        """(6, 6) from turn and shift of the earlier camera to those of the later one."""
-        return turn_first(adjoint(self.T_later_earlier))
-
-    @property
-    def covariance(self) -> NDArray[np.float64]:
-        """(6, 6) of three turns, then three shifts."""
-        return np.diag(np.repeat([self.turn**2, self.shift**2], 3))
-
-    def pull(
-        self, T_later_world: NDArray, T_earlier_world: NDArray
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Information (6,), and the motion (6,) of the later camera that is expected.
-
-        Both are of three turns, then three shifts, in the later camera's frame. The information
-        is that of Cauchy's distribution, so that a wrong expectation gives way.
-        """
-        T = self.T_later_earlier @ T_earlier_world
-        R = T[:3, :3] @ T_later_world[:3, :3].T
-        off, information = np.empty(6), np.empty(6)
-        off[:3], off[3:] = cv2.Rodrigues(R)[0][:, 0], T[:3, 3] - R @ T_later_world[:3, 3]
-        information[:3] = 1 / (self.turn**2 + off[:3] @ off[:3] / LOOSE**2)
-        information[3:] = 1 / (self.shift**2 + off[3:] @ off[3:] / LOOSE**2)
-        return information, off
-
-    def excludes(self, T_later_world: NDArray, T_earlier_world: NDArray) -> bool:
-        """True if such a motion is over `LOOSE` standard deviations from the expected one."""
-        off = self.pull(T_later_world, T_earlier_world)[1].reshape(2, 3)
-        sigma = np.array([self.turn, self.shift])
-        return bool((np.linalg.norm(off, axis=1) > LOOSE * sigma).any())
 
 
 class Adjusted(NamedTuple):
@@ -125,6 +39,7 @@ class Adjusted(NamedTuple):
         deviation: (N,) standard deviation of the inverse depths, given the poses.
         covariance: (F, 6, 6) of the free cameras, given the fixed ones: three turns and three
             shifts in the camera's frame.
+        mounts: of the cameras of a rig; None for one camera.
     """
 
     T_camera_world: NDArray[np.float64]
@@ -132,6 +47,7 @@ class Adjusted(NamedTuple):
     error: NDArray[np.float64]
     deviation: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    mounts: MountSolution | None = None
 
 
 def adjust(
@@ -144,8 +60,12 @@ def adjust(
     steps: Sequence[Step | None],
     *,
     strict: bool = False,
+    rig: tuple[Mounts, NDArray] | None = None,
 ) -> Adjusted:
     """Most likely poses of K cameras and places of N points.
+
+    With a rig the poses are those of its main camera, and the mounts of the others are estimated,
+    too.
 
     Gauss-Newton; the points are eliminated (Schur complement; Triggs et al., Bundle Adjustment,
     2000, section 6.1).
@@ -159,13 +79,16 @@ def adjust(
         limits: scale of the robust loss in `sigma`, by iteration.
         steps: K, expected motion from the camera before to each, where there is one.
         strict: give outliers hardly any weight (Geman and McClure, 1987), instead of little.
+        rig: mounts of the cameras, and the camera (N,) of each point; None for one camera.
     """
     T, xyw = T_camera_world.copy(), points.xyw.copy()
     F, N = len(T) - fixed, len(xyw)
-    views = _Views(seen, fixed, points)
-    A = np.zeros((6 * F, 3 * N))  # of cameras and points, whitened by the points' information
+    views = _Views(seen, fixed, points) if rig is None else _RigViews(seen, fixed, points, *rig)
+    A = np.zeros(
+        (6 * F + views.more, 3 * N)
+    )  # of cameras and points, whitened by the points' information
     expected = [(k, step) for k, step in enumerate(steps) if step and k >= max(fixed, 1)]
-    diagonal = np.arange(F)
+    own = np.arange(6 * F).reshape(F, 6)  # unknowns of each camera
     power = 2 if strict else 1
     farthest = FARTHEST * np.median(xyw[:, 2])
     for limit in limits:
@@ -180,24 +103,29 @@ def adjust(
         trust = 1 / (points.deviation**2 + (xyw[:, 2] - points.prior) ** 2)
         C[5] += trust
         d[2] += trust * (points.prior - xyw[:, 2])
-        C[[0, 2]] += ANGLE**-2
+        C[[0, 2]] += views.damping
         root = _root_of_inverse(C)
         mixed = np.einsum('icm,jcm->jim', W_pose, J_point[..., views.free])
         A.ravel()[views.entry] = _lower(root[:, views.point[views.free]], mixed)
+        views.mix(A, root, J_point, weight)
         e = _lower(root, d)
         S = -(A @ A.T)  # without a copy, which would take twice as long
-        S.reshape(F, 6, F, 6)[diagonal, :, diagonal] += H
-        g = g.ravel() - A @ e.ravel()
+        S[own[:, :, None], own[:, None]] += H
+        g = np.append(g, np.zeros(views.more)) - A @ e.ravel()
+        views.add(S, g, W_pose, weight, error)
         _pull(S, g, T, fixed, expected)
-        S.ravel()[:: 6 * F + 1] *= 1 + DAMPING
-        S.ravel()[:: 6 * F + 1] += DAMPING
+        S.ravel()[:: len(S) + 1] *= 1 + DAMPING
+        S.ravel()[:: len(S) + 1] += DAMPING
         step = np.linalg.solve(S, g)
         xyw = xyw + _upper(root, e - (step @ A).reshape(3, N)).T
         xyw[:, 2] = np.maximum(xyw[:, 2], farthest)
-        T[fixed:] = moved(T[fixed:], step.reshape(F, 6))
+        T[fixed:] = moved(T[fixed:], step[: 6 * F].reshape(F, 6))
+        views.move(step[6 * F :])
     uv, near = views.project(T, points._replace(xyw=xyw))[:2]
-    covariance = np.linalg.inv(S).reshape(F, 6, F, 6)[diagonal, :, diagonal]
-    return Adjusted(T, xyw, views.distance(uv, near, sigma), root[5], covariance)
+    covariance = np.linalg.inv(S)
+    mounts = views.solved(covariance[6 * F :, 6 * F :])
+    covariance = covariance[own[:, :, None], own[:, None]]
+    return Adjusted(T, xyw, views.distance(uv, near, sigma), root[5], covariance, mounts)
 
 
 class _Views:
@@ -208,7 +136,12 @@ class _Views:
         uv: (2, M) observed normalised image coordinates.
         free: the observations of the F cameras that move.
         entry: (3, 6, M) their places in a matrix (F, 6, 3, N) of cameras and points, flat.
+        more: number of unknowns beside cameras and points.
+        damping: information of the points' rays.
     """
+
+    more = 0
+    damping: NDArray | float = ANGLE**-2
 
     def __init__(self, seen: NDArray, fixed: int, points: Points) -> None:
         self.shape = seen.shape[:2]
@@ -238,13 +171,34 @@ class _Views:
         """
         X, w = points.homogeneous
         X = np.take(np.concatenate([X.T, w[None]]), self.point, axis=1)
-        rows = np.take(T[:, :3].transpose(1, 2, 0), self.camera, axis=2)
+        rows = self._rows(T)
         q = np.einsum('cim,im->cm', rows, X)
         near = 1 / np.maximum(q[2], NEAREST)
         uv = q[:2] * near
         J_point = np.einsum('cim,jim->jcm', (rows[:2] - uv[:, None] * rows[2]) * near, self._by)
-        J_pose = by_pose(uv[:, self.free], (X[3] * near)[self.free])
-        return uv, near, J_pose, J_point
+        return uv, near, self._by_pose(uv, X[3] * near), J_point
+
+    def _rows(self, T: NDArray) -> NDArray[np.float64]:
+        """(3, 4, M) poses (K, 4, 4) of the cameras that observe."""
+        return np.take(T[:, :3].transpose(1, 2, 0), self.camera, axis=2)
+
+    def _by_pose(self, uv: NDArray, near: NDArray) -> NDArray[np.float64]:
+        return by_pose(uv[:, self.free], near[self.free])
+
+    def mix(self, A: NDArray, root: NDArray, J_point: NDArray, weight: NDArray) -> None:
+        """Add rows of further unknowns to a matrix of cameras and points; there are none."""
+
+    def add(
+        self, S: NDArray, g: NDArray, W_pose: NDArray, weight: NDArray, error: NDArray
+    ) -> None:
+        """Add them to the normal equations."""
+
+    def move(self, step: NDArray) -> None:
+        """Move them."""
+
+    def solved(self, covariance: NDArray) -> MountSolution | None:  # noqa: ARG002
+        """Their values."""
+        return None
 
     def of_cameras(self, W: NDArray, J: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
         """Information (F, 6, 6) of the free cameras and its product with their motion (F, 6).
@@ -279,6 +233,75 @@ class _Views:
         return out
 
 
+class _RigViews(_Views):
+    """Observations by the cameras of a rig; a pose is that of the main camera."""
+
+    def __init__(
+        self, seen: NDArray, fixed: int, points: Points, mounts: Mounts, view: NDArray
+    ) -> None:
+        super().__init__(seen, fixed, points)
+        self._solution = MountSolution(mounts)
+        self.more = self._solution.size
+        self._view = view[self.point]
+        # a mount moves all points of its camera, which must not hold it
+        self.damping = np.where(view == mounts.main, ANGLE, MOUNTED_ANGLE) ** -2.0
+        self._of_view = [np.flatnonzero(self._view == v) for v in self._solution.views]
+        first, count = self.free.start or 0, len(seen) - fixed
+        camera = self.camera - fixed
+        self._of_both = [
+            [(k, of[camera[of] == k] - first, of[camera[of] == k]) for k in range(count)]
+            for of in self._of_view
+        ]
+
+    def _rows(self, T: NDArray) -> NDArray[np.float64]:
+        each = self._solution.T_view_main[:, None] @ T
+        return each[self._view, self.camera, :3].transpose(1, 2, 0)
+
+    def _by_pose(self, uv: NDArray, near: NDArray) -> NDArray[np.float64]:
+        self._by_mount = by_pose(uv, near)
+        mounted = Mounted(self._solution.T_view_main, self._view)
+        return mounted.of_main(self._by_mount[..., self.free], self._view[self.free])
+
+    def mix(self, A: NDArray, root: NDArray, J_point: NDArray, weight: NDArray) -> None:
+        """Add the rows of the mounts."""
+        N = self.shape[1]
+        rows = A[len(A) - self.more : len(A) - 1].reshape(-1, 6, 3, N)
+        for row, of in zip(rows, self._of_view, strict=True):
+            W = self._by_mount[..., of] * weight[of]
+            mixed = np.einsum('icm,jcm->jim', W, J_point[..., of]).reshape(18, -1)
+            at = N * np.arange(18)[:, None] + self.point[of]
+            sums = np.bincount(at.ravel(), mixed.ravel(), 18 * N).reshape(3, 6, N)
+            row[:] = _lower(root, sums).transpose(1, 0, 2)
+
+    def add(
+        self, S: NDArray, g: NDArray, W_pose: NDArray, weight: NDArray, error: NDArray
+    ) -> None:
+        """Add information of the mounts, by themselves and with the poses, and of the priors."""
+        first = len(S) - self.more
+        for i, (of, both) in enumerate(zip(self._of_view, self._of_both, strict=True)):
+            at = slice(first + 6 * i, first + 6 * i + 6)
+            J = self._by_mount[..., of]
+            W = (J * weight[of]).reshape(6, -1)
+            S[at, at] += W @ J.reshape(6, -1).T
+            g[at] += W @ error[:, of].ravel()
+            for k, free, each in both:
+                pose = slice(6 * k, 6 * k + 6)
+                J = self._by_mount[..., each].reshape(6, -1)
+                mixed = W_pose[..., free].reshape(6, -1) @ J.T
+                S[pose, at] += mixed
+                S[at, pose] += mixed.T
+        self._solution.pull(S, g)
+
+    def move(self, step: NDArray) -> None:
+        """Move mounts and unit."""
+        self._solution.move(step)
+
+    def solved(self, covariance: NDArray) -> MountSolution:
+        """Mounts and unit."""
+        self._solution.solved(covariance)
+        return self._solution
+
+
 def _pull(
     S: NDArray, g: NDArray, T: NDArray, fixed: int, steps: Sequence[tuple[int, Step]]
 ) -> None:
@@ -303,37 +326,6 @@ def _pull(
             S[at, before] -= W
             S[before, at] -= W.T
             g[before] -= W.T @ off
-
-
-def turn_first(matrix: NDArray) -> NDArray[np.float64]:
-    """Matrix (..., 6, 6) over turn and shift, from one over shift and turn; and back."""
-    return matrix[..., SWAPPED[:, None], SWAPPED]
-
-
-def moved(T: NDArray, step: NDArray) -> NDArray[np.float64]:
-    """Poses (F, 4, 4) after steps (F, 6) of turn and shift in the frames of the cameras."""
-    turn = np.array([cv2.Rodrigues(each)[0] for each in step[:, :3]])
-    shift = (turn @ T[:, :3, 3:])[..., 0] + step[:, 3:]
-    R = turn @ T[:, :3, :3]
-    # a Newton step to the nearest rotation: predictions from motions would double the rounding
-    # errors with each frame
-    return transform(1.5 * R - 0.5 * R @ R.swapaxes(1, 2) @ R, shift)
-
-
-def by_pose(uv: NDArray, near: NDArray) -> NDArray[np.float64]:
-    """Derivatives (6, 2, M) of projections by turn and shift of the camera.
-
-    Args:
-        uv: (2, M) normalised image coordinates.
-        near: (M,) inverse depths.
-    """
-    x, y = uv
-    J = np.zeros((6, 2, len(x)))
-    J[0, 0], J[1, 0], J[2, 0] = -x * y, 1 + x * x, -y
-    J[0, 1], J[1, 1], J[2, 1] = -1 - y * y, x * y, x
-    J[3, 0] = J[4, 1] = near
-    J[5] = -uv * near
-    return J
 
 
 def _root_of_inverse(C: NDArray) -> NDArray[np.float64]:

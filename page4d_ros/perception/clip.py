@@ -12,7 +12,6 @@ from page4d_ros.errors import DeviceMemoryError, FrameError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.geometry.poses import inverse, twist
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.perception.bundle import turn_first
 from page4d_ros.perception.drift import carried, gathered, least
 from page4d_ros.perception.dynamics import DYNAMIC, Dynamics
 from page4d_ros.perception.flow_motion import grey_view
@@ -26,6 +25,7 @@ from page4d_ros.perception.memory import (
 )
 from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.pipeline import assemble, with_calibration
+from page4d_ros.perception.points import turn_first
 from page4d_ros.perception.types import OdometryEstimate
 from page4d_ros.units import NS_PER_S
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle
-from page4d_ros.perception.bundle import turn_first
+from page4d_ros.perception.points import turn_first
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import OdometryConfig
+    from page4d_ros.perception.points import Step
 
 # Errors of the calibration, of a rolling shutter, of corners that slide along edges: they are
 # alike from frame to frame, so that no number of corners averages them away.
@@ -154,6 +155,11 @@ def carried(covariance: NDArray, T_later_earlier: NDArray) -> NDArray[np.float64
     """Covariance (..., 6, 6) of an earlier camera's pose as that of later ones tied to it."""
     J = turn_first(adjoint(T_later_earlier))
     return J @ covariance @ J.swapaxes(-1, -2)
+
+
+def after(covariance: NDArray, step: Step) -> NDArray[np.float64]:
+    """Covariance (6, 6) of a pose that is known by a step alone, from that before it."""
+    return carried(covariance, step.T_later_earlier) + step.covariance
 
 
 def gathered(T_later_earlier: NDArray, depth: float) -> NDArray[np.float64]:

@@ -18,7 +18,6 @@ from page4d_ros.config import ModelConfig
 from page4d_ros.errors import ConfigError, Page4dError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.preprocess import image_to_network
-from page4d_ros.model.variants import VARIANTS
 from page4d_ros.perception.build import build_engine, build_network, classifier_file
 from page4d_ros.perception.devices import choose_device, choose_precision, precision_name
 from page4d_ros.perception.dynamics import Dynamics
@@ -27,7 +26,7 @@ from page4d_ros.perception.graphs import (
     check,
     choose_backend,
     graph_of,
-    window_graphs,
+    stream_graphs,
 )
 from page4d_ros.perception.motion_classifier import MotionClassifier
 
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from page4d_ros.model.network import Network
 
 POLITE = 10  # niceness of a build beside a running node
-WITH_ANCHOR = 2  # frames that get depth: the newest, and the anchor of odometry
 
 
 def build_missing(
@@ -130,13 +128,8 @@ def node_graphs(config: Config, size: str) -> tuple[Network, list[Graph]]:
     patch = engine.patch_size
     fit = ImageTransform.crop(int(match[1]), int(match[2]), engine.resolution, patch)
     grid = fit.height // patch, fit.width // patch
-    mines = VARIANTS[config.model.variant].mines_motion
-    gram = mines or Dynamics(config.mask, classifier).gram
-    views = 1
-    graphs = window_graphs(
-        grid, config.window.size, views, newest=WITH_ANCHOR * views, gram=gram, hides=mines
-    )
-    return engine.network, graphs
+    gram = Dynamics(config.mask, classifier).gram
+    return engine.network, stream_graphs(config, grid, gram=gram)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from page4d_ros.backends.runtimes import open_runtime
 from page4d_ros.config import ModelConfig
 from page4d_ros.errors import BackendError, ConfigError
 from page4d_ros.model.network import StepPlan, full_cells
+from page4d_ros.model.variants import VARIANTS
 from page4d_ros.perception.devices import precision_name
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 
     from page4d_ros.backends.graph import Graph
     from page4d_ros.backends.runtimes import Runtime
+    from page4d_ros.config import Config
     from page4d_ros.model.network import Network
     from page4d_ros.perception.window_engine import WindowEngine
 
 TORCH, RECORDED, AUTO = 'torch', 'cudagraphs', 'auto'
 MEANT = 'PAGE4D_BACKEND'  # environment variable: the backend that `auto` stands for
+WITH_ANCHOR = 2  # sets that get depth: the newest, and the anchor of odometry
 BUILDING = 'page4d_ros.perception.graph_building'  # module that a process runs
 
 
@@ -245,6 +248,21 @@ def window_graphs(
     references = tuple(range(frames - views, frames)) if gram else ()
     plan = StepPlan(grid, newest, references, full_cells(views, sets))
     return [FrameGraph(grid), StepGraph(frames, plan, hides)]
+
+
+def stream_graphs(config: Config, grid: tuple[int, int], *, gram: bool) -> list[Graph]:
+    """Graphs of a perception's settings, for images of a grid of patches (h, w).
+
+    Args:
+        config: all settings.
+        grid: of the images.
+        gram: True if steps are asked for dynamic maps.
+    """
+    views = max(1, len(config.cameras))
+    hides = VARIANTS[config.model.variant].mines_motion
+    newest = WITH_ANCHOR * views
+    size = config.window.size
+    return window_graphs(grid, size, views, newest=newest, gram=gram or hides, hides=hides)
 
 
 def described(graph: Graph) -> dict[str, Any]:

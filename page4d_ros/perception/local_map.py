@@ -8,8 +8,10 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import Adjusted, Points, Step, adjust
+from page4d_ros.perception.bundle import Adjusted, adjust
 from page4d_ros.perception.drift import PERSISTENT, carried, gathered, rescaled
+from page4d_ros.perception.mounts import Mounted, Mounts
+from page4d_ros.perception.points import Points, Step
 from page4d_ros.perception.sparse_pose import FEWEST
 
 if TYPE_CHECKING:
@@ -28,7 +30,14 @@ NEIGHBOURS = 3  # known points whose median inverse depth a new one begins with
 class LocalMap:
     """Keyframes and points in one world; the newest keyframes are adjusted together.
 
+    The keyframes of a rig are those of its main camera. Each point belongs to one camera.
+
+    Args:
+        mounts: of the cameras; None for one camera.
+
     Attributes:
+        mounts: likewise, with poses and unit as they are adjusted by now.
+        view: (N,) camera that sees a point.
         T_camera_world: (K, 4, 4) poses of the keyframes, oldest first.
         covariance: (K, 6, 6) of these since the trajectory began; see `drift`.
         steps: K expected motions, each from the keyframe before; None where nothing is expected.
@@ -39,11 +48,13 @@ class LocalMap:
         strikes: (N,) frames in which a point's track disagreed with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mounts: Mounts | None = None) -> None:
+        self.mounts = mounts or Mounts(1)
         self.T_camera_world = np.zeros((0, 4, 4))
         self.covariance = np.zeros((0, 6, 6))
         self.steps: list[Step | None] = []
         self.ids = np.zeros(0, np.int64)
+        self.view = np.zeros(0, np.intp)
         empty = np.zeros(0)
         self.points = Points(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3)), empty, empty)
         self.seen = np.zeros((0, 0, 2))
@@ -61,6 +72,44 @@ class LocalMap:
         """Points of tracks that all have one."""
         return self.points[self.find(ids)[0]]
 
+    @property
+    def _rig(self) -> bool:
+        return self.mounts.several
+
+    def mounted(self, columns: NDArray) -> Mounted | None:
+        """Cameras that see points; None for one camera."""
+        return Mounted(self.mounts.T_view_main, self.view[columns]) if self._rig else None
+
+    def inverse_depths(self, columns: NDArray, T_camera_world: NDArray) -> NDArray[np.float64]:
+        """(M,) inverse depths of points, each in its own camera.
+
+        Args:
+            columns: of the points.
+            T_camera_world: (4, 4) pose of the main camera.
+        """
+        mounted = self.mounted(columns)
+        T = T_camera_world if mounted is None else mounted.poses(T_camera_world)
+        return self.points[columns].inverse_depth(T)
+
+    def measured(
+        self, ids: NDArray, T_camera_world: NDArray, most: float
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+        """Tracks whose depth is known by parallax, and not by its prior.
+
+        Args:
+            ids: (M,) rising identities of the tracks.
+            T_camera_world: (4, 4) pose of the main camera.
+            most: relative standard deviation of an inverse depth.
+
+        Returns:
+            Their indices (N,), inverse depths (N,) in their cameras, and the deviations (N,).
+        """
+        at, has = self.find(ids)
+        columns = at[has]
+        w, deviation = self.inverse_depths(columns, T_camera_world), self.deviation[columns]
+        use = (w > 0) & (deviation < np.minimum(most * w, self.points.deviation[columns] / 2))
+        return np.flatnonzero(has)[use], w[use], deviation[use]
+
     def row(self, ids: NDArray, rays: NDArray) -> NDArray[np.float64]:
         """(N, 2) of `seen` for tracks (M,) at normalised image coordinates (M, 2)."""
         out = np.full((len(self.ids), 2), np.nan)
@@ -77,6 +126,7 @@ class LocalMap:
         deviation: NDArray,
         covariance: NDArray,
         step: Step | None = None,
+        view: NDArray | None = None,
     ) -> None:
         """Add a keyframe; tracks without a point get one.
 
@@ -88,18 +138,21 @@ class LocalMap:
             deviation: (M,) its standard deviation.
             covariance: (6, 6) of the pose, since the trajectory began.
             step: motion expected from the last keyframe.
+            view: (M,) cameras of the tracks; the main one, if not given.
         """
+        view = np.zeros(len(ids), np.intp) if view is None else view
         new = ~self.find(ids)[1]
         count = int(new.sum())
-        T = inverse(T_camera_world)
+        T = inverse(self.mounts.T_view_main @ T_camera_world)[view[new]]
         fresh = Points(
             np.column_stack([rays[new], inverse_depth[new]]),
-            np.broadcast_to(T[:3, :3], (count, 3, 3)),
-            np.broadcast_to(T[:3, 3], (count, 3)),
+            T[:, :3, :3],
+            T[:, :3, 3],
             inverse_depth[new],
             deviation[new],
         )
         self.ids = np.concatenate([self.ids, ids[new]])
+        self.view = np.concatenate([self.view, view[new]])
         self.points = Points(*map(np.concatenate, zip(self.points, fresh, strict=True)))
         self.deviation = np.concatenate([self.deviation, deviation[new]])
         self.strikes = np.concatenate([self.strikes, np.zeros(count, np.int64)])
@@ -121,6 +174,7 @@ class LocalMap:
     def keep(self, columns: NDArray[np.bool_]) -> None:
         """Drop all points but those where `columns` (N,) is True."""
         self.ids, self.strikes = self.ids[columns], self.strikes[columns]
+        self.view = self.view[columns]
         self.points, self.seen = self.points[columns], self.seen[:, columns]
         self.deviation = self.deviation[columns]
 
@@ -146,16 +200,27 @@ class LocalMap:
         """Median depth of all points in their reference frames; 1 without points."""
         return 1 / float(np.median(self.points.xyw[:, 2])) if len(self.ids) else 1.0
 
-    def nearby(self, T_camera_world: NDArray, ids: NDArray, rays: NDArray) -> NDArray[np.float64]:
-        """Inverse depths (M,) in a camera, each the median of its nearest known neighbours.
+    def nearby(
+        self, T_camera_world: NDArray, ids: NDArray, rays: NDArray, view: NDArray
+    ) -> NDArray[np.float64]:
+        """Inverse depths (M,) in the cameras, each the median of its nearest known neighbours.
 
         Args:
-            T_camera_world: (4, 4) pose of the camera.
+            T_camera_world: (4, 4) pose of the main camera.
             ids: (M,) tracks, some of which have a point.
             rays: (M, 2) their normalised image coordinates.
+            view: (M,) their cameras.
         """
+        out = np.empty(len(ids))
+        for v in np.unique(view):
+            of = view == v
+            out[of] = self._nearby(T_camera_world, ids[of], rays[of])
+        return out
+
+    def _nearby(self, T_camera_world: NDArray, ids: NDArray, rays: NDArray) -> NDArray[np.float64]:
+        """Likewise of one camera."""
         at, has = self.find(ids)
-        w = self.points[at[has]].inverse_depth(T_camera_world)
+        w = self.inverse_depths(at[has], T_camera_world)
         known = rays[has][w > 0]
         w = w[w > 0]
         if not len(w):
@@ -191,14 +256,26 @@ class LocalMap:
             seen, steps = np.concatenate([seen, newest[1][None]]), [*steps, step]
         views = np.isfinite(seen[..., 0]).sum(0)
         columns = np.flatnonzero(views >= 2)
-        if len(columns) > MOST_POINTS:
+        most = MOST_POINTS * max(1, len(np.unique(self.view[columns])))
+        if len(columns) > most:
             now = np.isfinite(seen[-1, columns, 0])
-            best = np.argsort(-(views[columns] + len(T) * now), kind='stable')[:MOST_POINTS]
+            best = np.argsort(-(views[columns] + len(T) * now), kind='stable')[:most]
             columns = np.sort(columns[best])
         fixed = max(1, len(T) - FREE)
+        rig = (self.mounts, self.view[columns]) if self._rig else None
         found = adjust(
-            T, fixed, self.points[columns], seen[:, columns], sigma, limits, steps, strict=strict
+            T,
+            fixed,
+            self.points[columns],
+            seen[:, columns],
+            sigma,
+            limits,
+            steps,
+            strict=strict,
+            rig=rig,
         )
+        if found.mounts is not None:
+            self.mounts.adjusted(found.mounts)
         found = found._replace(covariance=self._gathered(found, fixed))
         self.covariance = found.covariance[: len(self.covariance)]
         before, w = self.points.xyw[columns, 2], found.xyw[:, 2]
@@ -234,6 +311,7 @@ class LocalMap:
         self.points.xyw[:, 2] /= ratio
         self.deviation /= ratio
         self.covariance = rescaled(self.covariance, ratio)
+        self.mounts.scale(ratio)
         self.points.t_world_ref[:] = first + ratio * (self.points.t_world_ref - first)
         T = inverse(T_camera_world)
         T[:, :3, 3] = first + ratio * (T[:, :3, 3] - first)

@@ -7,22 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.geometry.poses import transform
-from page4d_ros.perception.bundle import (
-    BEHIND,
-    DAMPING,
-    FARTHEST,
-    NEAREST,
-    Points,
-    Step,
-    by_pose,
-    moved,
-)
+from page4d_ros.geometry.poses import inverse, transform
+from page4d_ros.perception.bundle import BEHIND, DAMPING, FARTHEST, NEAREST
+from page4d_ros.perception.points import Points, Step, by_pose, moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from page4d_ros.perception.mounts import Mounted
 
 FIND = (60.0, 30.0, 15.0, 8.0, 5.0)  # scales of the robust loss, by iteration: any start
 REFINE = (5.0, 5.0, 5.0)  # a start from a sample
@@ -56,8 +50,9 @@ def locate(
     sigma: float,
     limits: Sequence[float],
     expected: tuple[NDArray, Step] | None = None,
+    mounted: Mounted | None = None,
 ) -> Located:
-    """Most likely pose of a camera among known points.
+    """Most likely pose of a camera, or of a rig's main camera, among known points.
 
     Args:
         T_camera_world: (4, 4) initial pose.
@@ -66,12 +61,15 @@ def locate(
         sigma: standard deviation of `seen`.
         limits: scale of the robust loss in `sigma`, by iteration; the last one gives the cost.
         expected: pose (4, 4), T_camera_world, of an earlier camera, and the motion since.
+        mounted: cameras of a rig that see the points; None for one camera.
     """
     T = T_camera_world
     X, w = points.homogeneous
     for limit in limits:
-        uv, near = _seen_from(T, X, w)
+        uv, near = _seen_from(T, X, w, mounted)
         J = by_pose(uv, w * near)
+        if mounted is not None:
+            J = mounted.of_main(J, mounted.view)
         error = seen.T - uv
         outlying = 1 + (error**2).sum(0) / (limit * sigma) ** 2
         WJ = J * ((near < 1 / NEAREST) / outlying / sigma**2)
@@ -82,15 +80,21 @@ def locate(
             H, g = H + np.diag(information), g + information * off
         H.ravel()[::7] = H.diagonal() * (1 + DAMPING) + DAMPING
         T = moved(T[None], np.linalg.solve(H, g)[None])[0]
-    uv, near = _seen_from(T, X, w)
+    uv, near = _seen_from(T, X, w, mounted)
     distance = np.sqrt(((seen.T - uv) ** 2).sum(0)) / sigma
     distance = np.where(near < 1 / NEAREST, np.minimum(distance, BEHIND), BEHIND)
     return Located(T, distance, H, float(np.log1p((distance / limits[-1]) ** 2).sum()))
 
 
-def _seen_from(T: NDArray, X: NDArray, w: NDArray) -> tuple[NDArray, NDArray]:
+def _seen_from(
+    T: NDArray, X: NDArray, w: NDArray, mounted: Mounted | None
+) -> tuple[NDArray, NDArray]:
     """Normalised image coordinates (2, N) and inverse depths in those of the points (N,)."""
-    q = T[:3, :3] @ X.T + T[:3, 3:] * w
+    if mounted is None:
+        q = T[:3, :3] @ X.T + T[:3, 3:] * w
+    else:
+        each = mounted.poses(T)[:, :3]
+        q = np.einsum('nij,nj->in', each[..., :3], X) + each[..., 3].T * w
     near = 1 / np.maximum(q[2], NEAREST)
     return q[:2] * near, near
 
@@ -101,6 +105,7 @@ def best_pose(
     seen: NDArray,
     sigma: float,
     expected: tuple[NDArray, Step] | None = None,
+    mounted: Mounted | None = None,
 ) -> Located:
     """Pose of least robust cost, from several starts and, if none fits well, from samples.
 
@@ -110,18 +115,31 @@ def best_pose(
         seen: (N, 2) normalised image coordinates.
         sigma: standard deviation of `seen`.
         expected: see `locate`.
+        mounted: likewise.
     """
     best = None
     for T in starts:
-        found = locate(T, points, seen, sigma, FIND, expected)
+        found = locate(T, points, seen, sigma, FIND, expected, mounted)
         best = found if best is None or found.cost < best.cost else best
         if (best.error < FITS).sum() > SURE * len(seen):
             return best
-    T = sampled(points, seen, sigma)
+    T = _sampled_of(points, seen, sigma, mounted)
     if T is not None:
-        found = locate(T, points, seen, sigma, REFINE, expected)
+        found = locate(T, points, seen, sigma, REFINE, expected, mounted)
         best = found if found.cost < best.cost else best
     return best
+
+
+def _sampled_of(
+    points: Points, seen: NDArray, sigma: float, mounted: Mounted | None
+) -> NDArray[np.float64] | None:
+    """Likewise `sampled`, of the camera of a rig that sees most of the points."""
+    if mounted is None or not len(seen):
+        return sampled(points, seen, sigma)
+    view = np.bincount(mounted.view).argmax()
+    of = mounted.view == view
+    T = sampled(points[of], seen[of], sigma)
+    return None if T is None else inverse(mounted.T_view_main[view]) @ T
 
 
 def sampled(points: Points, seen: NDArray, sigma: float) -> NDArray[np.float64] | None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, rotation_angle, twist
-from page4d_ros.perception.bundle import turn_first
 from page4d_ros.perception.depth_correction import TiedDepth
 from page4d_ros.perception.drift import (
     Pace,
@@ -20,17 +18,25 @@ from page4d_ros.perception.drift import (
     of_motion,
     rescaled,
 )
+from page4d_ros.perception.frames_in_map import (
+    by_map,
+    frames_in_map,
+    main_in_gauge,
+    main_key,
+    with_poses,
+)
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.points import turn_first
 from page4d_ros.perception.sparse import SparseEstimator
 from page4d_ros.perception.stitching import Chain, Placement
 from page4d_ros.perception.types import (
-    MOVING,
     NETWORK,
     NETWORK_AND_POINTS,
     NOTHING,
     POINTS,
     OdometryEstimate,
 )
+from page4d_ros.perception.visible import overlap, static_log_depth, static_share
 from page4d_ros.perception.witness import Witness
 from page4d_ros.units import NS_PER_S
 
@@ -45,10 +51,8 @@ if TYPE_CHECKING:
     from page4d_ros.perception.rig import Rig
     from page4d_ros.perception.scale import MetricScale
     from page4d_ros.perception.sparse_pose import SparsePose
-    from page4d_ros.perception.types import Frame, FrameKey, FrameSet, WindowEstimate
+    from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
 
-DEPTH_COLUMNS = 64  # of the grid of pixels whose depths are compared
-OVERLAP_COLUMNS = 16  # of the grid of points whose visibility measures overlap
 LEAST_STATIC = 0.05  # share of a view; bounds the growth of the variances to twentyfold
 UNKNOWN = 9999.0 * np.eye(6)
 LOST = OdometryEstimate(
@@ -60,9 +64,10 @@ class Odometry:
     """Follows the newest camera by corners and by the network, in metres where they are known.
 
     Corners and network are joined by a `SparseEstimator`. The network's own trajectory is a
-    `Chain` of windows; it is the pose where corners are not used (``odometry.estimator``, or a rig
-    of several cameras). The motion is integrated step by step, so that a scale that improves later
-    never moves the past.
+    `Chain` of windows; it is the pose where corners are not used (``odometry.estimator``). Of a
+    rig the main camera's corners are used, and those of cameras whose mounts are known and whose
+    images are of the same moment. The motion is integrated step by step, so that a scale that
+    improves later never moves the past.
 
     Attributes:
         window: the newest window, with poses by corners where there are some, in the same gauge;
@@ -73,7 +78,8 @@ class Odometry:
         self.config = config
         self.scale = scale
         self.rig = rig
-        self.sparse = SparseEstimator(alone=config.estimator == 'geometry')
+        count = 1 if rig is None else rig.count
+        self.sparse = SparseEstimator(alone=config.estimator == 'geometry', count=count)
         self.reset()
 
     def reset(self) -> None:
@@ -81,6 +87,7 @@ class Odometry:
         self.chain = Chain()
         self.sparse.forget()
         self._main: Frame | None = None  # newest of the main camera
+        self._leading: int | None = None  # its view, once corners are followed
         self._held: dict[int, NDArray] = {}  # by view: T_view_main where it had to be assumed
         if self.rig is not None:
             self.rig.forget()
@@ -115,12 +122,18 @@ class Odometry:
             frames: of the newest time.
             images: (H, W, 3) RGB of each.
         """
-        if self._uses_corners(frames):
-            self.sparse.follow(images[0])
-
-    def _uses_corners(self, frames: FrameSet) -> bool:
-        rig = self.rig is not None and self.rig.several
-        return self.config.estimator != 'network' and len(frames.frames) == 1 and not rig
+        if self.config.estimator == 'network':
+            return
+        if self._leading is None:
+            self._leading = frames.views[0]
+            self.sparse.lead(self._leading)
+        known = {self._leading}
+        if self.rig is not None:
+            for view, T in self.rig.mounted(self._leading).items():
+                self.sparse.mounts.know(view, T)
+            known |= self.rig.together(frames, self._leading) & self.sparse.mounts.known.keys()
+        pairs = zip(frames.views, images, strict=True)
+        self.sparse.follow({view: image for view, image in pairs if view in known})
 
     def update(self, window: WindowEstimate) -> OdometryEstimate:
         """Newest pose of the main camera; `lost` if neither network nor corners know it."""
@@ -128,7 +141,7 @@ class Odometry:
         stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
         placement, pose = self._place(window), None
-        if self._uses_corners(window.sets[-1]) and self.sparse.sees:
+        if self.config.estimator != 'network' and self.sparse.tracks.sees:
             pose = self._by_corners(window, placement)
         if placement is None if pose is None else pose.lost:
             # frames that the last good window shares with the next one still tie them
@@ -138,7 +151,7 @@ class Odometry:
                 scale=self.chain.scale * self.scale.factor,
                 metric=self.scale.metric,
                 scale_state=self.scale.state,
-                network_trust=self.sparse.prior.trust.value if self.sparse.sees else 0.0,
+                network_trust=self.sparse.prior.trust.value if self.sparse.tracks.sees else 0.0,
             )
         if placement is not None and placement.restarted:
             self.scale.forget()
@@ -146,26 +159,29 @@ class Odometry:
             if self.rig is not None:
                 self.rig.forget()
         if pose is not None:
-            self.window = window = with_poses(
-                window, pose, self.sparse.poses(f.key for f in window.frames)
-            )
+            T_world = self._in_map(window, pose)
+            self.window = window = with_poses(window, T_world, pose.unit)
             self._T_world_camera = pose.T_world_previous
-            placed = _by_map(window, pose, placement)
+            placed = by_map(window, T_world[window.reference], pose.unit, placement)
             self._by_points = pose if pose.by_points else None
         else:
             placed = placement
         newest = window.frames[window.reference]
         if self._main is None or newest.view == self._main.view:
             self._main = newest
-        if not placed.doubted and np.isfinite(window.T_gauge_camera).all():
-            self._measure(window, placed)
-        self._overlap = _overlap(window)
+        self._measure(window, placed, placement)
+        self._overlap = overlap(window)
         T_reference = placed.T_chain_camera[window.reference]
-        T_reference_main = self._main_in_reference(newest.view, T_reference)
-        T_now = T_reference @ T_reference_main
+        if pose is None:
+            T_reference_main = self._main_in_reference(newest.view, T_reference)
+            T_now = T_reference @ T_reference_main
+        else:
+            T_now = pose.T_world_camera
+            T_reference_main = inverse(T_reference) @ T_now
         estimate = self._advance(window, placed, pose, T_now)
         if newest.view != self._main.view:
-            self.chain.tie(T_now)
+            if pose is None:
+                self.chain.tie(T_now)
             T_main_reference = inverse(T_reference_main)
             T_main_reference[:3, 3] *= self.scale.factor
             estimate = replace(estimate, T_camera_reference=T_main_reference)
@@ -173,16 +189,28 @@ class Odometry:
         self._last = stamp_ns, estimate
         return estimate
 
-    def _measure(self, window: WindowEstimate, placed: Placement) -> None:
-        """Compare the window with what is known of scale and rig."""
+    def _measure(
+        self, window: WindowEstimate, placed: Placement, chained: Placement | None
+    ) -> None:
+        """Compare the window with what is known of scale and rig.
+
+        Args:
+            window: with poses by corners where there are some.
+            placed: the window in the map, or in the chain without corners.
+            chained: likewise in the chain.
+        """
         scale, rig = self.scale, self.rig
         if rig is not None:
-            rig.observe(window, placed.T_chain_camera)
+            rig.follow(self.sparse.mounts if self._by_points is not None else None)
+            if chained is not None and not chained.doubted:
+                rig.observe(window, chained.T_chain_camera)
+        if placed.doubted or not np.isfinite(window.T_gauge_camera).all():
+            return
         if window.frames[window.reference].view == self._main.view:
             scale.update(window, placed.T_chain_camera, placed.scale, self.depth()[0])
         if rig is not None:
             elsewhere = scale.metric and scale.config.mode != 'rig'
-            rig.check(scale.factor if elsewhere else None)
+            rig.check(window.sets[-1].stamp_ns, scale.factor if elsewhere else None)
 
     def _main_in_reference(self, view: int, T_reference: NDArray) -> NDArray[np.float64]:
         """T_reference_main (4, 4) in units of the chain.
@@ -201,7 +229,7 @@ class Odometry:
 
     def _place(self, window: WindowEstimate) -> Placement | None:
         """Window in the network's own trajectory; None if its output is not finite."""
-        log_depth = _static_log_depth(window)
+        log_depth = static_log_depth(window)
         finite = np.isfinite(window.T_gauge_camera).all()
         if not finite or np.isnan(log_depth[window.reference]).all():
             return None
@@ -211,17 +239,60 @@ class Odometry:
 
     def _by_corners(self, window: WindowEstimate, placement: Placement | None) -> SparsePose:
         """Pose by corners and, as far as it is trusted, by the network."""
-        witness = None
-        if placement is not None:
-            witness = Witness.of(window, placement.scale, doubted=placement.doubted)
-        camera = window.transforms[-1].camera_to_source(window.cameras[-1])
-        pose = self.sparse.update(window.frames[-1].key, camera, witness)
+        witnesses, cameras, main = {}, {}, self._leading
+        for index in window.newest:
+            view = window.frames[index].view
+            cameras[view] = window.transforms[index].camera_to_source(window.cameras[index])
+            if placement is not None:
+                witnesses[view] = Witness.of(
+                    window, index, placement.scale, doubted=placement.doubted
+                )
+        key = main_key(window.sets[-1], main)
+        if placement is not None and any(main not in frames.views for frames in window.sets):
+            said = witnesses.pop(main, None)
+            T_main = main_in_gauge(window, main, lambda view: self._beside(view, placement.scale))
+            if key in T_main:
+                said = said or Witness.blind(window, placement.scale, doubted=placement.doubted)
+                witnesses[main] = said.moved(T_main, key)
+        cameras = {view: cameras[view] for view in self.sparse.tracks.there}
+        mounts, scale = self.sparse.mounts, self.scale
+        if scale.metric and (scale.config.mode != 'rig' or len(mounts.tied) < 2):
+            mounts.measure(1 / scale.factor)
+        pose = self.sparse.update(key, cameras, witnesses)
         return pose if np.isfinite(pose.unit) else pose._replace(unit=self.chain.scale)
+
+    def _beside(self, view: int, unit: float) -> NDArray[np.float64] | None:
+        """T_view_main (4, 4) of another camera, in units of the gauge; None if not known.
+
+        Args:
+            view: that camera.
+            unit: units of the chain per unit of the gauge.
+        """
+        known, mounts = None, self.sparse.mounts
+        if view in mounts.tied:
+            known, unit = mounts.T_view_main[view].copy(), unit * self.sparse.prior.ratio
+        elif self.rig is not None:
+            known = self.rig.between(view, self._leading)
+        if known is not None:
+            known[:3, 3] /= unit
+        return known
+
+    def _in_map(self, window: WindowEstimate, pose: SparsePose) -> dict[int, NDArray]:
+        """T_world_camera (4, 4) of a window's frames, see `frames_in_map`."""
+        main, reference = self._leading, window.frames[window.reference]
+        T_main = self.sparse.poses(main_key(frames, main) for frames in window.sets)
+        T_main[main_key(window.sets[-1], main)] = pose.T_world_camera
+        out = frames_in_map(window, T_main, pose.unit, self.sparse.mounts, self.rig)
+        if window.reference not in out:  # neither the main camera nor one that is tied to it
+            T = self._beside(reference.view, 1.0 / pose.unit)
+            step = np.eye(4) if T is None else inverse(T)
+            out[window.reference] = pose.T_world_camera @ step
+        return out
 
     @property
     def trust(self) -> float:
         """Trust in the network, 0 to 1; 1 where corners do not judge it."""
-        return self.sparse.prior.trust.value if self.sparse.sees else 1.0
+        return self.sparse.prior.trust.value if self.sparse.tracks.sees else 1.0
 
     def depth(self) -> list[TiedDepth]:
         """Depth of the newest set's views, tied to the points that were known when first asked.
@@ -231,21 +302,28 @@ class Odometry:
         """
         if self._tied is None:
             window = self.window
-            points, error = None, self.sparse.prior.trust.depth if self.sparse.sees else 0.0
+            points, error = {}, self.sparse.prior.trust.depth if self.sparse.tracks.sees else 0.0
             if self._by_points is not None:
-                points = self.sparse.depths(self._by_points.unit)
-            parts = ((window.depth[i], window.transforms[i]) for i in window.newest)
-            self._tied = [TiedDepth(*part, points, error) for part in parts]
+                unit = self._by_points.unit
+                points = {v: self.sparse.depths(unit, v) for v in self.sparse.tracks.seeing}
+            self._tied = [
+                TiedDepth(
+                    window.depth[i], window.transforms[i], points.get(window.frames[i].view), error
+                )
+                for i in window.newest
+            ]
         return self._tied
 
-    def hide(self, motion: Judged, fit: ImageTransform) -> None:
+    def hide(self, motion: Judged, fit: ImageTransform, view: int) -> None:
         """Drop corners on moving objects, if the network is trusted to know them.
 
         Args:
-            motion: moving pixels of the newest reference frame.
+            motion: moving pixels of a newest frame.
             fit: from the camera's image to the network's.
+            view: the camera.
         """
-        self.sparse.hide(motion, fit)
+        if view in self.sparse.tracks.there:
+            self.sparse.hide(motion, fit, view)
 
     def _advance(
         self,
@@ -315,7 +393,7 @@ class Odometry:
             own += self._pace.unseen(seconds, depth)
         else:
             self._pace.add(T_now_before, seconds)
-        few = 1.0 / max(_static_share(self.window), LEAST_STATIC)
+        few = 1.0 / max(static_share(self.window), LEAST_STATIC)
         self._gathered += few * (own + gathered(T_now_before, depth))
         return few * (own + of_motion(T_now_before, depth))
 
@@ -327,79 +405,3 @@ def _relies_on(pose: SparsePose | None, *, trusted: bool) -> str:
     if not trusted:
         return POINTS
     return NETWORK_AND_POINTS if pose.by_points else NETWORK
-
-
-def with_poses(
-    window: WindowEstimate, pose: SparsePose, T_world_camera: dict[FrameKey, NDArray]
-) -> WindowEstimate:
-    """Window with the poses of known frames, in the same gauge; the newest pose stays.
-
-    Args:
-        window: of one camera.
-        pose: of its newest frame.
-        T_world_camera: (4, 4) of earlier frames, in the same map.
-    """
-    T = window.T_gauge_camera.copy()
-    T_newest_world = inverse(pose.T_world_camera)
-    for index, frame in enumerate(window.frames[:-1]):
-        if frame.key in T_world_camera:
-            step = T_newest_world @ T_world_camera[frame.key]
-            step[:3, 3] /= pose.unit
-            T[index] = T[-1] @ step
-    return replace(window, T_gauge_camera=T)
-
-
-def _by_map(window: WindowEstimate, pose: SparsePose, placement: Placement | None) -> Placement:
-    """Placement of a window, with poses by corners, in the map."""
-    steps = inverse(window.T_gauge_camera[-1]) @ window.T_gauge_camera
-    steps[:, :3, 3] *= pose.unit
-    steps[-1] = np.eye(4)  # known even if the window's own poses are not finite
-    restarted = placement is not None and placement.restarted
-    return Placement(pose.T_world_camera @ steps, pose.unit, 0.0, 0.0, restarted)
-
-
-def _static_share(window: WindowEstimate) -> float:
-    """Share of the newest view that is static according to the mask head."""
-    if window.dynamic is None:
-        return 1.0
-    return float((window.dynamic[window.reference] <= MOVING).mean())
-
-
-def _overlap(window: WindowEstimate) -> float:
-    """Share of the newest view's pixels of known depth that the first frame sees, too."""
-    newest = window.reference
-    camera = window.cameras[newest]
-    pixels = _grid(camera.width, camera.height)
-    depth = window.depth[newest][pixels[1], pixels[0]]
-    known = (depth > 0) & (depth < np.inf)
-    T = inverse(window.T_gauge_camera[0]) @ window.T_gauge_camera[newest]
-    rays = np.linalg.solve(camera.K, pixels * np.where(known, depth, 0))
-    u, v, z = camera.K @ (T[:3, :3] @ rays + T[:3, 3:])
-    inside = known & (z > 0) & (u > -0.5 * z) & (u < (camera.width - 0.5) * z)
-    inside &= (v > -0.5 * z) & (v < (camera.height - 0.5) * z)
-    return float(inside.sum() / max(known.sum(), 1))
-
-
-@lru_cache(maxsize=4)
-def _grid(width: int, height: int) -> NDArray[np.intp]:
-    """(3, n) homogeneous pixels, spread over an image."""
-    step = max(1, width // OVERLAP_COLUMNS)
-    v, u = np.mgrid[step // 2 : height : step, step // 2 : width : step]
-    return np.stack([u.ravel(), v.ravel(), np.ones(u.size, np.intp)])
-
-
-def _static_log_depth(window: WindowEstimate) -> NDArray[np.float32]:
-    """(M, h', w') logarithm of a grid of depths; NaN where dynamic, doubtful or not positive."""
-    step = max(1, round(window.depth.shape[2] / DEPTH_COLUMNS))
-    depth, confidence = (each[:, ::step, ::step] for each in (window.depth, window.confidence))
-    known = (depth > 0) & (depth < np.inf)
-    use = known & np.array([each >= median(each) for each in confidence])
-    if window.dynamic is not None:
-        patch = window.transforms[-1].height // window.dynamic.shape[1]
-        rows, columns = (np.arange(0, size, step) // patch for size in window.depth.shape[1:])
-        score = window.dynamic[-len(depth) :, rows[:, None], columns]
-        static = known & np.array([each <= median(each) for each in score])
-        # if everything confident moves, static pixels of low confidence are used
-        both = use & static
-        use = np.where(both.any((1, 2))[:, None, None], both, static)
-    return np.log(np.where(use, depth, np.float32(np.nan)))

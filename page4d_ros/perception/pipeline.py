@@ -107,8 +107,8 @@ class Perception:
             for index in window.newest
         ]
         self.engine.hide(motions)
-        if len(frames.frames) == 1:
-            self.odometry.hide(motions[0], window.transforms[-1])
+        for index, motion in zip(window.newest, motions, strict=True):
+            self.odometry.hide(motion, window.transforms[index], window.frames[index].view)
         estimate = assemble(
             window,
             odometry,

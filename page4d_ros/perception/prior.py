@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import Step
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.points import Step
 from page4d_ros.perception.residuals import MAD
 from page4d_ros.perception.sparse_pose import FEWEST
 from page4d_ros.perception.trust import TRUSTED, Trust
@@ -124,36 +124,48 @@ class Prior:
         return Expected(known[both[-1]], step, keyframe=False)
 
     def first_depths(
-        self, witness: Witness, source: NDArray, again: Recognised | None
+        self, seen: Seen, source: NDArray, again: Recognised | None
     ) -> tuple[NDArray[np.float64], float]:
-        """Inverse depths (N,) of the first points of a map, and the unit of the window's gauge.
+        """Inverse depths of the first points of a map, and the unit of the window's gauge.
 
         Sets the unit, by recognised points if there are some, if it is not known.
 
         Args:
-            witness: what the network says.
-            source: (N, 2) pixels of the points in the camera's image.
-            again: some of them that are known.
+            seen: the newest images.
+            source: (N, 2) pixels of the points in the cameras' images.
+            again: some of them, of the main camera, that are known.
+
+        Returns:
+            (N,) in units of the map, NaN in images that the network says nothing of; units of
+            the map per unit of the gauge, NaN if it says nothing at all.
         """
-        said = witness.inverse_depths(source)
-        if again is not None and np.isfinite(said[again.index]).any():
-            self.ratio = median(said[again.index] / again.inverse_depth) / witness.unit
-        self.ratio = self.ratio if np.isfinite(self.ratio) else 1.0
-        known = np.isfinite(said)
-        middle = median(said if known.any() else witness.inverse_depth)
-        unit = self.unit(witness)
-        return np.where(known & (not self.alone), said, middle) / unit, unit
+        out, unit = np.full(len(source), np.nan), np.nan
+        if again is not None and seen.witness is not None:
+            said = seen.witness.inverse_depths(source[again.index])
+            if np.isfinite(said).any():
+                self.ratio = median(said / again.inverse_depth) / seen.witness.unit
+        for view, witness in seen.witnesses.items():
+            self.ratio = self.ratio if np.isfinite(self.ratio) else 1.0
+            of, unit = seen.view == view, self.unit(witness)
+            said = witness.inverse_depths(source[of])
+            known = np.isfinite(said)
+            middle = median(said if known.any() else witness.inverse_depth)
+            out[of] = np.where(known & (not self.alone), said, middle) / unit
+        return out, unit
 
     def _step(self, T_later_earlier: NDArray, unit: float, depth: float) -> Step:
         T = T_later_earlier.copy()
         T[:3, 3] *= unit
         return Step(T, SAFE * self.trust.turn, SAFE * self.trust.shift * depth)
 
-    def depths(self, seen: Seen, source: NDArray) -> NDArray[np.float64] | None:
-        """Inverse depths (N,) at pixels (N, 2), NaN where not known; None if of no use."""
-        if self.alone or seen.heeded is None or seen.heeded.doubted:
-            return None
-        return seen.heeded.inverse_depths(source) / seen.unit
+    def depths(self, seen: Seen, source: NDArray) -> NDArray[np.float64]:
+        """Inverse depths (N,) at pixels (N, 2) of the tracks; NaN where not known or of no use."""
+        out = np.full(len(source), np.nan)
+        for view, witness in seen.witnesses.items():
+            if not (self.alone or witness.doubted):
+                of = seen.view == view
+                out[of] = witness.inverse_depths(source[of]) / seen.unit
+        return out
 
     def judge(
         self,

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from page4d_ros.perception.bundle import Points
 from page4d_ros.perception.locating import FITS, REFINE, Located, locate, sampled
+from page4d_ros.perception.points import Points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from page4d_ros.perception.seen import Seen
+    from page4d_ros.perception.tracks import Tracks
 
 RECENT = 10  # keyframes that are remembered
 EVERY = 3  # keyframes, of which one is remembered
@@ -56,45 +59,40 @@ class Recognition:
         self._orb = cv2.ORB_create(nlevels=1, edgeThreshold=PATCH // 2 + 1, patchSize=PATCH)
         self._matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
 
-    def remember(
-        self, grey: NDArray[np.uint8], at: NDArray, points: Points, covariance: NDArray
-    ) -> None:
+    def remember(self, tracks: Tracks, points: Points, covariance: NDArray) -> None:
         """Remember a keyframe, if it is one of every `EVERY`.
 
         Args:
-            grey: (H, W) its image.
-            at: (N, 2) pixels of corners in it.
-            points: their N places.
+            tracks: corners of its image.
+            points: their places.
             covariance: (6, 6) of the pose, since the trajectory began.
         """
         self._count += 1
         if self._count % EVERY:
             return
-        index, descriptors = self._describe(grey, at)
+        index, descriptors = self._describe(tracks)
         if len(index) >= FEWEST:
             self._views = [
                 *self._views[1 - RECENT :],
                 _View(descriptors, points[index], covariance),
             ]
 
-    def find(
-        self, grey: NDArray[np.uint8], at: NDArray, rays: NDArray, sigma: float
-    ) -> Recognised | None:
-        """Pose of an image among the remembered points; None if it shows another place.
+    def find(self, tracks: Tracks, seen: Seen) -> Recognised | None:
+        """Pose of the main camera's image among the remembered points; None for another place.
 
         Args:
-            grey: (H, W).
-            at: (N, 2) pixels of its corners.
-            rays: (N, 2) normalised image coordinates of these.
-            sigma: standard deviation of `rays`.
+            tracks: corners of that image; some of all that are seen.
+            seen: the newest images.
         """
-        index, descriptors = self._describe(grey, at)
+        mine = np.flatnonzero(seen.view == seen.main)
+        index, descriptors = self._describe(tracks)
+        index = mine[index]
         best, most = None, FEWEST - 1
         for view in reversed(self._views) if len(index) else ():
             matches = self._matcher.match(descriptors, view.descriptors)
             ours = index[[match.queryIdx for match in matches]]
             points = view.points[np.array([match.trainIdx for match in matches], np.intp)]
-            found = _pose(points, rays[ours], MATCHED * sigma)
+            found = _pose(points, seen.rays[ours], MATCHED * seen.sigma)
             if found is None:
                 continue
             good = found.error < FITS
@@ -104,14 +102,13 @@ class Recognition:
                 best = Recognised(T, ours[good], w, view.covariance)
         return best
 
-    def _describe(
-        self, grey: NDArray[np.uint8], at: NDArray
-    ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    def _describe(self, tracks: Tracks) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
         """Corners that are far enough from the border, and their descriptors."""
         keypoints = [
-            cv2.KeyPoint(float(u), float(v), PATCH, 0, 0, 0, k) for k, (u, v) in enumerate(at)
+            cv2.KeyPoint(float(u), float(v), PATCH, 0, 0, 0, k)
+            for k, (u, v) in enumerate(tracks.at)
         ]
-        kept, descriptors = self._orb.compute(grey, keypoints)
+        kept, descriptors = self._orb.compute(tracks.grey, keypoints)
         if descriptors is None:
             return np.zeros(0, np.intp), np.zeros((0, 32), np.uint8)
         return np.array([each.class_id for each in kept], np.intp), descriptors

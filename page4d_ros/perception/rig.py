@@ -1,7 +1,8 @@
-"""Cameras of a rig: their relative poses as predicted, against those that are known.
+"""Cameras of a rig: their relative poses as they are seen, against those that are known.
 
-Known are poses on the robot's base (tf). Predicted are relative poses of frames of the same time.
-Both together give the metric scale, and name a camera that does not sit where it should.
+Known are poses on the robot's base (tf). Seen are those that corners determine, where they do;
+otherwise those that the network predicts for frames of the same time. Both together give the
+metric scale, and name a camera that does not sit where it should.
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
-    from page4d_ros.perception.types import WindowEstimate
+    from page4d_ros.perception.mounts import Mounts
+    from page4d_ros.perception.types import FrameSet, WindowEstimate
 
 MEMORY_NS = 2 * NS_PER_S  # predictions of so long are averaged
 MOST = 100  # predictions of a pair
 PERSISTENT_NS = NS_PER_S  # a disagreement is named once it has lasted so long
 SAME_NS = 100_000  # frames nearer in time count as simultaneous
+TOGETHER_NS = 5_000_000  # likewise, for corners that determine one pose together
 SHORTEST = 0.01  # metres of a baseline that is measured
 LEAST_SHARE = 0.01  # of a baseline against the distance to the scene
 MOST_SCATTER = 0.5  # of the ratios: median absolute deviation over median
 ANGLE = math.radians(8.0)  # more is a disagreement
 DISTANCE = 0.05  # metres, likewise
+CLEAR = 3.0  # standard deviations of what is seen, below which nothing disagrees
+DOUBT = 0.03  # relative deviation of a metre by corners, below which it gives the scale
 DISTANCE_SHARE = 0.05  # of the baseline, likewise, where that is more
 
 Pair = tuple[int, int]
@@ -62,6 +67,14 @@ class Misfit(NamedTuple):
         return f'camera {" or ".join(self.cameras)} does not sit where tf says: off by {off}'
 
 
+class _Seen(NamedTuple):
+    """Relative pose of a pair: T_a_b (4, 4), and standard deviations in rad and its own unit."""
+
+    T: NDArray[np.float64]
+    turn: float = 0.0
+    shift: float = 0.0
+
+
 class _Error(NamedTuple):
     """Disagreement of a pair: rad, metres, and the worse of both in units of its limit."""
 
@@ -80,13 +93,13 @@ class Rig:
 
     Attributes:
         mounts: known T_base_camera (4, 4) by view.
-        several: True if more than one camera is configured.
+        count: of cameras.
         misfit: persistent disagreement; None for none.
         reason: why the known poses give no scale; "" where they do.
     """
 
     def __init__(self, config: Config) -> None:
-        self.several = len(config.cameras) > 1
+        self.count = max(1, len(config.cameras))
         self._names = config.cameras
         self._offsets_ns = [round(seconds * NS_PER_S) for seconds in config.rig.offsets]
         self.mounts: dict[int, NDArray] = {}
@@ -96,6 +109,7 @@ class Rig:
         """Forget the predictions: another unit begins."""
         self._pairs: dict[Pair, deque[tuple[int, NDArray]]] = {}
         self._newest: dict[Pair, NDArray] = {}
+        self._by_corners: Mounts | None = None
         self._since_ns: int | None = None
         self.misfit: Misfit | None = None
         self.reason = ''
@@ -103,6 +117,24 @@ class Rig:
     def mount(self, view: int, T_base_camera: NDArray) -> None:
         """Set the known pose (4, 4) of a camera on the base."""
         self.mounts = self.mounts | {view: T_base_camera}
+
+    def mounted(self, main: int) -> dict[int, NDArray]:
+        """Known T_view_main (4, 4), in metres, of the cameras other than a main one."""
+        mounts = self.mounts
+        if main not in mounts:
+            return {}
+        others = mounts.keys() & set(range(self.count)) - {main}
+        return {view: inverse(mounts[view]) @ mounts[main] for view in others}
+
+    def together(self, frames: FrameSet, main: int) -> set[int]:
+        """Views whose frames are of the same moment as the main one's, or as the first one's."""
+        at = {f.view: f.stamp_ns - self._offset(f.view) for f in frames.frames}
+        when = at.get(main, next(iter(at.values())))
+        return {view for view, ns in at.items() if abs(ns - when) <= TOGETHER_NS}
+
+    def follow(self, mounts: Mounts | None) -> None:
+        """Take the poses of cameras by corners for predicted ones, while there are some."""
+        self._by_corners = mounts if mounts is not None and mounts.several else None
 
     def between(self, a: int, b: int) -> NDArray[np.float64] | None:
         """Predicted T_a_b (4, 4) of two views, in units of the chain; None if never seen."""
@@ -142,11 +174,16 @@ class Rig:
         Args:
             depth: usual distance to the scene in units of the chain.
         """
+        mounts = self._by_corners
+        if mounts is not None and mounts.doubt < DOUBT:
+            self.reason = ''
+            return 1 / mounts.unit
         known = self._known()
         if not known:
             self.reason = 'tf has no poses of two cameras that are seen together'
             return None
-        wrong, _ = self._wrong(self._errors(known, None), known)
+        predicted = self._predicted(known)
+        wrong, _ = self._wrong(predicted, known, None)
         if len(wrong) > 1:
             self.reason = f'known and predicted poses of {self._named(wrong)} disagree'
             return None
@@ -154,33 +191,36 @@ class Rig:
         self.reason = _objection(lengths, scatter, share)
         return None if self.reason else lengths
 
-    def check(self, factor: float | None) -> None:
-        """Compare predicted poses with the known ones, and name who disagrees for a while.
+    def check(self, now: int, factor: float | None) -> None:
+        """Compare the cameras with their known poses, and name who disagrees for a while.
 
         Args:
-            factor: metres per unit of the chain, if known from elsewhere than the rig.
+            now: the time, in nanoseconds.
+            factor: metres per unit of the trajectory, if known from elsewhere than the rig.
         """
-        known = self._known()
-        errors = self._errors(known, factor)
-        wrong, explained = self._wrong(errors, known, factor)
-        stamps = [seen[-1][0] for seen in self._pairs.values() if seen]
-        if not wrong or not stamps:
+        if self._by_corners is None:
+            known = self._known()
+            seen = self._predicted(known)
+        else:
+            known, seen = _by_corners(self._by_corners)
+            factor = 1 / self._by_corners.unit if factor is None else factor
+        wrong, explained = self._wrong(seen, known, factor)
+        if not wrong:
             self._since_ns = self.misfit = None
             return
-        now = max(stamps)
         if self._since_ns is None or now < self._since_ns:
             self._since_ns = now
         if now - self._since_ns < PERSISTENT_NS:
             return
-        if len(wrong) == 1:  # by the scale of the others
-            errors = self._errors(known, factor, without=wrong)
+        # by the scale of the others
+        errors = _errors(seen, known, factor, wrong if len(wrong) == 1 else ())
         touched = [error for pair, error in errors.items() if wrong & set(pair)]
         angle, distance = np.median([error[:2] for error in touched], axis=0)
         names = tuple(self._name(view) for view in sorted(wrong))
         self.misfit = Misfit(names, float(angle), float(distance), explained)
 
     def _known(self) -> dict[Pair, NDArray]:
-        """T_a_b of the pairs that are seen and known."""
+        """T_a_b of the pairs that the network saw and that are known."""
         mounts = self.mounts
         return {
             (a, b): inverse(mounts[a]) @ mounts[b]
@@ -188,40 +228,22 @@ class Rig:
             if a in mounts and b in mounts and self._pairs[a, b]
         }
 
-    def _errors(
-        self,
-        known: dict[Pair, NDArray],
-        factor: float | None,
-        without: Collection[int] = (),
-    ) -> dict[Pair, _Error]:
-        """Disagreement of each pair, at the scale of the pairs without some cameras."""
-        predicted = {pair: self.between(*pair) for pair in known}
-        if factor is None:
-            single = {pair: T[None] for pair, T in predicted.items()}
-            factor = _ratios(single, known, without, math.inf)[0]
-        out = {}
-        for pair, T_known in known.items():
-            T = predicted[pair]
-            angle = float(rotation_angle(T[:3, :3].T @ T_known[:3, :3]))
-            distance = float(np.linalg.norm(factor * T[:3, 3] - T_known[:3, 3]))
-            limit = max(DISTANCE, DISTANCE_SHARE * float(np.linalg.norm(T_known[:3, 3])))
-            severity = max(angle / ANGLE, distance / limit)
-            out[pair] = _Error(angle, distance, severity if np.isfinite(severity) else 0.0)
-        return out
+    def _predicted(self, pairs: Collection[Pair]) -> dict[Pair, _Seen]:
+        """Relative poses as the network sees them."""
+        return {pair: _Seen(self.between(*pair)) for pair in pairs}
 
+    @staticmethod
     def _wrong(
-        self,
-        errors: dict[Pair, _Error],
-        known: dict[Pair, NDArray],
-        factor: float | None = None,
+        seen: dict[Pair, _Seen], known: dict[Pair, NDArray], factor: float | None
     ) -> tuple[set[int], bool]:
         """Views each without which the others agree, and True; all and False if there is none."""
+        errors = _errors(seen, known, factor)
         if all(error.severity <= 1 for error in errors.values()):
             return set(), True
         views = {view for pair in errors for view in pair}
         worst = {}
         for view in views:
-            rest = self._errors(known, factor, without={view})
+            rest = _errors(seen, known, factor, without={view})
             worst[view] = max((e.severity for p, e in rest.items() if view not in p), default=0.0)
         found = {view for view in views if worst[view] <= 1}
         return found or views, bool(found)
@@ -231,6 +253,42 @@ class Rig:
 
     def _named(self, views: Collection[int]) -> str:
         return ', '.join(self._name(view) for view in sorted(views))
+
+
+def _by_corners(mounts: Mounts) -> tuple[dict[Pair, NDArray], dict[Pair, _Seen]]:
+    """Relative poses (4, 4) of the cameras in metres as known, and in the map as seen."""
+    known, seen = {}, {}
+    variance = mounts.covariance.diagonal(axis1=1, axis2=2).reshape(-1, 2, 3).mean(2)
+    for a, b in combinations(sorted(mounts.known), 2):
+        known[a, b] = mounts.known[a] @ inverse(mounts.known[b])
+        T = mounts.T_view_main[a] @ inverse(mounts.T_view_main[b])
+        turn, shift = np.sqrt(variance[a] + variance[b])
+        shift += mounts.doubt * np.linalg.norm(T[:3, 3])
+        seen[a, b] = _Seen(T, float(turn), float(shift))
+    return known, seen
+
+
+def _errors(
+    seen: dict[Pair, _Seen],
+    known: dict[Pair, NDArray],
+    factor: float | None,
+    without: Collection[int] = (),
+) -> dict[Pair, _Error]:
+    """Disagreement of each pair, at a scale or at that of the pairs without some cameras."""
+    if factor is None:
+        single = {pair: each.T[None] for pair, each in seen.items()}
+        factor = _ratios(single, known, without, math.inf)[0]
+    out = {}
+    for pair, T_known in known.items():
+        T, turn, shift = seen[pair]
+        angle = float(rotation_angle(T[:3, :3].T @ T_known[:3, :3]))
+        distance = float(np.linalg.norm(factor * T[:3, 3] - T_known[:3, 3]))
+        limit = max(DISTANCE, DISTANCE_SHARE * float(np.linalg.norm(T_known[:3, 3])))
+        severity = max(
+            angle / max(ANGLE, CLEAR * turn), distance / max(limit, CLEAR * factor * shift)
+        )
+        out[pair] = _Error(angle, distance, severity if np.isfinite(severity) else 0.0)
+    return out
 
 
 def _relative(a: tuple[NDArray, NDArray], b: tuple[NDArray, NDArray]) -> NDArray[np.float64]:

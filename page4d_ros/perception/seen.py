@@ -1,4 +1,4 @@
-"""The newest image, as corners and network see it."""
+"""The newest images, as corners and network see them."""
 
 from __future__ import annotations
 
@@ -7,31 +7,39 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
 
 
 class Seen(NamedTuple):
-    """The newest image.
+    """The newest images, one of each camera.
 
     Attributes:
-        key: its identity.
-        camera: intrinsics of the image itself.
+        key: identity of the main camera's.
+        main: view of that camera.
         rays: (N, 2) normalised image coordinates of the tracks.
+        view: (N,) cameras that see them.
         sigma: their standard deviation.
-        witness: what the network says of it, if anything.
+        witnesses: what the network says of the images, by view, if anything.
         unit: units of the map per unit of the window's gauge, by the frames before; or NaN.
     """
 
     key: FrameKey
-    camera: PinholeCamera
+    main: int
     rays: NDArray[np.float64]
+    view: NDArray[np.intp]
     sigma: float
-    witness: Witness | None
+    witnesses: Mapping[int, Witness]
     unit: float
+
+    @property
+    def witness(self) -> Witness | None:
+        """Witness of the main camera."""
+        return self.witnesses.get(self.main)
 
     @property
     def heeded(self) -> Witness | None:

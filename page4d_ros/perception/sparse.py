@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import Step
 from page4d_ros.perception.corner_noise import CornerNoise
+from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.depth_correction import PointDepths
-from page4d_ros.perception.drift import Course, carried, gathered, measured, of_motion, rescaled
+from page4d_ros.perception.drift import (
+    Course,
+    after,
+    carried,
+    gathered,
+    measured,
+    of_motion,
+    rescaled,
+)
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.locating import FIND, FITS, Located, best_pose, locate
 from page4d_ros.perception.medians import median
+from page4d_ros.perception.mounts import Mounts
+from page4d_ros.perception.points import Step
 from page4d_ros.perception.prior import ENOUGH, Expected, Prior
 from page4d_ros.perception.recognition import Recognition
 from page4d_ros.perception.seen import Seen
-from page4d_ros.perception.sparse_pose import FEWEST, SparsePose
-from page4d_ros.perception.tracks import MOST, Tracks
+from page4d_ros.perception.sparse_pose import FEWEST, Found, SparsePose
+from page4d_ros.perception.tracks import MOST
 from page4d_ros.perception.two_view import compete, pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
     from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.recognition import Recognised
+    from page4d_ros.perception.tracks import Tracks
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
 
@@ -57,24 +68,11 @@ MEASURED = 0.1  # relative deviation of a depth, below which it judges the netwo
 KNOWN = 0.2  # likewise, below which it corrects the network's depths
 
 
-class _Found(NamedTuple):
-    """Pose of the newest camera.
-
-    Attributes:
-        T_camera_world: (4, 4).
-        error: (N,) errors of its corners in standard deviations.
-        covariance: (6, 6) since the trajectory began.
-        of_step: (6, 6) of the motion since the frame before.
-    """
-
-    T_camera_world: NDArray[np.float64]
-    error: NDArray[np.float64]
-    covariance: NDArray[np.float64]
-    of_step: NDArray[np.float64]
-
-
 class SparseEstimator:
-    """Follows a calibrated camera by its corners, and by a network as far as that is trusted.
+    """Follows calibrated cameras by their corners, and by a network as far as that is trusted.
+
+    There is one camera, or there are those of a rig whose mounts are known. All poses are those
+    of the main camera; the corners of all cameras determine them together.
 
     Every frame is located among the known points; a frame that saw much move or lost many corners
     becomes a keyframe, and the newest keyframes are adjusted together. Points begin at the depth
@@ -84,20 +82,27 @@ class SparseEstimator:
     are the errors that it made lately.
 
     Attributes:
-        tracks: corners of the newest image.
+        tracks: corners of the newest images.
         map: keyframes and points.
         prior: what the network says, and how far it is trusted.
     """
 
-    def __init__(self, *, alone: bool = False) -> None:
-        """Begin.
-
-        Args:
-            alone: take nothing from the network but the unit of length.
-        """
+    def __init__(self, *, alone: bool = False, count: int = 1) -> None:
+        """Begin with a number of cameras; alone takes but the unit of length from the network."""
         self.prior = Prior(alone=alone)
-        self.tracks = Tracks()
+        self.tracks = Corners(count)
+        self.map = LocalMap(Mounts(count))
         self.forget()
+
+    @property
+    def mounts(self) -> Mounts:
+        """Cameras of the rig."""
+        return self.map.mounts
+
+    def lead(self, main: int) -> None:
+        """Let another camera be the main one, before anything is seen."""
+        count = max(len(self.tracks.views), main + 1)
+        self.tracks, self.map = Corners(count), LocalMap(Mounts(count, main))
 
     def forget(self) -> None:
         """Begin a new map at identity; the trust remains."""
@@ -107,6 +112,7 @@ class SparseEstimator:
         self.prior.ratio = np.nan
         self._depth = np.nan  # median depth of the points in the last frame
         self._memory = Recognition()
+        self._focal = 1.0  # in pixels of the images used for tracking
         self.interrupt()
 
     def interrupt(self) -> None:
@@ -116,51 +122,45 @@ class SparseEstimator:
         self._forget_map()
 
     def _forget_map(self) -> None:
-        self.map = LocalMap()
+        self.tracks.forget_corners()
+        self.map = LocalMap(self.mounts)
         self._motion = np.eye(4)
         self._parallax = PARALLAX[0]
         self._keyframes: list[FrameKey] = []
         self._last: tuple[NDArray, NDArray] = np.zeros(0, np.int64), np.zeros((0, 2))
         self._misses = 0
 
-    def follow(self, image: NDArray[np.uint8]) -> None:
-        """Track the corners into a new image (H, W, 3), RGB, before `update`."""
-        self.tracks.follow(image)
-
-    @property
-    def sees(self) -> bool:
-        """True if there is an image to locate."""
-        return self.tracks.fit is not None
+    def follow(self, images: Mapping[int, NDArray[np.uint8]]) -> None:
+        """Track the corners into new images (H, W, 3), RGB, by view, before `update`."""
+        self.tracks.follow(images)
 
     def update(
-        self, key: FrameKey, camera: PinholeCamera, witness: Witness | None = None
+        self,
+        key: FrameKey,
+        cameras: Mapping[int, PinholeCamera],
+        witnesses: Mapping[int, Witness] | None = None,
     ) -> SparsePose:
-        """Locate the newest image's camera.
+        """Locate the newest images' cameras.
 
         Args:
-            key: identity of the image.
-            camera: its intrinsics, as it was given to `follow`.
-            witness: what the network says; None without one.
+            key: identity of the main camera's image.
+            cameras: intrinsics of the images by view, as they were given to `follow`.
+            witnesses: what the network says of them.
         """
-        blank = self.tracks.blank
-        witness = None if blank else witness  # it cannot know either
-        self._drop_moving(witness)
-        unit = self.prior.unit(witness)
-        sigma = self._noise.sigma / (self.tracks.fit.scale_x * camera.fx)
-        seen = Seen(key, camera, self._rays(camera), sigma, witness, unit)
-        if blank:
+        seen = self._look(key, cameras, witnesses or {})
+        if not self.tracks.seeing and seen.witness is None:
             return self._lose(seen, 0, 0)
         if not len(self.map.T_camera_world):
-            return self._begin(seen)
+            return self._begin(seen, cameras)
         if self._parallax < PARALLAX[1]:
-            self._compete(seen)
+            seen = self._compete(seen)
         previous = self._T
         expected = self._expected(seen)
         found, columns, moved = self._fit(seen, expected)
         tracked, fits = int(np.isfinite(found.error).sum()), int((found.error < FITS).sum())
         found = self._led(found, seen, expected)
         if found is None and self.tracks.kept < CUT:
-            return self._restart(seen)
+            return self._restart(seen, cameras)
         if found is None:
             return self._lose(seen, tracked, fits)
         T, error = found.T_camera_world, found.error
@@ -168,20 +168,23 @@ class SparseEstimator:
         self._misses = 0
         good = columns[error < FITS]
         if len(good):
-            self._depth = 1 / np.median(self.map.points[good].inverse_depth(T))
-        if witness is not None:
-            points = self._measured(T, MEASURED)[:2]
+            self._depth = 1 / np.median(self.map.inverse_depths(good, T))
+        if seen.witness is not None:
+            tracks = self.tracks.views[seen.main]
+            use, w, _ = self.map.measured(tracks.ids, T, MEASURED)
+            points = tracks.source[use], w
             unit = self.prior.judge(seen, fits, points, (T, self._recent()), self._depth)
             self.map.loosen(self.prior.depth_deviation if self.prior.trusted else NEIGHBOUR)
             seen = seen._replace(unit=unit)
         if np.isfinite(error).any():
             self._learn(error, columns, right=fits > RIGHT * tracked)
         if moved:
-            self._keyframe(seen, found, expected.step if expected and expected.keyframe else None)
+            step = expected.step if expected and expected.keyframe else None
+            self._keyframe(self._refilled(seen, cameras), found, step)
         self._motion, self._T = T @ inverse(self._T), T
         self.map.covariance += self._course.advance(key.stamp_ns, T, found.covariance)
         self._known[key] = T
-        self._last = self.tracks.ids, self._rays(camera)
+        self._last = self.tracks.ids, self.tracks.rays(cameras)
         pose = inverse(T), inverse(previous), self._published(), found.of_step
         return SparsePose(*pose, tracked, fits, seen.unit)
 
@@ -204,81 +207,74 @@ class SparseEstimator:
         self._known = {key: self._known[key] for key in keys if key in self._known}
         return {key: inverse(T) for key, T in self._recent().items()}
 
-    def depths(self, unit: float) -> PointDepths:
+    def depths(self, unit: float, view: int) -> PointDepths:
         """Depths of the points that the newest image sees and that parallax has measured.
 
         Args:
             unit: units of the map per unit of the window's gauge.
+            view: camera of that image.
         """
-        source, w, deviation = self._measured(self._T, KNOWN)
-        return PointDepths(source, 1 / (w * unit), deviation / w)
+        tracks = self.tracks.views[view]
+        use, w, deviation = self.map.measured(tracks.ids, self._T, KNOWN)
+        return PointDepths(tracks.source[use], 1 / (w * unit), deviation / w)
 
-    def _measured(self, T_camera_world: NDArray, most: float) -> tuple[NDArray, NDArray, NDArray]:
-        """Points of the newest image whose depth is known by parallax, and not by its prior.
-
-        Args:
-            T_camera_world: (4, 4) its pose.
-            most: relative standard deviation of an inverse depth.
-
-        Returns:
-            Pixels of the camera's image (N, 2), inverse depths (N,), their deviations (N,).
-        """
-        at, has = self.map.find(self.tracks.ids)
-        points = self.map.points[at[has]]
-        w, deviation = points.inverse_depth(T_camera_world), self.map.deviation[at[has]]
-        use = (w > 0) & (deviation < np.minimum(most * w, points.deviation / 2))
-        return self.tracks.source[has][use], w[use], deviation[use]
-
-    def hide(self, motion: Judged, fit: ImageTransform) -> None:
+    def hide(self, motion: Judged, fit: ImageTransform, view: int) -> None:
         """Drop corners on moving objects, if the network is trusted.
 
         Args:
-            motion: moving pixels of the newest frame.
+            motion: moving pixels of a newest frame.
             fit: from the camera's image to the network's.
+            view: the camera.
         """
-        if self.prior.trusted and len(self.tracks.ids):
-            at, inside = fit.network_pixels(self.tracks.source)
-            self.tracks.drop(inside & motion.near(at))
-
-    def _drop_moving(self, witness: Witness | None) -> None:
-        """Drop corners that the network's mask head sees moving, if it is trusted."""
-        if witness is not None and self.prior.trusted and len(self.tracks.ids):
-            self.tracks.drop(witness.moves(self.tracks.source))
+        if self.prior.trusted:
+            self.tracks.hide(motion, fit, view)
 
     def _recent(self) -> dict[FrameKey, NDArray]:
         """T_camera_world of recent frames, of keyframes as they are adjusted by now."""
         rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
         return {key: rows.get(key, T) for key, T in self._known.items()}
 
-    def _rays(self, camera: PinholeCamera) -> NDArray[np.float64]:
-        """(N, 2) normalised image coordinates of the tracks."""
-        if not len(self.tracks.ids):
-            return np.zeros((0, 2))
-        return (self.tracks.source - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    def _look(
+        self,
+        key: FrameKey,
+        cameras: Mapping[int, PinholeCamera],
+        witnesses: Mapping[int, Witness],
+    ) -> Seen:
+        """The newest images, with the corners in them."""
+        # of a blank image the network cannot know either
+        blank = set(self.tracks.there) - set(self.tracks.seeing)
+        witnesses = {view: said for view, said in witnesses.items() if view not in blank}
+        if self.prior.trusted:
+            self.tracks.drop_moving(witnesses)
+        unit = self.prior.unit(next(iter(witnesses.values()), None))
+        focal = [self.tracks.views[view].fit.scale_x * c.fx for view, c in cameras.items()]
+        self._focal = float(np.median(focal)) if focal else self._focal
+        rays, sigma = self.tracks.rays(cameras), self._noise.sigma / self._focal
+        return Seen(key, self.mounts.main, rays, self.tracks.view, sigma, witnesses, unit)
 
-    def _begin(self, seen: Seen) -> SparsePose:
+    def _begin(self, seen: Seen, cameras: Mapping[int, PinholeCamera]) -> SparsePose:
         """Make the first keyframe of a map.
 
         After a gap it is where a recent keyframe is recognised, or where a trusted network says,
         or at the last pose.
         """
-        previous, again, covariance = self._T, None, None
-        self.tracks.refill()
-        ids, rays = self.tracks.ids, self._rays(seen.camera)
-        if len(ids):
-            again = self._memory.find(self.tracks.grey, self.tracks.at, rays, seen.sigma)
+        previous, covariance = self._T, None
+        seen = self._refilled(seen, cameras)
+        ids, rays = self.tracks.ids, seen.rays
+        again = self._main and self._memory.find(self._main, seen)
         bridge = self.prior.bridge(seen, self._known, self._scene)
         if again is not None:
             self._T, self._depth = again.T_camera_world, 1 / median(again.inverse_depth)
             covariance = again.covariance
         elif bridge is not None and not self._sudden(bridge, seen):
             self._T = bridge.pose
-            covariance = _after(self._course.covariance, bridge.step)
+            covariance = after(self._course.covariance, bridge.step)
         w, unit = self._first_depths(seen, again)
         if len(ids) < FEWEST and not (seen.witness is not None and self.prior.trusted):
             return self._lose(seen, 0, 0)
         self._course.begin(seen.key.stamp_ns, self._T, covariance, self._scene)
-        self.map.add(self._T, ids, rays, w, FIRST * w, self._course.covariance)
+        self.mounts.begin(1 / median(w) if len(w) else self._scene)
+        self.map.add(self._T, ids, rays, w, FIRST * w, self._course.covariance, view=seen.view)
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
         self._last = ids, rays
@@ -292,26 +288,24 @@ class SparseEstimator:
 
         Recognised points keep theirs; the others have the network's, or one for all.
         """
-        unit = np.nan
-        w = np.full(len(self.tracks.ids), 1 / self._depth if np.isfinite(self._depth) else 1.0)
-        if seen.witness is not None:
-            w, unit = self.prior.first_depths(seen.witness, self.tracks.source, again)
+        w = np.full(len(seen.rays), 1 / self._depth if np.isfinite(self._depth) else 1.0)
+        said, unit = self.prior.first_depths(seen, self.tracks.source, again)
+        w = np.where(np.isnan(said), w, said)
+        if np.isfinite(unit):
             self._depth = 1 / median(w)
         if again is not None:
             w[again.index] = again.inverse_depth
         return w, unit
 
-    def _restart(self, seen: Seen) -> SparsePose:
+    def _restart(self, seen: Seen, cameras: Mapping[int, PinholeCamera]) -> SparsePose:
         """Begin a new map after a cut, with new corners."""
-        self.tracks.forget_corners()
         self._forget_map()
-        return self._begin(seen)
+        return self._begin(seen, cameras)
 
     def _lose(self, seen: Seen, tracked: int, fits: int) -> SparsePose:
         """Stay at the last pose; begin a new map there if that lasts."""
         self._misses += 1
         if self._misses >= PATIENCE:
-            self.tracks.forget_corners()
             self._forget_map()
         nothing = np.zeros((6, 6))
         pose = inverse(self._T), inverse(self._T), nothing, nothing
@@ -325,7 +319,7 @@ class SparseEstimator:
             return Expected(self.map.T_camera_world[-1], step, keyframe=True) if young else None
         return self.prior.expected(seen, self.map, self._keyframes, self._known, self._scene)
 
-    def _fit(self, seen: Seen, expected: Expected | None) -> tuple[_Found, NDArray[np.intp], bool]:
+    def _fit(self, seen: Seen, expected: Expected | None) -> tuple[Found, NDArray[np.intp], bool]:
         """Locate the camera; adjust points and keyframes with it where that is due.
 
         Returns:
@@ -349,9 +343,9 @@ class SparseEstimator:
             T, error = adjusted.T_camera_world[-1], adjusted.error[-1]
             covariance = adjusted.covariance[-1]
         of_step = 2 * own + of_motion(T @ inverse(self._T), self._scene)
-        return _Found(T, error, covariance, of_step), columns, moved
+        return Found(T, error, covariance, of_step), columns, moved
 
-    def _led(self, found: _Found, seen: Seen, expected: Expected | None) -> _Found | None:
+    def _led(self, found: Found, seen: Seen, expected: Expected | None) -> Found | None:
         """The pose itself, that of a trusted network where corners say little, or None."""
         fits = (found.error < FITS).sum()
         if expected is None or seen.heeded is None or not self.prior.trusted:
@@ -364,9 +358,9 @@ class SparseEstimator:
             return None
         # corners that agree by chance, in noise or between unlike images
         before = self.map.covariance[-1] if expected.keyframe else self._course.covariance
-        covariance = _after(before, expected.step)
+        covariance = after(before, expected.step)
         nothing = np.full_like(found.error, np.nan)
-        return _Found(expected.pose, nothing, covariance, 2 * expected.step.covariance)
+        return Found(expected.pose, nothing, covariance, 2 * expected.step.covariance)
 
     def _sudden(self, expected: Expected, seen: Seen) -> bool:
         """True if such a motion is too fast to be believed without corners."""
@@ -379,7 +373,8 @@ class SparseEstimator:
         starts = [self._motion @ self._T, self._T]
         if expected is not None:
             starts.append(expected.pose)
-        return best_pose(starts, self.map.points[columns], rays, sigma, expected and expected[:2])
+        points, mounted = self.map.points[columns], self.map.mounted(columns)
+        return best_pose(starts, points, rays, sigma, expected and expected[:2], mounted)
 
     def _moved(self, rays: NDArray, columns: NDArray) -> bool:
         """True if the camera sees enough anew to become a keyframe, or if there are few."""
@@ -387,7 +382,7 @@ class SparseEstimator:
             return True
         shift = np.linalg.norm(self.map.seen[-1, columns] - rays, axis=1)
         shift = shift[np.isfinite(shift)]
-        few = len(self.tracks.ids) < KEYFRAME_TRACKS * MOST
+        few = len(self.tracks.ids) < KEYFRAME_TRACKS * MOST * len(self.tracks.seeing)
         return bool(few or not len(shift) or np.median(shift) > KEYFRAME_SHIFT)
 
     def _learn(self, error: NDArray, columns: NDArray, *, right: bool) -> None:
@@ -397,29 +392,38 @@ class SparseEstimator:
             out = self.map.strike(columns[np.nan_to_num(error) > MISFIT])
             self.tracks.drop(np.isin(self.tracks.ids, out))
 
-    def _keyframe(self, seen: Seen, found: _Found, step: Step | None) -> None:
+    def _keyframe(self, seen: Seen, found: Found, step: Step | None) -> None:
         """Take the newest image into the map, with new corners where it has none."""
-        T = found.T_camera_world
-        self.tracks.refill()
-        ids, rays = self.tracks.ids, self._rays(seen.camera)
-        w = self.map.nearby(T, ids, rays)
+        T, ids, rays = found.T_camera_world, self.tracks.ids, seen.rays
+        w = self.map.nearby(T, ids, rays, seen.view)
         deviation = NEIGHBOUR * w
         said = self.prior.depths(seen, self.tracks.source)
-        if said is not None and self.prior.depth_deviation < NEIGHBOUR:
+        if self.prior.depth_deviation < NEIGHBOUR:
             w = np.where(said > 0, said, w)
             deviation = np.where(said > 0, self.prior.depth_deviation * w, deviation)
-        self.map.add(T, ids, rays, w, deviation, found.covariance, step)
-        if len(ids):
-            at = self.tracks.grey, self.tracks.at
-            self._memory.remember(*at, self.map.of(ids), found.covariance)
+        self.map.add(T, ids, rays, w, deviation, found.covariance, step, seen.view)
+        main = self._main
+        if main is not None and len(main.ids):
+            self._memory.remember(main, self.map.of(main.ids), found.covariance)
         self._keyframes = [*self._keyframes, seen.key][-len(self.map.T_camera_world) :]
 
-    def _compete(self, seen: Seen) -> None:
-        """Begin anew from two views where that explains the tracks better."""
+    @property
+    def _main(self) -> Tracks | None:
+        """Corners of the main camera, if it sees something."""
+        main = self.mounts.main
+        return self.tracks.views[main] if main in self.tracks.seeing else None
+
+    def _refilled(self, seen: Seen, cameras: Mapping[int, PinholeCamera]) -> Seen:
+        """The newest images with new corners where they have none."""
+        self.tracks.refill()
+        return seen._replace(rays=self.tracks.rays(cameras), view=self.tracks.view)
+
+    def _compete(self, seen: Seen) -> Seen:
+        """Begin anew from two views where that explains the tracks better; what is still seen."""
         ids, rays, sigma = self.tracks.ids, seen.rays, seen.sigma
         row = pair(self.map, ids, rays, self._parallax)
         if row is None:
-            return
+            return seen
         at, has = self.map.find(ids)
         found = self._locate(rays[has], at[has], sigma, None)
         start = compete(self.map, found.T_camera_world, row, ids, rays, sigma)
@@ -429,14 +433,13 @@ class SparseEstimator:
             self.map = start.map
             self._keyframes = [self._keyframes[k] for k in start.rows]
             self._known = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
+            mine = seen.view == seen.main  # those of the others have no points any more
+            self.tracks.drop(~mine)
+            seen = seen._replace(rays=rays[mine], view=seen.view[mine])
             self.map.covariance += self._undecided  # of the poses that are given up
             last_ids, last = self._last
             at, has = self.map.find(last_ids)
             points, last = self.map.points[at[has]], last[has]
             self._T = locate(start.T_camera_world, points, last, sigma, FIND).T_camera_world
         self._motion = start.T_camera_world @ inverse(self._T)
-
-
-def _after(covariance: NDArray, step: Step) -> NDArray[np.float64]:
-    """Covariance (6, 6) of a pose that is known by a step alone, from that before it."""
-    return carried(covariance, step.T_later_earlier) + step.covariance
+        return seen

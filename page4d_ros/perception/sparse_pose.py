@@ -39,3 +39,19 @@ class SparsePose(NamedTuple):
     def by_points(self) -> bool:
         """True if corners determine the pose."""
         return self.fits >= FEWEST
+
+
+class Found(NamedTuple):
+    """Pose of the newest camera as it is measured.
+
+    Attributes:
+        T_camera_world: (4, 4).
+        error: (N,) errors of its corners in standard deviations.
+        covariance: (6, 6) since the trajectory began.
+        of_step: (6, 6) of the motion since the frame before.
+    """
+
+    T_camera_world: NDArray[np.float64]
+    error: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    of_step: NDArray[np.float64]

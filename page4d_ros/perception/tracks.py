@@ -25,8 +25,23 @@ RETURN = FLOW | {'maxLevel': 1, 'flags': cv2.OPTFLOW_USE_INITIAL_FLOW}
 ROUND_TRIP = 0.5  # largest error in pixels after tracking forth and back
 
 
+class Identities:
+    """Rising numbers, none of which is given twice."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def take(self, count: int) -> NDArray[np.int64]:
+        """The next numbers."""
+        self._next += count
+        return np.arange(self._next - count, self._next)
+
+
 class Tracks:
     """Corners (Shi and Tomasi, 1994) of one camera's images, tracked by pyramidal KLT.
+
+    Args:
+        identities: of corners, shared by the cameras of a rig.
 
     Attributes:
         ids: (N,) rising identities of the corners in the newest image; none is used twice.
@@ -36,8 +51,8 @@ class Tracks:
         kept: share of the corners before that the newest image still shows.
     """
 
-    def __init__(self) -> None:
-        self._next = 0
+    def __init__(self, identities: Identities | None = None) -> None:
+        self._identities = identities or Identities()
         self.forget()
 
     def forget(self) -> None:
@@ -90,9 +105,8 @@ class Tracks:
         new = cv2.goodFeaturesToTrack(grey, wanted, QUALITY, apart, mask=free, blockSize=5)
         if new is None:
             return
-        self.ids = np.concatenate([self.ids, np.arange(self._next, self._next + len(new))])
+        self.ids = np.concatenate([self.ids, self._identities.take(len(new))])
         self.at = np.concatenate([self.at, new[:, 0]])
-        self._next += len(new)
 
     def drop(self, lost: NDArray[np.bool_]) -> None:
         """Drop the corners where `lost` (N,) is True."""

@@ -46,7 +46,7 @@ class Start(NamedTuple):
 
 
 def pair(map_: LocalMap, ids: NDArray, rays: NDArray, parallax: float) -> int | None:
-    """Oldest keyframe that has parallax with the newest image; None if there is none.
+    """Oldest keyframe whose main camera has parallax with the newest image; None for none.
 
     Args:
         map_: keyframes.
@@ -55,6 +55,7 @@ def pair(map_: LocalMap, ids: NDArray, rays: NDArray, parallax: float) -> int | 
         parallax: median motion in these that no rotation explains.
     """
     at, has = map_.find(ids)
+    has[has] = map_.view[at[has]] == map_.mounts.main
     for row, seen in enumerate(map_.seen[:, at[has]]):
         both = np.isfinite(seen[:, 0])
         if both.sum() < SHARED:
@@ -72,6 +73,8 @@ def compete(
 ) -> Start:
     """The map as it is, or one begun by the essential matrix of two views if that fits better.
 
+    The new one has points of the main camera only.
+
     Args:
         map_: keyframes and points; adjusted if it stays.
         T: (4, 4) T_camera_world of the newest camera in it.
@@ -81,8 +84,8 @@ def compete(
         sigma: standard deviation of image coordinates.
     """
     at, has = map_.find(ids)
-    both = ids[has][np.isfinite(map_.seen[row, at[has], 0])]
-    shared = np.isfinite(map_.seen[row, :, 0])
+    shared = np.isfinite(map_.seen[row, :, 0]) & (map_.view == map_.mounts.main)
+    both = ids[has][shared[at[has]]]
     other, others = _only(map_, row, shared)
     ours = _settled(map_, list(range(len(map_.seen))), T, both, ids, rays, sigma)
     inverse_depth = map_.points.inverse_depth(map_.T_camera_world[row])[shared]

@@ -352,22 +352,27 @@ class WindowEngine:
         """Memory that `sequence` needs for so many frames beside what is held already."""
         return self.network.memory(frames, (fit.height, fit.width), None).beside_weights
 
-    def warm_up(self, *, gram: bool = False) -> None:
+    def warm_up(
+        self, *, gram: bool = False, views: int = 1, grid: tuple[int, int] | None = None
+    ) -> None:
         """Run full windows of nothing, so that whatever happens only once happens now.
 
         Args:
             gram: True if steps will be asked for dynamic maps.
+            views: frames per set.
+            grid: patches (h, w) of the images; those of 4:3 where not given.
         """
-        image = np.zeros((3 * self.resolution // 4, self.resolution, 3), np.uint8)
-        grid = tuple(side // self.patch_size for side in image.shape[:2])
+        columns = self.resolution // self.patch_size
+        grid = grid or (round(3 * columns / 4), columns)
+        image = np.zeros((*(side * self.patch_size for side in grid), 3), np.uint8)
         queries = self.network.attention_shape(self._size, grid)
         self._kernels = quickest(queries, self.half or torch.float32, self.device)
         anchor = None
         for index in range(self._size + 1):
-            frame = Frame(index, '', decode=lambda: image)
-            self.push(FrameSet.of(frame), [image])
+            frames = [Frame(index, '', decode=lambda: image, view=v) for v in range(views)]
+            self.push(FrameSet(index, tuple(frames)), [image] * views)
             self.step(anchor, gram=gram)
-            anchor = frame.key
+            anchor = frames[0].key
         self.clear()
 
     @contextmanager

@@ -37,22 +37,42 @@ class Witness(NamedTuple):
     doubted: bool = False
 
     @classmethod
-    def of(cls, window: WindowEstimate, unit: float, *, doubted: bool = False) -> Witness:
-        """Evidence of a window of one camera with finite poses.
+    def of(
+        cls, window: WindowEstimate, index: int, unit: float, *, doubted: bool = False
+    ) -> Witness:
+        """Evidence of a window with finite poses about one camera.
 
         Args:
             window: output of the network.
+            index: that camera's frame in the newest set, counted from the end.
             unit: units of the network's own trajectory per unit of its gauge.
             doubted: True if it disagrees with the windows before.
         """
-        depth = window.depth[-1]
+        depth, view = window.depth[index], window.frames[index].view
         known = np.isfinite(depth) & (depth > 0)
         w = np.divide(1, depth, out=np.full_like(depth, np.nan), where=known)
-        T = inverse(window.T_gauge_camera[-1]) @ window.T_gauge_camera[:-1]
-        keys = [frame.key for frame in window.frames[:-1]]
-        moving = None if window.dynamic is None else window.dynamic[-1] > MOVING
-        steps = dict(zip(keys, T, strict=True))
-        return cls(steps, w, moving, window.transforms[-1], unit, doubted)
+        T = inverse(window.T_gauge_camera[index]) @ window.T_gauge_camera[:index]
+        earlier = zip(window.frames[:index], T, strict=True)
+        steps = {frame.key: step for frame, step in earlier if frame.view == view}
+        moving = None if window.dynamic is None else window.dynamic[index] > MOVING
+        return cls(steps, w, moving, window.transforms[index], unit, doubted)
+
+    @classmethod
+    def blind(cls, window: WindowEstimate, unit: float, *, doubted: bool) -> Witness:
+        """Evidence about a camera that has no frame in the newest set: nothing of what it sees."""
+        nothing = np.full(window.depth.shape[1:], np.nan, np.float32)
+        return cls({}, nothing, None, window.transforms[window.reference], unit, doubted)
+
+    def moved(self, T_gauge_camera: dict[FrameKey, NDArray], newest: FrameKey) -> Witness:
+        """The same with the motion of a camera whose poses (4, 4) are known in some sets.
+
+        Args:
+            T_gauge_camera: the poses.
+            newest: one of them.
+        """
+        T = inverse(T_gauge_camera[newest])
+        steps = {key: T @ pose for key, pose in T_gauge_camera.items() if key != newest}
+        return self._replace(T_newest_earlier=steps)
 
     def inverse_depths(self, source: NDArray) -> NDArray[np.float64]:
         """Inverse depths (N,) at pixels (N, 2) of the camera's image; NaN where not known."""

@@ -19,7 +19,7 @@ from page4d_ros.errors import ConfigError, Page4dError
 from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC
 from page4d_ros.ros import parameters, signals
 from page4d_ros.ros.compat import TransformBroadcaster
-from page4d_ros.ros.diagnostics import OK, diagnostic_array, verdict
+from page4d_ros.ros.diagnostics import ERROR, OK, diagnostic_array, verdict
 from page4d_ros.ros.guard import GuardedExecutor, GuardedNode, guarded_transition
 from page4d_ros.ros.session import Session
 
@@ -54,7 +54,10 @@ class Page4dNode(GuardedNode):
         self.session: Session | None = None
         self.active = False
         self.loading = False
+        self._refusal = ''  # why the last transition failed
         self._broadcaster = TransformBroadcaster(self)
+        for complaint in parameters.complaints(self):
+            self.get_logger().warning(f'parameter ignored: {complaint}')
         self.add_on_set_parameters_callback(self._on_parameters)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/pause', self._on_pause)
@@ -70,14 +73,16 @@ class Page4dNode(GuardedNode):
     def on_configure(self, state: Any) -> TransitionCallbackReturn:
         """Load the network and create the publishers."""
         self.loading = True
+        self._refusal = ''
         try:
             self.config = parameters.read(self)
             perception = self._build(self.config)
         except Page4dError as error:
-            self.get_logger().error(f'cannot configure: {error}')
+            self._refuse(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # out of memory is the likely one
             self.caught(error, 'configure')
+            self._refusal = f'cannot configure: {type(error).__name__}: {error}'
             return TransitionCallbackReturn.FAILURE
         finally:
             self.loading = False
@@ -87,6 +92,10 @@ class Page4dNode(GuardedNode):
         if engine.caution:
             self.get_logger().warning(engine.caution)
         return super().on_configure(state)
+
+    def _refuse(self, reason: str) -> None:
+        self._refusal = reason
+        self.get_logger().error(reason)
 
     def _configured(self, config: Config) -> Perception:
         """Perception with the configured network, which is imported only now."""
@@ -98,10 +107,11 @@ class Page4dNode(GuardedNode):
     def on_activate(self, state: Any) -> TransitionCallbackReturn:
         """Subscribe and start to work."""
         result = super().on_activate(state)
+        self._refusal = ''
         try:
             self.session.start()
         except ConfigError as error:
-            self.get_logger().error(f'cannot activate: {error}')
+            self._refuse(f'cannot activate: {error}')
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         self.active = True
@@ -137,6 +147,7 @@ class Page4dNode(GuardedNode):
 
     def _drop_session(self) -> None:
         self.active = False
+        self._refusal = ''
         if self.session is not None:
             session, self.session = self.session, None
             session.close()
@@ -194,8 +205,9 @@ class Page4dNode(GuardedNode):
         self._warn_of_namesakes()
         errors = {'errors in callbacks': self.callback_errors}
         if self.session is None or not self.active:
-            state = 'inactive' if self.session else 'unconfigured'
-            self._diagnostics.publish(diagnostic_array(stamp, name, OK, state, errors))
+            level = ERROR if self._refusal else OK
+            text = self._refusal or ('inactive' if self.session else 'unconfigured')
+            self._diagnostics.publish(diagnostic_array(stamp, name, level, text, errors))
             return
         session = self.session
         session.watch_inputs()

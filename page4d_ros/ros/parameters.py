@@ -13,7 +13,7 @@ from rcl_interfaces.msg import (
 )
 from rclpy.parameter import Parameter
 
-from page4d_ros.config import Config
+from page4d_ros.config import RCLPY_PARAMETERS, Config
 from page4d_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.settings import Setting
 
+OTHERS = (*RCLPY_PARAMETERS, 'start_type_description_service')  # rclpy's own
 TYPES = {kind.value for kind in Parameter.Type}
 
 
@@ -36,6 +37,20 @@ def declare(node: Node) -> Config:
         default = list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
         node.declare_parameter(name, default, descriptor(leaf), ignore_override=False)
     return read(node)
+
+
+def complaints(node: Node) -> list[str]:
+    """Complaints about parameters that the user gave and the node does not have."""
+    out = []
+    given = node._parameter_overrides
+    for name in given:
+        if name in Config.leaves() or name.startswith(OTHERS):
+            continue
+        try:
+            Config().with_values({name: given[name].value})
+        except ConfigError as error:
+            out.append(str(error))
+    return out
 
 
 def descriptor(leaf: Setting) -> ParameterDescriptor:

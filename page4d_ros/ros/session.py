@@ -52,7 +52,7 @@ class Session:
     ) -> None:
         self.node = node
         self.perception = perception
-        self.sink = NodeSink(node, config, perception.engine, broadcaster)
+        self.sink = NodeSink(node, config, perception, broadcaster)
         self.runner = FrameRunner(
             config, perception, self.sink.base_frame, self.sink, self._process
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.errors import FrameError
-    from page4d_ros.perception.engine import Engine
+    from page4d_ros.perception.pipeline import Perception
     from page4d_ros.perception.runner import Counts
     from page4d_ros.perception.types import Estimate
     from page4d_ros.ros.compat import TransformBroadcaster, TransformListener
@@ -39,7 +39,7 @@ class NodeSink(MessageSink):
     Args:
         node: publishes.
         config: all settings.
-        engine: named in the status.
+        perception: its engine is named in the status, its rig places the cameras.
         broadcaster: sends to /tf.
 
     Attributes:
@@ -52,10 +52,10 @@ class NodeSink(MessageSink):
         self,
         node: LifecycleNode,
         config: Config,
-        engine: Engine,
+        perception: Perception,
         broadcaster: TransformBroadcaster,
     ) -> None:
-        super().__init__(config, WireMessages(), BaseFrame(config.frames), engine)
+        super().__init__(config, WireMessages(), BaseFrame(config.frames), perception)
         self.health = Health()
         self.listener: TransformListener | None = None
         self.last_status: Any = None
@@ -63,7 +63,7 @@ class NodeSink(MessageSink):
         self._tf = broadcaster
         self._assumed = False
         installed = [t for t in OPTIONAL if optional(t.type.partition('/')[0])]
-        topics = [*outputs(config.cameras), *installed]
+        topics = [*outputs(config.cameras, base=bool(config.frames.base)), *installed]
         self.publishers = {topic.name: self._publisher(topic) for topic in topics}
         self._gated = {topic.name for topic in topics if topic.gated}
 

@@ -29,6 +29,20 @@ def test_an_entry_is_found_by_its_key_alone(tmp_path):
         assert cache.find(KEY | {name: 'other'}) is None
 
 
+def test_the_last_used_of_some_entries_is_known(tmp_path):
+    cache = GraphCache(tmp_path)
+    assert cache.last({'weights': 'a'}) is None
+    for age, (weights, graph) in enumerate([('a', 'new'), ('a', 'old'), ('b', 'other')]):
+        folder = cache.store({'weights': weights, 'graph': graph}, writer(grid=[3, age]))
+        os.utime(folder / FACTS, (1000 - age, 1000 - age))
+    assert cache.last({'weights': 'a'}) == {'grid': [3, 0]}
+    cache.find({'weights': 'a', 'graph': 'old'})
+    assert cache.last({'weights': 'a'}) == {'grid': [3, 1]}
+    (cache.find({'weights': 'a', 'graph': 'old'})[0] / FACTS).write_text('[')
+    assert cache.last({'weights': 'a'}) == {'grid': [3, 0]}
+    assert cache.last({'weights': 'c'}) is None
+
+
 @pytest.mark.parametrize('damage', ['cut short', 'changed', 'file missing', 'facts', 'other key'])
 def test_a_damaged_entry_is_removed(tmp_path, damage):
     cache = GraphCache(tmp_path)

@@ -1,6 +1,7 @@
 """Graphs of the network in other libraries say what torch says, and never stop the engine."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,20 +12,22 @@ import pytest
 import torch
 from small_network import network
 
+from page4d_ros.backends import building
 from page4d_ros.backends.building import fingerprint, key
 from page4d_ros.backends.cache import GraphCache
-from page4d_ros.backends.graph import FrameGraph, StepGraph, largest_difference, write_onnx
+from page4d_ros.backends.graph import FrameGraph, StepGraph, largest_difference, named, write_onnx
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.product import DESCRIPTION, ENCODER, STEP, write_product
 from page4d_ros.backends.runtimes import MODEL, RUNTIMES, open_runtime
 from page4d_ros.benchmark.parity import differences
-from page4d_ros.config import ModelConfig
+from page4d_ros.config import Config, ModelConfig
 from page4d_ros.errors import BackendError
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import FourDVGGTConfig, NetworkConfig
 from page4d_ros.model.network import StepPlan, full_cells
 from page4d_ros.model.variants import MINED
 from page4d_ros.perception import graphs as choosing
+from page4d_ros.perception.build import build_engine, build_perception
 from page4d_ros.perception.graphs import (
     BuildHere,
     BuildProcess,
@@ -32,6 +35,7 @@ from page4d_ros.perception.graphs import (
     described,
     graph_of,
     open_graphs,
+    stream_graphs,
 )
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
@@ -62,13 +66,38 @@ def engine_with(folder, name, *, variant=None, said=None, **kind):
     return engine
 
 
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """Folder of the graphs that several tests run."""
+    return tmp_path_factory.mktemp('graphs')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def exported(tmp_path_factory):
+    """Write each graph of a network once: most of the time of building goes into that."""
+    done, write = {}, building.write_onnx
+
+    def write_once(network, graph, path, *, simplified=False):
+        name = fingerprint(network), graph.name, simplified
+        if name not in done:
+            folder = tmp_path_factory.mktemp('exported')
+            done[name] = folder, write(network, graph, folder / path.name, simplified=simplified)
+        folder, found = done[name]
+        shutil.copytree(folder, path.parent, dirs_exist_ok=True)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, 'write_onnx', write_once)
+        yield
+
+
 @pytest.mark.parametrize('name', ['openvino', 'onnxruntime'])
 @pytest.mark.parametrize('mask', [False, True])
-def test_a_sliding_window_is_that_of_torch(tmp_path, name, mask):
+def test_a_sliding_window_is_that_of_torch(built, name, mask):
     pytest.importorskip(name, reason=f'{name} is not installed')
     said = []
     for _ in range(2):  # built, then from the cache
-        ours = engine_with(tmp_path, name, mask=mask, said=said)
+        ours = engine_with(built, name, mask=mask, said=said)
         theirs = WindowEngine(network(mask=mask), SETTINGS, SIZE)
         worst = differences(ours, theirs, images(24))
         assert set(worst) == {'pose', 'depth', 'confidence', 'mask'}
@@ -166,10 +195,10 @@ class Failing:
         self.closed = True
 
 
-def test_a_library_that_fails_later_is_left(tmp_path):
+def test_a_library_that_fails_later_is_left(built):
     pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
     said = []
-    engine = engine_with(tmp_path, 'onnxruntime', said=said)
+    engine = engine_with(built, 'onnxruntime', said=said)
     for index, image in enumerate(images(9)):
         if index == 6:
             for name, (_, outputs) in engine.graphs._ready.items():
@@ -236,6 +265,55 @@ def test_a_process_of_its_own_builds_what_the_engine_finds(tmp_path, monkeypatch
     assert said == [f'building frame_3x4 for {engine.graphs.title}']
     assert engine.graphs.ready
     engine.free()
+
+
+class Known:
+    """Runtime that gives what torch says, of graphs whose names it reads."""
+
+    name, title, device = 'known', 'a known runtime', 'cpu'
+    memory, precisions = CPU, ('fp32',)
+
+    def __init__(self, network, graphs):
+        self.network, self.graphs = network, {graph.name: graph for graph in graphs}
+
+    def load(self, folder, threads):
+        graph = self.graphs[(folder / 'name').read_text()]
+        return lambda inputs: list(named(graph.compute(self.network, *inputs)).values())
+
+    def keep(self, store):
+        for graph in self.graphs.values():
+
+            def write(folder, graph=graph):
+                (folder / 'name').write_text(graph.name)
+                outputs = named(graph.compute(self.network, *graph.example(self.network)))
+                return {'grid': graph.grid, 'outputs': list(outputs)}
+
+            with torch.no_grad():
+                store.store(key(graph, self, fingerprint(self.network)), write)
+
+
+def test_a_perception_begins_with_the_graphs_that_were_used_last(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(choosing, 'choose_backend', lambda *_: Known.name)
+    monkeypatch.setattr(choosing, 'BuildProcess', lambda _: Failing())
+    values = {
+        'model.checkpoint': 'untrained', 'model.device': 'cpu', 'model.resolution': 56,
+        'model.threads': 1, 'window.size': 2,
+    }  # fmt: skip
+    config = Config().with_values(values)
+    wide = stream_graphs(config, (2, 4), gram=True)
+    known = Known(build_engine(config).network, wide)
+    monkeypatch.setitem(RUNTIMES, Known.name, lambda: known)
+    said = []
+    assert not build_perception(config, say=said.append).engine.graphs.ready
+    known.keep(GraphCache())
+    graphs = build_perception(config, say=said.append).engine.graphs
+    assert set(graphs._ready) == {'frame_2x4', 'step_S2_2x4_new2_gram1'}
+    assert all(graphs._ready.values())
+    for other in ({'window.size': 3}, {'model.resolution': 70}):
+        graphs = build_perception(config.with_values(other), say=said.append).engine.graphs
+        assert 'step_S2_2x4_new2_gram1' not in graphs._ready
+    assert said == []
 
 
 def test_a_process_that_fails_says_why(tmp_path):

@@ -94,7 +94,7 @@ def test_what_moves_is_followed_no_longer(frames):
     left = np.arange(fit.width // 2)[None, :] < fit.width // 4 + np.zeros((fit.height // 2, 1))
     thin, depth = np.ones(left.shape, np.float32), window.depth[-1]
     motion = Judged(thin, left, depth[::2, ::2], depth, MaskConfig())
-    perception.odometry.hide(motion, fit)
+    perception.odometry.hide(motion, fit, 0)
     assert len(tracks.ids) > 0
     assert tracks.source[:, 0].min() > frames[0].camera.width / 2 - 2
 
@@ -104,4 +104,4 @@ def test_a_cleared_window_has_no_corners(frames):
     assert len(perception.odometry.sparse.tracks.ids)
     perception.restart(Restart.WINDOW)
     assert not len(perception.odometry.sparse.tracks.ids)
-    assert not perception.odometry.sparse.sees
+    assert not perception.odometry.sparse.tracks.sees

@@ -6,8 +6,9 @@ from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle, transform
 from page4d_ros.perception import bundle
-from page4d_ros.perception.bundle import BEHIND, Points, Step, adjust, turn_first
+from page4d_ros.perception.bundle import BEHIND, adjust
 from page4d_ros.perception.locating import locate
+from page4d_ros.perception.points import Points, Step, turn_first
 
 SIGMA = 5e-4  # 0.15 pixels at a focal length of 300
 LIMITS = (20.0, 10.0, 5.0, 2.5, 2.5, 2.5)

@@ -5,7 +5,6 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import inverse, rotation, transform
-from page4d_ros.perception.bundle import moved, turn_first
 from page4d_ros.perception.drift import (
     ALIKE,
     CALM,
@@ -20,6 +19,7 @@ from page4d_ros.perception.drift import (
     of_motion,
     rescaled,
 )
+from page4d_ros.perception.points import moved, turn_first
 from page4d_ros.units import NS_PER_S
 
 DEPTH = 4.0

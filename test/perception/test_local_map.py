@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.perception.bundle import Step
 from page4d_ros.perception.local_map import FIXED, FREE, MOST_POINTS, STRIKES, LocalMap
+from page4d_ros.perception.points import Step
 
 SIGMA = 5e-4
 LIMITS = (5.0, 2.5, 2.5)
@@ -110,11 +110,13 @@ def test_new_tracks_begin_at_the_depth_of_their_neighbours():
     ids = np.arange(6)
     map_.add(np.eye(4), ids, xy, w, w, np.zeros((6, 6)))
     asked = np.concatenate([xy, [[-0.45, 0.05], [0.45, 0.05]]])
-    found = map_.nearby(np.eye(4), np.arange(8), asked)
+    found = map_.nearby(np.eye(4), np.arange(8), asked, np.zeros(8, int))
     np.testing.assert_allclose(found[-2:], [0.2, 0.5])
     ahead = transform(np.eye(3), (0, 0, -1))  # a metre ahead: depths 4 and 1
-    np.testing.assert_allclose(map_.nearby(ahead, np.arange(8), asked)[-2:], [1 / 4, 1.0])
-    new = map_.nearby(np.eye(4), np.array([100]), np.zeros((1, 2)))
+    np.testing.assert_allclose(
+        map_.nearby(ahead, np.arange(8), asked, np.zeros(8, int))[-2:], [1 / 4, 1.0]
+    )
+    new = map_.nearby(np.eye(4), np.array([100]), np.zeros((1, 2)), np.zeros(1, int))
     np.testing.assert_allclose(new, 1 / map_.depth)
 
 

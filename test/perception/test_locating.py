@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import rotation_angle, transform
-from page4d_ros.perception.bundle import Points
 from page4d_ros.perception.locating import SAMPLED, best_pose, sampled
+from page4d_ros.perception.points import Points
 
 SIGMA = 5e-4
 COUNT = 150

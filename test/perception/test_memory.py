@@ -76,6 +76,7 @@ def test_the_memory_of_weights_on_no_device():
     plain.prepare(torch.device('meta'), None, points=False)
     half.prepare(torch.device('meta'), torch.bfloat16, points=False)
     real = untrained_network(NetworkConfig.tiny())
+    real.prepare(CPU, None, points=False)
     weights = sum(p.numel() * p.element_size() for p in real.parameters())
     assert plain.memory(8, (84, 112), 1).weights == weights
     assert 0.5 * weights < half.memory(8, (84, 112), 1).weights < 0.8 * weights

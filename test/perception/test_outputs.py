@@ -88,7 +88,8 @@ def test_every_output_has_the_stamp_and_frame_of_its_image():
     for name, message in out.items():
         head = message.header
         assert (head.stamp.sec, head.stamp.nanosec) == (1_700_000_000, 999_999_999), name
-        expected = 'odom' if name in {'odom', 'path', '/tf'} else 'camera'
+        expected = {'scan': 'base_link'} | dict.fromkeys(('odom', 'path', '/tf'), 'odom')
+        expected = expected.get(name, 'camera')
         assert head.frame_id == expected, name
     sizes = {
         (out[f'{kind}/image'].width, out[f'{kind}/image'].height)
@@ -259,7 +260,7 @@ def test_without_known_intrinsics_there_are_no_points():
     unknown = replace(estimate, views=(blind,))
     out = messages(unknown, config)
     assert 'depth/image' in out
-    assert not {'depth/camera_info', 'points/static', 'points/dynamic'} & set(out)
+    assert not {'depth/camera_info', 'points/static', 'points/dynamic', 'scan'} & set(out)
 
 
 def test_mask_threshold_specks_and_growth():

@@ -11,7 +11,7 @@ from page4d_ros.config import Config
 from page4d_ros.errors import ConfigError
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, inverse, rotation_angle, transform
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import NETWORK, FrameSet
+from page4d_ros.perception.types import FrameSet
 from page4d_ros.units import NS_PER_S
 
 STEP = NS_PER_S // 10
@@ -24,9 +24,12 @@ SEEN = 0.01  # standard deviation of a predicted position in metres
 
 
 def rig(views=3, noise=0.0, mode='rig', mounts=MOUNTS, seed=3, **values):
-    settings = {'cameras': NAMES[:views], 'scale.mode': mode, 'mask.source': 'head'} | {
-        k.replace('__', '.'): v for k, v in values.items()
-    }
+    settings = {
+        'cameras': NAMES[:views],
+        'scale.mode': mode,
+        'mask.source': 'head',
+        'odometry.estimator': 'network',
+    } | {k.replace('__', '.'): v for k, v in values.items()}
     engine = OracleEngine(seed=seed, noise=noise, mounts=mounts)
     return Perception(Config().with_values(settings), engine)
 
@@ -157,15 +160,15 @@ def world_error(estimate, seconds):
     return float(rotation_angle(off[:3, :3])), float(np.linalg.norm(off[:3, 3]))
 
 
+@pytest.mark.parametrize('estimator', ['network', 'both'])
 @pytest.mark.parametrize('known', [True, False])
-def test_the_pose_stays_that_of_the_first_camera_while_it_is_away(known):
-    perception = rig(mode='fixed', seed=None)
+def test_the_pose_stays_that_of_the_first_camera_while_it_is_away(known, estimator):
+    perception = rig(mode='fixed', seed=None, odometry__estimator=estimator)
     if known:
         mount(perception)
     for i in range(40):
         views = (1, 2) if 10 <= i < 25 else (0, 1, 2)
         (estimate,) = drive(perception, 1, views, begin=i)
-        assert estimate.odometry.relies_on == NETWORK  # corners follow one camera only
         assert max(world_error(estimate, i / 10)) < 0.01
         place = estimate.odometry.T_camera_reference
         np.testing.assert_allclose(place, np.eye(4) if 0 in views else LEFT, atol=0.01)

@@ -75,10 +75,11 @@ class Run:
             if self.noise is not None:
                 self.engine.push(FrameSet.of(frame), [shown])
                 window = self.engine.step()
-                witness = Witness.of(window, 1 / self.engine.unit)
-            self.sparse.follow(shown)
+                witness = Witness.of(window, -1, 1 / self.engine.unit)
+            self.sparse.follow({0: shown})
             ids, at = self.sparse.tracks.ids, self.sparse.tracks.source
-            self.found.append(self.sparse.update(frame.key, CAMERA, witness))
+            said = {} if witness is None else {0: witness}
+            self.found.append(self.sparse.update(frame.key, {0: CAMERA}, said))
             self.trust.append(self.sparse.prior.trust.value)
             self.struck.append(at[~np.isin(ids, self.sparse.tracks.ids)])
         return self
@@ -256,7 +257,7 @@ def test_a_forgotten_map_begins_at_identity_with_the_same_trust():
     run = Run().go(20)
     trust = run.sparse.prior.trust.value
     run.sparse.forget()
-    assert not run.sparse.sees
+    assert not run.sparse.tracks.sees
     assert run.sparse.prior.trust.value == trust
     run.go(1)
     np.testing.assert_array_equal(run.found[-1].T_world_camera, np.eye(4))

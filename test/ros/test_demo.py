@@ -26,10 +26,11 @@ from page4d_ros.ros import demo
 from page4d_ros.ros.demo import DemoError, graph_environment, run_graph
 
 TOPICS = {
-    '/odom', '/tf', '/tf_static', '/path', '/depth/image', '/depth/camera_info', '/rgb/image',
+    '/odom', '/tf', '/tf_static', '/path', '/depth/image', '/depth/camera_info', '/depth/static',
+    '/rgb/image',
     '/rgb/camera_info', '/mask/image', '/mask/camera_info', '/mask/probability',
     '/mask/overlay', '/confidence/image',
-    '/points/static', '/points/dynamic', '/page4d/status', '/diagnostics',
+    '/points/static', '/points/dynamic', '/scan', '/page4d/status', '/diagnostics',
 }  # fmt: skip
 HANGS = 60  # seconds; a limit against hanging, not a measure
 FRAMED = TOPICS - {'/tf', '/tf_static', '/diagnostics'}

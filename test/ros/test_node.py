@@ -16,7 +16,7 @@ pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
 
 from nav_msgs.msg import Odometry, Path
 from rclpy.qos import ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
@@ -26,7 +26,7 @@ from page4d_ros.msg import PerceptionStatus
 from page4d_ros.ros.compat import optional
 from page4d_ros.units import NS_PER_S
 
-IMAGES = ('depth/image', 'rgb/image', 'mask/image', 'confidence/image')
+IMAGES = ('depth/image', 'depth/static', 'rgb/image', 'mask/image', 'confidence/image')
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 CLOUDS = ('points/static', 'points/dynamic')
 LEAST = np.diag([1e-4] * 3 + [1e-5] * 3)  # covariance, by default
@@ -34,7 +34,11 @@ LEAST = np.diag([1e-4] * 3 + [1e-5] * 3)  # covariance, by default
 
 def listen_to_all(graph):
     kinds = dict.fromkeys(IMAGES, Image) | dict.fromkeys(INFOS, CameraInfo)
-    kinds |= dict.fromkeys(CLOUDS, PointCloud2) | {'odom': Odometry, 'path': Path}
+    kinds |= dict.fromkeys(CLOUDS, PointCloud2) | {
+        'odom': Odometry,
+        'path': Path,
+        'scan': LaserScan,
+    }
     return {name: graph.listen(kind, name) for name, kind in kinds.items()} | {
         '/tf': graph.listen(TFMessage, '/tf')
     }
@@ -57,7 +61,8 @@ def test_every_output_carries_the_exact_stamp_of_its_image(graph):
         graph.until(lambda m=messages: len(m) >= 4, what=name)
         heads = [m.transforms[0] if name == '/tf' else m for m in messages]
         assert [stamp_of(m) for m in heads] == stamps, name
-        expected = 'odom' if name in {'odom', 'path', '/tf'} else 'camera'
+        expected = {'scan': 'base_link'} | dict.fromkeys(('odom', 'path', '/tf'), 'odom')
+        expected = expected.get(name, 'camera')
         assert {m.header.frame_id for m in heads} == {expected}, name
     sizes = {(got[name][0].width, got[name][0].height) for name in (*IMAGES, *INFOS)}
     assert sizes == {(56, 42)}
@@ -127,6 +132,12 @@ def test_published_points_land_on_published_pixels(graph, size):
     K = np.array(info.k).reshape(3, 3)
     colours = np.frombuffer(rgb.data, np.uint8).reshape(rgb.height, rgb.width, 3)
     mask = np.frombuffer(got['mask/image'][0].data, np.uint8).reshape(rgb.height, rgb.width)
+    depth, static = (
+        np.frombuffer(got[name][0].data, np.float32).reshape(mask.shape)
+        for name in ('depth/image', 'depth/static')
+    )
+    assert (mask > 0).any()
+    np.testing.assert_array_equal(static, np.where(mask > 0, np.nan, depth))
     total = 0
     for name in CLOUDS:
         cloud = got[name][0]

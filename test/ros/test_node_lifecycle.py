@@ -11,6 +11,7 @@ from robot import MAKE, START, STEP, Robot, truthful
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
 
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
@@ -23,6 +24,8 @@ from page4d_ros.errors import CheckpointError
 from page4d_ros.messages import encode
 from page4d_ros.msg import PerceptionStatus
 from page4d_ros.perception.pipeline import Perception
+from page4d_ros.ros import parameters
+from page4d_ros.ros.diagnostics import ERROR
 from page4d_ros.ros.node import Page4dNode
 from page4d_ros.units import NS_PER_S
 
@@ -206,3 +209,24 @@ def test_diagnostics_warn_of_a_place_that_the_weights_do_not_know(graph):
 
 def warnings_of_the_place(got):
     return [m.status[0] for m in got if 'do not know this place' in m.status[0].message]
+
+
+def test_a_failed_configure_is_an_error_in_the_diagnostics(graph):
+    heard = graph.listen(DiagnosticArray, '/diagnostics')
+
+    def build(_config):
+        raise CheckpointError('weights.pt is not there')
+
+    node = graph.add(Page4dNode(build=build, context=graph.context))
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    reason = 'cannot configure: weights.pt is not there'
+    graph.until(
+        lambda: any((m.status[0].level, m.status[0].message) == (ERROR, reason) for m in heard)
+    )
+
+
+def test_parameters_that_do_not_exist_are_named(graph):
+    given = {'mask.treshold': 0.4, 'qos_overrides./odom.publisher.depth': 3}
+    robot = Robot(graph, activate=False, **given)
+    (complaint,) = parameters.complaints(robot.node)
+    assert complaint == "unknown setting 'mask.treshold'; did you mean mask.threshold?"

@@ -1,0 +1,215 @@
+"""Cameras of a rig in a map: where they sit, and how long a metre is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from page4d_ros.geometry.poses import adjoint, inverse
+from page4d_ros.perception.points import Step, moved, turn_first
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from page4d_ros.perception.points import Points
+
+TURN, SHIFT = 0.003, 0.003  # standard deviations of a known mount, in rad and metres
+USUAL = 3.0  # metres to the scene, until turns of the rig tell how long a metre is
+LEAST_DOUBT = 0.005  # relative deviation of the length of a metre that is never undercut
+ROUGH = 0.1  # likewise, up to which mounts are worth more than the network's relative poses
+ELSEWHERE = 0.02  # likewise, of a metre that is known from elsewhere
+AGAIN = 0.15  # likewise, of a new map
+SAME_VIEWS = 4.0  # adjustments that see much the same: what they find is not independent
+
+
+class Mounted(NamedTuple):
+    """Cameras that see N points.
+
+    Attributes:
+        T_view_main: (V, 4, 4) from the main camera, in units of the map.
+        view: (N,) camera of each point.
+    """
+
+    T_view_main: NDArray[np.float64]
+    view: NDArray[np.intp]
+
+    def poses(self, T_main_world: NDArray) -> NDArray[np.float64]:
+        """T_camera_world (N, 4, 4) of each point's camera."""
+        return (self.T_view_main @ T_main_world)[self.view]
+
+    def of_main(self, J: NDArray, view: NDArray) -> NDArray[np.float64]:
+        """Derivatives (6, 2, M) by the motion of the main camera.
+
+        Args:
+            J: (6, 2, M) by those of the cameras that see the points.
+            view: (M,) these.
+        """
+        out = J.copy()
+        for v, T in enumerate(self.T_view_main):
+            if (np.eye(4) != T).any():
+                of = view == v
+                out[..., of] = np.einsum('ij,icm->jcm', turn_first(adjoint(T)), J[..., of])
+        return out
+
+
+class Mounts:
+    """Poses of a rig's cameras, of which the known ones are priors; all in the unit of a map.
+
+    Only that of the main camera is exact. Turns of the rig move the others by lengths that are
+    known in metres, and so does what two cameras see alike: both tell how long a metre is.
+
+    Attributes:
+        main: view of the main camera.
+        known: T_view_main (4, 4) in metres, by view.
+        T_view_main: (V, 4, 4) in units of the map.
+        unit: units of the map per metre; NaN before there is a map.
+        doubt: relative standard deviation of `unit`.
+        covariance: (V, 6, 6) of turn and shift of the cameras, in their axes and the map's unit.
+    """
+
+    def __init__(self, count: int, main: int = 0) -> None:
+        self.main = main
+        self.known: dict[int, NDArray] = {main: np.eye(4)}
+        self.T_view_main = np.tile(np.eye(4), (count, 1, 1))
+        self.covariance = np.zeros((count, 6, 6))
+        self.unit, self.doubt = np.nan, 1.0
+
+    @property
+    def several(self) -> bool:
+        """True if there is more than the main camera."""
+        return len(self.known) > 1
+
+    def know(self, view: int, T_view_main: NDArray) -> None:
+        """Set the known pose (4, 4), in metres, of a camera other than the main one."""
+        before = self.known.get(view)
+        if view == self.main or (before is not None and np.array_equal(before, T_view_main)):
+            return
+        self.known[view] = T_view_main
+        self._place(view)
+
+    def _place(self, view: int) -> None:
+        self.T_view_main[view] = self.expected(view, self.unit if np.isfinite(self.unit) else 0.0)
+        self.covariance[view] = np.diag(np.repeat([1.0, np.inf], 3))
+
+    def expected(self, view: int, unit: float) -> NDArray[np.float64]:
+        """Known pose (4, 4) at a number of units per metre."""
+        T = self.known[view].copy()
+        T[:3, 3] *= unit
+        return T
+
+    def begin(self, depth: float) -> None:
+        """Begin a map; the length of a metre is that of the last one, or hardly known.
+
+        Args:
+            depth: of the scene, in units of the map.
+        """
+        if np.isfinite(self.unit):
+            self.doubt = max(self.doubt, AGAIN)
+            return
+        self._set(depth / USUAL)
+
+    def _set(self, unit: float) -> None:
+        self.unit = unit
+        for view in self.known.keys() - {self.main}:
+            self._place(view)
+
+    @property
+    def tied(self) -> set[int]:
+        """Cameras whose poses follow from that of the main one."""
+        return set(self.known) if self.doubt < ROUGH else {self.main}
+
+    def measure(self, unit: float) -> None:
+        """Take over the units per metre from elsewhere."""
+        if np.isfinite(self.unit):
+            self.scale(unit / self.unit)
+        else:
+            self._set(unit)
+        self.doubt = ELSEWHERE
+
+    def scale(self, ratio: float) -> None:
+        """Make a metre longer by a ratio of lengths."""
+        self.unit *= ratio
+        self.T_view_main[:, :3, 3] *= ratio
+        lengths = np.repeat([1.0, ratio], 3)
+        self.covariance = self.covariance * lengths[:, None] * lengths
+
+    def adjusted(self, found: MountSolution) -> None:
+        """Take over the result of an adjustment."""
+        self.unit = found.unit
+        self.doubt = max(LEAST_DOUBT, SAME_VIEWS * found.deviation / found.unit)
+        self.T_view_main = found.T_view_main
+        self.covariance[found.views] = SAME_VIEWS * found.covariance
+
+    def inverse_depth(
+        self, points: Points, view: NDArray, T_main_world: NDArray
+    ) -> NDArray[np.float64]:
+        """(N,) inverse depths along z of the cameras (N,) that see points."""
+        return points.inverse_depth(Mounted(self.T_view_main, view).poses(T_main_world))
+
+    def T_main_view(self, view: int) -> NDArray[np.float64]:
+        """Pose (4, 4) of a camera in the main one's frame, in units of the map."""
+        return inverse(self.T_view_main[view])
+
+
+class MountSolution:
+    """Unknowns of a bundle adjustment beside poses and points: mounts, and the unit.
+
+    The last unknown is the unit; before it come turn and shift of each camera in its own frame.
+
+    Attributes:
+        views: cameras other than the main one.
+        T_view_main: (V, 4, 4).
+        unit: units of the map per metre.
+        deviation: its standard deviation, once it is solved.
+        covariance: (len(views), 6, 6) likewise.
+    """
+
+    def __init__(self, mounts: Mounts) -> None:
+        self._mounts = mounts
+        self.views = sorted(mounts.known.keys() - {mounts.main})
+        self.T_view_main, self.unit = mounts.T_view_main.copy(), mounts.unit
+        self.deviation, self.covariance = mounts.doubt * mounts.unit, np.zeros((0, 6, 6))
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns."""
+        return 6 * len(self.views) + 1
+
+    def pull(self, S: NDArray, g: NDArray) -> None:
+        """Add what is known beforehand to the normal equations; the unknowns are the last ones.
+
+        Args:
+            S: (n, n) information; changed.
+            g: (n,) its product with the unknowns; changed.
+        """
+        mounts, first = self._mounts, len(S) - self.size
+        for i, view in enumerate(self.views):
+            step = Step(mounts.expected(view, self.unit), TURN, SHIFT * mounts.unit)
+            information, off = step.pull(self.T_view_main[view], np.eye(4))
+            at = slice(first + 6 * i, first + 6 * i + 6)
+            along = mounts.known[view][:3, 3]
+            S[at, at] += np.diag(information)
+            g[at] += information * off
+            pulled = information[3:] * along
+            S[at, -1][3:] -= pulled
+            S[-1, at][3:] -= pulled
+            S[-1, -1] += pulled @ along
+            g[-1] -= pulled @ off[3:]
+        sure = 1 / (mounts.doubt * mounts.unit) ** 2
+        S[-1, -1] += sure
+        g[-1] += sure * (mounts.unit - self.unit)
+
+    def move(self, step: NDArray) -> None:
+        """Take a step (n,) of the unknowns."""
+        self.T_view_main[self.views] = moved(
+            self.T_view_main[self.views], step[:-1].reshape(-1, 6)
+        )
+        self.unit = max(self.unit + step[-1], self.unit / 4)
+
+    def solved(self, covariance: NDArray) -> None:
+        """Take in the covariance (n, n) of the unknowns."""
+        self.deviation = float(np.sqrt(covariance[-1, -1]))
+        each = np.arange(len(self.views))
+        blocks = covariance[:-1, :-1].reshape(len(each), 6, len(each), 6)
+        self.covariance = blocks[each, :, each]
