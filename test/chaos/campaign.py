@@ -23,6 +23,7 @@ from chaos.world import PARAMETERS, World, environment
 
 RECOVERY = 20.0  # seconds without an output after a fault; more is a failure
 BASELINE = 3.0  # seconds over which the undisturbed rate is taken
+GROWN = 300.0  # MiB above the memory after its start; more is a failure
 SETTLE = 0.2  # seconds in which late outputs of a fault still count as its own
 
 
@@ -80,6 +81,8 @@ def throw(world, kind, rng):
         found.problems.append(f'nothing says {kind.says!r}')
     found.problems += [f'{text} ({count} x)' for text, count in watch.problems.items()]
     found.rss_mib = world.node.rss_mib() if not found.lost else 0.0
+    if found.rss_mib > world.rss_mib + GROWN:
+        found.problems.append(f'memory grew from {world.rss_mib:.0f} to {found.rss_mib:.0f} MiB')
     watch.jumps = False
     found.survived = not found.problems
     return found
@@ -111,7 +114,7 @@ def run(kinds, seed, *, faults=None, seconds=None, say=print):
         count, begin = world.watch.counts['odom'], time.monotonic()
         time.sleep(BASELINE)
         rate = (world.watch.counts['odom'] - count) / (time.monotonic() - begin)
-        rss, begin = world.node.rss_mib(), time.monotonic()
+        rss, begin = world.rss_mib, time.monotonic()
         for kind in order(kinds, rng):
             if len(tries) == faults or (seconds and time.monotonic() - begin > seconds):
                 break

@@ -370,3 +370,24 @@ def test_an_image_that_waited_while_the_process_was_stopped_is_late(graph):
     assert robot.dropped('late') == 1
     session.pulse.beat()
     robot.show(START + STEP)
+
+
+def test_the_rest_of_an_estimate_is_dropped_if_the_process_was_stopped_meanwhile(graph):
+    odometry, tf = graph.listen(Odometry, '/odom'), graph.listen(TFMessage, '/tf')
+    robot = Robot(graph)
+    sink = robot.node.session.sink
+    send, now = sink.send, sink._pulse.now
+
+    def stopped(name, *args):
+        send(name, *args)
+        if name == '/tf':
+            sink._pulse.now = lambda: now() + 20
+
+    sink.send = stopped
+    robot.images.publish(robot.image(START))
+    graph.until(lambda: len(tf) == 1, what='tf')
+    graph.until(lambda: robot.node.session.runner.processed == 1, what='the end of the estimate')
+    sink.send = send
+    robot.show(START + STEP)
+    assert [stamp_of(message) for message in odometry] == [START + STEP]
+    assert START not in [stamp_of(status) for status in robot.status]
