@@ -4,7 +4,9 @@ import argparse
 import contextlib
 import json
 import random
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -181,6 +183,7 @@ def main():
     if unknown:
         parser.error(f'no kind is called {", ".join(sorted(unknown))}; see --list')
     environment()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and the node is ended, too
     kinds = [KINDS[name] for name in options.kind or KINDS]
     seconds = options.seconds or (None if options.faults else 270.0)
     print(f'{len(kinds)} kinds of faults, seed {options.seed}', flush=True)

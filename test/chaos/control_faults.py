@@ -156,7 +156,7 @@ def pause_and_resume(world, rng):
     return None if quiet else 'there is odometry while paused'
 
 
-@fault(slow=True)
+@fault()
 def transitions_in_any_order(world, rng):
     """Lifecycle transitions in random order, possible or not, and back to active."""
     for _ in range(12):
@@ -173,7 +173,7 @@ def deactivate_and_activate(world, rng):
         time.sleep(rng.uniform(0.0, 0.3))
 
 
-@fault(slow=True)
+@fault()
 def configured_anew(world, rng):
     """Deactivate, cleanup, configure, activate."""
     world.transit(Transition.TRANSITION_DEACTIVATE)
@@ -188,7 +188,7 @@ def transitions_that_do_not_exist(world, rng):
     return 'an impossible transition succeeds' if any(made) else None
 
 
-@fault(slow=True)
+@fault()
 def checkpoint_that_is_broken(world, rng):
     """Configured with a weight file of junk: refused, and configured with the good one again."""
     world.transit(Transition.TRANSITION_DEACTIVATE)

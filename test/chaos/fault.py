@@ -17,7 +17,6 @@ class Fault:
         says: what a log line or a diagnostic must hold; "" where nothing is due.
         once: True if the node says it only the first time.
         jumps: True if the stamps of the images begin again, so that outputs may go back once.
-        slow: True if it takes more than some seconds.
     """
 
     name: str
@@ -27,7 +26,6 @@ class Fault:
     says: str = ''
     once: bool = False
     jumps: bool = False
-    slow: bool = False
 
 
 def fault(**options):

@@ -236,7 +236,7 @@ def _transport(world, name):
     world.activate()
 
 
-@fault(slow=True)
+@fault()
 def compressed_junk(world, rng):
     """Compressed images of random bytes, of none, and of a PNG that is cut off."""
     whole = io.BytesIO()
@@ -250,7 +250,7 @@ def compressed_junk(world, rng):
     )
 
 
-@fault(slow=True)
+@fault()
 def png_bomb(world, rng):
     """A PNG of 190 kB with 14,000 x 14,000 pixels, as a compressed image."""
     bomb = io.BytesIO()

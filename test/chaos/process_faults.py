@@ -28,16 +28,16 @@ def stopped_for_a_moment(world, rng):
         time.sleep(0.2)
 
 
-@fault(slow=True)
+@fault()
 def stopped_for_seconds(world, rng):
     """SIGSTOP, and SIGCONT after 5 to 8 s."""
     _freeze(world, rng.uniform(5.5, 8.0))
 
 
-@fault(slow=True)
-def stopped_for_20_s(world, rng):
-    """SIGSTOP, and SIGCONT after 20 s."""
-    _freeze(world, 20.0)
+@fault()
+def stopped_for_longer(world, rng):
+    """SIGSTOP, and SIGCONT after 21 to 25 s, when DDS has given the node up."""
+    _freeze(world, rng.uniform(21.0, 25.0))
 
 
 @fault()
@@ -85,25 +85,25 @@ def _end(world, numbers, expected):
     return f'{len(after)} segments are there after the next start' if after else None
 
 
-@fault(slow=True)
+@fault()
 def interrupted(world, rng):
     """SIGINT, once or thrice, and a new start."""
     return _end(world, [signal.SIGINT] * rng.choice((1, 3)), 0)
 
 
-@fault(slow=True)
+@fault()
 def terminated(world, rng):
     """SIGTERM, once or after SIGINT, and a new start."""
     return _end(world, rng.choice(([signal.SIGTERM], [signal.SIGINT, signal.SIGTERM])), 0)
 
 
-@fault(slow=True)
+@fault()
 def killed(world, rng):
     """SIGKILL, and a new start that cleans up what was left in shared memory."""
     return _end(world, [signal.SIGKILL], -signal.SIGKILL)
 
 
-@fault(slow=True)
+@fault()
 def shut_down_by_lifecycle(world, rng):
     """The transition to finalized, and a new start."""
     world.transit(Transition.TRANSITION_ACTIVE_SHUTDOWN)
@@ -111,7 +111,7 @@ def shut_down_by_lifecycle(world, rng):
     return None if code == 0 else f'the exit code is {code} and not 0'
 
 
-@fault(slow=True)
+@fault()
 def recorded_to_nowhere(world, rng):
     """`page4d record` into a folder that cannot be: one line and exit code 1."""
     target = rng.choice(('/proc/nothing', '/dev/full/x', '/dev/null/x'))

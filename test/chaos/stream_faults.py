@@ -35,7 +35,7 @@ def publisher_becomes_best_effort(world, rng):
     world.graph.node.destroy_publisher(other)
 
 
-@fault(slow=True)
+@fault()
 def publisher_is_killed(world, rng):
     """A second camera process is killed in the middle of its stream."""
     source = f"""
@@ -85,7 +85,7 @@ def pause_of_images(world, rng):
     world.camera.on = True
 
 
-@fault(says='no image for', slow=True)
+@fault(says='no image for')
 def silence(world, rng):
     """No image for 8 s."""
     world.camera.on = False
