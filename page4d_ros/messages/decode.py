@@ -98,6 +98,16 @@ def stamp_ns(header: Any) -> int:
     return int(header.stamp.sec) * NS_PER_S + int(header.stamp.nanosec)
 
 
+def check_stamp(stamp: Any) -> None:
+    """Refuse a stamp that ROS cannot represent; outputs would carry another one.
+
+    Raises:
+        FrameError: negative seconds, or a second or more of nanoseconds.
+    """
+    if stamp.sec < 0 or stamp.nanosec >= NS_PER_S:
+        raise FrameError(f'a stamp of {stamp.sec} s and {stamp.nanosec} ns is no time')
+
+
 def pixels(message: Any, *, channels: int, dtype: type) -> NDArray:
     """View (height, width[, channels]) into a sensor_msgs/Image, honouring step and endianness.
 
@@ -207,7 +217,7 @@ def calibration(message: Any) -> CameraCalibration | None:
         raise FrameError(f'camera_info has focal lengths {K[0, 0]}, {K[1, 1]}; it is not used')
     if not np.any(R):
         R = np.eye(3)  # some drivers leave it empty
-    if np.abs(R @ R.T - np.eye(3)).max() > NO_ROTATION:
+    if np.abs(R).max() > 2 or np.abs(R @ R.T - np.eye(3)).max() > NO_ROTATION:
         raise FrameError('camera_info has an R that is no rotation; it is not used')
     if len(D) not in DISTORTIONS:
         raise FrameError(f'camera_info has {len(D)} distortion coefficients; it is not used')
@@ -333,6 +343,7 @@ class FrameReader:
             taken, rectify = decode, known.rectify
             decode = lambda: rectify(np.ascontiguousarray(taken()))  # noqa: E731
         camera: PinholeCamera | None = known.pinhole if known else None
+        check_stamp(message.header.stamp)
         frame_id = self._optical_frame(message)
         return Frame(stamp_ns(message.header), frame_id, decode, camera, self._view)
 

@@ -75,8 +75,15 @@ class ImageSubscription:
         """Subscribe again if publishers have come that offer something else."""
         wanted = self._fixed or self._offered() or self.reliability
         if wanted != self.reliability:
-            self.destroy()
-            self._subscription = self._subscribe(wanted)
+            self._renew(wanted)
+
+    def renew(self) -> None:
+        """Subscribe again, and so forget the messages that wait."""
+        self._renew(self.reliability)
+
+    def _renew(self, reliability: ReliabilityPolicy) -> None:
+        self.destroy()
+        self._subscription = self._subscribe(reliability)
 
     def destroy(self) -> None:
         """Unsubscribe."""

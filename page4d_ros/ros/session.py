@@ -21,6 +21,7 @@ from page4d_ros.ros.cameras import Cameras
 from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader
 from page4d_ros.ros.diagnostics import Health
 from page4d_ros.ros.inputs import CameraInput, ImageSubscription, subscribe
+from page4d_ros.ros.pulse import Pulse
 from page4d_ros.ros.rivals import Rivals
 from page4d_ros.ros.sink import NodeSink
 from page4d_ros.ros.worker import IDLE, Worker
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.messages.decode import FrameReader
+    from page4d_ros.perception.intake import Taken
     from page4d_ros.perception.pipeline import Perception
-    from page4d_ros.perception.types import FrameSet
+    from page4d_ros.perception.types import Estimate, FrameSet
     from page4d_ros.ros.compat import TransformBroadcaster
 
-FOLLOWING = 0.2  # seconds between looks at the publishers of images
+FOLLOWING = 0.2  # seconds between beats, and looks at the publishers of images
 LOST_IMAGES = 30.0  # seconds between warnings of images that are lost on their way
 
 
@@ -52,7 +54,10 @@ class Session:
         self.node = node
         self.perception = perception
         self.sink = NodeSink(node, config, perception, broadcaster)
-        self.runner = FrameRunner(config, perception, self.sink.base_frame, self.sink)
+        self.runner = FrameRunner(
+            config, perception, self.sink.base_frame, self.sink, self._process
+        )
+        self.pulse = Pulse()
         self.intake = self.runner.intake
         self.cameras = Cameras(config, cv_bridge_reader())
         self.paused = False
@@ -61,7 +66,7 @@ class Session:
         self._scale_odometry: Any = None
         self._rivals: Rivals | None = None
         self._broadcaster = broadcaster
-        self._follower: Any = None  # looks for other publishers of images
+        self._follower: Any = None  # beats, and looks for other publishers
         self._alarm: Any = None  # rings when a set of frames need not wait any longer
         self._worker: Worker | None = None
         self._jump: Any = None
@@ -92,6 +97,7 @@ class Session:
         if self._worker is not None and not self._worker.stop(0.0):
             raise ConfigError('the last forward pass is still running; try again')
         self.sink.health = Health()
+        self.pulse.beat()
         self.intake.pause(paused=self.paused)
         if not self.sink.base_frame.egocentric:
             self.sink.listener = TransformListener(self.node)
@@ -154,7 +160,7 @@ class Session:
             self._inputs.append(camera)
         # steady: a stopped /clock must not hold frames back
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._follower = node.create_timer(FOLLOWING, self._follow_publishers, clock=steady)
+        self._follower = node.create_timer(FOLLOWING, self._on_beat, clock=steady)
         self._alarm = node.create_timer(IDLE, self._on_alarm, clock=steady)
         self._alarm.cancel()
         if self.config.scale.mode == 'depth':
@@ -176,7 +182,10 @@ class Session:
                 self.node.destroy_timer(timer)
         self._scale_depth = self._scale_odometry = self._alarm = self._follower = None
 
-    def _follow_publishers(self) -> None:
+    def _on_beat(self) -> None:
+        if stopped := self.pulse.silence:
+            self._go_on(stopped)
+        self.pulse.beat()  # after it, because until then the worker's result is void
         for camera in self._inputs:
             camera.images.follow()
         if self._scale_depth is not None:
@@ -197,8 +206,28 @@ class Session:
             return "Set frames.base to the robot's base frame, or frames.publish_tf to false"
         return 'Set frames.publish_tf to false, frames.invert_tf to true, or end the other one'
 
+    def _go_on(self, stopped: float) -> None:
+        """Drop what waited while the process was stopped."""
+        self.node.get_logger().warning(
+            f'the process was stopped for {stopped:.0f} s: images that waited are dropped'
+        )
+        self.cameras.forget()
+        self.intake.restart(Restart.WINDOW)
+        for camera in self._inputs:
+            camera.images.renew()
+
+    def _process(self, taken: Taken) -> Estimate:
+        """Estimate a taken frame, which is void if the process was stopped meanwhile."""
+        estimate = self.perception.process(taken.frames)
+        if self.pulse.silence:
+            self.intake.restart(Restart.WINDOW)
+        return estimate
+
     def _on_image(self, view: int, message: Any) -> None:
         """Check and store; the worker does the rest."""
+        if self.pulse.silence:  # it waited while the process was stopped
+            self.intake.refuse('late')
+            return
         reader = self.cameras.readers[view]
         self.health.saw_image()
         compressed = self.config.input.transport == 'compressed'

@@ -15,6 +15,7 @@ from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.intake import Restart
 from page4d_ros.ros.compat import THROTTLE, message_class, optional
 from page4d_ros.ros.diagnostics import Health
+from page4d_ros.ros.pulse import Pulse
 from page4d_ros.ros.wire import WireMessages
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class NodeSink(MessageSink):
         self._node = node
         self._tf = broadcaster
         self._assumed = False
+        self._pulse = Pulse()  # beats with each estimate
         installed = [t for t in OPTIONAL if optional(t.type.partition('/')[0])]
         topics = [*outputs(config.cameras, base=bool(config.frames.base)), *installed]
         self.publishers = {topic.name: self._publisher(topic) for topic in topics}
@@ -91,13 +93,20 @@ class NodeSink(MessageSink):
             return self.publishers[name].get_subscription_count() > 0
         return True
 
+    def publish(self, estimate: Estimate) -> None:
+        """Publish an estimate; the rest of it is dropped if the process is stopped meanwhile."""
+        self._pulse.beat()
+        super().publish(estimate)
+
     def send(self, name: str, _stamp_ns: int, message: Any) -> None:
         """Publish a message, or broadcast a transform."""
+        if name == STATUS_TOPIC:
+            self.last_status = message
+        if self._pulse.silence:
+            return
         if name == '/tf':
             self._tf.send(message)
             return
-        if name == STATUS_TOPIC:
-            self.last_status = message
         self.publishers[name].publish(message)
 
     def age(self, stamp_ns: int) -> float:

@@ -1,8 +1,12 @@
-"""Room for whole images in the shared memory of Fast DDS."""
+"""Room for whole images in the shared memory of Fast DDS, also after processes were killed."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
+import time
 from pathlib import Path
 
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -16,6 +20,9 @@ VARIABLES = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'  #
 TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 FILES = 'DEFAULT_FASTRTPS_PROFILES.xml', 'DEFAULT_FASTDDS_PROFILES.xml'  # read from here
 SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 - the system's, and only asked for its size
+SEGMENT = re.compile(r'fastrtps_[0-9a-f]{16}')
+LOCK = '_el'  # ends the name of the file beside a segment that its process keeps locked
+YOUNG = 1.0  # seconds in which a new file may not be locked yet
 ROOM = 48 << 20  # bytes: a segment of the profile and some more
 
 
@@ -23,14 +30,31 @@ def make_room() -> None:
     """Let Fast DDS use our profile in this process; to be called before rclpy is initialised.
 
     Its shared-memory segment holds 0.5 MB by default, less than one VGA image. Nothing is done
-    where the user has chosen profile or transports, or where there is no room.
+    where the user has chosen profile or transports, or where there is no room. What processes
+    that were killed have left there is removed before.
     """
+    if get_rmw_implementation_identifier().startswith(FAST_DDS):
+        sweep()
     if not _chosen() and _fits():
         try:
             profile = str(share_file(PROFILE))
         except Page4dError:  # modules alone, as a wheel has them
             return
         os.environ.update(dict.fromkeys(VARIABLES, profile))
+
+
+def sweep() -> None:
+    """Remove segments whose process is gone, as ``fastdds shm clean`` does; each is some 34 MB."""
+    for lock in SHARED_MEMORY.glob(f'*{LOCK}'):
+        segment = lock.with_name(lock.name.removesuffix(LOCK))
+        if not SEGMENT.fullmatch(segment.name):
+            continue
+        with contextlib.suppress(OSError), lock.open('r+') as file:  # locked, or somebody else's
+            if time.time() - os.fstat(file.fileno()).st_mtime < YOUNG:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            segment.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
 
 
 def advice() -> str:

@@ -1,6 +1,7 @@
 """Throws faults one at a time, in seeded random order, while frames flow."""
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -21,6 +22,8 @@ from chaos.fault import KINDS
 from chaos.world import PARAMETERS, World, environment
 
 RECOVERY = 20.0  # seconds without an output after a fault; more is a failure
+BASELINE = 3.0  # seconds over which the undisturbed rate is taken
+GROWN = 300.0  # MiB above the memory after its start; more is a failure
 SETTLE = 0.2  # seconds in which late outputs of a fault still count as its own
 
 
@@ -78,10 +81,10 @@ def throw(world, kind, rng):
         found.problems.append(f'nothing says {kind.says!r}')
     found.problems += [f'{text} ({count} x)' for text, count in watch.problems.items()]
     found.rss_mib = world.node.rss_mib() if not found.lost else 0.0
+    if found.rss_mib > world.rss_mib + GROWN:
+        found.problems.append(f'memory grew from {world.rss_mib:.0f} to {found.rss_mib:.0f} MiB')
     watch.jumps = False
     found.survived = not found.problems
-    if found.lost or found.recovery is None:
-        world.restart()
     return found
 
 
@@ -106,14 +109,12 @@ def run(kinds, seed, *, faults=None, seconds=None, say=print):
     """
     rng, tries = random.Random(seed), []
     folder = Path(tempfile.mkdtemp(prefix='chaos_'))
-    world = World(folder)
-    try:
+    with contextlib.closing(World(folder)) as world:
         world.start()
         count, begin = world.watch.counts['odom'], time.monotonic()
-        time.sleep(3.0)
+        time.sleep(BASELINE)
         rate = (world.watch.counts['odom'] - count) / (time.monotonic() - begin)
-        rss = world.node.rss_mib()
-        begin = time.monotonic()
+        rss, begin = world.rss_mib, time.monotonic()
         for kind in order(kinds, rng):
             if len(tries) == faults or (seconds and time.monotonic() - begin > seconds):
                 break
@@ -122,6 +123,8 @@ def run(kinds, seed, *, faults=None, seconds=None, say=print):
             recovery = '-' if done.recovery is None else f'{done.recovery:.1f} s'
             verdict = 'ok' if done.survived else '; '.join(done.problems)
             say(f'{len(tries):5d} {kind.name:36s} {recovery:>7s}  {verdict}', flush=True)
+            if done.recovery is None and not _started_again(world, done, say):
+                break
         facts = {
             'seed': seed,
             'logs': str(folder),
@@ -133,9 +136,18 @@ def run(kinds, seed, *, faults=None, seconds=None, say=print):
             'starts of the node': world.node.starts,
             'messages checked': dict(world.watch.counts),
         }
-    finally:
-        world.close()
     return tries, facts
+
+
+def _started_again(world, done, say):
+    """Start the node again; False, and a problem of the last try, if it cannot."""
+    try:
+        world.restart()
+    except AssertionError as error:
+        done.problems.append(f'no start afterwards: {error}')
+        say(done.problems[-1])
+        return False
+    return True
 
 
 def table(tries):

@@ -84,4 +84,4 @@ def test_a_node_survives_a_handful_of_faults():
     assert [item.problems for item in tries] == [[]] * len(QUICK)
     assert len(table(tries)) == len(QUICK)
     checked = facts['messages checked']
-    assert {'odom', '/tf', 'depth/image', 'points/static', 'page4d/status'} <= checked.keys()
+    assert {'odom', '/tf', 'depth/image', 'points/static', '~/status', 'scan'} <= checked.keys()

@@ -9,16 +9,19 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry, Path
 from rcl_interfaces.msg import Log
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.msg import PerceptionStatus
 from page4d_ros.perception.clouds import POINT
+from page4d_ros.ros.compat import message_class
 from page4d_ros.units import NS_PER_S
 
 STALE = 5.0  # seconds from an image to its outputs; more is wrong
 JUMP_NS = NS_PER_S  # stamps that go back by less have no excuse
 IDLE = PerceptionStatus.WAITING, PerceptionStatus.PAUSED
+ELSEWHERE = {'/tf': TFMessage, '/diagnostics': DiagnosticArray, '/rosout': Log}
 ODOM, BASE = 'odom', 'base_link'
 
 
@@ -63,24 +66,24 @@ class Watch:
         self.counts = Counter()
         self._last = {}
         self._lock = threading.Lock()
-        topics = {
-            'odom': (Odometry, self.odometry),
-            'path': (Path, self.path),
-            'depth/image': (Image, self.image),
-            'mask/image': (Image, self.image),
-            'mask/probability': (Image, self.image),
-            'confidence/image': (Image, self.image),
-            'depth/camera_info': (CameraInfo, self.camera_info),
-            'points/static': (PointCloud2, self.cloud),
-            'points/dynamic': (PointCloud2, self.cloud),
-            'page4d/status': (PerceptionStatus, self.state),
-            '/tf': (TFMessage, self.transforms),
-            '/diagnostics': (DiagnosticArray, self.diagnostics),
-            '/rosout': (Log, self.log),
+        checks = {
+            Odometry: self.odometry,
+            Path: self.path,
+            Image: self.image,
+            CameraInfo: self.camera_info,
+            LaserScan: self.scan,
+            PointCloud2: self.cloud,
+            PerceptionStatus: self.state,
+            TFMessage: self.transforms,
+            DiagnosticArray: self.diagnostics,
+            Log: self.log,
         }
-        for topic, (kind, check) in topics.items():
-            name = topic if topic.startswith('/') else f'{namespace}/{topic}'
-            graph.node.create_subscription(kind, name, self._checked(topic, check), 100)
+        topics = {topic.name: message_class(topic.type) for topic in OUTPUTS}
+        for topic, kind in (topics | ELSEWHERE).items():
+            name = topic.replace('~', 'page4d')
+            name = name if topic.startswith('/') else f'{namespace}/{name}'
+            take = self._checked(topic, checks[kind])
+            graph.node.create_subscription(kind, name, take, 100)
         self._place = f'{namespace.strip("/")}/page4d'
 
     def clear(self):
@@ -163,6 +166,13 @@ class Watch:
         found = self.order(topic, message.header)
         if not finite(*message.k, *message.d, *message.r, *message.p) or message.k[0] <= 0:
             found.append('intrinsics that no camera has')
+        return found
+
+    def scan(self, topic, message):
+        found = self.order(topic, message.header)
+        angles = message.angle_min, message.angle_max, message.angle_increment, message.range_max
+        if not finite(*angles) or any(r < 0 for r in message.ranges):
+            found.append('angles or ranges that no scanner has')
         return found
 
     def cloud(self, topic, message):

@@ -145,7 +145,7 @@ class World:
         node: the process under test.
         watch: checks what it publishes.
         folder: for logs and whatever a fault writes.
-        ended: True if a fault ends the node, and may have done so.
+        rss_mib: memory of the node after its start.
     """
 
     def __init__(self, folder):
@@ -154,6 +154,7 @@ class World:
         self.camera = Camera(self.graph.node, NAMESPACE)
         self.watch = Watch(self.graph, NAMESPACE, self.camera.sent)
         self.node = NodeProcess(folder)
+        self.rss_mib = 0.0
         self._clients = {}
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.static = self.graph.node.create_publisher(TFMessage, '/tf_static', latched)
@@ -170,6 +171,7 @@ class World:
             lambda: self.watch.pose_of > begin or not self.node.alive, PATIENCE, 'the first pose'
         )
         assert self.node.alive, self.node.tail()
+        self.rss_mib = self.node.rss_mib()
 
     def restart(self):
         """End the node and start it again; returns the exit code that it had."""

@@ -296,11 +296,22 @@ def test_every_usual_format_is_decoded(suffix):
         ('p', 0, 1e-300),
         ('p', 6, 1e300),
         ('r', 0, 7.0),
+        ('r', 0, 1e300),
         ('r', 0, float('nan')),
     ],
 )
+@pytest.mark.filterwarnings('error')
 def test_intrinsics_that_no_camera_has_are_refused(name, index, value):
     info = encode.camera_info(MAKE, HEAD, CAMERA)
     getattr(info, name)[index] = value
     with pytest.raises(FrameError, match='not used'):
         calibration(info)
+
+
+@pytest.mark.parametrize('stamp', [(-1, 0), (-(2**31), 5), (0, NS_PER_S), (2**31 - 1, 2**32 - 1)])
+def test_a_stamp_that_is_no_time_is_refused(stamp):
+    """ROS would wrap it on the way out: outputs with the stamp of no image."""
+    message = encode.image(MAKE, encode.header(MAKE, 0, 'camera'), RGB)
+    message.header.stamp.sec, message.header.stamp.nanosec = stamp
+    with pytest.raises(FrameError, match='is no time'):
+        FrameReader().image(message)

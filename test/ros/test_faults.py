@@ -16,7 +16,7 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from robot import MAKE, MOUNT, START, STEP, Robot, truthful
+from robot import MAKE, MOUNT, START, STEP, Robot, stamp_of, truthful
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Empty
 from std_srvs.srv import SetBool, Trigger
@@ -331,3 +331,63 @@ def test_a_second_node_of_one_name_is_told_of(graph):
     Robot(graph)
     graph.add(LifecycleNode('page4d', context=graph.context))
     graph.until(heard(log, 'another node is called /page4d'), what='the warning')
+
+
+def test_what_waited_while_the_process_was_stopped_is_not_published(graph):
+    """In the worker, in its hands, and on its way to it."""
+    log = graph.listen(Log, '/rosout')
+    robot = Robot(graph)
+    session, step = robot.node.session, robot.engine.step
+    robot.show(START)
+    begun, end = threading.Event(), threading.Event()
+
+    def waiting(*args, **kwargs):
+        begun.set()
+        assert end.wait(60)
+        return step(*args, **kwargs)
+
+    robot.engine.step = waiting
+    robot.images.publish(robot.image(START + STEP))
+    assert begun.wait(60)
+    subscription = session._inputs[0].images._subscription
+    session.pulse.now = lambda now=session.pulse.now: now() + 20
+    end.set()
+    graph.until(heard(log, 'the process was stopped for 20 s'), what='the log')
+    graph.until(lambda: robot.dropped('void') == 1, what='the void frame')
+    assert session._inputs[0].images._subscription is not subscription
+    graph.until(lambda: robot.images.get_subscription_count() == 1, what='subscription')
+    robot.engine.step = step
+    robot.show(START + 2 * STEP)
+    assert START + STEP not in [stamp_of(status) for status in robot.status]
+
+
+def test_an_image_that_waited_while_the_process_was_stopped_is_late(graph):
+    robot = Robot(graph)
+    session = robot.node.session
+    session._follower.cancel()  # which beats otherwise
+    session.pulse.now = lambda now=session.pulse.now: now() + 20
+    session._on_image(0, robot.image(START))
+    assert robot.dropped('late') == 1
+    session.pulse.beat()
+    robot.show(START + STEP)
+
+
+def test_the_rest_of_an_estimate_is_dropped_if_the_process_was_stopped_meanwhile(graph):
+    odometry, tf = graph.listen(Odometry, '/odom'), graph.listen(TFMessage, '/tf')
+    robot = Robot(graph)
+    sink = robot.node.session.sink
+    send, now = sink.send, sink._pulse.now
+
+    def stopped(name, *args):
+        send(name, *args)
+        if name == '/tf':
+            sink._pulse.now = lambda: now() + 20
+
+    sink.send = stopped
+    robot.images.publish(robot.image(START))
+    graph.until(lambda: len(tf) == 1, what='tf')
+    graph.until(lambda: robot.node.session.runner.processed == 1, what='the end of the estimate')
+    sink.send = send
+    robot.show(START + STEP)
+    assert [stamp_of(message) for message in odometry] == [START + STEP]
+    assert START not in [stamp_of(status) for status in robot.status]

@@ -1,5 +1,6 @@
 """Subscriptions to cameras: reliability, images that are lost, room in shared memory."""
 
+import fcntl
 import os
 
 import pytest
@@ -133,3 +134,19 @@ def test_where_the_profile_is_no_good(environment, tmp_path):
     environment.delenv('ROS_LOCALHOST_ONLY')
     (tmp_path / transport.FILES[0]).touch()
     assert not used()
+
+
+def test_segments_of_processes_that_are_gone_are_removed(environment, tmp_path):
+    environment.setattr(transport, 'SHARED_MEMORY', tmp_path)
+    names = {name: f'fastrtps_{name * 16}' for name in 'abc'}
+    for name in (*names.values(), 'fastrtps_port7400', 'mine'):
+        for path in (tmp_path / name, tmp_path / f'{name}{transport.LOCK}'):
+            path.touch()
+            if name != names['c']:  # which was made just now
+                os.utime(path, (0, 0))
+    with (tmp_path / f'{names["b"]}{transport.LOCK}').open() as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        transport.make_room()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert not [name for name in left if names['a'] in name]
+    assert len(left) == 8
