@@ -43,7 +43,7 @@ class ModelConfig(Settings):
     checkpoint: str = setting(
         'page4d-small',
         'Weight file (.pt as published, or .safetensors); "page4d-small" comes with the package '
-        'and knows rendered rooms only; "untrained" has random weights, to try the plumbing.',
+        'and is for rendered scenes; "untrained" has random weights, to try the plumbing.',
     )
     variant: str = setting(
         'page4d',

@@ -101,8 +101,15 @@ class ScanConfig(Settings):
 
 @dataclass(frozen=True)
 class PublishConfig(Settings):
-    """Conditions for publishing."""
+    """Conditions for publishing, and the size of images."""
 
+    size: str = setting(
+        'network',
+        "Pixels of depth, mask, confidence and their camera_info: the network's, or the camera's, "
+        'along the edges of its image, with rgb/image as it came. Clouds stay those of the '
+        'network.',
+        choices=('network', 'camera'),
+    )
     only_if_subscribed: bool = setting(
         True, 'Compute and publish an output only while somebody listens to it.', dynamic=True
     )

@@ -19,6 +19,7 @@ ARGUMENTS = {
     'namespace', 'params_file', 'checkpoint', 'device', 'image_topic', 'camera_info_topic',
     'image_transport', 'base_frame', 'odom_frame', 'publish_tf', 'use_sim_time', 'autostart',
     'bag', 'bag_rate', 'rviz', 'log_level', 'remap_tf', 'bag_topics', 'cameras', 'scale_mode',
+    'publish_size',
 }  # fmt: skip
 DEFAULTS = {'input.transport': 'raw', 'node.autostart': True, 'use_sim_time': False}
 
@@ -91,13 +92,14 @@ def test_arguments_name_parameters_that_exist(with_stand_ins):
             assert mentioned in names, (name, text)
     for name, parameter in with_stand_ins.OVERRIDES.items():
         text = next(t for n, _, t, _ in with_stand_ins.ARGUMENTS if n == name)
-        assert parameter.split('.')[0] in ('model', 'frames', 'scale')
+        assert parameter.split('.')[0] in ('model', 'frames', 'scale', 'publish')
         assert name == 'publish_tf' or name in parameter or parameter in text
 
 
 def test_choices_are_those_of_the_parameters(with_stand_ins):
     choices = {name: given for name, _, _, given in with_stand_ins.ARGUMENTS}
     assert choices['scale_mode'] == ['', *Config.leaves()['scale.mode'].choices]
+    assert choices['publish_size'] == ['', *Config.leaves()['publish.size'].choices]
     for transport in choices['image_transport']:
         Config().with_values({'input.transport': transport})
     transport = next(leaf for name, leaf in Config.leaves().items() if name == 'input.transport')

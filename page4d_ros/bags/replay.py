@@ -143,6 +143,8 @@ def replay(
         )
     if clip and cameras:
         raise BagError('a clip is of one camera; leave out --clip')
+    if clip and config.publish.size == 'camera':
+        raise BagError("a clip keeps no images of the camera's size; leave out --clip")
     output = Path(output)
     is_path = isinstance(recording, str | Path)
     if is_path:

@@ -16,6 +16,7 @@ from page4d_ros.perception.base_frame import FORWARD
 from page4d_ros.perception.clouds import cloud
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.scan import bearings, scan
+from page4d_ros.perception.upsampling import CameraPixels
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -191,18 +192,17 @@ class Outputs:
     def _images_of(
         self, view: ViewEstimate, wanted: Callable[[str], bool]
     ) -> Iterator[tuple[str, Any]]:
-        make, head, maps = self.make, self._optical(view), view.maps
-        camera = cache(partial(encode.camera_info, make, head, view.camera))
+        make, head, encoding = self.make, self._optical(view), self.config.depth.encoding
+        of = view if view.image is None else CameraPixels(view)
+        camera = cache(partial(encode.camera_info, make, head, of.camera))
         arrays = {
-            'depth/image': lambda: depth_array(maps.depth, self.config.depth.encoding),
-            'depth/static': lambda: depth_array(
-                static_depth(maps.depth, view.mask), self.config.depth.encoding
-            ),
-            'rgb/image': lambda: maps.rgb,
-            'mask/image': lambda: view.mask,
-            'mask/probability': lambda: view.probability,
-            'mask/overlay': lambda: overlay_array(maps.rgb, view.mask),
-            'confidence/image': lambda: maps.confidence,
+            'depth/image': lambda: depth_array(of.depth, encoding),
+            'depth/static': lambda: depth_array(static_depth(of.depth, of.mask), encoding),
+            'rgb/image': lambda: of.rgb,
+            'mask/image': lambda: of.mask,
+            'mask/probability': lambda: of.probability,
+            'mask/overlay': lambda: overlay_array(of.rgb, of.mask),
+            'confidence/image': lambda: of.confidence,
         }
         for name, array in arrays.items():
             if wanted(name):

@@ -117,6 +117,8 @@ class Perception:
             calibrated=calibrated,
             depths=self.odometry.depth(),
         )
+        if self.config.publish.size == 'camera':
+            estimate = _with_images(estimate, images)
         if self.config.dynamics.clusters and not odometry.lost:
             estimate = replace(estimate, bodies=tuple(self.bodies.update(estimate)))
         estimate.seconds['decode'] = decoded - start
@@ -148,6 +150,11 @@ class Perception:
             return True
         self._thumbnails = now
         return False
+
+
+def _with_images(estimate: Estimate, images: Sequence[NDArray[np.uint8]]) -> Estimate:
+    views = zip(estimate.views, images, strict=True)
+    return replace(estimate, views=tuple(replace(view, image=image) for view, image in views))
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -240,6 +240,7 @@ class ViewEstimate:
         transform: from the camera's own image to the network's.
         maps: depth, confidence, image and points; each is computed when it is first read.
         motion: moving pixels; likewise.
+        image: the camera's own (H, W, 3), kept with ``publish.size`` camera.
     """
 
     frame: Frame
@@ -248,6 +249,22 @@ class ViewEstimate:
     transform: ImageTransform
     maps: Maps
     motion: Motion
+    image: NDArray[np.uint8] | None = None
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """(h, w) along z; NaN where invalid."""
+        return self.maps.depth
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(h, w) in [0, 1)."""
+        return self.maps.confidence
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The network's image (h, w, 3)."""
+        return self.maps.rgb
 
     @property
     def probability(self) -> NDArray[np.float32]:

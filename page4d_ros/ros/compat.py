@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 THROTTLE = 5.0  # seconds between log lines of one kind
 DYNAMIC_QOS = QoSProfile(depth=100)
+MOST_SENT = 1000  # transforms that are remembered
 STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TYPECODES = {np.dtype(np.uint8): 'B', np.dtype(np.float64): 'd', np.dtype(np.float32): 'f'}
 
@@ -150,6 +151,7 @@ class TransformBroadcaster:
 
     def __init__(self, node: Node) -> None:
         self._last_ns: dict[str, int] = {}  # by child frame
+        self._sent: dict[tuple[str, str, int], None] = {}  # the newest, oldest first
         library = optional('tf2_ros')
         if library is not None:
             self._send = library.TransformBroadcaster(node).sendTransform
@@ -166,4 +168,15 @@ class TransformBroadcaster:
         now, last = stamp_ns(item.header), self._last_ns.get(item.child_frame_id)
         if last is None or not 0 <= last - now <= NS_PER_S:
             self._last_ns[item.child_frame_id] = now
+            self._sent[_identity(item)] = None
+            if len(self._sent) > MOST_SENT:
+                del self._sent[next(iter(self._sent))]
             self._send(item)
+
+    def has_sent(self, item: Any) -> bool:
+        """True for a transform that was sent lately, by its frames and stamp; for any thread."""
+        return _identity(item) in self._sent
+
+
+def _identity(item: Any) -> tuple[str, str, int]:
+    return item.header.frame_id, item.child_frame_id, stamp_ns(item.header)

@@ -22,6 +22,7 @@ from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader
 from page4d_ros.ros.diagnostics import Health
 from page4d_ros.ros.inputs import CameraInput, ImageSubscription, subscribe
 from page4d_ros.ros.pulse import Pulse
+from page4d_ros.ros.rivals import Rivals
 from page4d_ros.ros.sink import NodeSink
 from page4d_ros.ros.worker import IDLE, Worker
 from page4d_ros.units import NS_PER_S
@@ -63,7 +64,9 @@ class Session:
         self._inputs: list[CameraInput] = []
         self._scale_depth: ImageSubscription | None = None
         self._scale_odometry: Any = None
-        self._follower: Any = None  # beats, and looks for other publishers of images
+        self._rivals: Rivals | None = None
+        self._broadcaster = broadcaster
+        self._follower: Any = None  # beats, and looks for other publishers
         self._alarm: Any = None  # rings when a set of frames need not wait any longer
         self._worker: Worker | None = None
         self._jump: Any = None
@@ -99,6 +102,7 @@ class Session:
         if not self.sink.base_frame.egocentric:
             self.sink.listener = TransformListener(self.node)
         self._subscribe_all()
+        self._rivals = Rivals(self.node, self._broadcaster, self._published_frames, self._advice())
         self._jump = self.node.get_clock().create_jump_callback(
             JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
@@ -114,6 +118,9 @@ class Session:
         if done:
             self._worker = None
         self._unsubscribe_all()
+        if self._rivals is not None:
+            self._rivals.destroy()
+            self._rivals = None
         if self.sink.listener is not None:
             self.sink.listener.destroy()
             self.sink.listener = None
@@ -183,6 +190,21 @@ class Session:
             camera.images.follow()
         if self._scale_depth is not None:
             self._scale_depth.follow()
+        if self._rivals is not None:
+            self._rivals.check()
+
+    def _published_frames(self) -> tuple[str, str] | None:
+        """Parent and child of the transform that is published; None if there is none, or yet."""
+        frames, camera = self.config.frames, self.cameras.frame_ids.get(0)
+        if not frames.publish_tf or camera is None:
+            return None
+        pair = frames.odom, self.sink.base_frame.child(camera)
+        return pair[::-1] if frames.invert_tf else pair
+
+    def _advice(self) -> str:
+        if self.sink.base_frame.egocentric:
+            return "Set frames.base to the robot's base frame, or frames.publish_tf to false"
+        return 'Set frames.publish_tf to false, frames.invert_tf to true, or end the other one'
 
     def _go_on(self, stopped: float) -> None:
         """Drop what waited while the process was stopped."""

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import CAMERA, OracleEngine, PlainMessages, frame_set, picture
+from fakes import CAMERA, OracleEngine, PlainMessages, frame, frame_set, picture
 
 from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
@@ -15,7 +15,7 @@ from page4d_ros.perception.clouds import POINT, cloud
 from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
-from page4d_ros.perception.types import MovingBody
+from page4d_ros.perception.types import FrameSet, MovingBody
 from page4d_ros.units import NS_PER_S
 
 STAMP = 1_700_000_000 * NS_PER_S + 999_999_999
@@ -119,6 +119,32 @@ def test_only_what_is_wanted_is_made():
     estimate, config = estimate_of()
     out = messages(estimate, config, wanted=lambda name: name == 'mask/image')
     assert set(out) == {'odom', '/tf', 'mask/image'}
+
+
+def test_a_scan_is_where_tf_puts_its_camera():
+    config = Config().with_values(PLAIN | {'cameras': ('front', 'rear'), 'scan.min_height': -1.0})
+    engine = OracleEngine(mounts=dict.fromkeys((0, 1), np.eye(4)))
+    perception = Perception(config, engine)
+    frames = tuple(frame(STAMP, frame_id=f'optical{view}', view=view) for view in (0, 1))
+    estimate = perception.process(FrameSet(STAMP, frames))
+    outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames), perception.rig)
+    out = dict(outputs.messages(estimate, lambda _name: True))
+    assert 'front/scan' in out
+    assert 'rear/scan' not in out  # tf does not say where it is
+    backwards = transform(np.diag([-1.0, -1.0, 1.0]) @ R_BODY_OPTICAL, (-0.2, 0.0, 0.0))
+    perception.rig.mount(1, backwards)
+    out = dict(outputs.messages(estimate, lambda _name: True))
+    for name, ahead in {'front/scan': 1, 'rear/scan': -1}.items():
+        message = out[name]
+        assert message.header.frame_id == 'base_link'
+        angles = message.angle_min + message.angle_increment * np.arange(len(message.ranges))
+        assert message.angle_max == pytest.approx(angles[-1])
+        seen = angles[np.isfinite(message.ranges)]
+        assert len(seen) > 10
+        assert (ahead * np.cos(seen) > 0.7).all()
+    config = config.with_values({'frames.base': ''})
+    outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames), perception.rig)
+    assert not [name for name, _ in outputs.messages(estimate, bool) if 'scan' in name]
 
 
 def test_sixteen_bit_depth_is_millimetres():

@@ -75,6 +75,21 @@ def test_every_output_carries_the_exact_stamp_of_its_image(graph):
     assert not last.metric
 
 
+def test_rtabmaps_inputs_are_of_the_cameras_size_and_of_one_time(graph):
+    wanted = {'rgb/image': Image, 'rgb/camera_info': CameraInfo, 'depth/static': Image}
+    got = {name: graph.listen(kind, name) for name, kind in wanted.items()}
+    robot = Robot(graph, publish__size='camera')
+    robot.mount()
+    robot.calibrate()
+    robot.show(START)
+    graph.until(lambda: all(got.values()))
+    messages = [got[name][0] for name in wanted]
+    assert {(m.width, m.height) for m in messages} == {(64, 48)}
+    assert {stamp_of(m) for m in messages} == {START}
+    np.testing.assert_array_equal(messages[1].k.reshape(3, 3), CAMERA.K)
+    assert bytes(messages[0].data) == picture(START).tobytes()
+
+
 def test_bodies_are_in_the_status(graph):
     robot = Robot(graph, dynamics__clusters=True, scale__mode='fixed')
     robot.mount()
