@@ -21,6 +21,7 @@ ROUGH = 0.1  # likewise, up to which mounts are worth more than the network's re
 ELSEWHERE = 0.02  # likewise, of a metre that is known from elsewhere
 AGAIN = 0.15  # likewise, of a new map
 SAME_VIEWS = 8.0  # factor of deviations: adjustments see much the same, again and again
+HOLD = 4.0  # factor by which the metre found before is surer than its doubt, from time to time
 LEAST = 1e-4  # information on the relative length of a metre that there always is
 
 
@@ -200,7 +201,7 @@ class MountSolution:
             known[-1, -1] += pulled @ along
             g[-1] -= pulled @ off[3:]
         self._known = known.copy()
-        sure = 1 / (mounts.doubt * mounts.unit) ** 2
+        sure = (HOLD / (mounts.doubt * mounts.unit)) ** 2
         known[-1, -1] += sure
         self._pulled = known
         S[-n:, -n:] += known
