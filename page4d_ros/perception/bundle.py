@@ -26,7 +26,22 @@ ANGLE = 0.01  # prior deviation of a point's ray, in normalised image coordinate
 MOUNTED_ANGLE = 1.0  # likewise, of points of cameras whose mounts are unknowns
 FARTHEST = 1e-4  # least inverse depth, relative to the median
 DAMPING = 1e-6
+ACROSS = 4.0  # standard deviation of a match between cameras, in those of a tracked corner
 BEHIND = 1e3  # error of a point behind a camera, in standard deviations
+
+
+class OfRig(NamedTuple):
+    """Cameras of a rig and what they see of N points in K frames.
+
+    Attributes:
+        mounts: of the cameras.
+        view: (N,) camera that tracks each point.
+        across: (K, V, N, 2) normalised image coordinates in others of the V; NaN where not seen.
+    """
+
+    mounts: Mounts
+    view: NDArray[np.intp]
+    across: NDArray[np.float64]
 
 
 class Adjusted(NamedTuple):
@@ -60,7 +75,7 @@ def adjust(
     steps: Sequence[Step | None],
     *,
     strict: bool = False,
-    rig: tuple[Mounts, NDArray] | None = None,
+    rig: OfRig | None = None,
 ) -> Adjusted:
     """Most likely poses of K cameras and places of N points.
 
@@ -79,11 +94,11 @@ def adjust(
         limits: scale of the robust loss in `sigma`, by iteration.
         steps: K, expected motion from the camera before to each, where there is one.
         strict: give outliers hardly any weight (Geman and McClure, 1987), instead of little.
-        rig: mounts of the cameras, and the camera (N,) of each point; None for one camera.
+        rig: its cameras; None for one camera.
     """
     T, xyw = T_camera_world.copy(), points.xyw.copy()
     F, N = len(T) - fixed, len(xyw)
-    views = _Views(seen, fixed, points) if rig is None else _RigViews(seen, fixed, points, *rig)
+    views = _Views(seen, fixed, points) if rig is None else _RigViews(seen, fixed, points, rig)
     A = np.zeros(
         (6 * F + views.more, 3 * N)
     )  # of cameras and points, whitened by the points' information
@@ -91,12 +106,13 @@ def adjust(
     own = np.arange(6 * F).reshape(F, 6)  # unknowns of each camera
     power = 2 if strict else 1
     farthest = FARTHEST * np.median(xyw[:, 2])
+    noise = sigma * views.noise
     for limit in limits:
         points = points._replace(xyw=xyw)
         uv, near, J_pose, J_point = views.project(T, points)
         error = views.uv - uv
-        outlying = 1 + (error**2).sum(0) / (limit * sigma) ** 2
-        weight = (near < 1 / NEAREST) / outlying**power / sigma**2
+        outlying = 1 + (error**2).sum(0) / (limit * noise) ** 2
+        weight = (near < 1 / NEAREST) / outlying**power / noise**2
         W_pose, W_point = J_pose * weight[views.free], J_point * weight
         H, g = views.of_cameras(W_pose, J_pose, error)
         C, d = views.of_points(W_point, J_point, error)
@@ -106,7 +122,7 @@ def adjust(
         C[[0, 2]] += views.damping
         root = _root_of_inverse(C)
         mixed = np.einsum('icm,jcm->jim', W_pose, J_point[..., views.free])
-        A.ravel()[views.entry] = _lower(root[:, views.point[views.free]], mixed)
+        views.enter(A.ravel(), _lower(root[:, views.point[views.free]], mixed))
         views.mix(A, root, J_point, weight)
         e = _lower(root, d)
         S = -(A @ A.T)  # without a copy, which would take twice as long
@@ -138,15 +154,17 @@ class _Views:
         entry: (3, 6, M) their places in a matrix (F, 6, 3, N) of cameras and points, flat.
         more: number of unknowns beside cameras and points.
         damping: information of the points' rays.
+        noise: their standard deviations, in those of a tracked corner.
     """
 
     more = 0
+    noise: NDArray | float = 1.0
     damping: NDArray | float = ANGLE**-2
 
     def __init__(self, seen: NDArray, fixed: int, points: Points) -> None:
         self.shape = seen.shape[:2]
-        self.camera, self.point = np.nonzero(np.isfinite(seen[..., 0]))
-        self.uv = np.ascontiguousarray(seen[self.camera, self.point].T)
+        self.camera, self.point, uv = self._observed(seen)
+        self.uv = np.ascontiguousarray(uv.T)
         ends = np.searchsorted(self.camera, np.arange(fixed, len(seen) + 1))
         self.free = slice(ends[0], None)
         ends = (ends - ends[0]).tolist()
@@ -160,6 +178,14 @@ class _Views:
         by[:2, :3] = points.R_world_ref[..., :2].transpose(2, 1, 0)
         by[2, :3], by[2, 3] = points.t_world_ref.T, 1.0
         self._by = np.take(by, self.point, axis=2)
+
+    def _observed(self, seen: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        camera, point = np.nonzero(np.isfinite(seen[..., 0]))
+        return camera, point, seen[camera, point]
+
+    def enter(self, A: NDArray, values: NDArray) -> None:
+        """Put values (3, 6, M) into their places."""
+        A[self.entry] = values
 
     def project(self, T: NDArray, points: Points) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Projections of the points into the cameras (K, 4, 4), with derivatives.
@@ -236,13 +262,16 @@ class _Views:
 class _RigViews(_Views):
     """Observations by the cameras of a rig; a pose is that of the main camera."""
 
-    def __init__(
-        self, seen: NDArray, fixed: int, points: Points, mounts: Mounts, view: NDArray
-    ) -> None:
+    def __init__(self, seen: NDArray, fixed: int, points: Points, rig: OfRig) -> None:
+        self._rig = rig
         super().__init__(seen, fixed, points)
+        mounts, view = rig.mounts, rig.view
         self._solution = MountSolution(mounts)
         self.more = self._solution.size
-        self._view = view[self.point]
+        self.noise = np.where(self._own, 1.0, ACROSS)
+        free = self._view[self.free]
+        others = ~self._own[self.free]
+        self._enter = [self._own[self.free]] + [others & (free == v) for v in np.unique(free)]
         # a mount moves all points of its camera, which must not hold it
         self.damping = np.where(view == mounts.main, ANGLE, MOUNTED_ANGLE) ** -2.0
         self._of_view = [np.flatnonzero(self._view == v) for v in self._solution.views]
@@ -252,6 +281,34 @@ class _RigViews(_Views):
             [(k, of[camera[of] == k] - first, of[camera[of] == k]) for k in range(count)]
             for of in self._of_view
         ]
+
+    def _observed(self, seen: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        camera, point, uv = super()._observed(seen)
+        of, view, whose = np.nonzero(np.isfinite(self._rig.across[..., 0]))
+        camera, order = (
+            np.concatenate([camera, of]),
+            np.argsort(np.concatenate([camera, of]), kind='stable'),
+        )
+        self._own = np.arange(len(order))[order] < len(point)
+        self._view = np.concatenate([self._rig.view[point], view])[order]
+        uv = np.concatenate([uv, self._rig.across[of, view, whose]])
+        return camera[order], np.concatenate([point, whose])[order], uv[order]
+
+    def enter(self, A: NDArray, values: NDArray) -> None:
+        """Put values (3, 6, M) into their places, where those of several cameras add up."""
+        own, *others = self._enter
+        A[self.entry[..., own]] = values[..., own]
+        for of in others:
+            A[self.entry[..., of]] += values[..., of]
+
+    def distance(self, uv: NDArray, near: NDArray, sigma: float) -> NDArray[np.float64]:
+        """Likewise of the cameras that track the points."""
+        out = np.full(self.shape, np.nan)
+        own = self._own
+        off = np.sqrt(((self.uv - uv)[:, own] ** 2).sum(0)) / sigma
+        off = np.where(near[own] < 1 / NEAREST, off, BEHIND)
+        out[self.camera[own], self.point[own]] = off
+        return out
 
     def _rows(self, T: NDArray) -> NDArray[np.float64]:
         each = self._solution.T_view_main[:, None] @ T

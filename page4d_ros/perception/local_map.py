@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import Adjusted, adjust
+from page4d_ros.perception.bundle import Adjusted, OfRig, adjust
 from page4d_ros.perception.drift import PERSISTENT, carried, gathered, rescaled
 from page4d_ros.perception.mounts import Mounted, Mounts
 from page4d_ros.perception.points import Points, Step
@@ -44,6 +44,7 @@ class LocalMap:
         ids: (N,) rising identities of the points' tracks.
         points: N places.
         seen: (K, N, 2) normalised image coordinates; NaN where not seen.
+        across: (K, V, N, 2) likewise in the V cameras of a rig that do not track the point.
         deviation: (N,) standard deviation of the present inverse depths, given the poses.
         strikes: (N,) frames in which a point's track disagreed with it.
     """
@@ -58,6 +59,8 @@ class LocalMap:
         empty = np.zeros(0)
         self.points = Points(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3)), empty, empty)
         self.seen = np.zeros((0, 0, 2))
+        count = len(self.mounts.T_view_main)
+        self.across = np.zeros((0, count if count > 1 else 0, 0, 2))
         self.deviation = empty
         self.strikes = np.zeros(0, np.int64)
 
@@ -127,6 +130,7 @@ class LocalMap:
         covariance: NDArray,
         step: Step | None = None,
         view: NDArray | None = None,
+        across: NDArray | None = None,
     ) -> None:
         """Add a keyframe; tracks without a point get one.
 
@@ -139,6 +143,7 @@ class LocalMap:
             covariance: (6, 6) of the pose, since the trajectory began.
             step: motion expected from the last keyframe.
             view: (M,) cameras of the tracks; the main one, if not given.
+            across: (V, M, 2) where others see them at the same time; NaN where they do not.
         """
         view = np.zeros(len(ids), np.intp) if view is None else view
         new = ~self.find(ids)[1]
@@ -159,6 +164,13 @@ class LocalMap:
         gap = np.full((len(self.seen), count, 2), np.nan)
         self.seen = np.concatenate([self.seen, gap], axis=1)
         self.seen = np.concatenate([self.seen, self.row(ids, rays)[None]])
+        K, V = self.across.shape[:2]
+        gap = np.full((K, V, count, 2), np.nan)
+        self.across = np.concatenate([self.across, gap], axis=2)
+        last = np.full((1, V, len(self.ids), 2), np.nan)
+        if across is not None:
+            last[0, :, self.find(ids)[0]] = across.swapaxes(0, 1)
+        self.across = np.concatenate([self.across, last])
         self.T_camera_world = np.concatenate([self.T_camera_world, T_camera_world[None]])
         self.covariance = np.concatenate([self.covariance, covariance[None]])
         self.steps.append(step)
@@ -169,6 +181,7 @@ class LocalMap:
         recent = slice(-(FREE + FIXED), None)
         self.T_camera_world, self.covariance = self.T_camera_world[recent], self.covariance[recent]
         self.seen, self.steps = self.seen[recent], self.steps[recent]
+        self.across = self.across[recent]
         self.keep(np.isfinite(self.seen[..., 0]).any(0))
 
     def keep(self, columns: NDArray[np.bool_]) -> None:
@@ -176,7 +189,7 @@ class LocalMap:
         self.ids, self.strikes = self.ids[columns], self.strikes[columns]
         self.view = self.view[columns]
         self.points, self.seen = self.points[columns], self.seen[:, columns]
-        self.deviation = self.deviation[columns]
+        self.deviation, self.across = self.deviation[columns], self.across[:, :, columns]
 
     def strike(self, columns: NDArray) -> NDArray[np.int64]:
         """Count a disagreement of points with their tracks; drop them at the second one.
@@ -250,11 +263,12 @@ class LocalMap:
             The result, with covariances of all cameras since the trajectory began, and the
             columns of the points that took part.
         """
-        T, seen, steps = self.T_camera_world, self.seen, self.steps
+        T, seen, across, steps = self.T_camera_world, self.seen, self.across, self.steps
         if newest is not None:
             T = np.concatenate([T, newest[0][None]])
             seen, steps = np.concatenate([seen, newest[1][None]]), [*steps, step]
-        views = np.isfinite(seen[..., 0]).sum(0)
+            across = np.concatenate([across, np.full_like(across[-1:], np.nan)])
+        views = np.isfinite(seen[..., 0]).sum(0) + np.isfinite(across[..., 0]).sum((0, 1))
         columns = np.flatnonzero(views >= 2)
         most = MOST_POINTS * max(1, len(np.unique(self.view[columns])))
         if len(columns) > most:
@@ -262,7 +276,9 @@ class LocalMap:
             best = np.argsort(-(views[columns] + len(T) * now), kind='stable')[:most]
             columns = np.sort(columns[best])
         fixed = max(1, len(T) - FREE)
-        rig = (self.mounts, self.view[columns]) if self._rig else None
+        rig = None
+        if self._rig:
+            rig = OfRig(self.mounts, self.view[columns], across[:, :, columns])
         found = adjust(
             T,
             fixed,

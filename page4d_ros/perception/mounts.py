@@ -20,7 +20,9 @@ LEAST_DOUBT = 0.005  # relative deviation of the length of a metre that is never
 ROUGH = 0.1  # likewise, up to which mounts are worth more than the network's relative poses
 ELSEWHERE = 0.02  # likewise, of a metre that is known from elsewhere
 AGAIN = 0.15  # likewise, of a new map
-SAME_VIEWS = 4.0  # adjustments that see much the same: what they find is not independent
+SAME_VIEWS = 8.0  # factor of deviations: adjustments see much the same, again and again
+HOLD = 4.0  # factor by which the metre found before is surer than its doubt, from time to time
+LEAST = 1e-4  # information on the relative length of a metre that there always is
 
 
 class Mounted(NamedTuple):
@@ -137,9 +139,10 @@ class Mounts:
     def adjusted(self, found: MountSolution) -> None:
         """Take over the result of an adjustment."""
         self.unit = found.unit
-        self.doubt = max(LEAST_DOUBT, SAME_VIEWS * found.deviation / found.unit)
+        doubt = min(found.deviation / found.unit, SAME_VIEWS * self.doubt)
+        self.doubt = max(LEAST_DOUBT, doubt)
         self.T_view_main = found.T_view_main
-        self.covariance[found.views] = SAME_VIEWS * found.covariance
+        self.covariance[found.views] = found.covariance
 
     def inverse_depth(
         self, points: Points, view: NDArray, T_main_world: NDArray
@@ -161,7 +164,7 @@ class MountSolution:
         views: cameras other than the main one.
         T_view_main: (V, 4, 4).
         unit: units of the map per metre.
-        deviation: its standard deviation, once it is solved.
+        deviation: its standard deviation, once it is solved, by mounts and what is seen alone.
         covariance: (len(views), 6, 6) likewise.
     """
 
@@ -183,21 +186,25 @@ class MountSolution:
             S: (n, n) information; changed.
             g: (n,) its product with the unknowns; changed.
         """
-        mounts, first = self._mounts, len(S) - self.size
+        mounts, n = self._mounts, self.size
+        known = np.zeros((n, n))
         for i, view in enumerate(self.views):
             step = Step(mounts.expected(view, self.unit), TURN, SHIFT * mounts.unit)
             information, off = step.pull(self.T_view_main[view], np.eye(4))
-            at = slice(first + 6 * i, first + 6 * i + 6)
+            at = slice(6 * i, 6 * i + 6)
             along = mounts.known[view][:3, 3]
-            S[at, at] += np.diag(information)
-            g[at] += information * off
+            known[at, at] += np.diag(information)
+            g[-n:][at] += information * off
             pulled = information[3:] * along
-            S[at, -1][3:] -= pulled
-            S[-1, at][3:] -= pulled
-            S[-1, -1] += pulled @ along
+            known[at, -1][3:] -= pulled
+            known[-1, at][3:] -= pulled
+            known[-1, -1] += pulled @ along
             g[-1] -= pulled @ off[3:]
-        sure = 1 / (mounts.doubt * mounts.unit) ** 2
-        S[-1, -1] += sure
+        self._known = known.copy()
+        sure = (HOLD / (mounts.doubt * mounts.unit)) ** 2
+        known[-1, -1] += sure
+        self._pulled = known
+        S[-n:, -n:] += known
         g[-1] += sure * (mounts.unit - self.unit)
 
     def move(self, step: NDArray) -> None:
@@ -209,6 +216,11 @@ class MountSolution:
 
     def solved(self, covariance: NDArray) -> None:
         """Take in the covariance (n, n) of the unknowns."""
+        values, axes = np.linalg.eigh(np.linalg.inv(covariance) - self._pulled)
+        seen = (axes * np.maximum(values, 0.0)) @ axes.T  # without rounding errors
+        information = seen / SAME_VIEWS**2 + self._known
+        information[-1, -1] += LEAST / self.unit**2
+        covariance = np.linalg.inv(information)
         self.deviation = float(np.sqrt(covariance[-1, -1]))
         each = np.arange(len(self.views))
         blocks = covariance[:-1, :-1].reshape(len(each), 6, len(each), 6)

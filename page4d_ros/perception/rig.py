@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import between, inverse, rotation, rotation_angle, transform
+from page4d_ros.perception.mounts import ROUGH
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ class Rig:
             seen = self._predicted(known)
         else:
             known, seen = _by_corners(self._by_corners)
-            factor = 1 / self._by_corners.unit if factor is None else factor
+            if factor is None and self._by_corners.doubt < ROUGH:
+                factor = 1 / self._by_corners.unit
         wrong, explained = self._wrong(seen, known, factor)
         if not wrong:
             self._since_ns = self.misfit = None
@@ -263,7 +265,6 @@ def _by_corners(mounts: Mounts) -> tuple[dict[Pair, NDArray], dict[Pair, _Seen]]
         known[a, b] = mounts.known[a] @ inverse(mounts.known[b])
         T = mounts.T_view_main[a] @ inverse(mounts.T_view_main[b])
         turn, shift = np.sqrt(variance[a] + variance[b])
-        shift += mounts.doubt * np.linalg.norm(T[:3, 3])
         seen[a, b] = _Seen(T, float(turn), float(shift))
     return known, seen
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from page4d_ros.geometry.camera import PinholeCamera
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
 
@@ -25,6 +26,7 @@ class Seen(NamedTuple):
         view: (N,) cameras that see them.
         sigma: their standard deviation.
         witnesses: what the network says of the images, by view, if anything.
+        cameras: intrinsics of the images by view.
         unit: units of the map per unit of the window's gauge, by the frames before; or NaN.
     """
 
@@ -34,6 +36,7 @@ class Seen(NamedTuple):
     view: NDArray[np.intp]
     sigma: float
     witnesses: Mapping[int, Witness]
+    cameras: Mapping[int, PinholeCamera]
     unit: float
 
     @property

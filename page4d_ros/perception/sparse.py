@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
+from page4d_ros.perception.across import look_across
 from page4d_ros.perception.corner_noise import CornerNoise
 from page4d_ros.perception.corners import Corners
 from page4d_ros.perception.depth_correction import PointDepths
@@ -151,7 +152,7 @@ class SparseEstimator:
         if not self.tracks.seeing and seen.witness is None:
             return self._lose(seen, 0, 0)
         if not len(self.map.T_camera_world):
-            return self._begin(seen, cameras)
+            return self._begin(seen)
         if self._parallax < PARALLAX[1]:
             seen = self._compete(seen)
         previous = self._T
@@ -160,7 +161,7 @@ class SparseEstimator:
         tracked, fits = int(np.isfinite(found.error).sum()), int((found.error < FITS).sum())
         found = self._led(found, seen, expected)
         if found is None and self.tracks.kept < CUT:
-            return self._restart(seen, cameras)
+            return self._restart(seen)
         if found is None:
             return self._lose(seen, tracked, fits)
         T, error = found.T_camera_world, found.error
@@ -180,7 +181,7 @@ class SparseEstimator:
             self._learn(error, columns, right=fits > RIGHT * tracked)
         if moved:
             step = expected.step if expected and expected.keyframe else None
-            self._keyframe(self._refilled(seen, cameras), found, step)
+            self._keyframe(self._refilled(seen), found, step)
         self._motion, self._T = T @ inverse(self._T), T
         self.map.covariance += self._course.advance(key.stamp_ns, T, found.covariance)
         self._known[key] = T
@@ -250,16 +251,17 @@ class SparseEstimator:
         focal = [self.tracks.views[view].fit.scale_x * c.fx for view, c in cameras.items()]
         self._focal = float(np.median(focal)) if focal else self._focal
         rays, sigma = self.tracks.rays(cameras), self._noise.sigma / self._focal
-        return Seen(key, self.mounts.main, rays, self.tracks.view, sigma, witnesses, unit)
+        view, main = self.tracks.view, self.mounts.main
+        return Seen(key, main, rays, view, sigma, witnesses, cameras, unit)
 
-    def _begin(self, seen: Seen, cameras: Mapping[int, PinholeCamera]) -> SparsePose:
+    def _begin(self, seen: Seen) -> SparsePose:
         """Make the first keyframe of a map.
 
         After a gap it is where a recent keyframe is recognised, or where a trusted network says,
         or at the last pose.
         """
         previous, covariance = self._T, None
-        seen = self._refilled(seen, cameras)
+        seen = self._refilled(seen)
         ids, rays = self.tracks.ids, seen.rays
         again = self._main and self._memory.find(self._main, seen)
         bridge = self.prior.bridge(seen, self._known, self._scene)
@@ -274,7 +276,9 @@ class SparseEstimator:
             return self._lose(seen, 0, 0)
         self._course.begin(seen.key.stamp_ns, self._T, covariance, self._scene)
         self.mounts.begin(1 / median(w) if len(w) else self._scene)
-        self.map.add(self._T, ids, rays, w, FIRST * w, self._course.covariance, view=seen.view)
+        w, deviation, across = look_across(self.tracks, self.map, seen, self._T, w, FIRST * w)
+        covariance = self._course.covariance
+        self.map.add(self._T, ids, rays, w, deviation, covariance, view=seen.view, across=across)
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
         self._last = ids, rays
@@ -297,10 +301,10 @@ class SparseEstimator:
             w[again.index] = again.inverse_depth
         return w, unit
 
-    def _restart(self, seen: Seen, cameras: Mapping[int, PinholeCamera]) -> SparsePose:
+    def _restart(self, seen: Seen) -> SparsePose:
         """Begin a new map after a cut, with new corners."""
         self._forget_map()
-        return self._begin(seen, cameras)
+        return self._begin(seen)
 
     def _lose(self, seen: Seen, tracked: int, fits: int) -> SparsePose:
         """Stay at the last pose; begin a new map there if that lasts."""
@@ -401,7 +405,8 @@ class SparseEstimator:
         if self.prior.depth_deviation < NEIGHBOUR:
             w = np.where(said > 0, said, w)
             deviation = np.where(said > 0, self.prior.depth_deviation * w, deviation)
-        self.map.add(T, ids, rays, w, deviation, found.covariance, step, seen.view)
+        w, deviation, across = look_across(self.tracks, self.map, seen, T, w, deviation)
+        self.map.add(T, ids, rays, w, deviation, found.covariance, step, seen.view, across)
         main = self._main
         if main is not None and len(main.ids):
             self._memory.remember(main, self.map.of(main.ids), found.covariance)
@@ -413,10 +418,10 @@ class SparseEstimator:
         main = self.mounts.main
         return self.tracks.views[main] if main in self.tracks.seeing else None
 
-    def _refilled(self, seen: Seen, cameras: Mapping[int, PinholeCamera]) -> Seen:
+    def _refilled(self, seen: Seen) -> Seen:
         """The newest images with new corners where they have none."""
         self.tracks.refill()
-        return seen._replace(rays=self.tracks.rays(cameras), view=self.tracks.view)
+        return seen._replace(rays=self.tracks.rays(seen.cameras), view=self.tracks.view)
 
     def _compete(self, seen: Seen) -> Seen:
         """Begin anew from two views where that explains the tracks better; what is still seen."""

@@ -102,8 +102,8 @@ def compete(
 
 def _only(
     map_: LocalMap, row: int, shared: NDArray
-) -> tuple[LocalMap, dict[int, NDArray[np.float64]]]:
-    """A copy with one keyframe and its points; what all others saw of these, by row.
+) -> tuple[LocalMap, dict[int, tuple[NDArray, NDArray]]]:
+    """A copy with one keyframe and its points; `seen` and `across` of all others, by row.
 
     Args:
         map_: stays as it is.
@@ -111,37 +111,39 @@ def _only(
         shared: (N,) bool, True for the points that it saw.
     """
     other = copy.deepcopy(map_)
-    rest = {k: seen for k, seen in enumerate(map_.seen[:, shared]) if k != row}
+    each = zip(map_.seen[:, shared], map_.across[:, :, shared], strict=True)
+    rest = {k: seen for k, seen in enumerate(each) if k != row}
     other.T_camera_world, other.seen = other.T_camera_world[[row]], other.seen[[row]]
-    other.covariance = other.covariance[[row]]
+    other.covariance, other.across = other.covariance[[row]], other.across[[row]]
     other.steps = [None]
     other.keep(shared)
     return other, rest
 
 
 def _join(
-    map_: LocalMap, row: int, others: dict[int, NDArray], T: NDArray, sigma: float
+    map_: LocalMap, row: int, others: dict[int, tuple[NDArray, NDArray]], T: NDArray, sigma: float
 ) -> list[int]:
-    """Add views (N, 2) that see enough of the points to a map of one keyframe.
+    """Add views that see enough of the points to a map of one keyframe.
 
     Args:
         map_: is changed.
         row: number of its keyframe.
-        others: the views, by number.
+        others: `seen` and `across` of the views, by number.
         T: (4, 4) T_camera_world that a view is near to.
         sigma: standard deviation of image coordinates.
 
     Returns:
         Numbers of the keyframes of the map.
     """
-    views = {row: (map_.T_camera_world[0], map_.seen[0])}
-    for k, seen in others.items():
+    views = {row: (map_.T_camera_world[0], map_.seen[0], map_.across[0])}
+    for k, (seen, across) in others.items():
         known = np.isfinite(seen[:, 0])
         found = locate(T, map_.points[known], seen[known], sigma, LIMITS)
         if (found.error < FITS).sum() >= FEWEST:
-            views[k] = found.T_camera_world, seen
+            views[k] = found.T_camera_world, seen, across
     rows = sorted(views)
-    map_.T_camera_world, map_.seen = (np.array(x) for x in zip(*map(views.get, rows), strict=True))
+    columns = zip(*map(views.get, rows), strict=True)
+    map_.T_camera_world, map_.seen, map_.across = map(np.array, columns)
     map_.steps = [None] * len(rows)
     map_.covariance = np.repeat(map_.covariance, len(rows), axis=0)
     return rows
