@@ -21,8 +21,9 @@ from allowed_skips import allowed
 from page4d_ros.process import share_cores
 
 share_cores()
-WORKER = os.environ.get('PYTEST_XDIST_WORKER', 'gw0')
-os.environ.setdefault('ROS_DOMAIN_ID', str(216 + int(WORKER.removeprefix('gw'))))
+WORKER = os.environ.get('PYTEST_XDIST_WORKER', '')
+if WORKER:
+    os.environ['ROS_DOMAIN_ID'] = str(217 + int(WORKER.removeprefix('gw')))
 
 STRICT = bool(os.environ.get('PAGE4D_REQUIRE_ALL'))
 

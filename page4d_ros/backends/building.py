@@ -90,7 +90,7 @@ def build(
                 f'{TOLERANCE[precision]:.0e} is right'
             )
         seconds = time.perf_counter() - start
-        facts.update(grid=graph.grid, outputs=list(outputs))
+        facts.update(grid=list(graph.grid), outputs=list(outputs))
         facts.update(difference=difference, seconds=seconds)
         return facts
 

@@ -176,7 +176,7 @@ def test_where_it_cannot_run_one_line_says_why(monkeypatch, gpu):
 def test_ahead_of_time_a_network_on_the_cpu_is_built_from(tmp_path, monkeypatch):
     """As on a Jetson, where the GPU's memory is the system's."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    monkeypatch.setattr(graph_building, 'window_graphs', lambda grid, *_, **__: [FrameGraph(grid)])
+    monkeypatch.setattr(graph_building, 'stream_graphs', lambda _, grid, **__: [FrameGraph(grid)])
     values = {'checkpoint': 'untrained', 'resolution': 56, 'backend': 'tensorrt'}
     config = Config().with_values({f'model.{name}': value for name, value in values.items()})
     config = config.with_values({'model.precision': 'fp16', 'model.compile': True})
