@@ -341,6 +341,10 @@ class Config(Settings):
             raise ConfigError('scale.mode rig needs the names of two cameras or more')
         if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
+        if self.frames.mount and not self.frames.base:
+            raise ConfigError(
+                'frames.mount is the place of a camera on frames.base, which is empty'
+            )
         if self.cameras and self.frames.camera:
             raise ConfigError('frames.camera renames one camera; leave it empty with cameras')
         for name, low, high in (

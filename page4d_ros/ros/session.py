@@ -21,6 +21,7 @@ from page4d_ros.ros.cameras import Cameras
 from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader
 from page4d_ros.ros.diagnostics import Health
 from page4d_ros.ros.inputs import CameraInput, ImageSubscription, subscribe
+from page4d_ros.ros.mounting import MountBroadcaster
 from page4d_ros.ros.pulse import Pulse
 from page4d_ros.ros.rivals import Rivals
 from page4d_ros.ros.sink import NodeSink
@@ -101,6 +102,8 @@ class Session:
         self.intake.pause(paused=self.paused)
         if not self.sink.base_frame.egocentric:
             self.sink.listener = TransformListener(self.node)
+            if self.config.frames.publish_mount:
+                self.sink.mount = MountBroadcaster(self.node, self.sink.listener)
         self._subscribe_all()
         self._rivals = Rivals(self.node, self._broadcaster, self._published_frames, self._advice())
         self._jump = self.node.get_clock().create_jump_callback(
@@ -121,9 +124,10 @@ class Session:
         if self._rivals is not None:
             self._rivals.destroy()
             self._rivals = None
-        if self.sink.listener is not None:
-            self.sink.listener.destroy()
-            self.sink.listener = None
+        for source in (self.sink.listener, self.sink.mount):
+            if source is not None:
+                source.destroy()
+        self.sink.listener = self.sink.mount = None
         if self._jump is not None:
             self._jump.unregister()
             self._jump = None
@@ -192,6 +196,8 @@ class Session:
             self._scale_depth.follow()
         if self._rivals is not None:
             self._rivals.check()
+        if self.sink.mount is not None:
+            self.sink.mount.check()
 
     def _published_frames(self) -> tuple[str, str] | None:
         """Parent and child of the transform that is published; None if there is none, or yet."""
