@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.errors import ConfigError
 from page4d_ros.input_config import FramesConfig, InputConfig, RigConfig, check_cameras
 from page4d_ros.model.config import NetworkConfig
-from page4d_ros.output_config import PointsConfig, PublishConfig, ScanConfig
+from page4d_ros.output_config import DiagnosticsConfig, PointsConfig, PublishConfig, ScanConfig
 from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
 
 if TYPE_CHECKING:
@@ -277,18 +277,6 @@ class PathConfig(Settings):
     max_poses: int = setting(1024, 'Newest poses kept.', low=1, high=100_000)
     folder: str = setting(
         '', 'Where ~/save_trajectory writes; "" is $ROS_HOME, or ~/.ros.', dynamic=True
-    )
-
-
-@dataclass(frozen=True)
-class DiagnosticsConfig(Settings):
-    """Limits at which diagnostics turn from OK to WARN."""
-
-    max_latency: float = setting(
-        0.5, 'Warn above this frame age, in seconds.', low=0.0, high=3600.0, dynamic=True
-    )
-    min_rate: float = setting(
-        1.0, 'Warn below this output rate, in Hz.', low=0.0, high=1000.0, dynamic=True
     )
 
 

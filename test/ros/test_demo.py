@@ -178,6 +178,25 @@ def test_the_recorder_can_be_stopped(sent, graph, run, tmp_path):
         assert not bag.warnings
 
 
+def test_demos_at_one_time_do_not_meet(tmp_path):
+    """Each prints its domain and waits; none has that of another."""
+    code = (
+        'from page4d_ros.ros.demo import graph_environment\n'
+        "print(graph_environment()['ROS_DOMAIN_ID'], flush=True)\ninput()"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != 'ROS_DOMAIN_ID'}
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    command = [sys.executable, '-c', code]
+    environment['TMPDIR'] = str(tmp_path)
+    demos = [subprocess.Popen(command, env=environment, **pipes) for _ in range(3)]
+    domains = [demo.stdout.readline() for demo in demos]
+    for each in demos:
+        each.communicate('\n', timeout=HANGS)
+    assert sorted(domains) == ['30\n', '31\n', '32\n']
+    again = subprocess.check_output(command, env=environment, input='\n', text=True)
+    assert again == '30\n'
+
+
 def test_the_sample_is_small_enough_to_ship():
     files = [f for f in Path(SAMPLE).rglob('*') if f.is_file()]
     assert sum(f.stat().st_size for f in files) < 5_000_000
