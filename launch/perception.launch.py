@@ -31,6 +31,8 @@ from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterFile
 from lifecycle_msgs.msg import Transition
 
+from page4d_ros.ros.launching import cameras, clock, namespace, need, tf_remappings, within
+
 SHARE = Path(get_package_share_directory('page4d_ros'))
 BOOLEAN = ['true', 'false']
 LAST_FRAMES = 2.0  # seconds for the estimates of a recording's last images
@@ -137,12 +139,6 @@ def parameters(given: dict[str, str]) -> dict[str, object]:
     return out | clock(given)
 
 
-def clock(given: dict[str, str]) -> dict[str, object]:
-    """Parameter that chooses the clock, of every node; none where nothing is asked."""
-    asked = 'true' if given['bag'] else given['use_sim_time']
-    return {'use_sim_time': asked == 'true'} if asked else {}
-
-
 def numbers(text: str) -> list[float]:
     """Numbers of static_tf.
 
@@ -158,12 +154,6 @@ def numbers(text: str) -> list[float]:
     return out
 
 
-def cameras(given: dict[str, str]) -> dict[str, str]:
-    """Topic of the images of each camera of a rig, by name; empty without a rig."""
-    pairs = (word.partition('=') for word in given['cameras'].split())
-    return {name: topic or f'{name}/image' for name, _, topic in pairs}
-
-
 def inputs(image: str, info: str, prefix: str = '') -> list[tuple[str, str]]:
     """Topic of each input of one camera; "" for the calibration beside the images."""
     image = image.removesuffix('/compressed')
@@ -174,21 +164,12 @@ def inputs(image: str, info: str, prefix: str = '') -> list[tuple[str, str]]:
     ]
 
 
-def within(outer: str, inner: str) -> str:
-    """Absolute namespace of `inner`, which is relative to `outer` or absolute; "" is the root."""
-    parts = inner.split('/') if inner.startswith('/') else [*outer.split('/'), *inner.split('/')]
-    return ''.join(f'/{part}' for part in parts if part)
-
-
 def remappings(given: dict[str, str], outer: str = '') -> list[tuple[str, str]]:
     """Topic of each input of the node; `outer` is the namespace around this file's."""
     rig = cameras(given)
     out = [pair for name, topic in rig.items() for pair in inputs(topic, '', f'{name}/')]
     out = out or inputs(given['image_topic'], given['camera_info_topic'])
-    if given['remap_tf'] == 'true':
-        robot = within(outer, given['namespace'])
-        out += [(name, f'{robot}{name}') for name in ('/tf', '/tf_static')]
-    return out
+    return out + tf_remappings(given, outer)
 
 
 def check(given: dict[str, str]) -> None:
@@ -204,13 +185,8 @@ def check(given: dict[str, str]) -> None:
     if not re.fullmatch(r'([A-Za-z]\w*)?', given['camera_name']):
         raise RuntimeError(f'camera_name:={given["camera_name"]!r}: letters, digits and _ only')
     for name, package in VIEWERS.items():
-        if given[name] == 'true':  # before the node starts, which nobody would stop
-            try:
-                get_package_prefix(package)
-            except LookupError as error:
-                raise RuntimeError(
-                    f'{name}:=true needs {package}, which is not installed'
-                ) from error
+        if given[name] == 'true':
+            need(package, f'{name}:=true', get_package_prefix)
     if given['bag'] and not Path(given['bag']).exists():
         raise RuntimeError(f'bag:={given["bag"]!r}: no such file or folder')
     try:
@@ -240,11 +216,6 @@ def actions(context: LaunchContext) -> list:
         respawn_delay=RESPAWN_DELAY,
     )
     return [node, *played(given, outer, node), *shown(given)]
-
-
-def namespace(given: dict[str, str]) -> str:
-    """Namespace of the node, as launch takes it: absolute if the user's begins with a slash."""
-    return '/'.join(name for name in (given['namespace'], given['camera_name']) if name)
 
 
 def played(given: dict[str, str], outer: str, node: LifecycleNode) -> list:

@@ -14,7 +14,7 @@ INSTALLED = (
     'page4d_ros',
     'rviz2',
     'foxglove_bridge',
-    'rtabmap_launch',
+    'rtabmap_slam',
     'nvblox_ros',
     'octomap_server',
 )
@@ -119,12 +119,7 @@ class PythonLaunchDescriptionSource:
 
 @dataclass
 class IncludeLaunchDescription:
-    source: object
-    launch_arguments: list = field(kw_only=True)
-
-    def execute(self, context):
-        """Set the arguments; `file_of` names the file."""
-        context.launch_configurations.update(self.launch_arguments)
+    source: PythonLaunchDescriptionSource
 
 
 @dataclass(kw_only=True)

@@ -1,21 +1,16 @@
 """perception.launch.py, evaluated with stand-ins and with the real launch; nothing is started."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import launch_stand_ins
 import pytest
+from launch_files import PREFIX, ROOT, load, load_with_stand_ins, started
 from ruamel.yaml import YAML
 
 from page4d_ros.config import Config, file_values
 
-ROOT = Path(__file__).parents[1]
-LAUNCH_FILE = ROOT / 'launch' / 'perception.launch.py'
 CONFIG_FILE = ROOT / 'config' / 'perception.yaml'
-PREFIX = Path('/opt/robot')
 ARGUMENTS = {
     'namespace', 'params_file', 'checkpoint', 'device', 'image_topic', 'camera_info_topic',
     'image_transport', 'base_frame', 'odom_frame', 'publish_tf', 'use_sim_time', 'autostart',
@@ -25,19 +20,9 @@ ARGUMENTS = {
 DEFAULTS = {'node.autostart': True}  # autostart alone, so that SetParameter has its way
 
 
-def load():
-    spec = importlib.util.spec_from_file_location('perception_launch', LAUNCH_FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope='module')
 def with_stand_ins():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in launch_stand_ins.modules(ROOT, PREFIX).items():
-            patch.setitem(sys.modules, name, module)
-        return load()
+    return load_with_stand_ins()
 
 
 @pytest.fixture(scope='module')
@@ -49,16 +34,6 @@ def with_launch():
 @pytest.fixture(params=['with_stand_ins', 'with_launch'])
 def launch_file(request):
     return request.getfixturevalue(request.param)
-
-
-def started(launch_file, **arguments):
-    """Actions that `ros2 launch` would start for these arguments."""
-    context = launch_file.LaunchContext()
-    context.launch_configurations.update(arguments)
-    out = []
-    for entity in launch_file.generate_launch_description().entities:
-        out += entity.execute(context) or []
-    return out
 
 
 def given(launch_file, **changes):
