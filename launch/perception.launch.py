@@ -187,6 +187,8 @@ def check(given: dict[str, str]) -> None:
     for name, package in VIEWERS.items():
         if given[name] == 'true':
             need(package, f'{name}:=true', get_package_prefix)
+    if given['static_tf'] and given['base_frame'] == 'none':
+        raise RuntimeError('static_tf:= is a place on base_frame, which is none')
     if given['bag'] and not Path(given['bag']).exists():
         raise RuntimeError(f'bag:={given["bag"]!r}: no such file or folder')
     try:

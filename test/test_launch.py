@@ -242,6 +242,7 @@ def test_the_template_of_a_rig_holds_settings():
         {'bag': 'no_such_bag.mcap'},
         {'bag_end': 'pause'},
         {'static_tf': '0 0 1'},
+        {'static_tf': '0 0 1 0 0 0', 'base_frame': 'none'},
         {'static_tf': '0 0 1 up 0 0'},
         {'camera_name': 'front/left'},
         {'respawn': 'always'},
