@@ -205,7 +205,7 @@ class Reporter:
             self._publisher = node.create_publisher(kind, DIAGNOSTICS_TOPIC, 10)
         else:
             self._updater = library.Updater(node)
-            self._updater.node_name = name
+            self._updater.node_name = name  # Humble's names nodes without their namespace
             self._updater.add(task, self._fill)
             period, call = self._updater.period, self._updater.force_update
             node.destroy_timer(self._updater.timer)
