@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
+from page4d_ros.messages.transforms import is_rigid
 from page4d_ros.ros.compat import STATIC_QOS, RosMessages, message_class
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class MountBroadcaster:
     def _take(self, message: Any) -> None:
         for item in message.transforms:
             child = item.child_frame_id.lstrip('/')
-            if item != self._sent.get(child):
+            q, p = item.transform.rotation, item.transform.translation
+            sound = is_rigid((q.x, q.y, q.z, q.w), (p.x, p.y, p.z))
+            if sound and item != self._sent.get(child):
                 self._parents[child] = item.header.frame_id.lstrip('/')
 
     def root(self, frame: str) -> str:

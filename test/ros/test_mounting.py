@@ -115,3 +115,16 @@ def test_it_is_withdrawn_when_others_tell(graph, values):
     assert base_frame.mounted
     np.testing.assert_allclose(Consumer(graph).mount(), MOUNT, atol=1e-12)
     graph.until(lambda: said(log, 'withdrawn') and said(log, 'using it'), what='the notes')
+
+
+def test_what_is_no_transform_withdraws_nothing(graph):
+    log = graph.listen(Log, '/rosout')
+    robot = Robot(graph)
+    robot.show(START)
+    broken = transform_of('base_link', 'camera', MOUNT)
+    broken.transforms[0].transform.rotation.w = float('nan')
+    robot.static.publish(broken)
+    graph.until(lambda: said(log, 'is no transform'), what='the warning')
+    robot.show(START + STEP)
+    assert robot.node.session.sink.mount.sends
+    np.testing.assert_allclose(Consumer(graph).mount(), FORWARD, atol=1e-12)
