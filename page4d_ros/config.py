@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.errors import ConfigError
 from page4d_ros.input_config import FramesConfig, InputConfig, RigConfig, check_cameras
 from page4d_ros.model.config import NetworkConfig
-from page4d_ros.output_config import PointsConfig, PublishConfig, ScanConfig
+from page4d_ros.output_config import DiagnosticsConfig, PointsConfig, PublishConfig, ScanConfig
 from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
 
 if TYPE_CHECKING:
@@ -281,18 +281,6 @@ class PathConfig(Settings):
 
 
 @dataclass(frozen=True)
-class DiagnosticsConfig(Settings):
-    """Limits at which diagnostics turn from OK to WARN."""
-
-    max_latency: float = setting(
-        0.5, 'Warn above this frame age, in seconds.', low=0.0, high=3600.0, dynamic=True
-    )
-    min_rate: float = setting(
-        1.0, 'Warn below this output rate, in Hz.', low=0.0, high=1000.0, dynamic=True
-    )
-
-
-@dataclass(frozen=True)
 class NodeConfig(Settings):
     """The ROS node itself."""
 
@@ -341,6 +329,10 @@ class Config(Settings):
             raise ConfigError('scale.mode rig needs the names of two cameras or more')
         if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
+        if self.frames.mount and not self.frames.base:
+            raise ConfigError(
+                'frames.mount is the place of a camera on frames.base, which is empty'
+            )
         if self.cameras and self.frames.camera:
             raise ConfigError('frames.camera renames one camera; leave it empty with cameras')
         for name, low, high in (

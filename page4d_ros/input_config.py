@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ def check_cameras(names: tuple[str, ...]) -> str:
 def _check_offsets(seconds: tuple[float, ...]) -> str:
     numbers = all(isinstance(s, int | float) and abs(s) < MOST_OFFSET for s in seconds)
     return '' if numbers else f'{list(seconds)} are not all seconds, below {MOST_OFFSET:g}'
+
+
+def _check_mount(numbers: tuple[float, ...]) -> str:
+    given = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+    return '' if given and len(numbers) in {0, 6} else f'{list(numbers)} are not six numbers'
 
 
 @dataclass(frozen=True)
@@ -102,4 +108,16 @@ class FramesConfig(Settings):
         'camera looks forward from the base origin, in seconds.',
         low=0.0,
         high=60.0,
+    )
+    mount: tuple[float, ...] = setting(
+        (),
+        'Pose of the camera on base where tf tells none: x, y, z, yaw, pitch, roll of its body '
+        'axes (x forward), in metres and radians; empty assumes the base origin, after '
+        'tf_timeout.',
+        check=_check_mount,
+    )
+    publish_mount: bool = setting(
+        True,
+        'Send the mount on /tf_static where tf tells none, so that depth and clouds can be '
+        'transformed.',
     )

@@ -1,4 +1,4 @@
-"""Settings of what goes out: clouds, scans, and the conditions for publishing."""
+"""Settings of what goes out: clouds, scans, conditions for publishing, levels of diagnostics."""
 
 from __future__ import annotations
 
@@ -112,4 +112,30 @@ class PublishConfig(Settings):
     )
     only_if_subscribed: bool = setting(
         True, 'Compute and publish an output only while somebody listens to it.', dynamic=True
+    )
+
+
+@dataclass(frozen=True)
+class DiagnosticsConfig(Settings):
+    """Limits at which diagnostics turn from OK to WARN or ERROR."""
+
+    max_latency: float = setting(
+        0.5, 'Warn above this frame age, in seconds.', low=0.0, high=3600.0, dynamic=True
+    )
+    min_rate: float = setting(
+        1.0, 'Warn below this output rate, in Hz.', low=0.0, high=1000.0, dynamic=True
+    )
+    max_silence: float = setting(
+        10.0,
+        'Error if no image comes for longer, in seconds; 0 never. A warning comes after 5 s.',
+        low=0.0,
+        high=3600.0,
+        dynamic=True,
+    )
+    max_stall: float = setting(
+        5.0,
+        'Error if images arrive and no estimate leaves for longer, in seconds; 0 never.',
+        low=0.0,
+        high=3600.0,
+        dynamic=True,
     )

@@ -1,6 +1,6 @@
 """Small stand-ins of `launch` and `launch_ros`, which have no wheel on PyPI.
 
-They have the names, arguments and errors that perception.launch.py uses, as in Jazzy; an unknown
+They have the names, arguments and errors that the launch files use, as in Jazzy; an unknown
 argument is a TypeError here too. Actions keep their arguments and start nothing.
 """
 
@@ -10,10 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+INSTALLED = (
+    'page4d_ros',
+    'rviz2',
+    'foxglove_bridge',
+    'rtabmap_slam',
+    'nvblox_ros',
+    'octomap_server',
+)
+
+
+ACTIONS = (
+    'DeclareLaunchArgument', 'EmitEvent', 'ExecuteProcess', 'IncludeLaunchDescription', 'LogInfo',
+    'OpaqueFunction', 'RegisterEventHandler', 'Shutdown', 'TimerAction',
+)  # fmt: skip
+
 
 @dataclass
 class LaunchContext:
     launch_configurations: dict[str, str] = field(default_factory=dict)
+    is_shutdown: bool = False
 
 
 @dataclass
@@ -55,6 +71,58 @@ class ExecuteProcess:
 
 
 @dataclass(kw_only=True)
+class OnProcessExit:
+    target_action: object
+    on_exit: object
+
+
+@dataclass
+class RegisterEventHandler:
+    event_handler: object
+
+
+@dataclass(kw_only=True)
+class TimerAction:
+    period: float
+    actions: list
+
+
+@dataclass(kw_only=True)
+class Shutdown:
+    reason: str
+
+
+@dataclass(kw_only=True)
+class LogInfo:
+    msg: str
+
+
+@dataclass(kw_only=True)
+class EmitEvent:
+    event: object
+
+
+@dataclass(kw_only=True)
+class ChangeState:
+    lifecycle_node_matcher: object
+    transition_id: int
+
+
+def matches_action(action):
+    return lambda candidate: candidate is action
+
+
+@dataclass
+class PythonLaunchDescriptionSource:
+    location: str
+
+
+@dataclass
+class IncludeLaunchDescription:
+    source: PythonLaunchDescriptionSource
+
+
+@dataclass(kw_only=True)
 class Node:
     executable: str
     package: str | None = None
@@ -64,6 +132,8 @@ class Node:
     parameters: list = field(default_factory=list)
     remappings: list[tuple[str, str]] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
+    respawn: bool = False
+    respawn_delay: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -87,22 +157,28 @@ class ParameterFile:
 
 
 def modules(share: Path, prefix: Path) -> dict[str, ModuleType]:
-    """Entries of sys.modules under which perception.launch.py imports the stand-ins."""
+    """Entries of sys.modules under which the launch files import the stand-ins."""
     here = sys.modules[__name__]
 
     def package(name):
         known = SimpleNamespace(share=str(share), prefix=str(prefix))
-        return dict.fromkeys(('page4d_ros', 'rviz2'), known)[name]
+        return dict.fromkeys(INSTALLED, known)[name]
 
     contents = {
         'launch': {n: getattr(here, n) for n in ('LaunchContext', 'LaunchDescription')},
-        'launch.actions': {
-            n: getattr(here, n)
-            for n in ('DeclareLaunchArgument', 'ExecuteProcess', 'OpaqueFunction')
+        'launch.actions': {n: getattr(here, n) for n in ACTIONS},
+        'launch.event_handlers': {'OnProcessExit': OnProcessExit},
+        'launch.events': {'matches_action': matches_action},
+        'launch.launch_description_sources': {
+            'PythonLaunchDescriptionSource': PythonLaunchDescriptionSource
         },
         'launch_ros': {},
         'launch_ros.actions': {'LifecycleNode': LifecycleNode, 'Node': Node},
+        'launch_ros.events': {},
+        'launch_ros.events.lifecycle': {'ChangeState': ChangeState},
         'launch_ros.parameter_descriptions': {'ParameterFile': ParameterFile},
+        'lifecycle_msgs': {},
+        'lifecycle_msgs.msg': {'Transition': SimpleNamespace(TRANSITION_DEACTIVATE=4)},
         'ament_index_python': {},
         'ament_index_python.packages': {
             'get_package_share_directory': lambda name: package(name).share,

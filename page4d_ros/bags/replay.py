@@ -295,7 +295,7 @@ class _Replay:
         return self._summed_up(time.perf_counter() - start)
 
     def _mount(self) -> None:
-        """Place the camera on the base as the source says, or looking forward."""
+        """Place the camera on the base as the source, else the settings, else looking forward."""
         source, base_frame = self._source, self._sink.base_frame
         for view, T_base_camera in source.mounts.items():
             self._perception.rig.mount(view, T_base_camera)
@@ -303,6 +303,8 @@ class _Replay:
             return
         if source.T_base_camera is not None:
             self._runner.mount(source.T_base_camera)
+            return
+        if base_frame.config.mount:
             return
         self._sink.warnings.append(
             f'{source.name} does not tell where the camera sits on '

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import mmap
 import tempfile
 import time
 from collections import defaultdict
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 SIDE = 2048  # of the matrices whose product shows what the machine can do
 BYTES = 256 << 20
-STATM = Path('/proc/self/statm')  # sizes in pages (proc(5))
 
 
 def now(device: torch.device) -> float:
@@ -66,14 +64,6 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
         held += event['args']['Bytes']
         peak = max(peak, held)
     return peak
-
-
-def resident_bytes() -> int:
-    """Memory of this process, code included; 0 where the system does not tell."""
-    try:
-        return int(STATM.read_text().split()[1]) * mmap.PAGESIZE
-    except OSError:
-        return 0
 
 
 class Stages:

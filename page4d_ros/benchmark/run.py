@@ -22,7 +22,6 @@ from page4d_ros.benchmark.meter import (
     machine,
     now,
     peak_bytes,
-    resident_bytes,
     threads,
 )
 from page4d_ros.config import MaskConfig, ModelConfig
@@ -41,6 +40,7 @@ from page4d_ros.perception.graphs import (
     recorded_graphs,
     window_graphs,
 )
+from page4d_ros.perception.memory import MIB, resident_bytes
 from page4d_ros.perception.motion_classifier import DEFAULT
 from page4d_ros.perception.types import Frame, FrameSet
 from page4d_ros.perception.window_engine import WindowEngine
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from page4d_ros.model.page4d import Page4D
     from page4d_ros.perception.types import WindowEstimate
 
-MIB = 1 << 20
 CALIBRATING = 16  # images for int8
 
 

@@ -35,6 +35,9 @@ def play(
 ) -> None:
     """Play a recording on the ROS graph, with /clock."""
     need_ros()
+    from page4d_ros.ros.signals import leave_at_once
+
+    leave_at_once()  # with 0, as nodes do: `ros2 launch` calls anything else a death
     from page4d_ros.ros.player import play as run
 
     seconds = WAIT_SECONDS if wait else 0.0

@@ -55,13 +55,13 @@ class Outputs:
         self.rig = rig
         self._poses: deque[tuple[int, NDArray]] = deque(maxlen=config.path.max_poses)
         self._path: deque[Any] = deque(maxlen=config.path.max_poses)
-        self._cloud_ns: dict[str, int] = {}
+        self._cloud_due_ns: dict[str, int] = {}
         self._tf_ns: int | None = None
 
     def restart(self, restart: Restart) -> None:
         """Accept older stamps from now on; forget the trajectory if the pose restarts."""
         if restart is not Restart.NONE:
-            self._cloud_ns.clear()
+            self._cloud_due_ns.clear()
             self._tf_ns = None
         if restart is Restart.POSE:
             self._poses.clear()
@@ -212,11 +212,17 @@ class Outputs:
                 yield info, camera()
 
     def _cloud_due(self, name: str, stamp_ns: int) -> bool:
-        rate, last = self.config.points.rate, self._cloud_ns.get(name)
+        """True if a cloud may go out: ``points.rate`` on average, whatever the frames' rate is."""
+        rate, due = self.config.points.rate, self._cloud_due_ns.get(name)
+        if not rate:
+            return True
+        period = round(NS_PER_S / rate)
+        if due is None or not -2 * period < stamp_ns - due < 2 * period:  # the first, or a jump
+            due = stamp_ns
         # 1 % of slack, so that a camera at exactly the rate keeps all of its frames
-        if rate and last is not None and stamp_ns - last < 0.99 * NS_PER_S / rate:
+        if stamp_ns < due - period // 100:
             return False
-        self._cloud_ns[name] = stamp_ns
+        self._cloud_due_ns[name] = due + period
         return True
 
 

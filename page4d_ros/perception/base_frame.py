@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, adjoint, inverse, transform
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     from page4d_ros.config import FramesConfig
 
 FORWARD = transform(R_BODY_OPTICAL, np.zeros(3))
+
+
+def assumed_mount(config: FramesConfig) -> NDArray[np.float64]:
+    """T_base_camera (4, 4) where tf tells none: that of ``frames.mount``, or a look forward."""
+    if not config.mount:
+        return FORWARD
+    at, angles = config.mount[:3], config.mount[3:]
+    return transform(Rotation.from_euler('ZYX', angles).as_matrix(), at) @ FORWARD
 
 
 class BaseFrame:
@@ -33,9 +42,9 @@ class BaseFrame:
         self.config = config
         self.egocentric = not config.base
         self.mounted = self.egocentric
-        self.T_child_camera = np.eye(4) if self.egocentric else FORWARD
+        self.T_child_camera = np.eye(4) if self.egocentric else assumed_mount(config)
         self._adjoint = adjoint(self.T_child_camera)
-        self.T_odom_world = FORWARD
+        self.T_odom_world = FORWARD if self.egocentric else self.T_child_camera
         self._T_odom_child = np.eye(4)
 
     def mount(self, T_base_camera: NDArray, T_world_camera: NDArray | None = None) -> None:
@@ -55,12 +64,12 @@ class BaseFrame:
         self.mounted = True
 
     def forget_mount(self, T_world_camera: NDArray) -> None:
-        """Assume a camera that looks forward: another one, at (4, 4), took the place of the last.
+        """Assume a mount again: another camera, at (4, 4), took the place of the last.
 
         The base stays where `advance` left it.
         """
         if not self.egocentric:
-            self.mount(FORWARD, T_world_camera)
+            self.mount(assumed_mount(self.config), T_world_camera)
             self.mounted = False
 
     def restart(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 KIB = 1 << 10
 SYSTEM = Path('/proc/meminfo')
-PROCESS = Path('/proc/self/statm')
+PROCESS = Path('/proc/self/statm')  # sizes in pages (proc(5))
 CONTAINER = Path('/sys/fs/cgroup')  # version 2
 NO_ROOM_ON_CPU = 'DefaultCPUAllocator'  # in the text of torch's error, which has no class
 
@@ -36,6 +36,19 @@ def free_bytes(device: torch.device) -> float:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     return min(_system(), _container(), _process())
+
+
+def taken_bytes(device: torch.device) -> int:
+    """Memory of a GPU that this process has taken, caches included."""
+    return torch.cuda.memory_reserved(device)
+
+
+def resident_bytes() -> int:
+    """Memory of this process, code included; 0 where the system does not tell."""
+    try:
+        return int(PROCESS.read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _system() -> float:

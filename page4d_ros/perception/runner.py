@@ -90,6 +90,7 @@ class FrameRunner:
         self.config = self._configured = config
         self.perception = perception
         self.base_frame = base_frame
+        perception.scale.up = base_frame.up
         self.sink = sink
         self.intake = Intake(config)
         self.processed = 0

@@ -1,7 +1,7 @@
 """Stand-ins for packages of a ROS distribution that the PyPI wheels do not have.
 
-cv_bridge, tf2_ros and tf_transformations are used where they are installed. Where they are not, a
-few lines here do the same; the tests compare both where both exist.
+cv_bridge, diagnostic_updater, tf2_ros and tf_transformations are used where they are installed.
+Where they are not, a few lines here do the same; the tests compare both where both exist.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
@@ -20,6 +21,7 @@ from page4d_ros.errors import FrameError
 from page4d_ros.geometry import poses
 from page4d_ros.messages.decode import stamp_ns
 from page4d_ros.messages.factory import MessageFactory
+from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC
 from page4d_ros.messages.transforms import TransformBuffer, is_rigid
 from page4d_ros.units import NS_PER_S
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rclpy.node import Node
 
+STEADY = ClockType.STEADY_TIME
 THROTTLE = 5.0  # seconds between log lines of one kind
 DYNAMIC_QOS = QoSProfile(depth=100)
 MOST_SENT = 1000  # transforms that are remembered
@@ -180,3 +183,46 @@ class TransformBroadcaster:
 
 def _identity(item: Any) -> tuple[str, str, int]:
     return item.header.frame_id, item.child_frame_id, stamp_ns(item.header)
+
+
+class Reporter:
+    """Publishes one status on /diagnostics (REP 107), by diagnostic_updater or a publisher.
+
+    Args:
+        node: publishes, once a second or as ``diagnostic_updater.period`` says.
+        task: name of the status, behind that of the node.
+        status: returns a DiagnosticStatus without a name.
+    """
+
+    def __init__(self, node: Node, task: str, status: Callable[[], Any]) -> None:
+        self._node = node
+        self._status = status
+        name = node.get_fully_qualified_name().lstrip('/')
+        library = optional('diagnostic_updater')
+        if library is None:
+            self._name, period, call = f'{name}: {task}', 1.0, self._publish
+            kind = message_class('diagnostic_msgs/msg/DiagnosticArray')
+            self._publisher = node.create_publisher(kind, DIAGNOSTICS_TOPIC, 10)
+        else:
+            self._updater = library.Updater(node)
+            self._updater.node_name = name  # Humble's names nodes without their namespace
+            self._updater.add(task, self._fill)
+            period, call = self._updater.period, self._updater.force_update
+            node.destroy_timer(self._updater.timer)
+        # steady: a stopped /clock must not silence the one topic that would tell
+        self._timer = node.create_timer(period, call, clock=Clock(clock_type=STEADY))
+
+    def _fill(self, wrapper: Any) -> Any:
+        status = self._status()
+        self._updater.setHardwareID(status.hardware_id)
+        wrapper.hardware_id = status.hardware_id
+        wrapper.summary(status.level, status.message)
+        wrapper.values = status.values
+        return wrapper
+
+    def _publish(self) -> None:
+        status = self._status()
+        status.name = self._name
+        array = message_class('diagnostic_msgs/msg/DiagnosticArray')(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)

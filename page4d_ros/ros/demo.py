@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from page4d_ros.errors import Page4dError
 
@@ -21,19 +24,43 @@ if TYPE_CHECKING:
 SETTLE = 3.0
 STOP_TIMEOUT = 20.0
 PLAY_TIMEOUT = 300.0
+DOMAINS = range(30, 100)
+HELD: list[IO] = []  # locks; the system lets go of them when the process ends, however it ends
 
 
 class DemoError(Page4dError):
     """A process of the demo failed."""
 
 
+@cache
+def own_domain() -> int:
+    """ROS domain that no other such process on this machine has; ours until the process ends.
+
+    Raises:
+        DemoError: all of them are taken.
+    """
+    for domain in DOMAINS:
+        path = Path(tempfile.gettempdir()) / f'page4d_ros_domain_{domain}.lock'
+        with contextlib.suppress(OSError):  # taken, or of another user
+            file = path.open('a')
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                raise
+            HELD.append(file)
+            return domain
+    raise DemoError(f'all ROS domains from {DOMAINS[0]} to {DOMAINS[-1]} are taken: set another')
+
+
 def graph_environment() -> dict[str, str]:
     """Environment variables that confine ROS to localhost and to a domain of its own."""
-    ours = {'ROS_DOMAIN_ID': str(30 + os.getpid() % 70), 'PYTHONUNBUFFERED': '1'}
+    domain = os.environ.get('ROS_DOMAIN_ID') or str(own_domain())
+    ours = {'ROS_DOMAIN_ID': domain, 'PYTHONUNBUFFERED': '1'}
     # Humble knows only the first, and later distributions complain about it
     local = ('ROS_LOCALHOST_ONLY', '1'), ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     name, value = local[os.environ.get('ROS_DISTRO') != 'humble']
-    return ours | os.environ | {name: value}
+    return os.environ | ours | {name: value}
 
 
 @contextlib.contextmanager

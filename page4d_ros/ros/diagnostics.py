@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from page4d_ros.config import DiagnosticsConfig
 from page4d_ros.messages.status import UNKNOWN_PLACE
@@ -26,6 +26,7 @@ class Health:
 
     Attributes:
         started: begin of the present activation.
+        began: when images began to come, without a longer silence since.
         age: seconds from acquisition to publishing of the newest estimate.
         error: last failure of the worker; "" since the estimate that followed it.
         refusal: reason why the last image was refused; likewise.
@@ -36,6 +37,7 @@ class Health:
     first_image: float | None = None
     last_image: float | None = None
     last_estimate: float | None = None
+    began: float = 0.0
     estimates: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     age: float = 0.0
     error: str = ''
@@ -44,7 +46,10 @@ class Health:
 
     def saw_image(self) -> None:
         """Note an image."""
-        self.last_image = time.monotonic()
+        now = time.monotonic()
+        if self.last_image is None or now - self.last_image > SILENCE:
+            self.began = now
+        self.last_image = now
         self.first_image = self.first_image or self.last_image
 
     def estimated(self, age: float, *, lost: bool = False) -> None:
@@ -68,10 +73,11 @@ class Health:
         """Seconds for which no frame had a pose; 0.0 if the last one has."""
         return 0.0 if self.lost_since is None else time.monotonic() - self.lost_since
 
-    def stuck(self) -> bool:
-        """True if images come and no estimate does."""
-        since = self.last_estimate or self.started
-        return self.silence() < SILENCE and time.monotonic() - since > SILENCE
+    def stall(self) -> float:
+        """Seconds for which images have come and no estimate has; 0.0 if none come."""
+        if self.silence() > SILENCE:
+            return 0.0
+        return time.monotonic() - max(self.last_estimate or 0.0, self.began)
 
 
 def verdict(
@@ -91,18 +97,20 @@ def verdict(
         place_known: False if the network disagrees with the corners that the poses are from.
         findings: warnings about single cameras.
     """
-    silence, age, rate = health.silence(), health.age, health.rate()
+    silence, age, rate, stall = health.silence(), health.age, health.rate(), health.stall()
+    stuck = 0 < limits.max_stall < stall
     waiting = health.last_estimate is None
     settled = not waiting and time.monotonic() - health.started > SILENCE
     conditions = (
         (bool(health.error), ERROR, health.error),
-        (health.stuck(), ERROR, f'images arrive, but no estimate for {SILENCE:.0f} s'),
+        (stuck, ERROR, f'images arrive, but no estimate for {stall:.0f} s'),
+        (0 < limits.max_silence < silence, ERROR, f'no image for {silence:.0f} s'),
         (
             health.lost() > SILENCE,
             ERROR,
             f'no pose for {health.lost():.0f} s: every frame is lost',
         ),
-        (health.stuck() and bool(health.refusal), ERROR, health.refusal),
+        (stuck and bool(health.refusal), ERROR, health.refusal),
         (bool(health.refusal), WARN, health.refusal),
         (health.lost_since is not None, WARN, 'the last frame is lost'),
         (silence > SILENCE, WARN, f'no image for {silence:.0f} s'),
@@ -123,10 +131,7 @@ def verdict(
     return worst, '; '.join(text for level, text in found if level == worst)
 
 
-def diagnostic_array(stamp: object, name: str, level: bytes, text: str, values: dict) -> object:
-    """DiagnosticArray with one status."""
-    status = DiagnosticStatus(level=level, name=name, message=text, hardware_id=name)
-    status.values = [KeyValue(key=str(key), value=str(value)) for key, value in values.items()]
-    array = DiagnosticArray(status=[status])
-    array.header.stamp = stamp
-    return array
+def diagnostic_status(level: bytes, text: str, hardware: str, values: dict) -> DiagnosticStatus:
+    """Status without a name, of a camera (`hardware`)."""
+    pairs = [KeyValue(key=str(key), value=str(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, message=text, hardware_id=hardware, values=pairs)

@@ -8,7 +8,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -16,19 +15,22 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from page4d_ros.errors import ConfigError, Page4dError
-from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC
 from page4d_ros.ros import parameters, signals
-from page4d_ros.ros.compat import TransformBroadcaster
-from page4d_ros.ros.diagnostics import ERROR, OK, diagnostic_array, verdict
+from page4d_ros.ros.compat import Reporter, TransformBroadcaster
+from page4d_ros.ros.diagnostics import ERROR, OK, diagnostic_status, verdict
 from page4d_ros.ros.guard import GuardedExecutor, GuardedNode, guarded_transition
 from page4d_ros.ros.session import Session
+from page4d_ros.ros.values import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from diagnostic_msgs.msg import DiagnosticStatus
+
     from page4d_ros.config import Config
     from page4d_ros.perception.pipeline import Perception
 
+NO_HARDWARE = 'none'  # as long as no camera is listened to
 NAMESAKES = 30.0  # seconds between warnings of a second node of one name
 PATIENCE = 1.0  # seconds to wait after a signal for a forward pass or for loading
 HUNG = (
@@ -62,10 +64,9 @@ class Page4dNode(GuardedNode):
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(SetBool, '~/pause', self._on_pause)
         self.create_service(Trigger, '~/save_trajectory', self._on_save_trajectory)
-        self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS_TOPIC, 10)
-        # steady: a stopped /clock must not silence the one topic that would tell
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._on_second, clock=steady)
+        self._reporter = Reporter(self, 'perception', self._report)
+        # steady: a stopped /clock must not silence what would tell
+        self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # -- lifecycle ---------------------------------------------------------------------------
 
@@ -157,6 +158,15 @@ class Page4dNode(GuardedNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
+    def say_what_it_waits_for(self) -> None:
+        """Tell who starts a lifecycle node by hand how it goes on."""
+        name = self.get_fully_qualified_name()
+        self.get_logger().info(
+            f'unconfigured: waiting for a lifecycle manager, or for `ros2 lifecycle set {name} '
+            f'configure` and `ros2 lifecycle set {name} activate`; with `-p node.autostart:=true` '
+            'it starts by itself'
+        )
+
     # -- parameters and services -------------------------------------------------------------
 
     def _on_parameters(self, changes: list[Any]) -> SetParametersResult:
@@ -200,19 +210,19 @@ class Page4dNode(GuardedNode):
     # -- once a second -----------------------------------------------------------------------
 
     def _on_second(self) -> None:
-        stamp = self.get_clock().now().to_msg()
-        name = f'{self.get_fully_qualified_name().lstrip("/")}: perception'
         self._warn_of_namesakes()
-        errors = {'errors in callbacks': self.callback_errors}
-        if self.session is None or not self.active:
+        if self.session is not None and self.active:
+            self.session.watch_inputs()
+            self.session.publish_idle_status()
+            self.session.read_mounts()
+
+    def _report(self) -> DiagnosticStatus:
+        """Status for /diagnostics."""
+        session, errors = self.session, {'errors in callbacks': self.callback_errors}
+        if session is None or not self.active:
             level = ERROR if self._refusal else OK
-            text = self._refusal or ('inactive' if self.session else 'unconfigured')
-            self._diagnostics.publish(diagnostic_array(stamp, name, level, text, errors))
-            return
-        session = self.session
-        session.watch_inputs()
-        session.publish_idle_status()
-        session.read_mounts()
+            text = self._refusal or ('inactive' if session else 'unconfigured')
+            return diagnostic_status(level, text, NO_HARDWARE, errors)
         level, text = verdict(
             session.health,
             self.config.diagnostics,
@@ -222,8 +232,7 @@ class Page4dNode(GuardedNode):
         )
         if session.paused:
             level, text = OK, 'paused'
-        values = session.values() | errors
-        self._diagnostics.publish(diagnostic_array(stamp, name, level, text, values))
+        return diagnostic_status(level, text, session.hardware, values(session) | errors)
 
     def _warn_of_namesakes(self) -> None:
         """Tell of a second node of this name: both answer its services and send its outputs."""
@@ -250,6 +259,8 @@ def run(args: list[str] | None = None) -> int:
             return 1
         if node.config.node.autostart:
             node.autostart()
+        else:
+            node.say_what_it_waits_for()
         executor = GuardedExecutor()
         executor.add_node(node)
         executor.spin()

@@ -58,7 +58,10 @@ class Player:
             self._advertise(connection)
         if not self.publishers:
             self.bag.close()
-            raise BagError(f'{path}: none of its topics is wanted and of an installed type')
+            topics = ', '.join(sorted({c.topic for c in self.bag.connections}))
+            raise BagError(
+                f'{path}: none of its topics is wanted and of an installed type; it has {topics}'
+            )
 
     def _advertise(self, connection: Any) -> None:
         if connection.topic in self.publishers or connection.topic == '/clock':
@@ -89,12 +92,12 @@ class Player:
         Raises:
             BagError: nobody does within `timeout` seconds.
         """
-        played = self.publishers
-        images = {
-            c.topic for c in self.bag.connections if c.msgtype in IMAGES and c.topic in played
-        }
+        recorded = sorted({c.topic for c in self.bag.connections if c.msgtype in IMAGES})
+        images = [topic for topic in recorded if topic in self.publishers]
         if not images:
-            raise BagError(f'{self.bag.path}: holds no images to wait for a listener of')
+            there = f'; it has images on {", ".join(recorded)}' if recorded else ', and no others'
+            wanted = f' on {", ".join(sorted(self._topics))}' if self._topics else ''
+            raise BagError(f'{self.bag.path}: no images{wanted}{there}')
         until = time.monotonic() + timeout
         while not any(self.publishers[topic].get_subscription_count() for topic in images):
             if time.monotonic() > until:
@@ -171,7 +174,6 @@ def play(
 
     Raises:
         BagError: the recording cannot be played.
-        KeyboardInterrupt: a signal ended ROS.
     """
     with signals.ros():
         node = rclpy.create_node('page4d_player')
@@ -180,5 +182,3 @@ def play(
                 player.wait_for_subscriber(wait)
             count = sum(player.play() for _ in range(loops))
         say(f'played {count} messages of {path}')
-        return
-    raise KeyboardInterrupt  # `signals.ros` swallowed what met the end of ROS

@@ -19,8 +19,9 @@ from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.runner import FrameRunner
 from page4d_ros.ros.cameras import Cameras
 from page4d_ros.ros.compat import THROTTLE, TransformListener, cv_bridge_reader
-from page4d_ros.ros.diagnostics import Health
+from page4d_ros.ros.diagnostics import SILENCE, Health
 from page4d_ros.ros.inputs import CameraInput, ImageSubscription, subscribe
+from page4d_ros.ros.mounting import MountBroadcaster
 from page4d_ros.ros.pulse import Pulse
 from page4d_ros.ros.rivals import Rivals
 from page4d_ros.ros.sink import NodeSink
@@ -42,7 +43,11 @@ LOST_IMAGES = 30.0  # seconds between warnings of images that are lost on their 
 
 
 class Session:
-    """One configured perception on a node."""
+    """One configured perception on a node.
+
+    Attributes:
+        inputs: subscriptions of each camera; none while inactive.
+    """
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Session:
         self.intake = self.runner.intake
         self.cameras = Cameras(config, cv_bridge_reader())
         self.paused = False
-        self._inputs: list[CameraInput] = []
+        self.inputs: list[CameraInput] = []
         self._scale_depth: ImageSubscription | None = None
         self._scale_odometry: Any = None
         self._rivals: Rivals | None = None
@@ -101,6 +106,8 @@ class Session:
         self.intake.pause(paused=self.paused)
         if not self.sink.base_frame.egocentric:
             self.sink.listener = TransformListener(self.node)
+            if self.config.frames.publish_mount:
+                self.sink.mount = MountBroadcaster(self.node, self.sink.listener)
         self._subscribe_all()
         self._rivals = Rivals(self.node, self._broadcaster, self._published_frames, self._advice())
         self._jump = self.node.get_clock().create_jump_callback(
@@ -121,9 +128,10 @@ class Session:
         if self._rivals is not None:
             self._rivals.destroy()
             self._rivals = None
-        if self.sink.listener is not None:
-            self.sink.listener.destroy()
-            self.sink.listener = None
+        for source in (self.sink.listener, self.sink.mount):
+            if source is not None:
+                source.destroy()
+        self.sink.listener = self.sink.mount = None
         if self._jump is not None:
             self._jump.unregister()
             self._jump = None
@@ -157,7 +165,7 @@ class Session:
             topics = of_camera('camera_info', reader.name), of_camera(topic, reader.name)
             calls = reader.camera_info, partial(self._on_image, view)
             camera = CameraInput(node, f'sensor_msgs/msg/{kind}', topics, calls, depth)
-            self._inputs.append(camera)
+            self.inputs.append(camera)
         # steady: a stopped /clock must not hold frames back
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._follower = node.create_timer(FOLLOWING, self._on_beat, clock=steady)
@@ -171,10 +179,10 @@ class Session:
             self._scale_odometry = subscribe(node, kind, 'scale/odom', call, 100)
 
     def _unsubscribe_all(self) -> None:
-        for source in (*self._inputs, self._scale_depth):
+        for source in (*self.inputs, self._scale_depth):
             if source is not None:
                 source.destroy()
-        self._inputs.clear()
+        self.inputs.clear()
         if self._scale_odometry is not None:
             self.node.destroy_subscription(self._scale_odometry)
         for timer in (self._alarm, self._follower):
@@ -186,12 +194,14 @@ class Session:
         if stopped := self.pulse.silence:
             self._go_on(stopped)
         self.pulse.beat()  # after it, because until then the worker's result is void
-        for camera in self._inputs:
+        for camera in self.inputs:
             camera.images.follow()
         if self._scale_depth is not None:
             self._scale_depth.follow()
         if self._rivals is not None:
             self._rivals.check()
+        if self.sink.mount is not None:
+            self.sink.mount.check()
 
     def _published_frames(self) -> tuple[str, str] | None:
         """Parent and child of the transform that is published; None if there is none, or yet."""
@@ -213,7 +223,7 @@ class Session:
         )
         self.cameras.forget()
         self.intake.restart(Restart.WINDOW)
-        for camera in self._inputs:
+        for camera in self.inputs:
             camera.images.renew()
 
     def _process(self, taken: Taken) -> Estimate:
@@ -357,20 +367,21 @@ class Session:
 
     def publish_idle_status(self) -> None:
         """Publish the state while there are no estimates to do it."""
-        if self._worker is not None and (self.paused or not self.runner.processed):
+        idle = self.paused or not self.runner.processed or self.health.silence() > SILENCE
+        if self._worker is not None and idle:
             state = PAUSED if self.paused else WAITING
             self.sink.publish_idle_status(state, self.runner.counts)
 
     def watch_inputs(self) -> None:
         """Say what images do not come, or are lost on their way; to be called once a second."""
         warn = self.node.get_logger().warning
-        for camera in self._inputs:
+        for camera in self.inputs:
             camera.count()
             if not self.paused and camera.loss():
                 warn(camera.loss(), throttle_duration_sec=LOST_IMAGES)
         if self.paused or self.health.silence() < THROTTLE:
             return
-        for images in (camera.images for camera in self._inputs):
+        for images in (camera.images for camera in self.inputs):
             warn(
                 f'no image for {self.health.silence():.0f} s on {images.topic} '
                 f'({images.reliability.name.lower()}, {images.publishers()} publishers)',
@@ -385,7 +396,7 @@ class Session:
         unscaled = rig.reason if self.config.scale.mode == 'rig' else ''
         return [
             *self.cameras.silent(),
-            *(loss for camera in self._inputs if (loss := camera.loss())),
+            *(loss for camera in self.inputs if (loss := camera.loss())),
             *([str(misfit)] if misfit else []),
             *([f'no scale from the rig: {unscaled}'] if unscaled else []),
         ]
@@ -396,23 +407,9 @@ class Session:
         last = self.sink.last_status
         return last is None or knows_place(last)
 
-    def values(self) -> dict[str, Any]:
-        """Key and value pairs for diagnostics."""
-        last, counts = self.sink.last_status, self.runner.counts
-        dropped = sorted(dict(self.intake.dropped).items())
-        return {
-            'checkpoint': self.perception.engine.name,
-            'device': self.perception.engine.runs_on,
-            'images received': counts.received,
-            'images per second': ', '.join(f'{camera.rates()[1]:.1f}' for camera in self._inputs),
-            'estimates': counts.processed,
-            'estimates per second': f'{self.health.rate():.2f}',
-            'frame age [s]': f'{self.health.age:.3f}',
-            'scale': f'{last.scale:.4f}' if last else 'unknown',
-            'metric': bool(last and last.metric),
-            'scale from': last.scale_state if last else 'unknown',
-            'network trust': f'{last.network_trust:.2f}' if last else 'unknown',
-            'pose relies on': last.relies_on if last else 'unknown',
-            **{f'dropped {reason}': count for reason, count in dropped},
-            **self.cameras.values(),
-        }
+    @property
+    def hardware(self) -> str:
+        """Optical frames of the cameras, or the topics of images of which none has come."""
+        frames = self.cameras.frame_ids
+        named = [frames.get(view, camera.images.topic) for view, camera in enumerate(self.inputs)]
+        return ' '.join(named)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.runner import Counts
     from page4d_ros.perception.types import Estimate
     from page4d_ros.ros.compat import TransformBroadcaster, TransformListener
+    from page4d_ros.ros.mounting import MountBroadcaster
 
 POLL = 0.02
 
@@ -46,6 +47,7 @@ class NodeSink(MessageSink):
     Attributes:
         health: times of images and estimates, for diagnostics.
         listener: reads tf; None while inactive, or without a base frame.
+        mount: sends the camera's place on the base where tf has none; None where not asked.
         last_status: status of the newest estimate; None before the first.
     """
 
@@ -59,6 +61,7 @@ class NodeSink(MessageSink):
         super().__init__(config, WireMessages(), BaseFrame(config.frames), perception)
         self.health = Health()
         self.listener: TransformListener | None = None
+        self.mount: MountBroadcaster | None = None
         self.last_status: Any = None
         self._node = node
         self._tf = broadcaster
@@ -120,26 +123,51 @@ class NodeSink(MessageSink):
             self._node.get_logger().info('the window starts again')
 
     def find_mount(self, frame_id: str, stopping: threading.Event) -> NDArray | None:
-        """Look tf up; before the first pose wait for it, ``frames.tf_timeout`` at most."""
-        listener, base = self.listener, self.config.frames.base
-        if listener is None:  # no longer active
+        """Look tf up; before the first pose wait for it, ``frames.tf_timeout`` at most.
+
+        While the node itself sends the mount, tf has no other.
+        """
+        listener, mount = self.listener, self.mount
+        if listener is None or (mount is not None and mount.sends and not mount.contested):
+            return None  # no longer active; nobody else says
+        T_base_camera = self._await_mount(listener, frame_id, stopping)
+        if stopping.is_set():
             return None
-        until = self.health.first_image + self.config.frames.tf_timeout
-        T_base_camera = listener.lookup(base, frame_id)
-        while T_base_camera is None and time.monotonic() < until:
-            if stopping.wait(POLL):
-                return None
-            T_base_camera = listener.lookup(base, frame_id)
         if T_base_camera is not None and self._assumed:
+            base = self.config.frames.base
             self._node.get_logger().info(f'now tf has {base!r} to {frame_id!r}: using it')
-        if T_base_camera is None and not self._assumed:
-            self._assumed = True
-            self._node.get_logger().warning(
-                f'no transform from {base!r} to {frame_id!r} on tf: assuming that the '
-                'camera looks forward from the base origin; publish it, or set frames.base to "" '
-                'to track the camera itself'
-            )
+        if T_base_camera is None and (mount is None or not mount.contested):
+            self._assume(mount, frame_id)
         return T_base_camera
+
+    def _await_mount(
+        self, listener: TransformListener, frame_id: str, stopping: threading.Event
+    ) -> NDArray | None:
+        """Return what tf says now; wait for it if nothing else is known."""
+        frames = self.config.frames
+        until = self.health.first_image + (0.0 if frames.mount else frames.tf_timeout)
+        T_base_camera = listener.lookup(frames.base, frame_id)
+        while T_base_camera is None and time.monotonic() < until and not stopping.wait(POLL):
+            T_base_camera = listener.lookup(frames.base, frame_id)
+        return T_base_camera
+
+    def _assume(self, mount: MountBroadcaster | None, frame_id: str) -> None:
+        """Send the assumed mount, and say so once."""
+        frames, sent = self.config.frames, ''
+        if mount is not None:
+            sent = mount.send(frames.base, frame_id, self.base_frame.T_child_camera)
+        if self._assumed:
+            return
+        self._assumed = True
+        how = f'sent as {frames.base!r} to {sent!r} on /tf_static' if sent else 'not sent on tf'
+        if frames.mount:
+            self._node.get_logger().info(f'the camera sits as frames.mount says: {how}')
+            return
+        self._node.get_logger().warning(
+            f'no transform from {frames.base!r} to {frame_id!r} on tf: assuming that the camera '
+            f'looks forward from the base origin, {how}; publish it, or set frames.mount, or '
+            'frames.base to "" to track the camera itself'
+        )
 
     def report(self, estimate: Estimate, counts: Counts) -> None:
         """Publish the status."""

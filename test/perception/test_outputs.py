@@ -8,7 +8,7 @@ from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, from_quaternion, transform
 from page4d_ros.messages import encode
-from page4d_ros.messages.outputs import Outputs
+from page4d_ros.messages.outputs import CLOUDS, Outputs
 from page4d_ros.messages.topics import OUTPUTS
 from page4d_ros.perception.base_frame import FORWARD, BaseFrame
 from page4d_ros.perception.clouds import POINT, cloud
@@ -162,16 +162,19 @@ def test_camera_info_of_another_size_is_not_used():
     assert not estimate.calibrated
 
 
-def test_clouds_keep_their_rate():
+@pytest.mark.parametrize('rate', [5, 10, 12, 15, 25, 30])
+def test_clouds_keep_their_rate_on_average(rate):
     config = Config().with_values(PLAIN | {'points.rate': 10.0})
     perception = Perception(config, OracleEngine())
     outputs = Outputs(config, PlainMessages(), BaseFrame(config.frames))
-    count = sum(
-        'points/static'
-        in dict(outputs.messages(perception.process(frame_set(i * NS_PER_S // 30)), bool))
-        for i in range(31)
-    )
-    assert 10 <= count <= 11
+    seconds, gap = 3, 100  # then a pause, which is not made up for
+    stamps = [i * NS_PER_S // rate for i in range(seconds * rate)]
+    stamps += [gap * NS_PER_S + stamp for stamp in stamps]
+    sent = []
+    for stamp in stamps:
+        messages = outputs.messages(perception.process(frame_set(stamp)), CLOUDS.__contains__)
+        sent += [stamp for name, _ in messages if name == 'points/static']
+    assert len(sent) == 2 * seconds * min(rate, 10)
 
 
 def test_a_body_starts_at_identity_and_moves_in_rep103_axes():

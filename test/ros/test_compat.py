@@ -9,6 +9,9 @@ from scipy.spatial.transform import Rotation
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.parameter import Parameter
 from tf2_msgs.msg import TFMessage
 
 from page4d_ros.geometry import poses
@@ -156,3 +159,43 @@ def test_filling_a_message_copies_at_once():
     message = encode.image(MAKE, HEAD, array)
     assert message.data.tobytes() == array.tobytes()
     assert message.step == 1920
+
+
+def reported(graph, heard, name):
+    """Status that a reporter publishes for a node of this name, on its second call."""
+    levels = iter([compat.message_class(STATUS)(level=level) for level in (b'\x01', b'\x02')])
+
+    def status():
+        out = next(levels, last)
+        out.message, out.hardware_id = 'no image', 'camera_optical'
+        out.values = [compat.message_class(PAIR)(key='scale', value='1.5')]
+        return out
+
+    last = compat.message_class(STATUS)(level=b'\x02')
+    node = graph.add(rclpy.create_node(name, namespace='robot1', context=graph.context))
+    # a clock that stands still silences nobody
+    node.set_parameters([Parameter('use_sim_time', value=True)])
+    compat.Reporter(node, 'perception', status)
+
+    def of_node():
+        return [s for m in heard for s in m.status if name in s.name and s.level == b'\x02']
+
+    graph.until(of_node, what='the report')
+    return of_node()[-1]
+
+
+STATUS, PAIR = 'diagnostic_msgs/msg/DiagnosticStatus', 'diagnostic_msgs/msg/KeyValue'
+
+
+def test_our_reports_are_as_diagnostic_updater_makes_them(graph, monkeypatch):
+    heard = graph.listen(DiagnosticArray, '/diagnostics')
+    with monkeypatch.context() as patch:
+        patch.setattr(compat, 'optional', lambda _name: None)
+        ours = reported(graph, heard, 'plain')
+    assert (ours.name, ours.hardware_id) == ('robot1/plain: perception', 'camera_optical')
+    assert (ours.message, ours.values[0].key) == ('no image', 'scale')
+    needs('diagnostic_updater')
+    theirs = reported(graph, heard, 'theirs')
+    assert theirs.name in {'robot1/theirs: perception', 'theirs: perception'}  # Humble's
+    theirs.name = ours.name
+    assert theirs == ours

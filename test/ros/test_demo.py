@@ -18,7 +18,6 @@ from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
 from page4d_ros.bags.reader import open_bag
-from page4d_ros.cli import INTERRUPTED
 from page4d_ros.commands.show import DEMO_SETTINGS, IMAGE_TOPIC, SAMPLE
 from page4d_ros.messages.decode import stamp_ns
 from page4d_ros.messages.status import WAITING
@@ -115,7 +114,15 @@ def test_a_process_that_does_not_stop_is_killed_and_named(graph, tmp_path, monke
 
 @pytest.mark.parametrize(
     ('arguments', 'complaint'),
-    [(['nothing'], 'no such file'), (['--wait'], 'Missing argument')],
+    [
+        (['nothing'], 'no such file'),
+        (['--wait'], 'Missing argument'),
+        ([SAMPLE, '--wait', '--topic=/wrong'], 'none of its topics is wanted'),
+        (
+            [SAMPLE, '--wait', '--topic=/wrong', '--topic=/tf_static'],
+            'no images on /tf_static, /wrong; it has images on /camera/image/compressed',
+        ),
+    ],
 )
 def test_the_player_refuses_clearly(arguments, complaint, tmp_path):
     command = [sys.executable, '-m', 'page4d_ros.cli', 'play', *arguments]
@@ -151,8 +158,9 @@ def test_the_player_can_be_stopped(sent, graph, run):
     graph.until(lambda: clock, HANGS, '/clock')
     process.send_signal(sent)
     out, _ = process.communicate(timeout=HANGS)
-    assert process.returncode == INTERRUPTED
+    assert process.returncode == 0, out  # launch calls anything else a death
     assert 'Traceback' not in out
+    assert 'played' not in out
 
 
 def test_the_recorder_can_be_stopped(sent, graph, run, tmp_path):
@@ -168,6 +176,25 @@ def test_the_recorder_can_be_stopped(sent, graph, run, tmp_path):
     assert re.fullmatch(r'recorded \d messages in .*\n', out)
     with open_bag(tmp_path / 'recorded') as bag:
         assert not bag.warnings
+
+
+def test_demos_at_one_time_do_not_meet(tmp_path):
+    """Each prints its domain and waits; none has that of another."""
+    code = (
+        'from page4d_ros.ros.demo import graph_environment\n'
+        "print(graph_environment()['ROS_DOMAIN_ID'], flush=True)\ninput()"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != 'ROS_DOMAIN_ID'}
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    command = [sys.executable, '-c', code]
+    environment['TMPDIR'] = str(tmp_path)
+    demos = [subprocess.Popen(command, env=environment, **pipes) for _ in range(3)]
+    domains = [demo.stdout.readline() for demo in demos]
+    for each in demos:
+        each.communicate('\n', timeout=HANGS)
+    assert sorted(domains) == ['30\n', '31\n', '32\n']
+    again = subprocess.check_output(command, env=environment, input='\n', text=True)
+    assert again == '30\n'
 
 
 def test_the_sample_is_small_enough_to_ship():

@@ -349,12 +349,12 @@ def test_what_waited_while_the_process_was_stopped_is_not_published(graph):
     robot.engine.step = waiting
     robot.images.publish(robot.image(START + STEP))
     assert begun.wait(60)
-    subscription = session._inputs[0].images._subscription
+    subscription = session.inputs[0].images._subscription
     session.pulse.now = lambda now=session.pulse.now: now() + 20
     end.set()
     graph.until(heard(log, 'the process was stopped for 20 s'), what='the log')
     graph.until(lambda: robot.dropped('void') == 1, what='the void frame')
-    assert session._inputs[0].images._subscription is not subscription
+    assert session.inputs[0].images._subscription is not subscription
     graph.until(lambda: robot.images.get_subscription_count() == 1, what='subscription')
     robot.engine.step = step
     robot.show(START + 2 * STEP)

@@ -19,7 +19,7 @@ BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABL
 
 
 def subscription(robot):
-    return robot.node.session._inputs[0].images
+    return robot.node.session.inputs[0].images
 
 
 def test_the_subscription_is_reliable_where_all_publishers_are(graph):
@@ -69,7 +69,7 @@ class Time:
 )
 def test_images_lost_on_their_way_are_told(graph, monkeypatch, infos, images, lost):
     robot = Robot(graph)
-    camera = robot.node.session._inputs[0]
+    camera = robot.node.session.inputs[0]
     time = Time()
     monkeypatch.setattr(inputs, 'time', time)
     camera._counts.clear()

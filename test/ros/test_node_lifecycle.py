@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -184,7 +185,36 @@ def test_diagnostics_name_the_state(graph):
     graph.until(lambda: any('untrained' in m.status[0].message for m in got))
     last = next(m.status[0] for m in got if 'untrained' in m.status[0].message)
     assert last.level == DiagnosticStatus.WARN
-    assert {'checkpoint', 'device', 'scale', 'metric'} <= {v.key for v in last.values}
+    values = {v.key: v.value for v in last.values}
+    assert {'checkpoint', 'device', 'backend', 'scale', 'metric', 'forward [ms]'} <= values.keys()
+    assert values['window'] == '1 of 3'
+    assert float(values['memory of the process [MiB]']) > 10
+    assert last.name == 'page4d: perception'
+    assert last.hardware_id == 'camera'  # the optical frame
+
+
+def test_diagnostics_name_the_topic_of_a_camera_that_has_not_come(graph):
+    got = graph.listen(DiagnosticArray, '/diagnostics')
+    node = Robot(graph, activate=False).node
+    graph.until(lambda: any(m.status[0].hardware_id == 'none' for m in got))
+    node.trigger_configure()
+    node.trigger_activate()
+    graph.until(lambda: any(m.status[0].hardware_id == '/image' for m in got))
+
+
+def test_a_dead_camera_is_no_tracking(graph):
+    robot = Robot(graph)
+    robot.show(START)
+    assert robot.all_status[-1].state != PerceptionStatus.WAITING
+    robot.node.session.health.last_image -= 6  # seconds
+    graph.until(lambda: robot.all_status[-1].state == PerceptionStatus.WAITING, what='waiting')
+
+
+def test_an_unconfigured_node_says_what_it_waits_for(graph):
+    log = graph.listen(Log, '/rosout')
+    robot = Robot(graph, activate=False)
+    robot.node.say_what_it_waits_for()
+    graph.until(lambda: any('ros2 lifecycle set /page4d configure' in m.msg for m in log))
 
 
 def test_diagnostics_warn_of_a_place_that_the_weights_do_not_know(graph):

@@ -193,6 +193,14 @@ def test_a_signal_that_comes_twice_ends_with_zero(graph, start, sent):
     assert code == 0, out
 
 
+def test_a_node_that_waits_to_be_configured_says_so(graph, start):
+    process = start('model.checkpoint:=untrained')
+    wait_for_state(graph, process, 'unconfigured')
+    code, out = finish(process, signal.SIGINT)
+    assert code == 0, out
+    assert f'`ros2 lifecycle set {process.namespace}/page4d configure`' in out
+
+
 def test_without_a_checkpoint_it_says_what_to_do_and_lives(graph, start):
     process = start('node.autostart:=true', 'model.checkpoint:=""')
     wait_for_state(graph, process, 'unconfigured')

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +14,7 @@ from page4d_ros.datasets.simulator import EXACT, Noise
 from page4d_ros.evaluation.metrics.trajectory import trajectory_metrics
 from page4d_ros.evaluation.plans.odometry_room import RoomWalk, room_depth, stand, walk
 from page4d_ros.evaluation.result import Measured
+from page4d_ros.perception.memory import MIB, resident_bytes
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.scale import MetricScale
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from page4d_ros.evaluation.result import Source
 
 MOST_POSES = 2000  # that a trajectory is aligned by
-STATM = Path('/proc/self/statm')  # sizes in pages (proc(5))
 PARTS = 10  # of a run; the first and the last are compared
 
 
@@ -113,15 +111,6 @@ class Step(NamedTuple):
     memory: float
 
 
-def resident() -> float:
-    """Memory that the process holds, MiB; NaN where the system does not tell."""
-    try:
-        pages = int(STATM.read_text().split()[1])
-    except OSError:
-        return float('nan')
-    return pages * resource.getpagesize() / 2**20
-
-
 def next_step(
     engine: SimulatedEngine, odometry: Odometry, T_true: NDArray, seconds: float = 0.0
 ) -> Step:
@@ -138,7 +127,7 @@ def next_step(
     estimate = odometry.update(window)
     seconds += time.perf_counter() - start
     unit = 1.0 / (estimate.scale * engine.unit)
-    return Step(T_true, estimate.T_world_camera, unit, seconds, resident())
+    return Step(T_true, estimate.T_world_camera, unit, seconds, resident_bytes() / MIB)
 
 
 class SimulatedOdometry:
