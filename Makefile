@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO ?= demo
 
-.PHONY: demo test test-long chaos lint setup clean
+.PHONY: demo test test-long chaos fuzz lint setup clean
 
 setup:
 	@bash scripts/setup.sh
@@ -22,8 +22,14 @@ test-long: setup
 chaos: setup
 	@source .ws/env.sh && PYTHONPATH="test$${PYTHONPATH:+:$$PYTHONPATH}" python -m chaos $(CHAOS)
 
+# damaged input for every reader; FUZZ="--seconds 3600 --target mcap", or FUZZ=--list
+fuzz: setup
+	@source .ws/env.sh && { python -c 'import atheris' 2>/dev/null || \
+		pip install -q --only-binary :all: -r requirements/tools/fuzz.txt || true; }
+	@source .ws/env.sh && PYTHONPATH="test$${PYTHONPATH:+:$$PYTHONPATH}" python -m fuzz $(FUZZ)
+
 lint: setup
 	@source .ws/env.sh && ruff check . && ruff format --check .
 
 clean:
-	rm -rf .venv .ws demo chaos.json
+	rm -rf .venv .ws demo chaos.json fuzz

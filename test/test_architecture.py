@@ -53,6 +53,7 @@ ALLOWED = {
     'datasets': {
         'errors',
         'units',
+        'settings',
         'config',
         'geometry',
         'model',

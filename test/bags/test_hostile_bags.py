@@ -4,11 +4,12 @@ import sqlite3
 import struct
 
 import pytest
-from bags_helpers import camera_messages, stamps, write_bag
+from bags_helpers import camera_messages, image, stamps, write_bag
 from rosbags.rosbag1.reader import RecordType
 from rosbags.rosbag2 import storage_mcap
 
 from page4d_ros.bags import limits
+from page4d_ros.bags.factory import typestore
 from page4d_ros.bags.reader import Bag, open_bag
 from page4d_ros.bags.recording import Recording
 from page4d_ros.config import Config
@@ -128,6 +129,20 @@ def test_a_definition_of_20000_fields_is_not_parsed(tmp_path):
     ) as bag:
         assert [m.value for m in bag.messages(['/a'])] == [None]
         assert bag.unreadable == {'/a': 1}
+
+
+IMAGE = 'sensor_msgs/msg/Image'
+
+
+@pytest.mark.parametrize('lie', ['string data', 'string height\nuint32 width', 'int8 a'])
+def test_a_definition_that_contradicts_a_standard_type_is_not_believed(tmp_path, lie):
+    data = bytes(typestore().serialize_cdr(image(stamps()[0]), IMAGE))
+    path = mcap(
+        tmp_path, schema(name=IMAGE, data=lie), channel(topic='/image'), message(data=data)
+    )
+    with Recording(path, Config()) as source:
+        (frame,) = source.items()
+    assert (frame.stamp_ns, frame.decode().shape) == (stamps()[0], (48, 64, 3))
 
 
 # -- rosbag1 -----------------------------------------------------------------------------------
