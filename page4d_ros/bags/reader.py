@@ -188,6 +188,7 @@ class Bag:
         reader = Reader1(self.path) if self._ros1 else Reader2(self.path)
         try:
             reader.open()
+            _check_index(reader)
         except Exception as error:  # rosbags raises whatever it meets in a broken file
             return self._salvage(_reason(error))
         return [reader]
@@ -284,6 +285,21 @@ def _embedded_types(kind: str, definition: MessageDefinition) -> Typestore | Non
     except Exception:  # rosbags' parser raises whatever it meets, RecursionError too
         return None
     return store if kind in store.fielddefs else None
+
+
+def _check_index(reader: AnyReader) -> None:
+    """Refuse an index whose values have other types than those of a recording.
+
+    Raises:
+        ValueError: says so.
+    """
+    times = reader.start_time, reader.end_time
+    sound = all(type(time) is int for time in times) and all(
+        type(c.topic) is type(c.msgtype) is str and type(c.msgcount) is int and c.msgcount >= 0
+        for c in reader.connections
+    )
+    if not sound:
+        raise ValueError('its index holds what is no topic, number or time')
 
 
 def _contradicts(own: Typestore, known: Typestore) -> bool:

@@ -145,6 +145,26 @@ def test_a_definition_that_contradicts_a_standard_type_is_not_believed(tmp_path,
     assert (frame.stamp_ns, frame.decode().shape) == (stamps()[0], (48, 64, 3))
 
 
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('message_count: 6', 'message_count: six'),
+        ('message_count: 6', 'message_count: -6'),
+        ('name: /camera/image', 'name: 3'),
+        ('type: sensor_msgs/msg/Image', 'type: [1]'),
+        ('nanoseconds_since_epoch: 1', 'nanoseconds_since_epoch: 0.1'),
+    ],
+)
+def test_metadata_of_wrong_types_is_not_used(tmp_path, old, new):
+    path = write_bag(tmp_path / 'bag', 'mcap', camera_messages())
+    file = path / 'metadata.yaml'
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with open_bag(path) as bag:
+        assert 'damaged' in bag.warnings[0]
+        assert bag.topics()['/camera/image'].count == 6
+
+
 # -- rosbag1 -----------------------------------------------------------------------------------
 
 
