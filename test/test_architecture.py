@@ -110,6 +110,7 @@ ALLOWED = {
         'settings',
         'config',
         'share',
+        'messages',
         'perception',
         'synthetic',
         'bags',
