@@ -54,7 +54,8 @@ def slope(seconds, values):
         [part.mean() for part in np.array_split(each[kept], parts)] for each in (seconds, values)
     )
     line = stats.linregress(np.array(x) / 60, y)
-    return float(line.slope), float(stats.t.ppf(0.975, parts - 2) * line.stderr)
+    doubt = stats.t.ppf(0.975, parts - 2) * np.nan_to_num(line.stderr)  # NaN of a constant
+    return float(line.slope), float(doubt)
 
 
 def soak(minutes, say=print):

@@ -23,3 +23,7 @@ def test_the_beginning_does_not_count():
 def test_too_few_samples_give_no_slope():
     with pytest.raises(ValueError, match='too few'):
         slope([0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_a_constant_has_no_slope():
+    assert slope(np.arange(60.0), np.full(60, 23.0)) == (0.0, 0.0)
