@@ -18,6 +18,7 @@ from pathlib import Path
 from fuzz.child import read_notes
 from fuzz.registry import TARGETS
 
+FOLDERS = Path(__file__).parents[1], Path(__file__).parents[2]  # of tests and package
 HANG = 60.0  # seconds for one input; more is a finding, and the process is ended
 LOOK = 1.0  # seconds between looks at a child
 START = 120.0  # seconds for a child's first input
@@ -81,14 +82,13 @@ def _process(name, engine, seconds, runs, seed, folder, total):
     for sub in ('work', 'findings'):
         (folder / sub).mkdir()
     words = [name, engine, str(seconds), str(runs), str(seed), str(folder)]
+    path = ':'.join([*map(str, FOLDERS), os.environ.get('PYTHONPATH', '')])
     total.starts += 1
     with (folder / 'log').open('wb') as log:
         child = subprocess.Popen(
             [sys.executable, '-m', 'fuzz.child', *words],
-            stdout=log,
-            stderr=log,
-            cwd=folder / 'work',
-        )
+            stdout=log, stderr=log, cwd=folder / 'work', env=os.environ | {'PYTHONPATH': path},
+        )  # fmt: skip
         why = _watch(child, folder / 'notes')
     tail = (folder / 'log').read_text(errors='replace')[-6000:]
     if why or child.returncode:
