@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO ?= demo
 
-.PHONY: demo test test-long chaos lint setup clean
+.PHONY: demo test test-long chaos soak fuzz sbom lint setup clean
 
 setup:
 	@bash scripts/setup.sh
@@ -22,8 +22,25 @@ test-long: setup
 chaos: setup
 	@source .ws/env.sh && PYTHONPATH="test$${PYTHONPATH:+:$$PYTHONPATH}" python -m chaos $(CHAOS)
 
+# the node at camera rate; SOAK="--minutes 60" for an hour
+soak: setup
+	@source .ws/env.sh && PYTHONPATH="test$${PYTHONPATH:+:$$PYTHONPATH}" python -m chaos.soak $(SOAK)
+
+# damaged input for every reader; FUZZ="--seconds 3600 --target mcap", or FUZZ=--list
+fuzz: setup
+	@source .ws/env.sh && { python -c 'import atheris' 2>/dev/null || \
+		pip install -q --only-binary :all: -r requirements/tools/fuzz.txt || true; }
+	@source .ws/env.sh && PYTHONPATH="test$${PYTHONPATH:+:$$PYTHONPATH}" python -m fuzz $(FUZZ)
+
+# what is installed, as CycloneDX; its tool stays out of the environment that it describes
+sbom: setup
+	@[ -x .ws/sbom/bin/cyclonedx-py ] || { .venv/bin/python -m venv .ws/sbom && \
+		.ws/sbom/bin/pip install -q -r requirements/tools/sbom.txt; }
+	@env -u PYTHONPATH .ws/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON \
+		-o sbom.json .venv/bin/python
+
 lint: setup
 	@source .ws/env.sh && ruff check . && ruff format --check .
 
 clean:
-	rm -rf .venv .ws demo chaos.json
+	rm -rf .venv .ws demo chaos.json fuzz soak sbom.json

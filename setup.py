@@ -23,6 +23,7 @@ setup(
         ('share/' + package_name + '/launch', glob('launch/*.launch.py')),
         ('share/' + package_name + '/config', glob('config/*.*')),
         ('share/' + package_name + '/config/training', glob('config/training/*.yaml')),
+        ('share/' + package_name + '/config/security', glob('config/security/*.xml')),
         ('share/' + package_name + '/msg', glob('msg/*.msg')),
     ],
     python_requires='>=3.10',

@@ -21,6 +21,8 @@ def _check_frame(value: str) -> str:
 
 def check_cameras(names: tuple[str, ...]) -> str:
     """Complaint about the names of cameras; "" for none."""
+    if not isinstance(names, tuple):
+        return f'expected a list of names, got {names!r}'
     wrong = [n for n in names if not (isinstance(n, str) and re.fullmatch(CAMERA_NAME, n))]
     if wrong:
         return f'{wrong[0]!r} is no name: letters, digits and _, beginning with a letter'
@@ -31,6 +33,8 @@ def check_cameras(names: tuple[str, ...]) -> str:
 
 
 def _check_offsets(seconds: tuple[float, ...]) -> str:
+    if not isinstance(seconds, tuple):
+        return f'expected a list of seconds, got {seconds!r}'
     numbers = all(isinstance(s, int | float) and abs(s) < MOST_OFFSET for s in seconds)
     return '' if numbers else f'{list(seconds)} are not all seconds, below {MOST_OFFSET:g}'
 

@@ -53,6 +53,7 @@ ALLOWED = {
     'datasets': {
         'errors',
         'units',
+        'settings',
         'config',
         'geometry',
         'model',
@@ -109,6 +110,7 @@ ALLOWED = {
         'settings',
         'config',
         'share',
+        'messages',
         'perception',
         'synthetic',
         'bags',

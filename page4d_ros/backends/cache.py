@@ -41,11 +41,11 @@ class GraphCache:
         """Folder and facts of an entry; None without one. A damaged one is removed."""
         path = self._path(key)
         try:
-            stored = json.loads((path / FACTS).read_text(encoding='utf-8'))
+            stored = _read(path)
             sound = stored['key'] == _plain(key) and stored['files'] == _checksums(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError):
             sound = False
         if not sound:
             shutil.rmtree(path, ignore_errors=True)
@@ -58,8 +58,8 @@ class GraphCache:
         """Facts of the entry that was used last, of those whose keys have a part in common."""
         part = _plain(part).items()
         for file in sorted(self.folder.glob(f'*/{FACTS}'), key=_used, reverse=True):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-                stored = json.loads(file.read_text(encoding='utf-8'))
+            with contextlib.suppress(OSError, ValueError):
+                stored = _read(file.parent)
                 if part <= stored['key'].items():
                     return stored['facts']
         return None
@@ -80,6 +80,7 @@ class GraphCache:
         try:
             facts = write(new)
             stored = {'key': _plain(key), 'files': _checksums(new), 'facts': facts}
+            stored['digest'] = _digest(stored)
             (new / FACTS).write_text(json.dumps(stored, indent=2), encoding='utf-8')
             shutil.rmtree(path, ignore_errors=True)
             new.rename(path)
@@ -112,6 +113,26 @@ def _size(folder: Path) -> int:
 def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
     """The key as it reads from a file."""
     return json.loads(json.dumps(dict(key)))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Key, files and facts of an entry.
+
+    Raises:
+        OSError: there are none.
+        ValueError: they are not as they were written.
+    """
+    try:
+        stored = json.loads((folder / FACTS).read_text(encoding='utf-8'))
+    except RecursionError as error:
+        raise ValueError('nested too deep') from error
+    if not isinstance(stored, dict) or stored.pop('digest', None) != _digest(stored):
+        raise ValueError('damaged')
+    return stored
+
+
+def _digest(stored: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def _checksums(folder: Path) -> dict[str, str]:

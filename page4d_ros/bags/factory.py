@@ -27,6 +27,15 @@ def typestore() -> Typestore:
     return store
 
 
+@cache
+def noetic() -> Typestore:
+    """Message types of ROS 1 Noetic, with that of tf."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    kind = 'tf2_msgs/msg/TFMessage'
+    store.register(get_types_from_msg('geometry_msgs/TransformStamped[] transforms', kind))
+    return store
+
+
 class BagMessages(MessageFactory):
     """Makes the messages that `BagWriter` writes."""
 

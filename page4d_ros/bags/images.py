@@ -63,7 +63,7 @@ def parse_stamp(text: str) -> int | None:
 
     None where the text does not look like a time. Exact: no floating point is involved.
     """
-    if match := re.fullmatch(r'(\d+)\.(\d{1,9})', text):
+    if match := re.fullmatch(r'(\d{1,10})\.(\d{1,9})', text):
         return int(match[1]) * NS_PER_S + int(match[2].ljust(9, '0'))
     return int(text) * UNITS[len(text)] if text.isdecimal() and len(text) in UNITS else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from rosbags.typesys import (
     get_typestore,
 )
 
-from page4d_ros.bags.factory import typestore
+from page4d_ros.bags.factory import noetic, typestore
 from page4d_ros.bags.limits import MOST_LINES, MOST_TEXT, check_database
 from page4d_ros.bags.recover import Salvage, scan_mcap, scan_rosbag1, scan_sqlite
 from page4d_ros.errors import BagError
@@ -26,7 +27,7 @@ from page4d_ros.errors import BagError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from rosbags.interfaces import Connection
+    from rosbags.interfaces import Connection, MessageDefinition
     from rosbags.typesys.store import Typestore
 
     AnyReader = Reader1 | Reader2 | Salvage
@@ -38,6 +39,7 @@ SCANNERS = {
     b'SQLite format 3\0': scan_sqlite,
 }
 STORAGE_SUFFIXES = ('.mcap', '.db3')
+OURS = 'page4d_ros/'  # types that have grown; older recordings lack fields
 IDL_RULE = '=' * 80 + '\n'
 
 
@@ -186,6 +188,7 @@ class Bag:
         reader = Reader1(self.path) if self._ros1 else Reader2(self.path)
         try:
             reader.open()
+            _check_index(reader)
         except Exception as error:  # rosbags raises whatever it meets in a broken file
             return self._salvage(_reason(error))
         return [reader]
@@ -248,8 +251,10 @@ class Bag:
     def _store(self, connection: Connection) -> Typestore:
         """Types of a connection: from the recording, otherwise those of Jazzy or Noetic."""
         if connection.msgtype not in self._stores:
-            fallback = get_typestore(Stores.ROS1_NOETIC) if self._ros1 else typestore()
-            self._stores[connection.msgtype] = _embedded_types(connection) or fallback
+            known = noetic() if self._ros1 else typestore()
+            own = _embedded_types(connection.msgtype, connection.msgdef)
+            sound = own is not None and not _contradicts(own, known)
+            self._stores[connection.msgtype] = own if sound else known
         return self._stores[connection.msgtype]
 
 
@@ -261,15 +266,16 @@ def _chosen(
         yield from reader.messages(chosen, start=start, stop=stop)
 
 
-def _embedded_types(connection: Connection) -> Typestore | None:
+@lru_cache(maxsize=64)  # what a recording is opened for opens it several times
+def _embedded_types(kind: str, definition: MessageDefinition) -> Typestore | None:
     """Types that the recording itself defines; None where it has none or they are broken."""
-    form, text = connection.msgdef
+    form, text = definition
     if len(text) > MOST_TEXT or text.count('\n') > MOST_LINES:
         return None
     types = {}
     try:
         if form == MessageDefinitionFormat.MSG:
-            types = get_types_from_msg(text, connection.msgtype)
+            types = get_types_from_msg(text, kind)
         elif form == MessageDefinitionFormat.IDL:
             for part in text.split(IDL_RULE):
                 body = part.split('\n', 1)[1] if part.startswith('IDL: ') else part
@@ -278,7 +284,32 @@ def _embedded_types(connection: Connection) -> Typestore | None:
         store.register(types)
     except Exception:  # rosbags' parser raises whatever it meets, RecursionError too
         return None
-    return store if connection.msgtype in store.fielddefs else None
+    return store if kind in store.fielddefs else None
+
+
+def _check_index(reader: AnyReader) -> None:
+    """Refuse an index whose values have other types than those of a recording.
+
+    Raises:
+        ValueError: says so.
+    """
+    times = reader.start_time, reader.end_time
+    sound = all(type(time) is int for time in times) and all(
+        type(c.topic) is type(c.msgtype) is str and type(c.msgcount) is int and c.msgcount >= 0
+        for c in reader.connections
+    )
+    if not sound:
+        raise ValueError('its index holds what is no topic, number or time')
+
+
+def _contradicts(own: Typestore, known: Typestore) -> bool:
+    """True if a standard type lacks fields in a recording, or has others of their names there."""
+    for name in own.fielddefs.keys() & known.fielddefs.keys():
+        fields = dict(own.fielddefs[name][1])
+        wanted = () if name.startswith(OURS) else known.fielddefs[name][1]
+        if any(fields.get(field) != kind for field, kind in wanted):
+            return True
+    return False
 
 
 def _reason(error: Exception) -> str:

@@ -43,7 +43,7 @@ def _load(folder: Path, images: list[Path], index: int) -> GroundTruthFrame:
     path = folder / 'depth' / f'{SCALE}x' / f'{image.stem}.npy'
     try:
         depth = np.load(path).astype(np.float32).squeeze()
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # NumPy raises whatever it meets in a broken file
         raise BagError(f'{path}: is missing or damaged ({error})') from error
     rgb = read_image(image)
     if depth.ndim == 2 and depth.shape != rgb.shape[:2]:
@@ -66,7 +66,7 @@ def read_camera(path: Path) -> tuple[PinholeCamera, NDArray[np.float64]]:
         focal = float(tree['focal_length'])
         cx, cy = (float(v) for v in tree['principal_point'])
         width, height = (int(v) for v in tree['image_size'])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise BagError(f'{path}: is missing or no camera file ({error!r})') from error
     T = rigid(transform(R_camera_world, -R_camera_world @ position), path)
     small = (value / SCALE for value in (focal, focal, cx, cy))

@@ -6,14 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from page4d_ros.datasets.files import nearest, read_image, rigid, rows
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
 from page4d_ros.geometry.camera_calibration import CameraCalibration
 from page4d_ros.geometry.poses import from_quaternion
+from page4d_ros.settings import parse_yaml
 from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
@@ -41,7 +40,12 @@ def read(folder: Path) -> FileSequence:
         index = nearest(times, stamp, APART_NS)
         if index is not None:
             w, x, y, z = table[index, 4:]
-            pose = from_quaternion((x, y, z, w), table[index, 1:4]) @ T_body_camera
+            try:
+                pose = from_quaternion((x, y, z, w), table[index, 1:4]) @ T_body_camera
+            except ValueError as error:
+                raise BagError(f'{truth}: no pose at {stamp} ns ({error})') from error
+            if not np.isfinite(pose).all():
+                raise BagError(f'{truth}: no pose at {stamp} ns, its numbers are not finite')
             matched.append((stamp, camera / 'data' / f'{stamp}.png', pose))
     if not matched:
         raise BagError(f'{folder}: none of {len(stamps)} images has a pose within 20 ms')
@@ -58,7 +62,7 @@ def _stamps(path: Path) -> NDArray[np.int64]:
     words = [line.split(',')[0].strip() for line in lines]
     try:
         return np.array([int(w) for w in words if w and not w.startswith('#')], np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise BagError(f'{path}: expected a time in nanoseconds on each line ({error})') from error
 
 
@@ -67,12 +71,12 @@ def _sensor(path: Path) -> tuple[CameraCalibration, NDArray[np.float64]]:
     if not path.is_file():
         raise BagError(f'{path}: is missing; give the folder that holds mav0')
     try:
-        tree = YAML(typ='safe').load(path.read_text(encoding='utf-8'))
+        tree = parse_yaml(path.read_text(encoding='utf-8'))
         fx, fy, cx, cy = (float(v) for v in tree['intrinsics'])
         width, height = (int(v) for v in tree['resolution'])
         distortion = np.array([*map(float, tree['distortion_coefficients']), 0.0])
         T = np.array(tree['T_BS']['data'], float).reshape(4, 4)
-    except (YAMLError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise BagError(f'{path}: is no sensor.yaml of a camera ({error!r})') from error
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     return CameraCalibration(width, height, K, distortion), rigid(T, path)

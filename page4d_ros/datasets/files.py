@@ -99,7 +99,7 @@ def rigid(T: NDArray, path: Path) -> NDArray[np.float64]:
     """Published poses (..., 4, 4) with the nearest rotations: files round them to a few digits.
 
     Args:
-        T: transforms; those with a value that is not finite are unknown, and stay as they are.
+        T: transforms; those with a value that is not finite are unknown, and become NaN.
         path: file that they are from, for messages.
 
     Raises:
@@ -107,6 +107,7 @@ def rigid(T: NDArray, path: Path) -> NDArray[np.float64]:
     """
     out = np.array(T, np.float64)
     known = np.isfinite(out).all((-2, -1))
+    out[~known] = np.nan
     R = out[known][:, :3, :3]
     errors = np.abs(R @ R.swapaxes(-1, -2) - np.eye(3)).max((-2, -1), initial=0.0)
     errors[np.linalg.det(R) <= 0] = np.inf

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from page4d_ros.bags.stream import LONGEST
 from page4d_ros.datasets.files import listed, read_depth_png, read_image, rigid, rows
 from page4d_ros.datasets.sequence import FileSequence
 from page4d_ros.errors import BagError
@@ -40,6 +42,8 @@ def read(folder: Path) -> FileSequence:
     for what, found in (('times', times), ('poses', poses)):
         if len(found) < len(images):
             raise BagError(f'{folder}: {len(images)} images, but {len(found)} {what}')
+    if not (np.abs(times) < LONGEST).all():
+        raise BagError(f'{folder}/times.txt: times that are not finite, or absurdly large')
     P = _projection(folder / 'calib.txt')
     K = P[:, :3]
     T_camera0_camera = transform(np.eye(3), -np.linalg.solve(K, P[:, 3]))
@@ -50,12 +54,15 @@ def read(folder: Path) -> FileSequence:
 
 def _projection(path: Path) -> NDArray[np.float64]:
     """P2 (3, 4) of ``calib.txt``."""
-    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
-    for line in lines:
+    text = path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
+    for line in text.splitlines():
         name, _, values = line.partition(':')
-        if name == f'P{CAMERA}' and len(values.split()) == 12:
-            return np.array(values.split(), float).reshape(3, 4)
-    raise BagError(f'{path}: no line "P{CAMERA}:" with 12 numbers')
+        if name == f'P{CAMERA}':
+            with contextlib.suppress(ValueError):
+                P = np.array(values.split(), float).reshape(3, 4)
+                if np.isfinite(P).all() and abs(np.linalg.det(P[:, :3])) > 0:
+                    return P
+    raise BagError(f'{path}: no line "P{CAMERA}:" with the 12 numbers of a camera')
 
 
 def _load(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 RATE_HZ = 30
 UNITS = 65535 / 1000.0  # per metre
+LARGEST = 1 << 27  # bytes of the cameras of a sequence, for a million of them; not read beyond
 
 
 def read(folder: Path) -> FileSequence:
@@ -34,19 +34,28 @@ def read(folder: Path) -> FileSequence:
     images = listed(folder / 'rgbs', 'rgb_*.jpg', 'images')
     depths = listed(folder / 'depths', 'depth_*.png', 'depth')
     annotations = folder / 'anno.npz'
-    try:
-        with np.load(annotations) as file:
-            K = file['intrinsics'].astype(np.float64)
-            T_camera_world = file['extrinsics'].astype(np.float64)
-    except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
-        raise BagError(
-            f'{annotations}: expected intrinsics (S, 3, 3) and extrinsics (S, 4, 4) ({error})'
-        ) from error
+    K, T_camera_world = _cameras(annotations)
     for what, found in (('depths', depths), ('cameras', T_camera_world), ('intrinsics', K)):
         if len(found) < len(images):
             raise BagError(f'{folder}: {len(images)} images, but {len(found)} {what}')
     load = partial(_load, images, depths, K, inverse(rigid(T_camera_world, annotations)))
     return FileSequence(folder.name, len(images), partial(map, load))
+
+
+def _cameras(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """K (S, 3, 3) and T_camera_world (S, 4, 4) of ``anno.npz``."""
+    out = []
+    try:
+        with np.load(path) as file:
+            for name, side in (('intrinsics', 3), ('extrinsics', 4)):
+                large = file.zip.getinfo(f'{name}.npy').file_size > LARGEST
+                values = () if large else np.asarray(file[name], np.float64)
+                out.append(np.reshape(values, (-1, side, side)))
+    except Exception as error:  # NumPy and zipfile raise whatever they meet in a broken file
+        raise BagError(
+            f'{path}: expected intrinsics (S, 3, 3) and extrinsics (S, 4, 4) ({error})'
+        ) from error
+    return out[0], out[1]
 
 
 def _load(

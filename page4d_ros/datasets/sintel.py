@@ -75,8 +75,9 @@ def read_depth(path: Path) -> NDArray[np.float32]:
         BagError: it is damaged.
     """
     data = path.read_bytes()
-    width, height = np.frombuffer(data, '<i4', 2, 4) if len(data) >= 12 else (0, 0)
-    if not _tagged(data) or len(data) != 12 + 4 * width * height:
+    width, height = np.frombuffer(data, '<i4', 2, 4).tolist() if len(data) >= 12 else (0, 0)
+    fits = width > 0 < height and len(data) == 12 + 4 * width * height
+    if not (_tagged(data) and fits):
         raise BagError(f'{path}: is no .dpt file, or a damaged one')
     return np.frombuffer(data, '<f4', offset=12).reshape(height, width).copy()
 

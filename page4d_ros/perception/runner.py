@@ -97,6 +97,7 @@ class FrameRunner:
         self._frame_id: str | None = None  # whose mount is used
         self.publishing = threading.Lock()
         self.stopping = threading.Event()
+        self._due = Restart.NONE  # of a restart that failed on the way
         self._process = process or (lambda taken: perception.process(taken.frames))
 
     @property
@@ -147,6 +148,7 @@ class FrameRunner:
     def _begin(self, restart: Restart) -> None:
         """Forget what a restart says, and take over changed settings."""
         config = self.config
+        restart = self._due = max(restart, self._due)
         self.perception.restart(restart)
         if config is not self._configured:
             self.perception.configure(config)
@@ -155,6 +157,7 @@ class FrameRunner:
             if restart is Restart.POSE:
                 self.base_frame.restart()
             self.sink.begin(restart, config)
+        self._due = Restart.NONE
 
     def deliver(self, estimate: Estimate, generation: int | None = None) -> None:
         """Publish an estimate, unless its generation has passed: a void result is only counted."""

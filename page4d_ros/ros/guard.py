@@ -153,8 +153,27 @@ class GuardedExecutor(SingleThreadedExecutor):
         except ExternalShutdownException:
             raise
         except Exception as error:
-            for node in self.get_nodes():
-                node.caught(error, 'the executor')
+            self._caught(error)
+
+    def _make_handler(self, entity: Any, node: Any, take: Callable, *rest: Any) -> Any:
+        """Let rclpy give an entity back that could not be taken.
+
+        If taking a message raises, as it does without memory, rclpy forgets that the callback
+        group is free, and no callback of the node is ever called again.
+        """
+
+        def take_or_tell(found: Any) -> Any:
+            try:
+                return take(found)
+            except Exception as error:
+                self._caught(error)
+                return None
+
+        return super()._make_handler(entity, node, take_or_tell, *rest)
+
+    def _caught(self, error: Exception) -> None:
+        for node in self.get_nodes():
+            node.caught(error, 'the executor')
 
 
 def guarded_transition(method: Callable) -> Callable:

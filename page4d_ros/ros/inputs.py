@@ -173,6 +173,17 @@ class CameraInput:
         infos, images = ((b - a) / (end - begin) for a, b in zip(before, after, strict=True))
         return infos, images
 
+    def stuck(self) -> str:
+        """Finding that only small messages of a camera arrive, and the remedy; "" otherwise.
+
+        Fast DDS of a process may send no large message any more after one of its readers was
+        stopped for seconds; new subscriptions, and new publishers there, do not help.
+        """
+        infos, images = self.rates()
+        if infos < LEAST_RATE or images or not self.images.publishers():
+            return ''
+        return f'no image on {self.images.topic}, though camera_info comes: restart the camera'
+
     def loss(self) -> str:
         """Finding that images are lost on their way, and the remedy; "" if they are not."""
         infos, images = self.rates()

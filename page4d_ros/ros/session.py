@@ -381,9 +381,11 @@ class Session:
                 warn(camera.loss(), throttle_duration_sec=LOST_IMAGES)
         if self.paused or self.health.silence() < THROTTLE:
             return
-        for images in (camera.images for camera in self.inputs):
+        for camera in self.inputs:
+            images = camera.images
             warn(
-                f'no image for {self.health.silence():.0f} s on {images.topic} '
+                camera.stuck()
+                or f'no image for {self.health.silence():.0f} s on {images.topic} '
                 f'({images.reliability.name.lower()}, {images.publishers()} publishers)',
                 throttle_duration_sec=THROTTLE,
             )

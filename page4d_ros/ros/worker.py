@@ -65,13 +65,12 @@ class Worker:
             self._survive(error)
 
     def _survive(self, error: BaseException) -> None:
-        if self._runner.stopping.is_set():
-            return
-        self._tell(error)
+        tell = (lambda _: None) if self._runner.stopping.is_set() else self._tell
+        tell(error)
         try:
             self._runner.recover()
         except BaseException as another:  # a device that is gone cannot be cleared either
-            self._tell(another)
+            tell(another)
         self._runner.stopping.wait(IDLE)
 
     def _tell(self, error: BaseException) -> None:

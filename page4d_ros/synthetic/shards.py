@@ -56,6 +56,17 @@ TRAFFIC = {Traffic.NONE: 0.15, Traffic.SOME: 0.6, Traffic.MANY: 0.25}
 SHADOW_SIZE = 512
 LAYOUT = ShardFormat()
 
+# What safetensors, json and conversions of numbers raise for a damaged file.
+BROKEN = (
+    OSError,
+    SafetensorError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)
+
 
 def conditions(
     drive_seed: int, rigs: Mapping[Rig, float] = MappingProxyType(RIGS)
@@ -221,7 +232,7 @@ def _check_shard(path: Path, split: str, layout: ShardFormat) -> None:
         seed = facts['drive_seed']
         fov = math.degrees(2 * math.atan(width / 2 / facts['fx']))
         found = ShardFormat(width, height, fov, frames, facts['rate_hz'])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except BROKEN as error:
         raise SceneError(f'{path}: no shard, or a damaged one ({error}); remove it') from error
     if not SPLITS[split] <= seed < SPLITS[split] + SPLIT_SIZE:
         raise SceneError(f'{path}: no drive of {split!r}; take a folder for each split')

@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from scipy.spatial.transform import Rotation
 from torch.utils.data import Dataset
 
 from page4d_ros.errors import TrainingError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.synthetic.render import centred_camera
+from page4d_ros.synthetic.shards import BROKEN
 from page4d_ros.training.augmentation import augment
 from page4d_ros.training.batch import Batch
 from page4d_ros.training.recipe import DataConfig
@@ -76,7 +77,7 @@ class Shard:
                 wanted |= dict.fromkeys(('depth_weight', 'mask_weight'), (frames, height, width))
                 wanted['pose_weight'] = (frames,)
             wrong = [name for name, shape in wanted.items() if shapes.get(name) != shape]
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except BROKEN as error:
             raise TrainingError(f'{path}: not a shard of a drive, or damaged ({error})') from error
         if not all(0 < number < math.inf for number in (fx, fy, rate_hz)):
             raise TrainingError(
@@ -138,7 +139,7 @@ class Shard:
         try:
             file = _open(self.path)
             return {name: file.get_slice(name)[low:high][indices - low] for name in names}
-        except (OSError, SafetensorError, IndexError) as error:
+        except BROKEN as error:
             raise TrainingError(f'{self.path}: cannot be read any more ({error})') from error
 
 

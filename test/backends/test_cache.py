@@ -43,7 +43,9 @@ def test_the_last_used_of_some_entries_is_known(tmp_path):
     assert cache.last({'weights': 'c'}) is None
 
 
-@pytest.mark.parametrize('damage', ['cut short', 'changed', 'file missing', 'facts', 'other key'])
+@pytest.mark.parametrize(
+    'damage', ['cut short', 'changed', 'file missing', 'facts', 'other key', 'facts lost', 'deep']
+)
 def test_a_damaged_entry_is_removed(tmp_path, damage):
     cache = GraphCache(tmp_path)
     folder = cache.store(KEY, writer())
@@ -56,6 +58,10 @@ def test_a_damaged_entry_is_removed(tmp_path, damage):
         blob.unlink()
     elif damage == 'facts':
         facts.write_text('{"key": ')
+    elif damage == 'facts lost':
+        facts.write_text(facts.read_text().replace('"facts"', '"fact"'))
+    elif damage == 'deep':
+        facts.write_text('[' * 100_000)
     else:
         facts.write_text(facts.read_text().replace('"step"', '"steps"'))
     assert cache.find(KEY) is None

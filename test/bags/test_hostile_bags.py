@@ -4,11 +4,12 @@ import sqlite3
 import struct
 
 import pytest
-from bags_helpers import camera_messages, stamps, write_bag
+from bags_helpers import camera_messages, image, stamps, write_bag
 from rosbags.rosbag1.reader import RecordType
 from rosbags.rosbag2 import storage_mcap
 
 from page4d_ros.bags import limits
+from page4d_ros.bags.factory import typestore
 from page4d_ros.bags.reader import Bag, open_bag
 from page4d_ros.bags.recording import Recording
 from page4d_ros.config import Config
@@ -128,6 +129,40 @@ def test_a_definition_of_20000_fields_is_not_parsed(tmp_path):
     ) as bag:
         assert [m.value for m in bag.messages(['/a'])] == [None]
         assert bag.unreadable == {'/a': 1}
+
+
+IMAGE = 'sensor_msgs/msg/Image'
+
+
+@pytest.mark.parametrize('lie', ['string data', 'string height\nuint32 width', 'int8 a'])
+def test_a_definition_that_contradicts_a_standard_type_is_not_believed(tmp_path, lie):
+    data = bytes(typestore().serialize_cdr(image(stamps()[0]), IMAGE))
+    path = mcap(
+        tmp_path, schema(name=IMAGE, data=lie), channel(topic='/image'), message(data=data)
+    )
+    with Recording(path, Config()) as source:
+        (frame,) = source.items()
+    assert (frame.stamp_ns, frame.decode().shape) == (stamps()[0], (48, 64, 3))
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('message_count: 6', 'message_count: six'),
+        ('message_count: 6', 'message_count: -6'),
+        ('name: /camera/image', 'name: 3'),
+        ('type: sensor_msgs/msg/Image', 'type: [1]'),
+        ('nanoseconds_since_epoch: 1', 'nanoseconds_since_epoch: 0.1'),
+    ],
+)
+def test_metadata_of_wrong_types_is_not_used(tmp_path, old, new):
+    path = write_bag(tmp_path / 'bag', 'mcap', camera_messages())
+    file = path / 'metadata.yaml'
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with open_bag(path) as bag:
+        assert 'damaged' in bag.warnings[0]
+        assert bag.topics()['/camera/image'].count == 6
 
 
 # -- rosbag1 -----------------------------------------------------------------------------------

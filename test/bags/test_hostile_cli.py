@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from page4d_ros.cli import app
 from page4d_ros.config import Config
 from page4d_ros.errors import BagError, ConfigError, Page4dError, TrainingError, printable
-from page4d_ros.settings import parse_yaml
+from page4d_ros.settings import parse_assignment, parse_yaml
 from page4d_ros.training.recipe import load_recipe
 
 
@@ -87,6 +87,13 @@ def test_names_are_printed_as_one_line():
     assert printable('a\nb\x1b[2J\u202e') == r'a\nb\x1b[2J\u202e'
     for kind in (Page4dError, BagError, ConfigError):
         assert str(kind('a\nb')) == r'a\nb'
+
+
+@pytest.mark.parametrize('value', ['', 'left', '3', '{a: 1}'])
+@pytest.mark.parametrize('name', ['cameras', 'rig.offsets'])
+def test_a_list_is_wanted_where_there_is_one(name, value):
+    with pytest.raises(ConfigError, match=f'{name}: expected a list'):
+        Config().with_values(dict([parse_assignment(f'{name}={value}')]))
 
 
 def sequence(tmp_path, rgb='1.0 rgb/1.png', poses='1.0 0 0 0 0 0 0 1'):

@@ -16,6 +16,7 @@ from chaos import (  # noqa: F401 - they enter their faults into KINDS
     control_faults,
     geometry_faults,
     image_faults,
+    injected_faults,
     process_faults,
     stamp_faults,
     stream_faults,

@@ -21,6 +21,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
+from chaos import hooked
 from chaos.camera import FRAME_ID, Camera
 from chaos.watch import Watch
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, transform
@@ -60,25 +61,32 @@ class ChaosGraph(Graph):
 
 
 class NodeProcess:
-    """The node, as `ros2 run` starts it.
+    """The node, as `ros2 run` starts it, with hooks that do nothing until they are told to.
 
     Attributes:
         starts: how often it was started.
+        hook: file that tells them, see `chaos.hooked`.
     """
 
     def __init__(self, folder):
         self.folder = folder
+        self.hook = folder / 'hook'
         self.starts = 0
         self.process = None
 
     def start(self):
-        command = [sys.executable, '-m', 'page4d_ros.ros.main', '--ros-args']
+        command = [sys.executable, '-m', 'chaos.hooked', '--ros-args']
         command += ['-r', f'__ns:={NAMESPACE}']
         for name, value in PARAMETERS.items():
             command += ['-p', f'{name}:={str(value).lower() if value is True else value}']
         self.starts += 1
+        here = str(Path(__file__).parents[1])
+        paths = {'PYTHONPATH': f'{here}:{os.environ.get("PYTHONPATH", "")}'}
+        paths[hooked.FILE] = str(self.hook)
         with (self.folder / f'node_{self.starts}.log').open('w') as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | paths
+            )
 
     def send(self, number):
         self.process.send_signal(number)

@@ -1,5 +1,6 @@
 """Every reader on a miniature of its layout, and what each says of a broken one."""
 
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -268,13 +269,55 @@ def test_missing_lists_and_malformed_lines(tmp_path):
     text = broken(tmp_path / 'a', 'tum', lambda f: (f / name / 'groundtruth.txt').unlink())
     assert 'groundtruth.txt: is missing' in text
     text = broken(tmp_path / 'b', 'kitti', spoil('sequences/07/calib.txt', 'P0: 1 2 3'))
-    assert 'no line "P2:" with 12 numbers' in text
+    assert 'no line "P2:" with the 12 numbers' in text
     text = broken(tmp_path / 'c', 'kitti', spoil('poses/07.txt', '1 2 3\n'))
     assert '07.txt:1: expected 12 numbers' in text
     text = broken(
         tmp_path / 'd', '7scenes', spoil('chess/seq-01/frame-000001.pose.txt', '1 0 0 0\n')
     )
     assert 'expected 4 lines of 4 numbers' in text
+
+
+CAM0 = 'V1_09/mav0/cam0'
+TRUTH = 'V1_09/mav0/state_groundtruth_estimate0/data.csv'
+FIRST = '1403715273262142976'
+
+
+@pytest.mark.parametrize(
+    ('name', 'path', 'change', 'said'),
+    [
+        ('kitti', 'sequences/07/calib.txt', b'P2: \xff' + b' 1' * 12, 'no line "P2:"'),
+        ('kitti', 'sequences/07/calib.txt', b'P2:' + b' 60*0' * 12, 'no line "P2:"'),
+        ('kitti', 'sequences/07/calib.txt', b'P2:' + b' 0' * 12, 'no line "P2:"'),
+        ('kitti', 'sequences/07/times.txt', b'0\n1e999\n2\n3\n', 'times that are not finite'),
+        ('euroc', f'{CAM0}/data.csv', b'9' * 30 + b',a.png', 'expected a time in nanoseconds'),
+        ('euroc', f'{CAM0}/sensor.yaml', b'intrinsics: &a [*a]', 'is no sensor.yaml'),
+        ('euroc', f'{CAM0}/sensor.yaml', b'[' * 5000, 'is no sensor.yaml'),
+        ('euroc', TRUTH, f'{FIRST},0,0,1e999,1,0,0,0'.encode(), 'its numbers are not finite'),
+        ('euroc', TRUTH, f'{FIRST},0,0,0,0,0,0,0'.encode(), 'no pose at'),
+        ('sintel', 'training/depth/alley_9/frame_0001.dpt', None, 'is no .dpt file'),
+        ('dycheck', 'apple/camera/0_00000.json', b'[' * 100_000, 'no camera file'),
+        ('dycheck', 'apple/camera/0_00000.json', b'{"orientation": 1e999}', 'no camera file'),
+        ('dycheck', 'apple/depth/2x/0_00000.npy', b'\x93NUMPY\1\0\4\0{(((', 'or damaged'),
+        ('pointodyssey', 'ani/anno.npz', b'PK\x03\x04', 'expected intrinsics'),
+        ('tum', 'rgbd_dataset_freiburg3_x/rgb.txt', b'9' * 40 + b'.5 a.png', 'expected a time'),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_what_fuzzing_found(name, path, change, said, tmp_path):
+    if change is None:  # sides whose product fits, and which are negative
+        tag, size = np.float32(202021.25).tobytes(), np.array([-2, -3], '<i4').tobytes()
+        change = tag + size + bytes(24)
+    assert said in broken(tmp_path, name, lambda folder: (folder / path).write_bytes(change))
+
+
+def test_cameras_of_pointodyssey_are_arrays_of_their_shape(tmp_path):
+    def spoil(folder):
+        with zipfile.ZipFile(folder / 'ani/anno.npz', 'w') as file:
+            file.writestr('intrinsics.npy', b'no array')
+            file.writestr('extrinsics.npy', b'')
+
+    assert 'expected intrinsics' in broken(tmp_path, 'pointodyssey', spoil)
 
 
 @pytest.mark.parametrize('wrong', [0.2, 5.0])

@@ -3,6 +3,8 @@ import json
 import pytest
 from pages import check_page
 
+from page4d_ros.bags.reader import open_bag
+from page4d_ros.bags.writer import BagWriter
 from page4d_ros.evaluation.report.verdict import UNTRAINED
 from page4d_ros.evaluation.run import evaluate_recording
 
@@ -66,6 +68,36 @@ def test_the_report_is_whole_and_needs_nothing_else(good):
     assert 'page4d demo &lt;x&gt; &amp; more' in text
     assert 'class="n best"' in text
     assert 'untrained' not in text.lower()
+
+
+EVIL = '<script>alert(1)</script><img src=x onerror=alert(1)>"\'&{{ 7 * 7 }}'
+
+
+def spoilt(source, target):
+    """Copy of a recording whose every text is markup, and with a topic named so."""
+    with open_bag(source) as bag, BagWriter(target) as writer:
+        for message in bag.messages(bag.topics()):
+            value = message.value
+            if message.topic == '/page4d/status':
+                for name in ('checkpoint', 'purpose', 'device', 'scale_state', 'relies_on'):
+                    setattr(value, name, EVIL)
+            writer.write(message.topic, message.log_ns, value)
+            if message.topic == '/odom':
+                writer.write(f'/{EVIL}', message.log_ns, value)
+    return target
+
+
+def test_nothing_of_a_recording_is_markup(drive, tmp_path):
+    _, source, true, _ = drive
+    folder = tmp_path / EVIL.replace('/', '_')
+    metrics = evaluate_recording(spoilt(true, folder), source, tmp_path / 'report', command=EVIL)
+    text, parser = checked(tmp_path / 'report' / 'report.html')
+    assert EVIL in metrics['command']
+    assert '&lt;script&gt;alert(1)' in text
+    assert '<script>alert' not in text
+    assert '<img src=x' not in text
+    assert all('onerror' not in image for image in parser.images)
+    assert f'/{EVIL}' in metrics['topics']
 
 
 def test_untrained_weights_are_shouted_about(untrained):

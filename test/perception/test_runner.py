@@ -206,3 +206,25 @@ def test_readings_of_the_scale_may_come_while_they_are_used():
         assert position is None or (position == 100).all()
         scale.reset()
     feeding.join(60)
+
+
+@pytest.mark.parametrize('where', ['perception', 'sink'])
+def test_a_reset_that_fails_on_the_way_is_made_up_for(monkeypatch, where):
+    """What ~/reset has promised holds although something else has failed meanwhile."""
+    runner = runner_of()
+    show(runner, STEP, 2 * STEP)
+    runner.intake.restart(Restart.POSE)
+    runner.offer(frame_set(3 * STEP))
+    owner, name = (
+        (runner.perception, 'restart') if where == 'perception' else (runner.sink, 'begin')
+    )
+    whole = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.step()
+    monkeypatch.setattr(owner, name, whole)
+    runner.recover()
+    show(runner, 4 * STEP)
+    assert runner.sink.calls[-4] == ('begin', Restart.POSE)
+    pose = runner.sink.estimates[-1].odometry.T_world_camera
+    np.testing.assert_allclose(pose, np.eye(4), atol=1e-9)

@@ -185,6 +185,36 @@ def test_bytes_that_are_no_message_do_not_end_the_executor(graph):
     node.destroy_node()
 
 
+def test_a_message_that_cannot_be_taken_does_not_silence_the_node(graph):
+    """rclpy leaves the callback group taken, so that no callback is ever called again."""
+    node = GuardedNode('guarded', context=graph.context)
+    executor, got = GuardedExecutor(context=graph.context), []
+    executor.add_node(node)
+    node.create_subscription(TFMessage, '/tf', got.append, 10)
+    take, failed = executor._take_subscription, []
+
+    def failing(subscription):
+        if not failed and '/tf' in subscription.topic_name:
+            failed.append(subscription)
+            raise MemoryError('for a message')
+        return take(subscription)
+
+    executor._take_subscription = failing
+    publisher = graph.node.create_publisher(TFMessage, '/tf', QoSProfile(depth=10))
+
+    def spun(condition):
+        executor.spin_once(0.05)
+        return condition()
+
+    graph.until(lambda: spun(lambda: publisher.get_subscription_count() > 0), what='discovery')
+    publisher.publish(transform_of('somebody', 'elses'))
+    graph.until(lambda: spun(lambda: got), what='the message')
+    assert failed
+    assert node.callback_errors == 1
+    executor.shutdown()
+    node.destroy_node()
+
+
 def test_tf_neither_repeats_nor_goes_back_whatever_was_reset(graph):
     sent = []
     broadcaster = TransformBroadcaster(graph.node)

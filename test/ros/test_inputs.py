@@ -80,6 +80,9 @@ def test_images_lost_on_their_way_are_told(graph, monkeypatch, infos, images, lo
         camera._seen[1] += images
         camera.count()
     assert bool(camera.loss()) is lost
+    assert bool(camera.stuck()) is (images == 0 and infos > 1)
+    monkeypatch.setattr(camera.images, 'publishers', lambda: 0)
+    assert not camera.stuck()  # nobody sends
     if lost:
         said = f'{images} images/s arrive on /image beside {infos} camera_info/s'
         assert said in camera.loss()

@@ -274,6 +274,13 @@ def test_numbers_of_a_shard_that_are_not_finite_are_refused(tmp_path, name, bad)
         shard.read(np.array([2, 3]))
 
 
+@pytest.mark.parametrize('facts', [{'room_seed': math.inf}, {'fx': 10**400}, {'rate_hz': [1]}])
+def test_facts_of_a_shard_that_are_no_numbers_are_refused(tmp_path, facts):
+    path = cases.plane_shard(tmp_path / 'a.safetensors', **facts)
+    with pytest.raises(TrainingError, match='not a shard of a drive, or damaged'):
+        Shard.open(path)
+
+
 def test_no_shards_are_refused(tmp_path):
     for folder in (tmp_path, tmp_path / 'missing'):
         with pytest.raises(TrainingError, match=r'no shards .* make some with `page4d shards`'):
