@@ -90,6 +90,7 @@ ALLOWED = {
     },
     'fleet': {
         'errors',
+        'process',
         'units',
         'config',
         'geometry',

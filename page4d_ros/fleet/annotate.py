@@ -101,12 +101,13 @@ def annotate(
         if part is None and (count := count_parts(source, job)) > 1:
             raise TooLongError(count)
         watcher = Watcher(source.extent[0] if source.extent else 0)
-        labels = _labels(output, job, part)
+        labels = _labels(output, job)
         weights: list[str] = []
+        begin_ns = watcher.origin_ns + round((part or 0) * job.part_seconds * NS_PER_S)
 
         def seen(estimate: Estimate) -> None:
             watcher.add(estimate)
-            if labels is not None:
+            if labels is not None and estimate.frame.stamp_ns >= begin_ns:
                 labels.add(estimate)
 
         def started(_source: Source, used: Perception) -> None:
@@ -129,14 +130,13 @@ def annotate(
     return _finished(output, summary, watcher, labels, weights[0])
 
 
-def _labels(output: Path, job: Job, part: int | None) -> LabelShards | None:
+def _labels(output: Path, job: Job) -> LabelShards | None:
     if not job.labels:
         return None
     from page4d_ros.training.labels import LabelShards
 
-    name = output.name if part is None else f'{output.name}-{part:03d}'
     folder = output.with_name(f'{output.name}.{LABELS}')  # a replay makes its folder itself
-    return LabelShards(folder, name)
+    return LabelShards(folder, output.name)
 
 
 def _finished(

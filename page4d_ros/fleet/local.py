@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from page4d_ros.fleet.settings import CRASH, MEMORY, Failure, Outcome
+from page4d_ros.process import prepare
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -114,7 +115,8 @@ class LocalPool:
 
 def _serve(job: Job, tasks: Connection, lifeline: Connection, said: str) -> None:
     """Loop of the process: tasks in, outcomes out, until the other end closes."""
-    from page4d_ros.fleet.worker import Worker
+    prepare()
+    from page4d_ros.fleet.worker import Worker  # brings NumPy and torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks
     file = os.open(said, os.O_WRONLY | os.O_APPEND)

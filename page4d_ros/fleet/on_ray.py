@@ -18,7 +18,7 @@ from ray.util import metrics
 
 from page4d_ros.errors import FleetError
 from page4d_ros.fleet.settings import CRASH, MEMORY, Failure, Outcome
-from page4d_ros.fleet.worker import Worker
+from page4d_ros.process import prepare
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -35,6 +35,9 @@ class RayWorker:
     """Actor: a `Worker`, with metrics for the dashboard."""
 
     def __init__(self, job: Job, name: str) -> None:
+        prepare()
+        from page4d_ros.fleet.worker import Worker  # brings NumPy and torch
+
         self._worker = Worker(job, name)
         self._worker.prepare()
         tags = {'worker': name}

@@ -8,7 +8,7 @@ import io
 import re
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from page4d_ros.bags.images import IMAGE_SUFFIXES, OTHER_KINDS
@@ -101,8 +101,17 @@ def _of_place(place: Place, out: str | None) -> Iterator[Recording]:
     if place.fs.isfile(place.path):
         yield _recording(place, [place.fs.info(place.path)])
         return
-    files = place.fs.find(place.path, detail=True).values()
-    yield from _grouped(place, sorted(files, key=lambda info: info['name']), out)
+    files = sorted(_files(place), key=lambda info: info['name'])
+    yield from _grouped(place, files, out)
+
+
+def _files(place: Place) -> Iterator[dict[str, Any]]:
+    """Files below a folder, also those behind links to folders."""
+    for info in place.fs.find(place.path, detail=True).values():
+        if not info.get('islink') or not place.fs.isdir(info['name']):
+            yield info
+        elif not Path(info['name']).is_relative_to(Path(info['name']).resolve()):
+            yield from _files(Place(place.fs, info['name']))
 
 
 def _grouped(place: Place, files: list[dict[str, Any]], out: str | None) -> Iterator[Recording]:
