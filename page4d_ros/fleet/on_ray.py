@@ -9,6 +9,7 @@ had is known.
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 NAMESPACE = 'page4d'
 MOST_STARTS = 8  # workers in a row that die before they are ready, until the run ends
 LOW_MEMORY = ('low on memory', 'memory pressure')  # in the text of an actor's death
+ANSWER = 10.0  # seconds that a cluster has to answer
 MOST_LOG = 20_000  # characters
 
 
@@ -187,9 +189,17 @@ class RayPool:
 
 
 def _connect(address: str) -> None:
+    """Join a cluster; whether one answers is asked first, as Ray waits for minutes, then exits.
+
+    Raises:
+        FleetError: there is none.
+    """
+    host, _, port = address.removeprefix('ray://').rpartition(':')
     try:
+        if host and port.isdecimal():
+            socket.create_connection((host, int(port)), ANSWER).close()
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level='error')
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise FleetError(
             f'--ray {address}: {_line(error)}; `ray start --head` starts a cluster, and '
             '--ray local needs none'

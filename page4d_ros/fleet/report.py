@@ -51,7 +51,7 @@ def write_report(store: Store) -> None:
     with tempfile.TemporaryDirectory(prefix='page4d-') as folder:
         paths = [Path(folder) / name for name in (INDEX, MINUTES)]
         for path in paths:
-            path.write_bytes(store.bytes_of('', path.name))
+            path.write_bytes(store.bytes_of(path.name))
         environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent),
             autoescape=True,
@@ -109,6 +109,6 @@ def _pictures(store: Store, path: Path) -> Iterator[dict[str, Any]]:
     rows = (row for batch in batches for row in batch.to_pylist())
     for row in heapq.nlargest(PICTURES, rows, key=lambda row: row['badness']):
         output = row['output'].removeprefix(store.place.address).lstrip('/')
-        data = store.bytes_of(output, thumbnail(row['minute']))
+        data = store.bytes_of(f'{output}/{thumbnail(row["minute"])}')
         uri = f'data:image/jpeg;base64,{base64.b64encode(data).decode()}' if data else ''
         yield row | {'picture': uri}

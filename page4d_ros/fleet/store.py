@@ -198,10 +198,10 @@ class Store:
                 self.remove(PARTS, part)
                 self.fs.rm(self._path(output), recursive=True)
 
-    def bytes_of(self, output: str, name: str) -> bytes:
-        """Content of a file of a result; b'' where it is not there."""
+    def bytes_of(self, name: str) -> bytes:
+        """Content of a file; b'' where it is not there."""
         try:
-            return self.fs.cat_file(self._path(output, name))
+            return self.fs.cat_file(self._path(name))
         except FileNotFoundError:
             return b''
 
