@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from page4d_ros import __version__
@@ -55,13 +56,18 @@ class Job:
             recording: its address, size and state count.
             content: digest of its bytes, which counts instead where given.
         """
+        what = content or [recording.address, recording.size, recording.state]
+        return hashlib.sha256(json.dumps([what, self._digest]).encode()).hexdigest()[:40]
+
+    @cached_property
+    def _digest(self) -> str:
+        """Digest of all but the recording that a result depends on."""
         values = {name: self.config.value(name) for name in self.config.leaves()}
         for name in ELSEWHERE:
             values.pop(name)
         parts = [
             FORMAT,
             __version__,
-            content or [recording.address, recording.size, recording.state],
             values,
             self.weights,
             sorted(self.topics),
@@ -70,7 +76,7 @@ class Job:
             [self.part_seconds, self.overlap],
         ]
         text = json.dumps(parts, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:40]
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def reduced(self, halvings: int) -> tuple[Config, str]:
         """Settings for less memory: windows, then the network's input, halved so many times.
@@ -91,7 +97,7 @@ class Job:
         return self.config.with_values(changed), said
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """Work for one worker: a recording, a part of it, or the stitching of its parts.
 

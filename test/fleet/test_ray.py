@@ -11,14 +11,15 @@ from fleet_cases import annotate, job, messages, write_broken, write_good
 from page4d_ros.errors import FleetError
 from page4d_ros.fleet.local import LocalPool
 from page4d_ros.fleet.run import Run, find_tasks, quarantined
-from page4d_ros.fleet.settings import CRASH
+from page4d_ros.fleet.settings import CRASH, MEMORY
 from page4d_ros.fleet.store import MANIFESTS, Store
 
 try:
     import ray
     from ray.cluster_utils import Cluster
+    from ray.exceptions import ActorDiedError, OutOfMemoryError
 
-    from page4d_ros.fleet.on_ray import RayPool
+    from page4d_ros.fleet.on_ray import RayPool, _failure
 except ImportError:
     pytest.skip('ray is not installed: `make test-fleet` installs it', allow_module_level=True)
 
@@ -100,6 +101,12 @@ def test_results_are_those_of_one_process_and_a_killed_worker_costs_one_try(tmp_
         assert (output / 'trajectory.tum').read_bytes() == trajectory
         assert messages(output) == said_there
     assert whole(store, tmp_path)
+
+
+def test_want_of_memory_is_told_from_a_crash():
+    cause = 'Task was killed due to the node running low on memory.'
+    assert _failure(OutOfMemoryError(cause)).kind == MEMORY
+    assert _failure(ActorDiedError()).kind == CRASH
 
 
 def test_no_cluster_is_a_clear_line(tmp_path):

@@ -3,12 +3,16 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bags_helpers import camera_messages, write_bag
-from fleet_cases import config, job, write_good, write_images
+from fleet_cases import WORDS, config, job, write_good, write_images
 
 from page4d_ros.errors import DeviceMemoryError
 from page4d_ros.fleet import worker as workers
@@ -174,6 +178,33 @@ def test_a_stopped_run_goes_on_later(tmp_path):
     rest, _, _ = begun(tmp_path, None)
     assert rest.all()
     assert (rest.progress.before, rest.progress.done) == (2, 2)
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    """SIGKILL while a worker is busy: the worker ends, too, and nothing is half."""
+    write_good(tmp_path / 'in', 12, frames=4)
+    words = [str(tmp_path / 'in'), '--output', str(tmp_path / 'out'), *WORDS]
+    command = [sys.executable, '-m', 'page4d_ros.cli', 'annotate', *words]
+    run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    store = Store(str(tmp_path / 'out'))
+    while len(store.keys(MANIFESTS)) < 2 and run.poll() is None:
+        time.sleep(0.02)
+    busy = store.read(MANIFESTS, min(store.keys(MANIFESTS)))['worker']
+    run.kill()
+    run.wait()
+    process = Path('/proc') / busy.rpartition(' ')[2]
+    for _ in range(500):
+        if not process.exists():
+            break
+        time.sleep(0.02)
+    assert not process.exists()
+    done = len(store.keys(MANIFESTS))
+    assert 2 <= done < 12
+    rest, store, _ = begun(tmp_path, None)
+    assert rest.progress.before == done
+    assert rest.all()
+    assert len(store.keys(MANIFESTS)) == 12
+    assert len(list((tmp_path / 'out' / 'recordings').iterdir())) == 12
 
 
 @pytest.fixture(scope='module')

@@ -14,7 +14,7 @@ from page4d_ros.geometry.sim3 import Sim3
 from page4d_ros.perception import build
 from page4d_ros.units import NS_PER_S
 
-MINUTES, RATE = 20, 5
+MINUTES, RATE = 20, 2
 NOISE = 0.002  # of the simulated network's positions in m, and of its log depths
 
 
