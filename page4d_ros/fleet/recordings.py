@@ -178,8 +178,6 @@ def content(address: str) -> str:
         OSError: they cannot be read.
     """
     place, digest = Place.of(address), hashlib.sha256()
-    if not place.fs.exists(place.path):
-        return MISSING
     for path in sorted(place.fs.find(place.path)):
         digest.update(path.removeprefix(place.path).encode() + b'\0')
         with place.fs.open(path, 'rb') as file:

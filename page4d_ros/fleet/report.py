@@ -62,11 +62,20 @@ def write_report(store: Store) -> None:
         text = environment.get_template(REPORT).render(
             **_numbers(paths[0]),
             worst=list(_pictures(store, paths[1])),
-            failures=list(store.read_all(QUARANTINE)),
+            failures=_failures(store, paths[0]),
             made=time.strftime('%Y-%m-%d %H:%M:%S %Z'),
             shown=MOST_ROWS,
         )
     store.write(REPORT, text.encode())
+
+
+def _failures(store: Store, path: Path) -> list[dict[str, Any]]:
+    """Facts of what was given up, but for recordings that have a later result."""
+    table = pq.read_table(path, columns=['recording', 'finished'])
+    names, times = (table[name].to_pylist() for name in table.column_names)
+    done = dict(zip(names, times, strict=True))
+    found = store.read_all(QUARANTINE)
+    return [facts for facts in found if facts['time'] > done.get(facts['recording'], 0.0)]
 
 
 def _numbers(path: Path) -> dict[str, Any]:

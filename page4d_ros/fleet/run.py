@@ -9,7 +9,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from page4d_ros.fleet.recordings import content, list_recordings
+from page4d_ros.fleet.recordings import MISSING, content, list_recordings
 from page4d_ros.fleet.settings import MEMORY, Outcome, Task
 from page4d_ros.fleet.store import MANIFESTS, PARTS, QUARANTINE, RUNS, Store
 
@@ -137,7 +137,8 @@ def find_tasks(
     done, given_up = store.keys(MANIFESTS), store.keys(QUARANTINE)
     found, known = Found(), set()
     for recording in list_recordings(sources, without=store.place.address):
-        key = job.key(recording, content(recording.address) if verify else '')
+        there = verify and recording.state != MISSING
+        key = job.key(recording, content(recording.address) if there else '')
         if key in known:
             continue
         known.add(key)
@@ -193,18 +194,20 @@ class Run:
 
     def all(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Do all tasks, or until `stopped`; True if none is left."""
+        whole = False
         try:
             while (self._queue or self._pool.busy) and not stopped():
                 self._feed()
                 for outcome in self._pool.wait(PATIENCE):
                     self._take(outcome)
                 self._beat()
+            whole = not self._queue and not self._pool.busy
         finally:
             self._pool.close()
             self._store.tidy(self._job.run)
             self.progress.ended = True
             self._beat(now=True)
-        return not self._queue and not self._pool.busy
+        return whole
 
     def _feed(self) -> None:
         while self._queue and self._pool.free:

@@ -110,6 +110,13 @@ def test_content_tells_apart_what_size_and_time_do_not(tmp_path):
     assert find_tasks(source, **options, verify=True).tasks[0].key != before
 
 
+def test_all_that_is_missing_is_named_with_verify(tmp_path):
+    (tmp_path / 'list.txt').write_text('a.bag\nb.bag\n')
+    options = job(tmp_path / 'out'), Store(str(tmp_path / 'out'))
+    found = find_tasks([str(tmp_path / 'list.txt')], *options, verify=True)
+    assert [task.recording.state for task in found.tasks] == [MISSING, MISSING]
+
+
 def test_keys_hold_all_that_results_depend_on(tmp_path):
     recording = Recording('/a.mcap', 10, 'state')
     plain = job(tmp_path)

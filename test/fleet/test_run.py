@@ -16,7 +16,9 @@ from fleet_cases import WORDS, config, job, write_good, write_images
 
 from page4d_ros.errors import DeviceMemoryError
 from page4d_ros.fleet import worker as workers
+from page4d_ros.fleet.index import write_index
 from page4d_ros.fleet.local import LocalPool
+from page4d_ros.fleet.report import write_report
 from page4d_ros.fleet.run import Run, find_tasks, quarantined
 from page4d_ros.fleet.settings import CRASH, ERROR, MEMORY, Failure, Outcome
 from page4d_ros.fleet.store import MANIFESTS, PARTS, QUARANTINE, RUNS, Store
@@ -205,6 +207,29 @@ def test_a_killed_run_goes_on(tmp_path):
     assert rest.all()
     assert len(store.keys(MANIFESTS)) == 12
     assert len(list((tmp_path / 'out' / 'recordings').iterdir())) == 12
+
+
+def test_a_run_that_is_stopped_in_its_last_task_is_not_whole(tmp_path):
+    write_images(tmp_path / 'in' / 'a', 2)
+    run, store, _ = begun(tmp_path, None)
+    run._pool.wait = lambda _seconds: []
+    assert not run.all(lambda: run._pool.busy > 0)
+    assert store.keys(MANIFESTS) == set()
+
+
+def test_what_was_given_up_and_works_now_is_no_failure_of_the_report(tmp_path):
+    write_images(tmp_path / 'in' / 'a', 2)
+    run, store, _ = begun(tmp_path, lambda task: Outcome(task, Failure(CRASH, 'it died', '')))
+    assert run.all()
+    write_index(store)
+    write_report(store)
+    assert 'it died' in (tmp_path / 'out' / 'report.html').read_text()
+    os.utime(tmp_path / 'in' / 'a' / '000000.jpg', (1, 1))
+    again, _, _ = begun(tmp_path, None)
+    assert again.all()
+    write_index(store)
+    write_report(store)
+    assert 'it died' not in (tmp_path / 'out' / 'report.html').read_text()
 
 
 @pytest.fixture(scope='module')
