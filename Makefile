@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO ?= demo
 
-.PHONY: demo test test-long chaos soak fuzz sbom lint setup clean
+.PHONY: demo test test-long test-fleet chaos soak fuzz sbom lint setup clean
 
 setup:
 	@bash scripts/setup.sh
@@ -17,6 +17,11 @@ test: setup
 
 test-long: setup
 	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest -m long $(PYTEST_ARGS)
+
+# page4d annotate on Ray and on an object store; installs 450 MB into .venv first
+test-fleet: setup
+	@.venv/bin/python -m pip install -q $(PIP_ARGS) -r requirements/fleet.txt
+	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest test/fleet -m "long or not long" $(PYTEST_ARGS)
 
 # faults thrown at a live node; CHAOS="--faults 2000 --seed 1" for a long campaign
 chaos: setup

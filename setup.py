@@ -15,6 +15,7 @@ setup(
             'data/**/*',
             *(f'evaluation/report/*.{e}' for e in ('html', 'css', 'js')),
             'evaluation/plans/*.json',
+            'fleet/*.html',
         ]
     },
     data_files=[
@@ -50,6 +51,8 @@ setup(
         'report': ['evo', 'jinja2', 'matplotlib', 'plotly>=6'],
         # 225 MB with pyarrow, so that not even the tests ask for it
         'rrd': ['rerun-sdk>=0.39'],
+        # page4d annotate; 410 MB, most of it Ray and pyarrow
+        'fleet': ['fsspec', 'jinja2', 'pyarrow>=15', 'ray[default]>=2.30'],
         'test': [
             'hypothesis',
             'jsonschema',

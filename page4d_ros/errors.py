@@ -53,3 +53,7 @@ class FullRoomError(SceneError):
 
 class TrainingError(Page4dError):
     """A training run cannot be set up or go on."""
+
+
+class FleetError(Page4dError):
+    """A fleet of recordings cannot be annotated: sources, destination or workers are not there."""

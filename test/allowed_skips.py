@@ -15,6 +15,10 @@ ALLOWED = {
         'no wheel on PyPI; distributions bring it, and our own conversions are tested alone'
     ),
     r'rerun-sdk is not installed': 'optional, 225 MB; its tests need nothing else of it',
+    r'(ray|s3fs or moto) is not installed': (
+        'optional, 450 MB: `make test-fleet` installs them and skips nothing; the same results, '
+        'failures and concurrent runs are tested with one process and local folders'
+    ),
     r'no Chromium is installed': 'the report is also tested without a browser',
     r'no further test data at': 'larger recordings and fixtures; test/data has small ones',
     r'no parity fixture .* in PAGE4D_PARITY_DIR=': 'a chosen folder may hold some kinds only',

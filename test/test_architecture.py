@@ -89,6 +89,17 @@ ALLOWED = {
         'synthetic',
         'truth',
     },
+    'fleet': {
+        'errors',
+        'process',
+        'units',
+        'config',
+        'geometry',
+        'perception',
+        'messages',
+        'bags',
+        'training',
+    },
     'benchmark': {
         'errors',
         'backends',
@@ -118,12 +129,14 @@ ALLOWED = {
         'ros',
         'evaluation',
         'training',
+        'fleet',
         'benchmark',
         'rrd',
         'truth',
     },
     'cli': {'errors', 'process', 'units', 'commands'},
 }
+FLEET = {'ray', 'pyarrow', 'fsspec'}
 # packages and modules of the evaluation, each may import those before it and itself
 EVALUATION = (
     {'result', 'protocol'},
@@ -159,6 +172,7 @@ def test_rooms_import_only_what_lies_below_them(room):
             assert parts[0] not in ROS or room == 'ros', f'{path.name} imports {name}'
             assert parts[0] != 'rosbags' or room == 'bags', f'{path.name} imports {name}'
             assert parts[0] != 'rerun' or room == 'rrd', f'{path.name} imports {name}'
+            assert parts[0] not in FLEET or room == 'fleet', f'{path.name} imports {name}'
             if (
                 parts[0] == 'page4d_ros'
                 and len(parts) > 1

@@ -5,7 +5,16 @@ import os
 
 import pytest
 
-MODULES = ('rclpy', 'tf2_msgs.msg', 'page4d_ros.msg', 'torch', 'mujoco', 'evo', 'matplotlib')
+MODULES = (
+    'rclpy',
+    'tf2_msgs.msg',
+    'page4d_ros.msg',
+    'torch',
+    'mujoco',
+    'evo',
+    'matplotlib',
+    'pyarrow',
+)
 
 
 @pytest.mark.skipif(

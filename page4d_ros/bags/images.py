@@ -145,6 +145,7 @@ class ImageFolder:
             period = NS_PER_S / (rate or DEFAULT_RATE)
             stamps = [FIRST_STAMP_NS + round(i * period) for i in range(len(files))]
         timed = sorted(zip(stamps, files, strict=True), key=lambda item: item[0])
+        self.extent = timed[0][0], timed[-1][0] + 1
         begin, end = span.bounds(timed[0][0])
         self._files = [(stamp, file) for stamp, file in timed if begin <= stamp < end]
         self.total = len(self._files)

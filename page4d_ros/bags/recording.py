@@ -206,6 +206,7 @@ class Recording:
             self.bag.close()
             raise BagError(f'{path}: no message on {", ".join(names)} can be read')
         self._span = span.bounds(first.log_ns)
+        self.extent = first.log_ns, self.bag.end_time
 
     @property
     def image(self) -> ImageTopic:

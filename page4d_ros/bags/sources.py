@@ -69,6 +69,9 @@ class Video:
         count = int(self._video.get(cv2.CAP_PROP_FRAME_COUNT))
         whole = span == WHOLE and count > 0
         self.total = count if whole else None
+        fps = rate or self._video.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
+        length = round(count / fps * NS_PER_S)
+        self.extent = (FIRST_STAMP_NS, FIRST_STAMP_NS + length) if count > 0 else None
 
     def items(self) -> Iterator[Item]:
         """Frames in order."""

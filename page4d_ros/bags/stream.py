@@ -67,12 +67,15 @@ class Source(Protocol):
     Attributes:
         name: path of the source.
         total: number of frames to expect; None where unknown.
+        extent: first stamp and first stamp behind the whole source, in nanoseconds, whatever part
+            of it is taken; None where the length is unknown.
         T_base_camera: (4, 4) where the source knows it, otherwise None.
         mounts: the same by view of a rig's cameras, as far as known.
     """
 
     name: str
     total: int | None
+    extent: tuple[int, int] | None
     T_base_camera: NDArray | None
     mounts: Mapping[int, NDArray]
 

@@ -1,5 +1,6 @@
 """The commands, a module each kind; whatever is heavy they import when they run."""
 
+from page4d_ros.commands.annotate import annotate
 from page4d_ros.commands.bench import bench
 from page4d_ros.commands.graph import play, record
 from page4d_ros.commands.graphs import build, export
@@ -13,6 +14,7 @@ from page4d_ros.commands.train import average, calibrate, shards_from, train
 ALL = (
     demo,
     replay,
+    annotate,
     report,
     info,
     import_tum,

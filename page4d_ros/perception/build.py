@@ -84,6 +84,14 @@ def build_perception(
     return perception
 
 
+def renewed(perception: Perception) -> Perception:
+    """Perception without memory on the same network: as new, and there at once."""
+    config, engine = perception.config, perception.engine
+    engine.clear()
+    classifier = MotionClassifier.of(classifier_file(config.model.checkpoint))
+    return Perception(config, engine, Dynamics(config.mask, classifier))
+
+
 def _load_last(graphs: Graphs, perception: Perception) -> None:
     """Have the graphs ready that were used last: most cameras are those of the last time."""
     config, engine, grid = perception.config, perception.engine, graphs.last_grid

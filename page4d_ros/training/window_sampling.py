@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from glob import glob
 from pathlib import Path
 
 import cv2
@@ -165,12 +166,14 @@ def check_size(config: DataConfig, patch_size: int) -> None:
 
 
 def find_shards(folder: Path | str) -> list[Shard]:
-    """All shards of a folder, in order of their names.
+    """All shards of a folder, or of the folders that a pattern matches, in order.
 
     Raises:
         TrainingError: there are none.
     """
-    paths = sorted(Path(folder).glob('*.safetensors'))
+    folder = Path(folder)
+    folders = [folder] if folder.is_dir() else map(Path, glob(str(folder)))
+    paths = sorted(path for each in folders for path in each.glob('*.safetensors'))
     if not paths:
         raise TrainingError(
             f'{folder}: no shards (*.safetensors); make some with `page4d shards` or '
