@@ -20,7 +20,7 @@ test-long: setup
 
 # page4d annotate on Ray and on an object store; installs 450 MB into .venv first
 test-fleet: setup
-	@.venv/bin/python -m pip install -q $(PIP_ARGS) -r requirements/fleet.txt
+	@.venv/bin/python -m pip install -q $(PIP_ARGS) -r requirements/tools/fleet.txt
 	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest test/fleet -m "long or not long" $(PYTEST_ARGS)
 
 # faults thrown at a live node; CHAOS="--faults 2000 --seed 1" for a long campaign
