@@ -13,6 +13,7 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
 from page4d_ros.messages.topics import of_camera
 from page4d_ros.perception.base_frame import FORWARD
+from page4d_ros.perception.cloud_map import CloudMap
 from page4d_ros.perception.clouds import cloud
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.scan import bearings, scan
@@ -55,17 +56,23 @@ class Outputs:
         self.rig = rig
         self._poses: deque[tuple[int, NDArray]] = deque(maxlen=config.path.max_poses)
         self._path: deque[Any] = deque(maxlen=config.path.max_poses)
-        self._cloud_due_ns: dict[str, int] = {}
+        self._due_ns: dict[str, int] = {}
+        self.map = CloudMap(config.map)
         self._tf_ns: int | None = None
 
     def restart(self, restart: Restart) -> None:
         """Accept older stamps from now on; forget the trajectory if the pose restarts."""
         if restart is not Restart.NONE:
-            self._cloud_due_ns.clear()
+            self._due_ns.clear()
             self._tf_ns = None
         if restart is Restart.POSE:
-            self._poses.clear()
-            self._path.clear()
+            self.forget_trajectory()
+
+    def forget_trajectory(self) -> None:
+        """Forget the path, and the points that were gathered along it."""
+        self._poses.clear()
+        self._path.clear()
+        self.map.clear()
 
     def messages(
         self, estimate: Estimate, wanted: Callable[[str], bool]
@@ -109,17 +116,21 @@ class Outputs:
     ) -> Iterator[tuple[str, Any]]:
         for kind in CLOUDS:
             name = of_camera(kind, camera)
-            if wanted(name) and self._cloud_due(name, view.frame.stamp_ns):
+            if wanted(name) and self._due(name, view.frame.stamp_ns, self.config.points.rate):
                 dynamic = kind == CLOUDS[1]
                 points = cloud(view, self.config.points, dynamic=dynamic, T_level_camera=T)
                 yield name, encode.cloud(self.make, self._optical(view), points)
 
     def _level(self, estimate: Estimate, view: ViewEstimate) -> NDArray | None:
         """Pose (4, 4) of a camera on the base, see `BaseFrame.T_level_camera`; None if unknown."""
-        if view.frame.frame_id == estimate.pose_frame:
-            return self.base_frame.T_level_camera
-        T = self.rig.mounts.get(view.frame.view) if self.rig else None
+        T = self._mount(estimate, view)
         return FORWARD @ T if T is not None and self.base_frame.egocentric else T
+
+    def _mount(self, estimate: Estimate, view: ViewEstimate) -> NDArray | None:
+        """Pose (4, 4) of a camera on the child frame; None if unknown."""
+        if view.frame.frame_id == estimate.pose_frame:
+            return self.base_frame.T_child_camera
+        return self.rig.mounts.get(view.frame.view) if self.rig else None
 
     def _cameras(self, estimate: Estimate) -> Iterator[tuple[str, ViewEstimate]]:
         """Name and results of each camera; without names, of the reference view."""
@@ -211,9 +222,27 @@ class Outputs:
             if info in INFOS and _calibrated(view) and wanted(info):
                 yield info, camera()
 
-    def _cloud_due(self, name: str, stamp_ns: int) -> bool:
-        """True if a cloud may go out: ``points.rate`` on average, whatever the frames' rate is."""
-        rate, due = self.config.points.rate, self._cloud_due_ns.get(name)
+    def gather(self, estimate: Estimate) -> None:
+        """Add the static points of an estimate to `map`, if ``map.voxel`` asks for it."""
+        config, odometry = self.config, estimate.odometry
+        self.map.config = config.map
+        if not config.map.voxel or odometry.lost or estimate.still:
+            return
+        T_world_child = odometry.T_world_camera @ inverse(self.base_frame.T_child_camera)
+        for camera, view in self._cameras(estimate):
+            T_child_camera, due = self._mount(estimate, view), f'map of {camera}'
+            if (
+                T_child_camera is not None
+                and _calibrated(view)
+                and self._due(due, view.frame.stamp_ns, config.map.rate)
+            ):
+                level = self._level(estimate, view)
+                points = cloud(view, config.points, dynamic=False, T_level_camera=level)
+                self.map.add(points, T_world_child @ T_child_camera)
+
+    def _due(self, name: str, stamp_ns: int, rate: float) -> bool:
+        """True if something may go out: `rate` on average, whatever the frames' rate is."""
+        due = self._due_ns.get(name)
         if not rate:
             return True
         period = round(NS_PER_S / rate)
@@ -222,7 +251,7 @@ class Outputs:
         # 1 % of slack, so that a camera at exactly the rate keeps all of its frames
         if stamp_ns < due - period // 100:
             return False
-        self._cloud_due_ns[name] = due + period
+        self._due_ns[name] = due + period
         return True
 
 

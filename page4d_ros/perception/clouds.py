@@ -35,6 +35,12 @@ def colours(points: NDArray) -> NDArray[np.uint8]:
     return (packed >> np.array([16, 8, 0], np.uint32)).astype(np.uint8)
 
 
+def packed(rgb: NDArray) -> NDArray[np.float32]:
+    """Field ``rgb`` (n,) of `POINT` of red, green, blue (n, 3), rounded."""
+    red, green, blue = np.rint(rgb).astype(np.uint32).T
+    return (red << 16 | green << 8 | blue).view(np.float32)
+
+
 def cloud(
     estimate: Estimate | ViewEstimate,
     config: PointsConfig,
@@ -101,9 +107,6 @@ def _averaged(points: NDArray, edge: float) -> NDArray:
     out = np.empty(len(count), POINT)
     for name in set(POINT.names) - {'rgb'}:
         out[name] = np.bincount(cube, points[name]) / count
-    red, green, blue = (
-        np.rint(np.bincount(cube, channel) / count).astype(np.uint32)
-        for channel in colours(points).T
-    )
-    out['rgb'] = (red << 16 | green << 8 | blue).view(np.float32)
+    means = [np.bincount(cube, channel) / count for channel in colours(points).T]
+    out['rgb'] = packed(np.stack(means, -1))
     return out
