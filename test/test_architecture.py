@@ -27,6 +27,7 @@ ALLOWED = {
     'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
+    'doctor': {'errors', 'process', 'config', 'geometry', 'perception'},
     'bags': {
         'errors',
         'units',
@@ -49,6 +50,7 @@ ALLOWED = {
         'perception',
         'messages',
         'bags',
+        'doctor',
     },
     'datasets': {
         'errors',
@@ -115,6 +117,7 @@ ALLOWED = {
     },
     'commands': {
         'errors',
+        'doctor',
         'backends',
         'process',
         'units',

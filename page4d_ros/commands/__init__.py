@@ -2,6 +2,7 @@
 
 from page4d_ros.commands.annotate import annotate
 from page4d_ros.commands.bench import bench
+from page4d_ros.commands.doctor import doctor
 from page4d_ros.commands.graph import play, record
 from page4d_ros.commands.graphs import build, export
 from page4d_ros.commands.label import label
@@ -13,6 +14,7 @@ from page4d_ros.commands.train import average, calibrate, shards_from, train
 
 ALL = (
     demo,
+    doctor,
     replay,
     annotate,
     report,
