@@ -27,6 +27,7 @@ ALLOWED = {
     'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
+    'dashboard': {'errors', 'perception', 'messages'},
     'doctor': {'errors', 'process', 'config', 'geometry', 'perception'},
     'bags': {
         'errors',
@@ -50,6 +51,7 @@ ALLOWED = {
         'perception',
         'messages',
         'bags',
+        'dashboard',
         'doctor',
     },
     'datasets': {
@@ -117,6 +119,7 @@ ALLOWED = {
     },
     'commands': {
         'errors',
+        'dashboard',
         'doctor',
         'backends',
         'process',

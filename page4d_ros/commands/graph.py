@@ -70,3 +70,35 @@ def record(
         cameras=camera or (),
         say=print,
     )
+
+
+def top(
+    *,
+    node: Annotated[
+        list[str] | None, Option(help='Fully qualified name of a node; repeat it. All if none.')
+    ] = None,
+    once: Annotated[bool, Option('--once', help='Print the present state, and end.')] = False,
+    interval: Annotated[float, Option(min=0.1, max=60, help='Seconds between updates.')] = 0.5,
+    patience: Annotated[float, Option(min=0.1, help='Seconds to wait for a node.')] = 5.0,
+) -> None:
+    """Show rates, stages, window, trust, scale, drops and paths of all nodes, until Ctrl-C."""
+    need_ros()
+    from rich.console import Console
+    from rich.live import Live
+
+    from page4d_ros.dashboard import dashboard
+    from page4d_ros.ros.top import listen
+
+    console = Console()
+    if not once and not console.is_terminal:
+        raise Page4dError('there is no terminal to draw on: use --once')
+    given = {'patience': patience, 'once': once, 'interval': interval}
+    if once:
+        listen(node or (), show=lambda states: console.print(dashboard(states)), **given)
+        return
+    with Live(console=console, auto_refresh=False, screen=True) as live:
+        listen(
+            node or (),
+            show=lambda states: live.update(dashboard(states), refresh=True),
+            **given,
+        )

@@ -134,10 +134,7 @@ def watch(config: Config, image_topic: str, info_topic: str, seconds: float) -> 
         Page4dError: a name is no name of a topic.
     """
     for topic in filter(None, (image_topic, info_topic)):
-        try:
-            validate_topic_name(topic)
-        except InvalidTopicNameException as error:
-            raise Page4dError(f'{topic!r} is no name of a topic: {error}') from error
+        _check_name(topic)
     with signals.ros([]):
         node = rclpy.create_node('page4d_doctor')
         try:
@@ -145,6 +142,13 @@ def watch(config: Config, image_topic: str, info_topic: str, seconds: float) -> 
         finally:
             node.destroy_node()
     raise Page4dError('interrupted')
+
+
+def _check_name(topic: str) -> None:
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        raise Page4dError(f'{topic!r} is no name of a topic: {error}') from error
 
 
 class _Watch:
