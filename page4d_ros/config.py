@@ -270,8 +270,8 @@ class DynamicsConfig(Settings):
 
     clusters: bool = setting(
         False,
-        'Group the dynamic points into bodies and follow them: in ~/status, and on bodies where '
-        'vision_msgs is installed.',
+        'Group the dynamic points into bodies and follow them: in ~/status, on markers for RViz '
+        'and Foxglove, and on bodies where vision_msgs is installed.',
         dynamic=True,
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from page4d_ros.bags.factory import typestore
 from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.stream import DepthSample, PositionSample
 from page4d_ros.bags.writer import BagWriter, check_output
@@ -19,7 +20,7 @@ from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages import encode
 from page4d_ros.messages.files import cloud_files, save
 from page4d_ros.messages.sink import MessageSink
-from page4d_ros.messages.topics import outputs
+from page4d_ros.messages.topics import ON_REQUEST, OPTIONAL, outputs
 from page4d_ros.messages.trajectory import SUFFIXES, TrajectoryText
 from page4d_ros.perception import build
 from page4d_ros.perception.base_frame import BaseFrame
@@ -104,8 +105,8 @@ def replay(
         output: folder to make.
         config: all settings; every frame with ``page4d-small`` where not given.
         perception: used in place of a new one with ``model.checkpoint``.
-        topics: outputs to write, by their names (`messages.topics.outputs`); all where empty. /tf
-            always is.
+        topics: outputs to write, by their names (`messages.topics`); the usual ones (`OUTPUTS`)
+            where empty. /tf always is.
         clip: estimate all frames in one window, see `Clip`.
         force: replace a recording that is there.
         started: called once before the first frame, with what is read and what estimates it.
@@ -139,8 +140,10 @@ def replay(
     """
     config = Config().with_values(OFFLINE) if config is None else config
     cameras, base = config.cameras, bool(config.frames.base)
-    possible = frozenset(t.name for t in outputs(cameras, base=base))
-    topics = frozenset(topics) or possible
+    usual = frozenset(t.name for t in outputs(cameras, base=base))
+    known = [t for t in (*ON_REQUEST, *OPTIONAL) if t.type in typestore().fielddefs]
+    possible = usual | {t.name for t in outputs(cameras, known, base=base)}
+    topics = frozenset(topics) or usual
     if unknown := topics - possible:
         raise BagError(
             f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(possible))}'

@@ -14,6 +14,7 @@ POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 STATUS = 'page4d_ros/msg/PerceptionStatus'
 MOVING_BODY = 'page4d_ros/msg/MovingBody'
 LASER_SCAN = 'sensor_msgs/msg/LaserScan'
+MARKERS = 'visualization_msgs/msg/MarkerArray'
 DETECTIONS = 'vision_msgs/msg/Detection3DArray'
 
 
@@ -60,8 +61,14 @@ OUTPUTS = (
     Topic(STATUS_TOPIC, STATUS, depth=1, gated=False, per_camera=False),
 )
 
+# published as all others are; recorded only where they are asked for by name
+ON_REQUEST = (
+    Topic('points/organized', POINT_CLOUD, depth=1),
+    Topic('depth/colormap', IMAGE),
+)
 OPTIONAL = (
     Topic('bodies', DETECTIONS, depth=1, per_camera=False),
+    Topic('markers', MARKERS, depth=1, per_camera=False),
 )  # where their types are installed
 
 

@@ -126,6 +126,16 @@ def test_the_static_points_along_the_way_are_saved(tmp_path, config):
     assert len((tmp_path / 'out/trajectory.kitti').read_text().splitlines()) == 5
 
 
+def test_what_is_not_usually_recorded_is_if_it_is_asked_for(tmp_path, config):
+    config = config.with_values({'dynamics.clusters': True})
+    path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(2))
+    topics = ('points/organized', 'depth/colormap', 'markers')
+    with Recording(path, config) as source:
+        replay(source, tmp_path / 'out', config, perception=oracle(config), topics=topics)
+    found = everything(tmp_path / 'out')
+    assert set(found) == {f'/{name}' for name in topics} | {'/tf', '/tf_static'}
+
+
 def test_without_a_mount_it_is_assumed_and_said(tmp_path, config):
     messages = [m for m in camera_messages() if m[0] != '/tf_static']
     summary, out = run(tmp_path, messages, config)
