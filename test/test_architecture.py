@@ -273,6 +273,8 @@ def test_versions_agree():
     root = PACKAGE.parent
     assert f'<version>{page4d_ros.__version__}</version>' in (root / 'package.xml').read_text()
     assert f"version='{page4d_ros.__version__}'" in (root / 'setup.py').read_text()
+    assert f'\nversion: {page4d_ros.__version__}\n' in (root / 'CITATION.cff').read_text()
+    assert f'version is {page4d_ros.__version__}' in (root / 'QUALITY_DECLARATION.md').read_text()
 
 
 def test_docstrings_begin_with_a_noun_or_a_verb():

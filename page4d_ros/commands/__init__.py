@@ -3,7 +3,7 @@
 from page4d_ros.commands.annotate import annotate
 from page4d_ros.commands.bench import bench
 from page4d_ros.commands.doctor import doctor
-from page4d_ros.commands.graph import play, record, top
+from page4d_ros.commands.graph import health, play, record, top
 from page4d_ros.commands.graphs import build, export
 from page4d_ros.commands.label import label
 from page4d_ros.commands.make import import_tum, render, shards
@@ -33,6 +33,7 @@ ALL = (
     play,
     record,
     top,
+    health,
     parameters,
     policy,
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLOURS = {'ok': 'green', SKIPPED: 'dim', WARN: 'yellow', ERROR: 'red'}
 NO_ROS = 'rclpy is not installed: no node here, but replay, evaluation and training'
-GET_ROS = 'source a ROS 2 installation, or pip install -r requirements/ros.txt (x86_64)'
+GET_ROS = 'source a ROS 2 installation and this package, or take make demo of a checkout (x86_64)'
 
 
 def doctor(

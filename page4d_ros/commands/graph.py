@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import typer
 from typer import Argument, Option
 
-from page4d_ros.errors import Page4dError
+from page4d_ros.errors import Page4dError, printable
 
 WAIT_SECONDS = 300.0
 
@@ -102,3 +103,18 @@ def top(
             show=lambda states: live.update(dashboard(states), refresh=True),
             **given,
         )
+
+
+def health(
+    *,
+    node: Annotated[str, Option(help='Fully qualified name of the node.')] = '/page4d',
+    patience: Annotated[float, Option(min=0.1, help='Seconds to wait for its answer.')] = 5.0,
+) -> None:
+    """Print what a node's diagnostics say; exit with 1 on an error, or if none come."""
+    need_ros()
+    from page4d_ros.ros.health import health as ask
+
+    fine, text = ask(node, patience)
+    print(printable(text))
+    if not fine:
+        raise typer.Exit(1)
