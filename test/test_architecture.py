@@ -27,6 +27,7 @@ ALLOWED = {
     'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
+    'reference': {'config', 'messages'},
     'dashboard': {'errors', 'perception', 'messages'},
     'doctor': {'errors', 'process', 'config', 'geometry', 'perception'},
     'bags': {
@@ -119,6 +120,7 @@ ALLOWED = {
     },
     'commands': {
         'errors',
+        'reference',
         'dashboard',
         'doctor',
         'backends',

@@ -1,4 +1,4 @@
-"""docs/user_asks.md names tests that exist, and has a row for each ask and each demand."""
+"""docs/user_asks.md and docs/features.md name tests that exist, in each row that needs one."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'user_asks.md'
+FEATURES = ROOT / 'docs' / 'features.md'
 ASKS, DEMANDS = 20, 10
 NAMED = re.compile(r'`(test/[\w/]+\.py)::(\w+)`')
 UNTESTED = 'no test in the suite'
@@ -48,10 +49,19 @@ def test_every_ask_and_every_demand_has_a_row():
     assert sorted(demands) == list(range(1, DEMANDS + 1))
 
 
-def test_every_named_test_exists():
-    text = PAGE.read_text()
+@pytest.mark.parametrize('page', [PAGE, FEATURES], ids=lambda page: page.name)
+def test_every_named_test_exists(page):
+    text = page.read_text()
     assert len(NAMED.findall(text)) > ASKS + DEMANDS
     assert absent(text) == []
+
+
+def test_every_feature_that_is_claimed_names_a_test():
+    rows = re.findall(r'^\| (.+?) \| ([●◐○]) \| (.*)$', FEATURES.read_text(), re.MULTILINE)
+    assert len(rows) > 40
+    assert {mark for _, mark, _ in rows} == set('●◐○')
+    for feature, mark, rest in rows:
+        assert bool(NAMED.search(rest)) == (mark != '○'), feature
 
 
 def test_every_row_is_held_or_says_that_it_is_not():

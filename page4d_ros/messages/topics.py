@@ -72,6 +72,37 @@ OPTIONAL = (
 )  # where their types are installed
 
 
+@dataclass(frozen=True)
+class Service:
+    """A service of the node.
+
+    Attributes:
+        name: private to the node.
+        type: service type.
+        text: effect.
+    """
+
+    name: str
+    type: str
+    text: str
+
+
+TRIGGER = 'std_srvs/srv/Trigger'
+SERVICES = (
+    Service('reset', TRIGGER, 'empty window, identity pose'),
+    Service('reset_window', TRIGGER, 'empty window, the pose goes on from where it is'),
+    Service(
+        'set_pose',
+        'page4d_ros/srv/SetPose',
+        'the base is at this pose in odom from now on; window and twist go on, path and cloud '
+        'begin anew',
+    ),
+    Service('pause', 'std_srvs/srv/SetBool', 'no images are taken'),
+    Service('save_trajectory', TRIGGER, 'the path as .tum and .kitti (with .times)'),
+    Service('save_cloud', TRIGGER, 'the static points along the path as .ply and .pcd'),
+)
+
+
 def outputs(
     cameras: Sequence[str], topics: Iterable[Topic] = OUTPUTS, *, base: bool = True
 ) -> list[Topic]:

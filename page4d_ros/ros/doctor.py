@@ -18,12 +18,11 @@ from page4d_ros.doctor.camera import Seen
 from page4d_ros.doctor.result import ERROR, WARN, Check, Finding, ok
 from page4d_ros.errors import FrameError, Page4dError
 from page4d_ros.messages.decode import calibration, stamp_ns
-from page4d_ros.messages.topics import IMAGE, MOVING_BODY, STATUS
+from page4d_ros.messages.topics import IMAGE, MOVING_BODY, SERVICES, STATUS
 from page4d_ros.ros import signals, transport
 from page4d_ros.ros.cameras import Cameras
 from page4d_ros.ros.compat import TransformListener, cv_bridge_reader, message_class, optional
 from page4d_ros.ros.inputs import ImageSubscription, subscribe
-from page4d_ros.ros.services import SET_POSE
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -64,8 +63,9 @@ def _rclpy() -> Finding:
 
 
 def _interfaces() -> Finding:
+    own = [service.type for service in SERVICES]
     try:
-        for kind in (STATUS, MOVING_BODY, SET_POSE):
+        for kind in (STATUS, MOVING_BODY, *own):
             message_class(kind)
     except (ImportError, AttributeError) as error:
         return (

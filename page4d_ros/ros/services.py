@@ -6,12 +6,11 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from std_srvs.srv import SetBool, Trigger
-
 from page4d_ros.errors import Page4dError
 from page4d_ros.geometry.poses import from_quaternion
 from page4d_ros.messages.decode import stamp_ns
 from page4d_ros.messages.files import cloud_files, save_in
+from page4d_ros.messages.topics import SERVICES
 from page4d_ros.messages.trajectory import SUFFIXES, trajectory_files
 from page4d_ros.messages.transforms import is_rigid
 from page4d_ros.ros.compat import message_class
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from page4d_ros.config import Config
     from page4d_ros.ros.session import Session
-
-SET_POSE = 'page4d_ros/srv/SetPose'
 
 
 class ServingNode(Protocol):
@@ -50,15 +47,17 @@ class ServingNode(Protocol):
 
 def offer(node: ServingNode) -> None:
     """Create the services of a node."""
-    for kind, name, answer in (
-        (Trigger, 'reset', _reset),
-        (Trigger, 'reset_window', _reset_window),
-        (message_class(SET_POSE), 'set_pose', _set_pose),
-        (SetBool, 'pause', _pause),
-        (Trigger, 'save_trajectory', _save_trajectory),
-        (Trigger, 'save_cloud', _save_cloud),
-    ):
-        node.create_service(kind, f'~/{name}', partial(_answer, node, answer))
+    answers = {
+        'reset': _reset,
+        'reset_window': _reset_window,
+        'set_pose': _set_pose,
+        'pause': _pause,
+        'save_trajectory': _save_trajectory,
+        'save_cloud': _save_cloud,
+    }
+    for service in SERVICES:
+        answer = partial(_answer, node, answers[service.name])
+        node.create_service(message_class(service.type), f'~/{service.name}', answer)
 
 
 def _answer(node: ServingNode, answer: Callable, request: Any, response: Any) -> Any:
