@@ -9,7 +9,6 @@ from page4d_ros.commands.label import label
 from page4d_ros.commands.make import import_tum, render, shards
 from page4d_ros.commands.offline import info, replay
 from page4d_ros.commands.policy import policy
-from page4d_ros.commands.show import demo, parameters, report
 from page4d_ros.commands.show import demo, parameters, reference, report
 from page4d_ros.commands.train import average, calibrate, shards_from, train
 
