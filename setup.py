@@ -26,6 +26,7 @@ setup(
         ('share/' + package_name + '/config/training', glob('config/training/*.yaml')),
         ('share/' + package_name + '/config/security', glob('config/security/*.xml')),
         ('share/' + package_name + '/msg', glob('msg/*.msg')),
+        ('share/' + package_name + '/srv', glob('srv/*.srv')),
     ],
     python_requires='>=3.10',
     install_requires=[

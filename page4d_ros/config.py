@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from page4d_ros.errors import ConfigError
 from page4d_ros.input_config import FramesConfig, InputConfig, RigConfig, check_cameras
 from page4d_ros.model.config import NetworkConfig
-from page4d_ros.output_config import DiagnosticsConfig, PointsConfig, PublishConfig, ScanConfig
+from page4d_ros.output_config import (
+    DiagnosticsConfig,
+    MapConfig,
+    PointsConfig,
+    PublishConfig,
+    ScanConfig,
+)
 from page4d_ros.settings import Settings, commented_yaml, read_yaml, setting
 
 if TYPE_CHECKING:
@@ -264,8 +270,8 @@ class DynamicsConfig(Settings):
 
     clusters: bool = setting(
         False,
-        'Group the dynamic points into bodies and follow them: in ~/status, and on bodies where '
-        'vision_msgs is installed.',
+        'Group the dynamic points into bodies and follow them: in ~/status, on markers for RViz '
+        'and Foxglove, and on bodies where vision_msgs is installed.',
         dynamic=True,
     )
 
@@ -276,7 +282,9 @@ class PathConfig(Settings):
 
     max_poses: int = setting(1024, 'Newest poses kept.', low=1, high=100_000)
     folder: str = setting(
-        '', 'Where ~/save_trajectory writes; "" is $ROS_HOME, or ~/.ros.', dynamic=True
+        '',
+        'Where ~/save_trajectory and ~/save_cloud write; "" is $ROS_HOME, or ~/.ros.',
+        dynamic=True,
     )
 
 
@@ -312,6 +320,7 @@ class Config(Settings):
     mask: MaskConfig = field(default_factory=MaskConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
+    map: MapConfig = field(default_factory=MapConfig)
     scan: ScanConfig = field(default_factory=ScanConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     path: PathConfig = field(default_factory=PathConfig)

@@ -10,7 +10,8 @@ from page4d_ros.settings import Settings, setting
 
 CAMERA_NAME = r'[A-Za-z](_?[A-Za-z0-9])*'
 NO_CAMERAS = (
-    'bodies', 'confidence', 'depth', 'mask', 'odom', 'path', 'points', 'rgb', 'scale', 'scan',
+    'bodies', 'confidence', 'depth', 'markers', 'mask', 'odom', 'path', 'points', 'rgb', 'scale',
+    'scan',
 )  # fmt: skip
 MOST_OFFSET = 3600.0
 

@@ -65,6 +65,33 @@ class PointsConfig(Settings):
 
 
 @dataclass(frozen=True)
+class MapConfig(Settings):
+    """Accumulated points/static, for ~/save_cloud and `page4d replay`."""
+
+    voxel: float = setting(
+        0.0,
+        'Edge of the cubes that keep one averaged point each, in metres; 0 keeps no points.',
+        low=0.0,
+        high=100.0,
+        dynamic=True,
+    )
+    max_points: int = setting(
+        1_000_000,
+        'Points kept at most, some 60 bytes each; those that were seen longest ago go first.',
+        low=1,
+        high=100_000_000,
+        dynamic=True,
+    )
+    rate: float = setting(
+        2.0,
+        'Frames per second of stamp time that are added at most; 0 is no limit.',
+        low=0.0,
+        high=1000.0,
+        dynamic=True,
+    )
+
+
+@dataclass(frozen=True)
 class ScanConfig(Settings):
     """The published sensor_msgs/LaserScan of what does not move, in the base frame."""
 

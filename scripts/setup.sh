@@ -63,7 +63,7 @@ write_env() {
 
 build() {
   local fingerprint paths=(.)
-  fingerprint=$({ cat .venv/.ready; find page4d_ros msg launch config cmake CMakeLists.txt setup.py package.xml -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum)
+  fingerprint=$({ cat .venv/.ready; find page4d_ros msg srv launch config cmake CMakeLists.txt setup.py package.xml -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum)
   [ "$(cat .ws/.built 2>/dev/null)" = "$fingerprint" ] && return
   # shellcheck disable=SC1091
   set +u; source .ws/env.sh; set -u

@@ -14,6 +14,8 @@ ALLOWED = {
     r'(cv_bridge|sensor_msgs_py|tf2_ros|tf_transformations|vision_msgs)\S* is not installed': (
         'no wheel on PyPI; distributions bring it, and our own conversions are tested alone'
     ),
+    r'visualization_msgs is not installed': 'optional; markers are also tested in recordings',
+    r'docker compose is not installed': 'its file is also read and compared without it',
     r'rerun-sdk is not installed': 'optional, 225 MB; its tests need nothing else of it',
     r'(ray|s3fs or moto) is not installed': (
         'optional, 450 MB: `make test-fleet` installs them and skips nothing; the same results, '

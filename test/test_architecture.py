@@ -27,6 +27,9 @@ ALLOWED = {
     'synthetic': {'errors', 'units', 'geometry', 'truth'},
     'share': {'errors'},
     'rrd': {'errors', 'units', 'config', 'perception', 'messages'},
+    'reference': {'config', 'messages'},
+    'dashboard': {'errors', 'perception', 'messages'},
+    'doctor': {'errors', 'process', 'config', 'geometry', 'perception'},
     'bags': {
         'errors',
         'units',
@@ -49,6 +52,8 @@ ALLOWED = {
         'perception',
         'messages',
         'bags',
+        'dashboard',
+        'doctor',
     },
     'datasets': {
         'errors',
@@ -115,6 +120,9 @@ ALLOWED = {
     },
     'commands': {
         'errors',
+        'reference',
+        'dashboard',
+        'doctor',
         'backends',
         'process',
         'units',
@@ -267,6 +275,8 @@ def test_versions_agree():
     root = PACKAGE.parent
     assert f'<version>{page4d_ros.__version__}</version>' in (root / 'package.xml').read_text()
     assert f"version='{page4d_ros.__version__}'" in (root / 'setup.py').read_text()
+    assert f'\nversion: {page4d_ros.__version__}\n' in (root / 'CITATION.cff').read_text()
+    assert f'version is {page4d_ros.__version__}' in (root / 'QUALITY_DECLARATION.md').read_text()
 
 
 def test_docstrings_begin_with_a_noun_or_a_verb():

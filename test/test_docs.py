@@ -12,7 +12,8 @@ from page4d_ros.config import Config
 from page4d_ros.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'page4d_ros/data/page4d-small.md']
+PAGES = [ROOT / f'{name}.md' for name in ('README', 'CONTRIBUTING', 'QUALITY_DECLARATION')]
+PAGES += [ROOT / 'page4d_ros/data/page4d-small.md']
 PAGES += sorted((ROOT / 'docs').rglob('*.md'))
 CODE = re.compile(r'^```.*?^```$', re.DOTALL | re.MULTILINE)
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from page4d_ros.bags.factory import typestore
 from page4d_ros.bags.sources import open_source
 from page4d_ros.bags.stream import DepthSample, PositionSample
 from page4d_ros.bags.writer import BagWriter, check_output
 from page4d_ros.config import Config
 from page4d_ros.errors import BagError, FrameError
 from page4d_ros.messages import encode
+from page4d_ros.messages.files import cloud_files, save
 from page4d_ros.messages.sink import MessageSink
-from page4d_ros.messages.topics import outputs
-from page4d_ros.messages.trajectory import trajectory_line
+from page4d_ros.messages.topics import ON_REQUEST, OPTIONAL, outputs
+from page4d_ros.messages.trajectory import SUFFIXES, TrajectoryText
 from page4d_ros.perception import build
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.clip import Clip
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import Estimate
 
 NODE = '/page4d'
-TRAJECTORY = 'trajectory.tum'
+TRAJECTORY = 'trajectory'  # with each of `SUFFIXES`
+CLOUD = 'cloud'
 ALL_TOPICS = frozenset(topic.name for topic in outputs(()))  # of a single camera
 # settings that differ from the node's: every frame counts, no set of frames is in a hurry, and the
 # path is written once
@@ -92,7 +95,9 @@ def replay(
     """Estimate every frame of a recording, and write all outputs of the node.
 
     The folder receives a recording (rosbag2, MCAP) and ``trajectory.tum``: the pose of the
-    camera's optical frame in ``frames.odom``, a line for each frame whose pose is known.
+    camera's optical frame in ``frames.odom``, a line for each frame whose pose is known; the same
+    as ``trajectory.kitti`` with ``trajectory.times``; and with ``map.voxel`` the static points
+    along the way in ``cloud.ply`` and ``cloud.pcd``.
 
     Args:
         recording: rosbag1, rosbag2, .mcap, .db3, folder of images or video; or an open source,
@@ -100,8 +105,8 @@ def replay(
         output: folder to make.
         config: all settings; every frame with ``page4d-small`` where not given.
         perception: used in place of a new one with ``model.checkpoint``.
-        topics: outputs to write, by their names (`messages.topics.outputs`); all where empty. /tf
-            always is.
+        topics: outputs to write, by their names (`messages.topics`); the usual ones (`OUTPUTS`)
+            where empty. /tf always is.
         clip: estimate all frames in one window, see `Clip`.
         force: replace a recording that is there.
         started: called once before the first frame, with what is read and what estimates it.
@@ -135,8 +140,10 @@ def replay(
     """
     config = Config().with_values(OFFLINE) if config is None else config
     cameras, base = config.cameras, bool(config.frames.base)
-    possible = frozenset(t.name for t in outputs(cameras, base=base))
-    topics = frozenset(topics) or possible
+    usual = frozenset(t.name for t in outputs(cameras, base=base))
+    known = [t for t in (*ON_REQUEST, *OPTIONAL) if t.type in typestore().fielddefs]
+    possible = usual | {t.name for t in outputs(cameras, known, base=base)}
+    topics = frozenset(topics) or usual
     if unknown := topics - possible:
         raise BagError(
             f'no output {", ".join(sorted(unknown))}; there are {", ".join(sorted(possible))}'
@@ -159,7 +166,12 @@ def replay(
         perception = perception or build.build_perception(config, wait=True, say=warn)
         started(source, perception)
         writer = stack.enter_context(BagWriter(output, force=force))
-        trajectory = stack.enter_context((writer.path / TRAJECTORY).open('w', encoding='utf-8'))
+        trajectory = {
+            suffix: stack.enter_context(
+                (writer.path / f'{TRAJECTORY}{suffix}').open('w', encoding='utf-8')
+            )
+            for suffix in SUFFIXES
+        }
         sink = BagSink(writer, trajectory, config, perception, topics, seen)
         run = _Replay(source, sink, config, perception, clip=clip, warn=warn)
         with explained(_too_little_memory):
@@ -182,7 +194,7 @@ class BagSink(MessageSink):
     def __init__(
         self,
         writer: BagWriter,
-        trajectory: TextIO,
+        trajectory: dict[str, TextIO],
         config: Config,
         perception: Perception,
         topics: frozenset[str],
@@ -193,6 +205,7 @@ class BagSink(MessageSink):
         self.topics = topics
         self.warnings: list[str] = []
         self._trajectory = trajectory
+        self._text = TrajectoryText()
         self._seen = seen
         self._malformed = False
         self._last_ns: int | None = None
@@ -218,8 +231,9 @@ class BagSink(MessageSink):
         super().publish(estimate)
         if not estimate.odometry.lost:
             T_odom_child = base_frame.pose(estimate.odometry.T_world_camera)
-            line = trajectory_line(stamp_ns, T_odom_child @ base_frame.T_child_camera)
-            self._trajectory.write(line)
+            T_odom_camera = T_odom_child @ base_frame.T_child_camera
+            for suffix, line in self._text.lines(stamp_ns, T_odom_camera).items():
+                self._trajectory[suffix].write(line)
         self._last_ns = stamp_ns
 
     def report(self, estimate: Estimate, counts: Counts) -> None:
@@ -253,6 +267,12 @@ class BagSink(MessageSink):
         if self._last_ns is not None and 'path' in self.topics:
             head = encode.header(self.make, self._last_ns, self.config.frames.odom)
             self.writer.write(absolute('path'), self._last_ns, self.outputs.path(head))
+
+    def write_cloud(self) -> None:
+        """Write the static points that were gathered, if any."""
+        points = self.outputs.map.points(self.base_frame.T_odom_world)
+        if len(points):
+            save(self.writer.path, CLOUD, cloud_files(points, self.config.frames.odom))
 
 
 class _Replay:
@@ -291,6 +311,7 @@ class _Replay:
         if not self._summary.interrupted:
             self._deliver_held()
         self._sink.write_path()
+        self._sink.write_cloud()
         self._pass_warnings_on()
         return self._summed_up(time.perf_counter() - start)
 

@@ -19,6 +19,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from page4d_ros.bags.factory import BagMessages, typestore
 from page4d_ros.errors import BagError
 from page4d_ros.messages.topics import OUTPUTS
+from page4d_ros.messages.trajectory import SUFFIXES
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -29,7 +30,7 @@ DEFAULT_DEPTH = 10
 TF_DEPTH = 100
 TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
 STORAGE = {'.mcap', '.db3'}
-OURS = STORAGE | {'.yaml', '.tum'}
+OURS = STORAGE | {'.yaml', '.ply', '.pcd', *SUFFIXES}
 
 
 def offered_qos(topic: str) -> Qos:

@@ -2,17 +2,19 @@
 
 from page4d_ros.commands.annotate import annotate
 from page4d_ros.commands.bench import bench
-from page4d_ros.commands.graph import play, record
+from page4d_ros.commands.doctor import doctor
+from page4d_ros.commands.graph import health, play, record, top
 from page4d_ros.commands.graphs import build, export
 from page4d_ros.commands.label import label
 from page4d_ros.commands.make import import_tum, render, shards
 from page4d_ros.commands.offline import info, replay
 from page4d_ros.commands.policy import policy
-from page4d_ros.commands.show import demo, parameters, report
+from page4d_ros.commands.show import demo, parameters, reference, report
 from page4d_ros.commands.train import average, calibrate, shards_from, train
 
 ALL = (
     demo,
+    doctor,
     replay,
     annotate,
     report,
@@ -30,6 +32,9 @@ ALL = (
     export,
     play,
     record,
+    top,
+    health,
     parameters,
     policy,
+    reference,
 )

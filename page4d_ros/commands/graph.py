@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import typer
 from typer import Argument, Option
 
-from page4d_ros.errors import Page4dError
+from page4d_ros.errors import Page4dError, printable
 
 WAIT_SECONDS = 300.0
 
@@ -70,3 +71,50 @@ def record(
         cameras=camera or (),
         say=print,
     )
+
+
+def top(
+    *,
+    node: Annotated[
+        list[str] | None, Option(help='Fully qualified name of a node; repeat it. All if none.')
+    ] = None,
+    once: Annotated[bool, Option('--once', help='Print the present state, and end.')] = False,
+    interval: Annotated[float, Option(min=0.1, max=60, help='Seconds between updates.')] = 0.5,
+    patience: Annotated[float, Option(min=0.1, help='Seconds to wait for a node.')] = 5.0,
+) -> None:
+    """Show rates, stages, window, trust, scale, drops and paths of all nodes, until Ctrl-C."""
+    need_ros()
+    from rich.console import Console
+    from rich.live import Live
+
+    from page4d_ros.dashboard import dashboard
+    from page4d_ros.ros.top import listen
+
+    console = Console()
+    if not once and not console.is_terminal:
+        raise Page4dError('there is no terminal to draw on: use --once')
+    given = {'patience': patience, 'once': once, 'interval': interval}
+    if once:
+        listen(node or (), show=lambda states: console.print(dashboard(states)), **given)
+        return
+    with Live(console=console, auto_refresh=False, screen=True) as live:
+        listen(
+            node or (),
+            show=lambda states: live.update(dashboard(states), refresh=True),
+            **given,
+        )
+
+
+def health(
+    *,
+    node: Annotated[str, Option(help='Fully qualified name of the node.')] = '/page4d',
+    patience: Annotated[float, Option(min=0.1, help='Seconds to wait for its answer.')] = 5.0,
+) -> None:
+    """Print what a node's diagnostics say; exit with 1 on an error, or if none come."""
+    need_ros()
+    from page4d_ros.ros.health import health as ask
+
+    fine, text = ask(node, patience)
+    print(printable(text))
+    if not fine:
+        raise typer.Exit(1)

@@ -90,6 +90,13 @@ def parameters() -> None:
     print(default_yaml(), end='')
 
 
+def reference() -> None:
+    """Print docs/reference.md: tables of topics, services and parameters."""
+    from page4d_ros.reference import reference as text
+
+    print(text(), end='')
+
+
 def print_verdict(metrics: dict[str, Any], output: Path) -> None:
     """Print what a report says at the first look, and where it is."""
     verdict = metrics['verdict']

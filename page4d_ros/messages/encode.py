@@ -12,6 +12,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import transform
 from page4d_ros.perception.clouds import POINT
+from page4d_ros.perception.moving_bodies import in_axes
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -102,18 +103,25 @@ def point_fields(make: MessageFactory) -> list[Any]:
 
 
 def cloud(make: MessageFactory, head: Any, points: NDArray) -> Any:
-    """sensor_msgs/PointCloud2, height 1 and dense, of a `POINT` array (n,)."""
+    """sensor_msgs/PointCloud2 of a `POINT` array.
+
+    Args:
+        make: message factory.
+        head: stamp and optical frame.
+        points: (n,), whose cloud has height 1 and is dense; or (h, w), which may hold NaN.
+    """
+    height, width = np.atleast_2d(points).shape
     return make(
         'sensor_msgs/msg/PointCloud2',
         header=head,
-        height=1,
-        width=len(points),
+        height=height,
+        width=width,
         fields=point_fields(make),
         is_bigendian=False,
         point_step=POINT.itemsize,
-        row_step=POINT.itemsize * len(points),
-        data=make.sequence(np.ascontiguousarray(points).view(np.uint8)),
-        is_dense=True,
+        row_step=POINT.itemsize * width,
+        data=make.sequence(np.ascontiguousarray(points).reshape(-1).view(np.uint8)),
+        is_dense=points.ndim == 1,
     )
 
 
@@ -145,7 +153,8 @@ def laser_scan(
     )
 
 
-def _vector(make: MessageFactory, kind: str, values: NDArray) -> Any:
+def vector(make: MessageFactory, kind: str, values: NDArray) -> Any:
+    """geometry_msgs/Point or Vector3, by its kind, of three numbers."""
     x, y, z = (float(value) for value in values)
     return make(f'geometry_msgs/msg/{kind}', x=x, y=y, z=z)
 
@@ -159,7 +168,7 @@ def pose(make: MessageFactory, T: NDArray) -> Any:
     """geometry_msgs/Pose of a transform (4, 4)."""
     return make(
         'geometry_msgs/msg/Pose',
-        position=_vector(make, 'Point', T[:3, 3]),
+        position=vector(make, 'Point', T[:3, 3]),
         orientation=_quaternion(make, make.quaternion(T)),
     )
 
@@ -168,7 +177,7 @@ def null_pose(make: MessageFactory) -> Any:
     """Pose of a lost frame as rtabmap marks it: a quaternion of zeros."""
     return make(
         'geometry_msgs/msg/Pose',
-        position=_vector(make, 'Point', np.zeros(3)),
+        position=vector(make, 'Point', np.zeros(3)),
         orientation=_quaternion(make, np.zeros(4)),
     )
 
@@ -200,8 +209,8 @@ def odometry(
     of_pose, of_velocity = covariances.reshape(2, -1)
     twist = make(
         'geometry_msgs/msg/Twist',
-        linear=_vector(make, 'Vector3', velocity[:3]),
-        angular=_vector(make, 'Vector3', velocity[3:]),
+        linear=vector(make, 'Vector3', velocity[:3]),
+        angular=vector(make, 'Vector3', velocity[3:]),
     )
     return make(
         'nav_msgs/msg/Odometry',
@@ -234,13 +243,13 @@ def transform_stamped(make: MessageFactory, head: Any, child: str, at: Any) -> A
 
 def moving_body(make: MessageFactory, body: MovingBody, T_odom_world: NDArray) -> Any:
     """page4d_ros/MovingBody in the odom frame."""
-    centre, size, velocity = _in_odom(body, T_odom_world)
+    centre, size, velocity = in_axes(body, T_odom_world)
     return make(
         'page4d_ros/msg/MovingBody',
         number=body.number,
-        position=_vector(make, 'Point', centre),
-        size=_vector(make, 'Vector3', size),
-        velocity=_vector(make, 'Vector3', velocity),
+        position=vector(make, 'Point', centre),
+        size=vector(make, 'Vector3', size),
+        velocity=vector(make, 'Vector3', velocity),
         probability=body.probability,
     )
 
@@ -251,10 +260,10 @@ def detections(
     """vision_msgs/Detection3DArray in the odom frame; the class is "moving", the id the number."""
     out = []
     for body in bodies:
-        centre, size, _ = _in_odom(body, T_odom_world)
+        centre, size, _ = in_axes(body, T_odom_world)
         pose_ = pose(make, transform(np.eye(3), centre))
         box = make(
-            'vision_msgs/msg/BoundingBox3D', center=pose_, size=_vector(make, 'Vector3', size)
+            'vision_msgs/msg/BoundingBox3D', center=pose_, size=vector(make, 'Vector3', size)
         )
         hypothesis = make(
             'vision_msgs/msg/ObjectHypothesis', class_id='moving', score=body.probability
@@ -278,9 +287,3 @@ def detections(
             )
         )
     return make('vision_msgs/msg/Detection3DArray', header=head, detections=out)
-
-
-def _in_odom(body: MovingBody, T_odom_world: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Centre, size of the box along the axes, and velocity."""
-    R = T_odom_world[:3, :3]
-    return R @ body.centre + T_odom_world[:3, 3], np.abs(R) @ body.size, R @ body.velocity

@@ -11,9 +11,11 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.messages import encode
+from page4d_ros.messages.markers import body_markers
 from page4d_ros.messages.topics import of_camera
 from page4d_ros.perception.base_frame import FORWARD
-from page4d_ros.perception.clouds import cloud
+from page4d_ros.perception.cloud_map import CloudMap
+from page4d_ros.perception.clouds import cloud, organized
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.scan import bearings, scan
 from page4d_ros.perception.upsampling import CameraPixels
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 
 MILLIMETRES_MAX = 65_535
 MOVING_TINT = 127, 20, 20, 0
-CLOUDS = ('points/static', 'points/dynamic')
+CLOUDS = ('points/static', 'points/dynamic', 'points/organized')
+NEAREST = 0.01  # of the farthest depth that has a colour: the nearest
+FARTHEST = 100.0  # depth with the last colour, without ``depth.max_range``
 INFOS = ('depth/camera_info', 'rgb/camera_info', 'mask/camera_info')
 
 
@@ -55,17 +59,23 @@ class Outputs:
         self.rig = rig
         self._poses: deque[tuple[int, NDArray]] = deque(maxlen=config.path.max_poses)
         self._path: deque[Any] = deque(maxlen=config.path.max_poses)
-        self._cloud_due_ns: dict[str, int] = {}
+        self._due_ns: dict[str, int] = {}
+        self.map = CloudMap(config.map)
         self._tf_ns: int | None = None
 
     def restart(self, restart: Restart) -> None:
         """Accept older stamps from now on; forget the trajectory if the pose restarts."""
         if restart is not Restart.NONE:
-            self._cloud_due_ns.clear()
+            self._due_ns.clear()
             self._tf_ns = None
         if restart is Restart.POSE:
-            self._poses.clear()
-            self._path.clear()
+            self.forget_trajectory()
+
+    def forget_trajectory(self) -> None:
+        """Forget the path, and the points that were gathered along it."""
+        self._poses.clear()
+        self._path.clear()
+        self.map.clear()
 
     def messages(
         self, estimate: Estimate, wanted: Callable[[str], bool]
@@ -80,17 +90,24 @@ class Outputs:
         if estimate.still:
             return
         yield from self._images(estimate, wanted)
-        if self.config.dynamics.clusters and wanted('bodies'):
-            head = encode.header(self.make, estimate.frame.stamp_ns, self.config.frames.odom)
-            yield (
-                'bodies',
-                encode.detections(self.make, head, estimate.bodies, self.base_frame.T_odom_world),
-            )
+        if self.config.dynamics.clusters:
+            yield from self._bodies(estimate, wanted)
         for camera, view in self._cameras(estimate):
             if _calibrated(view):
                 T_level_camera = self._level(estimate, view)
                 yield from self._scan(of_camera('scan', camera), view, T_level_camera, wanted)
                 yield from self._clouds(camera, view, T_level_camera, wanted)
+
+    def _bodies(
+        self, estimate: Estimate, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        make, bodies, T_odom_world = self.make, estimate.bodies, self.base_frame.T_odom_world
+        head = encode.header(make, estimate.frame.stamp_ns, self.config.frames.odom)
+        if wanted('bodies'):
+            yield 'bodies', encode.detections(make, head, bodies, T_odom_world)
+        if wanted('markers'):
+            metric = bool(estimate.odometry.metric)
+            yield 'markers', body_markers(make, head, bodies, T_odom_world, metric=metric)
 
     def _scan(
         self, name: str, view: ViewEstimate, T: NDArray | None, wanted: Callable[[str], bool]
@@ -109,17 +126,28 @@ class Outputs:
     ) -> Iterator[tuple[str, Any]]:
         for kind in CLOUDS:
             name = of_camera(kind, camera)
-            if wanted(name) and self._cloud_due(name, view.frame.stamp_ns):
-                dynamic = kind == CLOUDS[1]
-                points = cloud(view, self.config.points, dynamic=dynamic, T_level_camera=T)
-                yield name, encode.cloud(self.make, self._optical(view), points)
+            if wanted(name) and self._due(name, view.frame.stamp_ns, self.config.points.rate):
+                yield (
+                    name,
+                    encode.cloud(self.make, self._optical(view), self._points(kind, view, T)),
+                )
+
+    def _points(self, kind: str, view: ViewEstimate, T: NDArray | None) -> NDArray:
+        config = self.config.points
+        if kind == 'points/organized':
+            return organized(view, config, T)
+        return cloud(view, config, dynamic=kind == 'points/dynamic', T_level_camera=T)
 
     def _level(self, estimate: Estimate, view: ViewEstimate) -> NDArray | None:
         """Pose (4, 4) of a camera on the base, see `BaseFrame.T_level_camera`; None if unknown."""
-        if view.frame.frame_id == estimate.pose_frame:
-            return self.base_frame.T_level_camera
-        T = self.rig.mounts.get(view.frame.view) if self.rig else None
+        T = self._mount(estimate, view)
         return FORWARD @ T if T is not None and self.base_frame.egocentric else T
+
+    def _mount(self, estimate: Estimate, view: ViewEstimate) -> NDArray | None:
+        """Pose (4, 4) of a camera on the child frame; None if unknown."""
+        if view.frame.frame_id == estimate.pose_frame:
+            return self.base_frame.T_child_camera
+        return self.rig.mounts.get(view.frame.view) if self.rig else None
 
     def _cameras(self, estimate: Estimate) -> Iterator[tuple[str, ViewEstimate]]:
         """Name and results of each camera; without names, of the reference view."""
@@ -198,6 +226,7 @@ class Outputs:
         arrays = {
             'depth/image': lambda: depth_array(of.depth, encoding),
             'depth/static': lambda: depth_array(static_depth(of.depth, of.mask), encoding),
+            'depth/colormap': lambda: colormap(of.depth, self.config.depth.max_range),
             'rgb/image': lambda: of.rgb,
             'mask/image': lambda: of.mask,
             'mask/probability': lambda: of.probability,
@@ -211,9 +240,27 @@ class Outputs:
             if info in INFOS and _calibrated(view) and wanted(info):
                 yield info, camera()
 
-    def _cloud_due(self, name: str, stamp_ns: int) -> bool:
-        """True if a cloud may go out: ``points.rate`` on average, whatever the frames' rate is."""
-        rate, due = self.config.points.rate, self._cloud_due_ns.get(name)
+    def gather(self, estimate: Estimate) -> None:
+        """Add the static points of an estimate to `map`, if ``map.voxel`` asks for it."""
+        config, odometry = self.config, estimate.odometry
+        self.map.config = config.map
+        if not config.map.voxel or odometry.lost or estimate.still:
+            return
+        T_world_child = odometry.T_world_camera @ inverse(self.base_frame.T_child_camera)
+        for camera, view in self._cameras(estimate):
+            T_child_camera, due = self._mount(estimate, view), f'map of {camera}'
+            if (
+                T_child_camera is not None
+                and _calibrated(view)
+                and self._due(due, view.frame.stamp_ns, config.map.rate)
+            ):
+                level = self._level(estimate, view)
+                points = cloud(view, config.points, dynamic=False, T_level_camera=level)
+                self.map.add(points, T_world_child @ T_child_camera)
+
+    def _due(self, name: str, stamp_ns: int, rate: float) -> bool:
+        """True if something may go out: `rate` on average, whatever the frames' rate is."""
+        due = self._due_ns.get(name)
         if not rate:
             return True
         period = round(NS_PER_S / rate)
@@ -222,7 +269,7 @@ class Outputs:
         # 1 % of slack, so that a camera at exactly the rate keeps all of its frames
         if stamp_ns < due - period // 100:
             return False
-        self._cloud_due_ns[name] = due + period
+        self._due_ns[name] = due + period
         return True
 
 
@@ -242,6 +289,19 @@ def depth_array(depth: NDArray, encoding: str) -> NDArray:
 def static_depth(depth: NDArray[np.float32], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Depth (h, w) that is NaN where its mask (h, w) is dynamic."""
     return cv2.copyTo(np.full_like(depth, np.nan), mask, depth.copy())
+
+
+def colormap(depth: NDArray[np.float32], max_range: float) -> NDArray[np.uint8]:
+    """Depth (h, w) in colours (h, w, 3), near red, far blue, invalid black; for display only.
+
+    A colour is a depth, the same in every image: from 1 % of `max_range` (of 100 m where it is 0)
+    to all of it, logarithmic.
+    """
+    farthest = max_range or FARTHEST
+    share = np.log(np.nan_to_num(depth, nan=farthest) / farthest) / np.log(NEAREST)
+    level = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    return cv2.copyTo(colours, np.isfinite(depth).view(np.uint8))
 
 
 def overlay_array(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

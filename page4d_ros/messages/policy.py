@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
-from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, OPTIONAL, OUTPUTS, of_camera, outputs
+from page4d_ros.messages.topics import (
+    DIAGNOSTICS_TOPIC,
+    ON_REQUEST,
+    OPTIONAL,
+    OUTPUTS,
+    SERVICES,
+    of_camera,
+    outputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,7 +21,14 @@ if TYPE_CHECKING:
 VERSION = '0.2.0'  # of the format
 OF_CAMERA = 'camera_info', 'image', 'image/compressed'  # inputs
 SUBSCRIBED = '/clock', '/tf', '/tf_static', 'scale/depth', 'scale/odom'
-PUBLISHED = DIAGNOSTICS_TOPIC, '/parameter_events', '/rosout', '/tf', '~/transition_event'
+PUBLISHED = (
+    DIAGNOSTICS_TOPIC,
+    '/parameter_events',
+    '/rosout',
+    '/tf',
+    '/tf_static',
+    '~/transition_event',
+)
 SERVED = (
     # lifecycle
     '~/change_state', '~/get_available_states', '~/get_available_transitions', '~/get_state',
@@ -22,14 +37,14 @@ SERVED = (
     '~/describe_parameters', '~/get_parameter_types', '~/get_parameters',
     '~/get_type_description', '~/list_parameters', '~/set_parameters',
     '~/set_parameters_atomically',
-    # its own
-    '~/pause', '~/reset', '~/save_trajectory',
+    *(f'~/{service.name}' for service in SERVICES),
 )  # fmt: skip
 
 
 def published(cameras: Sequence[str] = ()) -> set[str]:
     """Topics that a node with these cameras may publish."""
-    return {topic.name for topic in outputs(cameras, (*OUTPUTS, *OPTIONAL))} | set(PUBLISHED)
+    every = outputs(cameras, (*OUTPUTS, *ON_REQUEST, *OPTIONAL))
+    return {topic.name for topic in every} | set(PUBLISHED)
 
 
 def subscribed(cameras: Sequence[str] = ()) -> set[str]:

@@ -68,6 +68,7 @@ class MessageSink(ABC):
         """Send every wanted message of an estimate, pose first."""
         for name, message in self.outputs.messages(estimate, self.wanted):
             self.send(name, estimate.frame.stamp_ns, message)
+        self.outputs.gather(estimate)
 
     def report(self, estimate: Estimate, counts: Counts) -> None:
         """Send the status of an estimate."""

@@ -14,6 +14,7 @@ POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 STATUS = 'page4d_ros/msg/PerceptionStatus'
 MOVING_BODY = 'page4d_ros/msg/MovingBody'
 LASER_SCAN = 'sensor_msgs/msg/LaserScan'
+MARKERS = 'visualization_msgs/msg/MarkerArray'
 DETECTIONS = 'vision_msgs/msg/Detection3DArray'
 
 
@@ -60,9 +61,46 @@ OUTPUTS = (
     Topic(STATUS_TOPIC, STATUS, depth=1, gated=False, per_camera=False),
 )
 
+# published as all others are; recorded only where they are asked for by name
+ON_REQUEST = (
+    Topic('points/organized', POINT_CLOUD, depth=1),
+    Topic('depth/colormap', IMAGE),
+)
 OPTIONAL = (
     Topic('bodies', DETECTIONS, depth=1, per_camera=False),
+    Topic('markers', MARKERS, depth=1, per_camera=False),
 )  # where their types are installed
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the node.
+
+    Attributes:
+        name: private to the node.
+        type: service type.
+        text: effect.
+    """
+
+    name: str
+    type: str
+    text: str
+
+
+TRIGGER = 'std_srvs/srv/Trigger'
+SERVICES = (
+    Service('reset', TRIGGER, 'empty window, identity pose'),
+    Service('reset_window', TRIGGER, 'empty window, the pose goes on from where it is'),
+    Service(
+        'set_pose',
+        'page4d_ros/srv/SetPose',
+        'the base is at this pose in odom from now on; window and twist go on, path and cloud '
+        'begin anew',
+    ),
+    Service('pause', 'std_srvs/srv/SetBool', 'no images are taken'),
+    Service('save_trajectory', TRIGGER, 'the path as .tum and .kitti (with .times)'),
+    Service('save_cloud', TRIGGER, 'the static points along the path as .ply and .pcd'),
+)
 
 
 def outputs(

@@ -17,6 +17,7 @@ from page4d_ros.model.weight_file import check_keys, is_finite, read_weights
 if TYPE_CHECKING:
     from page4d_ros.model.network import Network
     from page4d_ros.model.page4d import Page4D
+    from page4d_ros.model.weight_file import WeightFile
 
 
 def untrained_network(config: NetworkConfig | None = None, seed: int = 0) -> Page4D:
@@ -43,16 +44,8 @@ def load_network(
     Raises:
         CheckpointError: the file is missing, damaged or belongs to another network.
     """
-    file = read_weights(Path(path).expanduser())
-    family = family_of(file)
-    try:
-        with torch.device('meta'):
-            network = family.build(file, mask_enabled)
-    except ConfigError as error:
-        raise CheckpointError(f'{file.path}: {error}') from error
-    state = {family.our_name(key): file.state.pop(key) for key in list(file.state)}
-    check_keys(file._replace(state=state), network.state_dict())
-    unusable = []
+    network, file = inspect_network(path, mask_enabled=mask_enabled)
+    state, unusable = file.state, []
     # One tensor at a time: a memory-mapped file is never in memory twice, nor needed afterwards.
     for name, value in state.items():
         unusable += [] if is_finite(value) else [name]
@@ -63,9 +56,37 @@ def load_network(
             f'{unusable[0]}; get it again'
         )
     network.load_state_dict(state, assign=True)
+    return network
+
+
+def inspect_network(
+    path: str | Path, *, mask_enabled: bool | None = None
+) -> tuple[Network, WeightFile]:
+    """Build the network that a weight file belongs to without its weights, on torch's meta device.
+
+    Args:
+        path: as of `load_network`.
+        mask_enabled: likewise.
+
+    Returns:
+        The network, and the file, whose tensors have the network's names.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or belongs to another network.
+    """
+    file = read_weights(Path(path).expanduser())
+    family = family_of(file)
+    try:
+        with torch.device('meta'):
+            network = family.build(file, mask_enabled)
+    except ConfigError as error:
+        raise CheckpointError(f'{file.path}: {error}') from error
+    state = {family.our_name(key): file.state.pop(key) for key in list(file.state)}
+    file = file._replace(state=state)
+    check_keys(file, network.state_dict())
     network.name = printable(str(file.metadata.get('name', file.path.stem)))
     network.purpose = printable(str(file.metadata.get('purpose', '')))
-    return network.eval()
+    return network.eval(), file
 
 
 def save_network(network: Page4D, path: str | Path, *, name: str, **metadata: object) -> None:

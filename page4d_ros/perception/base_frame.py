@@ -81,6 +81,11 @@ class BaseFrame:
         """Move the base to where the camera (4, 4) has gone: a late mount will keep it there."""
         self._T_odom_child = self.pose(T_world_camera)
 
+    def place(self, T_odom_child: NDArray) -> None:
+        """Move the trajectory so that the child is at (4, 4) where it was last."""
+        self.T_odom_world = T_odom_child @ inverse(self._T_odom_child) @ self.T_odom_world
+        self._T_odom_child = T_odom_child
+
     def pose(self, T_world_camera: NDArray) -> NDArray[np.float64]:
         """T_odom_child, (4, 4), of a camera pose (4, 4); changes nothing."""
         return self.T_odom_world @ T_world_camera @ inverse(self.T_child_camera)

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.recorded import RecordedGraphs
 from page4d_ros.errors import CheckpointError
+from page4d_ros.model import checkpoint as checkpoints
 from page4d_ros.model.checkpoint import load_network, untrained_network
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.network import UNTRAINED
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 SMALL = 'page4d-small'
 SMALL_FILE = Path(__file__).parents[1] / 'data' / f'{SMALL}.safetensors'
 CHUNK = 1 << 24  # bytes
+NOWHERE = torch.device('meta')
 MASK_ATTENTION = {'auto': None, 'on': True, 'off': False}
 
 
@@ -43,16 +47,35 @@ def build_network(config: ModelConfig) -> Network:
     """
     device = choose_device(config.device)  # before gigabytes are read for nothing
     mask_enabled = MASK_ATTENTION[config.mask_attention]
-    if not config.checkpoint:
+    _check_named(config.checkpoint)
+    if config.checkpoint == UNTRAINED:
+        return untrained_network(replace(NetworkConfig.tiny(), mask_enabled=bool(mask_enabled)))
+    return load_network(weight_file(config.checkpoint), mask_enabled=mask_enabled, device=device)
+
+
+def inspect_network(config: ModelConfig) -> Network:
+    """Network of ``model.checkpoint`` without its weights, on `NOWHERE`.
+
+    Raises:
+        CheckpointError: none is named, or the file cannot be used.
+    """
+    mask_enabled = MASK_ATTENTION[config.mask_attention]
+    _check_named(config.checkpoint)
+    if config.checkpoint == UNTRAINED:
+        with NOWHERE:
+            return untrained_network(NetworkConfig.tiny())
+    network, _ = checkpoints.inspect_network(
+        weight_file(config.checkpoint), mask_enabled=mask_enabled
+    )
+    return network
+
+
+def _check_named(checkpoint: str) -> None:
+    if not checkpoint:
         raise CheckpointError(
             'model.checkpoint is empty: give a weight file (README.md, "Weights", says which to '
             f'download), {SMALL!r}, or {UNTRAINED!r}'
         )
-    if config.checkpoint == SMALL:
-        return load_network(SMALL_FILE, mask_enabled=mask_enabled, device=device)
-    if config.checkpoint == UNTRAINED:
-        return untrained_network(replace(NetworkConfig.tiny(), mask_enabled=bool(mask_enabled)))
-    return load_network(config.checkpoint, mask_enabled=mask_enabled, device=device)
 
 
 def build_perception(

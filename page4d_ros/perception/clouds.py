@@ -35,6 +35,12 @@ def colours(points: NDArray) -> NDArray[np.uint8]:
     return (packed >> np.array([16, 8, 0], np.uint32)).astype(np.uint8)
 
 
+def packed(rgb: NDArray) -> NDArray[np.float32]:
+    """Field ``rgb`` (n,) of `POINT` of red, green, blue (n, 3), rounded."""
+    red, green, blue = np.rint(rgb).astype(np.uint32).T
+    return (red << 16 | green << 8 | blue).view(np.float32)
+
+
 def cloud(
     estimate: Estimate | ViewEstimate,
     config: PointsConfig,
@@ -57,11 +63,7 @@ def cloud(
     maps, mask = estimate.maps, estimate.mask[view]
     index = np.flatnonzero(maps.known[view] & ((mask > 0) if dynamic else (mask == 0)))
     if config.limited and T_level_camera is not None:
-        x, y, z = level_points([field[view] for field in maps.xyz], index, T_level_camera)
-        kept = (z >= config.min_height) & (z <= config.max_height)
-        if config.max_range:
-            kept &= np.hypot(x, y) <= config.max_range
-        index = index[kept]
+        index = index[_within([field[view] for field in maps.xyz], index, config, T_level_camera)]
     if not config.voxel:
         index = index.take(_even(len(index), config.max_points))
     if not len(index):
@@ -73,6 +75,43 @@ def cloud(
         points = _averaged(points, config.voxel)
         points = points.take(_even(len(points), config.max_points))
     return points
+
+
+def organized(
+    view: ViewEstimate, config: PointsConfig, T_level_camera: NDArray | None = None
+) -> NDArray:
+    """Points (h, w) of dtype `POINT` of all pixels, static and dynamic, in the image's order.
+
+    x, y and z are NaN where depth is invalid, or where `cloud` would leave a point out. Neither
+    ``points.voxel`` nor ``points.max_points`` apply.
+
+    Args:
+        view: the frame.
+        config: stride and extent.
+        T_level_camera: as in `cloud`.
+    """
+    every = (slice(None, None, config.stride),) * 2
+    maps = view.maps
+    points = cv2.merge([field[every] for field in maps.fields]).view(POINT)[..., 0]
+    kept = maps.known[every].copy()
+    if config.limited and T_level_camera is not None:
+        index = np.flatnonzero(kept)
+        near = _within([field[every] for field in maps.xyz], index, config, T_level_camera)
+        kept.flat[index[~near]] = False
+    for axis in 'xyz':
+        points[axis][~kept] = np.nan
+    return points
+
+
+def _within(
+    xyz: Sequence[NDArray], index: NDArray, config: PointsConfig, T_level_camera: NDArray
+) -> NDArray[np.bool_]:
+    """True for each of the pixels `index` of maps x, y, z whose point is within the limits."""
+    x, y, z = level_points(xyz, index, T_level_camera)
+    kept = (z >= config.min_height) & (z <= config.max_height)
+    if config.max_range:
+        kept &= np.hypot(x, y) <= config.max_range
+    return kept
 
 
 def level_points(
@@ -101,9 +140,6 @@ def _averaged(points: NDArray, edge: float) -> NDArray:
     out = np.empty(len(count), POINT)
     for name in set(POINT.names) - {'rgb'}:
         out[name] = np.bincount(cube, points[name]) / count
-    red, green, blue = (
-        np.rint(np.bincount(cube, channel) / count).astype(np.uint32)
-        for channel in colours(points).T
-    )
-    out['rgb'] = (red << 16 | green << 8 | blue).view(np.float32)
+    means = [np.bincount(cube, channel) / count for channel in colours(points).T]
+    out['rgb'] = packed(np.stack(means, -1))
     return out

@@ -26,7 +26,7 @@ from page4d_ros.config import ModelConfig
 from page4d_ros.errors import BackendError, ConfigError
 from page4d_ros.model.network import StepPlan, full_cells
 from page4d_ros.model.variants import VARIANTS
-from page4d_ros.perception.devices import precision_name
+from page4d_ros.perception.devices import choose_device, choose_precision, precision_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +73,23 @@ def _quickest(config: ModelConfig, device: torch.device) -> str:
     plain = not config.compile and config.precision in {'auto', 'fp32', 'bf16'}
     installed = all(map(importlib.util.find_spec, ('openvino', 'onnx', 'onnxscript')))
     return 'openvino' if device.type == 'cpu' and known and plain and installed else TORCH
+
+
+def usable_backend(config: ModelConfig) -> str:
+    """Library that will run full windows, with its version where it has one.
+
+    Raises:
+        BackendError: that of ``model.backend`` cannot be used, and torch will run.
+        ConfigError: device and precision contradict each other.
+    """
+    device = choose_device(config.device)
+    name = choose_backend(config, device)
+    if name in {TORCH, RECORDED}:
+        return name
+    runtime = open_runtime(name)
+    half = choose_precision(config.precision, device)
+    check(runtime, device, precision_name(config.precision, half))
+    return runtime.title
 
 
 def open_graphs(

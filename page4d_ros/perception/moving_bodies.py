@@ -124,3 +124,9 @@ def _connected(depth: NDArray, moving: NDArray, index: NDArray) -> NDArray[np.in
     i, j = np.hstack(pairs)
     count = int(moving.sum())
     return connected_components(coo_matrix((np.ones(len(i), bool), (i, j)), (count, count)))[1]
+
+
+def in_axes(body: MovingBody, T_odom_world: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Centre, size of the box along the axes, and velocity (3,) of a body in odom."""
+    R = T_odom_world[:3, :3]
+    return R @ body.centre + T_odom_world[:3, 3], np.abs(R) @ body.size, R @ body.velocity

@@ -60,8 +60,9 @@ class Sink(Protocol):
 class FrameRunner:
     """Drives intake, perception, base frame, sink and counters.
 
-    `offer`, `refuse`, `configure` and `stop` may be called by any thread, and so may `feed_depth`
-    and `feed_position` of the perception's scale; all else belongs to the thread of `step`.
+    `offer`, `refuse`, `reset`, `place`, `configure` and `stop` may be called by any thread, and so
+    may `feed_depth` and `feed_position` of the perception's scale; all else belongs to the thread
+    of `step`.
 
     Args:
         config: all settings; the perception's.
@@ -95,6 +96,7 @@ class FrameRunner:
         self.intake = Intake(config)
         self.processed = 0
         self._frame_id: str | None = None  # whose mount is used
+        self._placed: NDArray | None = None  # since the last frame was taken
         self.publishing = threading.Lock()
         self.stopping = threading.Event()
         self._due = Restart.NONE  # of a restart that failed on the way
@@ -114,6 +116,20 @@ class FrameRunner:
         """Set the camera's pose on the base, see `BaseFrame.mount`."""
         self.base_frame.mount(T_base_camera, T_world_camera)
         self.perception.scale.up = self.base_frame.up
+
+    def reset(self) -> None:
+        """Begin again at identity; nothing taken before is published after this."""
+        with self.publishing:
+            self._placed = None
+            self.intake.restart(Restart.POSE)
+
+    def place(self, T_odom_child: NDArray) -> None:
+        """Let the child frame be at (4, 4) now; the caller holds `publishing`.
+
+        Also after a `reset` that no frame has followed yet.
+        """
+        self.base_frame.place(T_odom_child)
+        self._placed = T_odom_child
 
     def offer(self, frames: FrameSet) -> str | None:
         """Offer a frame set; returns the reason if it is refused, see `Intake.offer`."""
@@ -154,8 +170,11 @@ class FrameRunner:
             self.perception.configure(config)
             self._configured = config
         with self.publishing:
+            placed, self._placed = self._placed, None
             if restart is Restart.POSE:
                 self.base_frame.restart()
+                if placed is not None:
+                    self.base_frame.place(placed)
             self.sink.begin(restart, config)
         self._due = Restart.NONE
 

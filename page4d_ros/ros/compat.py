@@ -52,7 +52,7 @@ def optional(module: str) -> Any | None:
 
 
 def message_class(name: str) -> type:
-    """Class of ``package/msg/Name``."""
+    """Class of ``package/msg/Name``, or of a service."""
     package, kind, leaf = name.split('/')
     return getattr(importlib.import_module(f'{package}.{kind}'), leaf)
 

@@ -12,10 +12,9 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import TransitionCallbackReturn
-from std_srvs.srv import SetBool, Trigger
 
 from page4d_ros.errors import ConfigError, Page4dError
-from page4d_ros.ros import parameters, signals
+from page4d_ros.ros import parameters, services, signals
 from page4d_ros.ros.compat import Reporter, TransformBroadcaster
 from page4d_ros.ros.diagnostics import ERROR, OK, diagnostic_status, verdict
 from page4d_ros.ros.guard import GuardedExecutor, GuardedNode, guarded_transition
@@ -61,9 +60,7 @@ class Page4dNode(GuardedNode):
         for complaint in parameters.complaints(self):
             self.get_logger().warning(f'parameter ignored: {complaint}')
         self.add_on_set_parameters_callback(self._on_parameters)
-        self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_service(SetBool, '~/pause', self._on_pause)
-        self.create_service(Trigger, '~/save_trajectory', self._on_save_trajectory)
+        services.offer(self)
         self._reporter = Reporter(self, 'perception', self._report)
         # steady: a stopped /clock must not silence what would tell
         self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -167,7 +164,7 @@ class Page4dNode(GuardedNode):
             'it starts by itself'
         )
 
-    # -- parameters and services -------------------------------------------------------------
+    # -- parameters --------------------------------------------------------------------------
 
     def _on_parameters(self, changes: list[Any]) -> SetParametersResult:
         try:
@@ -179,33 +176,6 @@ class Page4dNode(GuardedNode):
         if self.session is not None:
             self.session.configure(self.config)
         return SetParametersResult(successful=True)
-
-    def _on_reset(self, _request: Any, response: Any) -> Any:
-        response.success = self.active
-        response.message = 'the next pose is identity' if self.active else 'not active'
-        if self.active:
-            self.session.reset()
-        return response
-
-    def _on_pause(self, request: Any, response: Any) -> Any:
-        response.success = self.session is not None
-        response.message = 'not configured'
-        if self.session is not None:
-            self.session.pause(paused=request.data)
-            response.message = 'paused' if request.data else 'running'
-        return response
-
-    def _on_save_trajectory(self, _request: Any, response: Any) -> Any:
-        if self.session is None:
-            response.message = 'not configured'
-            return response
-        try:
-            path, count = self.session.save_trajectory()
-            response.message = f'{path}: the newest {count} poses (path.max_poses)'
-            response.success = True
-        except Page4dError as error:
-            response.message = str(error)
-        return response
 
     # -- once a second -----------------------------------------------------------------------
 

@@ -10,23 +10,33 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from page4d_ros.bags.writer import BagWriter
 from page4d_ros.errors import BagError
-from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, outputs
+from page4d_ros.messages.topics import DIAGNOSTICS_TOPIC, ON_REQUEST, OPTIONAL, OUTPUTS, outputs
 from page4d_ros.ros import signals
-from page4d_ros.ros.compat import message_class
+from page4d_ros.ros.compat import message_class, optional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from page4d_ros.messages.topics import Topic
 
 DEPTH = 100
 TF = 'tf2_msgs/msg/TFMessage'
 STATIC = '/tf_static'
 
 
-def recorded_topics(node_name: str, cameras: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
-    """(topic, type) of every output of a node with this fully qualified name and these cameras."""
+def recorded_topics(
+    node_name: str, cameras: Sequence[str] = (), topics: Iterable[Topic] = OUTPUTS
+) -> Iterator[tuple[str, str]]:
+    """(topic, type) of every output of a node with this fully qualified name and these cameras.
+
+    Args:
+        node_name: fully qualified.
+        cameras: names of its cameras.
+        topics: outputs of one camera.
+    """
     namespace = node_name.rpartition('/')[0]
-    for topic in outputs(cameras):
+    for topic in outputs(cameras, topics):
         relative = topic.name.replace('~', node_name) if '~' in topic.name else None
         yield relative or f'{namespace}/{topic.name}', topic.type
     yield '/tf', TF
@@ -51,17 +61,19 @@ def record(
         node_name: fully qualified name of the node, such as ``/page4d``.
         force: replace an existing folder.
         sim_time: take the log times from /clock.
-        topics: only these, in the namespace of the node or absolute; empty for all outputs.
+        topics: only these, in the namespace of the node or absolute; empty for the usual ones.
         cameras: names of the node's cameras; empty for one without a name.
         say: receives one line at the end.
 
     Raises:
         BagError: the folder cannot be written, the node has no such output, or nothing came.
     """
-    possible = dict(recorded_topics(node_name, cameras))
+    usual = dict(recorded_topics(node_name, cameras))
+    installed = [t for t in OPTIONAL if optional(t.type.partition('/')[0])]
+    possible = usual | dict(recorded_topics(node_name, cameras, (*ON_REQUEST, *installed)))
     namespace = node_name.rpartition('/')[0]
     wanted = [t.replace('~', node_name) if '~' in t else t for t in topics]
-    wanted = [t if t.startswith('/') else f'{namespace}/{t}' for t in wanted] or list(possible)
+    wanted = [t if t.startswith('/') else f'{namespace}/{t}' for t in wanted] or list(usual)
     if unknown := [topic for topic in wanted if topic not in possible]:
         raise BagError(f'no output {unknown[0]}; there are {", ".join(possible)}')
     count, latched = 0, []

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 
-from page4d_ros.errors import ConfigError, FrameError, Page4dError
+from page4d_ros.errors import ConfigError, FrameError
 from page4d_ros.messages.decode import depth_metres, stamp_ns
 from page4d_ros.messages.status import PAUSED, WAITING, knows_place
 from page4d_ros.messages.topics import of_camera
-from page4d_ros.messages.trajectory import trajectory_line
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.runner import FrameRunner
 from page4d_ros.ros.cameras import Cameras
@@ -29,6 +26,7 @@ from page4d_ros.ros.worker import IDLE, Worker
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rclpy.lifecycle import LifecycleNode
 
     from page4d_ros.config import Config
@@ -331,39 +329,18 @@ class Session:
 
     def reset(self) -> None:
         """Begin again at identity; nothing taken before is published after this."""
+        self.runner.reset()
+
+    def reset_window(self) -> None:
+        """Begin a new window at the present pose; nothing taken before is published after this."""
         with self.runner.publishing:
-            self.intake.restart(Restart.POSE)
+            self.intake.restart(Restart.WINDOW)
 
-    def save_trajectory(self) -> tuple[Path, int]:
-        """Write the poses of the camera's optical frame in TUM's format.
-
-        Returns:
-            The file, and how many poses it holds: the newest ``path.max_poses``.
-
-        Raises:
-            Page4dError: there is no pose yet, or the file cannot be written.
-        """
+    def place(self, T_odom_child: NDArray) -> None:
+        """Move the trajectory so that the child frame is at (4, 4) now; forget what it was."""
         with self.runner.publishing:
-            poses = self.sink.outputs.trajectory()
-        if not poses:
-            raise Page4dError('there is no pose yet')
-        folder = self.config.path.folder or os.environ.get('ROS_HOME') or '~/.ros'
-        name = self.node.get_fully_qualified_name().strip('/').replace('/', '_')
-        text = ''.join(trajectory_line(*pose) for pose in poses)
-        try:
-            path = Path(folder).expanduser() / f'{name}_{poses[-1][0]}.tum'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + '.part')
-            try:
-                part.write_text(text, encoding='utf-8')
-                part.replace(path)  # a full disk leaves no file that looks whole
-            finally:
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise Page4dError(f'{path}: cannot be written: {error.strerror}') from error
-        except (RuntimeError, ValueError) as error:  # no such user; a null character
-            raise Page4dError(f'path.folder {folder!r}: {error}') from error
-        return path, len(poses)
+            self.runner.place(T_odom_child)
+            self.sink.outputs.forget_trajectory()
 
     def publish_idle_status(self) -> None:
         """Publish the state while there are no estimates to do it."""

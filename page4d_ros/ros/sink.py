@@ -10,7 +10,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from page4d_ros.messages.sink import MessageSink
 from page4d_ros.messages.status import LOST, idle_status
-from page4d_ros.messages.topics import OPTIONAL, STATUS_TOPIC, outputs
+from page4d_ros.messages.topics import ON_REQUEST, OPTIONAL, OUTPUTS, STATUS_TOPIC, outputs
 from page4d_ros.perception.base_frame import BaseFrame
 from page4d_ros.perception.intake import Restart
 from page4d_ros.ros.compat import THROTTLE, message_class, optional
@@ -68,7 +68,8 @@ class NodeSink(MessageSink):
         self._assumed = False
         self._pulse = Pulse()  # beats with each estimate
         installed = [t for t in OPTIONAL if optional(t.type.partition('/')[0])]
-        topics = [*outputs(config.cameras, base=bool(config.frames.base)), *installed]
+        every = (*OUTPUTS, *ON_REQUEST, *installed)
+        topics = outputs(config.cameras, every, base=bool(config.frames.base))
         self.publishers = {topic.name: self._publisher(topic) for topic in topics}
         self._gated = {topic.name for topic in topics if topic.gated}
 

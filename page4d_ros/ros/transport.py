@@ -35,7 +35,7 @@ def make_room() -> None:
     """
     if get_rmw_implementation_identifier().startswith(FAST_DDS):
         sweep()
-    if not _chosen() and _fits():
+    if not chosen() and room() >= ROOM:
         try:
             profile = str(share_file(PROFILE))
         except Page4dError:  # modules alone, as a wheel has them
@@ -67,7 +67,7 @@ def advice() -> str:
     return f'{remedy}, or start it with {VARIABLES[0]}={profile}'
 
 
-def _chosen() -> bool:
+def chosen() -> bool:
     """True if another middleware runs, or the user has told Fast DDS what to use."""
     return (
         not get_rmw_implementation_identifier().startswith(FAST_DDS)
@@ -78,10 +78,10 @@ def _chosen() -> bool:
     )
 
 
-def _fits() -> bool:
-    """True if a segment of the profile has room in shared memory: in a container it may not."""
+def room() -> int:
+    """Bytes that are free in shared memory: in a container few; 0 where there is none."""
     try:
         free = os.statvfs(SHARED_MEMORY)
     except OSError:
-        return False
-    return free.f_bavail * free.f_frsize >= ROOM
+        return 0
+    return free.f_bavail * free.f_frsize

@@ -14,6 +14,7 @@ from page4d_ros.ros.compat import RosMessages, message_class
 
 PROBE = bytes(range(0xD0, 0xE0))
 ENCAPSULATION = 4  # bytes before a serialized message
+WITH_DATA = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2'}
 CALIBRATION = 'sensor_msgs/msg/CameraInfo'
 
 
@@ -38,8 +39,10 @@ class WireMessages(RosMessages):
 
     def __call__(self, kind: str, /, **fields: Any) -> Any:
         """Message ``package/msg/Name`` with every field given, or its CDR serialization."""
-        if isinstance(fields.get('data'), np.ndarray):
+        if kind in WITH_DATA:
             return self._with_data(kind, fields)
+        if isinstance(fields.get('data'), np.ndarray):  # part of another message
+            fields['data'] = super().sequence(fields['data'])
         if fields.get('poses') and isinstance(fields['poses'][0], Element):
             return self._with_poses(kind, fields)
         message = super().__call__(kind, **fields)

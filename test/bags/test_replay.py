@@ -114,6 +114,28 @@ def test_the_tum_file_holds_the_cameras_pose_in_odom(tmp_path, config):
         np.testing.assert_allclose(found, T_odom_camera, atol=1e-7)
 
 
+def test_the_static_points_along_the_way_are_saved(tmp_path, config):
+    run(tmp_path, camera_messages(5), config)
+    assert not list((tmp_path / 'out').glob('cloud.*'))
+    config = config.with_values({'map.voxel': 0.1, 'map.rate': 0.0})
+    for _ in range(2):  # all that was written is ours to replace
+        with Recording(next(tmp_path.glob('in*')), config) as source:
+            replay(source, tmp_path / 'out', config, perception=oracle(config), force=True)
+    assert b'end_header' in (tmp_path / 'out/cloud.ply').read_bytes()
+    assert b'DATA binary' in (tmp_path / 'out/cloud.pcd').read_bytes()
+    assert len((tmp_path / 'out/trajectory.kitti').read_text().splitlines()) == 5
+
+
+def test_what_is_not_usually_recorded_is_if_it_is_asked_for(tmp_path, config):
+    config = config.with_values({'dynamics.clusters': True})
+    path = write_bag(tmp_path / 'in', 'bare mcap', camera_messages(2))
+    topics = ('points/organized', 'depth/colormap', 'markers')
+    with Recording(path, config) as source:
+        replay(source, tmp_path / 'out', config, perception=oracle(config), topics=topics)
+    found = everything(tmp_path / 'out')
+    assert set(found) == {f'/{name}' for name in topics} | {'/tf', '/tf_static'}
+
+
 def test_without_a_mount_it_is_assumed_and_said(tmp_path, config):
     messages = [m for m in camera_messages() if m[0] != '/tf_static']
     summary, out = run(tmp_path, messages, config)

@@ -8,10 +8,10 @@ from page4d_ros.config import Config, MaskConfig
 from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
 from page4d_ros.geometry.poses import R_BODY_OPTICAL, from_quaternion, transform
 from page4d_ros.messages import encode
-from page4d_ros.messages.outputs import CLOUDS, Outputs
-from page4d_ros.messages.topics import OUTPUTS
+from page4d_ros.messages.outputs import CLOUDS, Outputs, colormap
+from page4d_ros.messages.topics import ON_REQUEST, OUTPUTS
 from page4d_ros.perception.base_frame import FORWARD, BaseFrame
-from page4d_ros.perception.clouds import POINT, cloud
+from page4d_ros.perception.clouds import POINT, cloud, organized
 from page4d_ros.perception.dynamics import clean, threshold
 from page4d_ros.perception.intake import Restart
 from page4d_ros.perception.pipeline import Perception
@@ -73,6 +73,48 @@ def test_invalid_depth_is_nowhere():
     assert np.isnan(everything.maps.depth).all()
 
 
+@pytest.mark.parametrize('stride', [1, 2])
+def test_an_organised_cloud_has_the_rows_and_columns_of_the_image(stride):
+    estimate, config = estimate_of(depth__max_range=6.2, points__stride=stride, patch=(1, 0))
+    message = messages(estimate, config)['points/organized']
+    height, width = estimate.maps.depth[::stride, ::stride].shape
+    assert (message.height, message.width, message.is_dense) == (height, width, False)
+    assert message.row_step == width * message.point_step == width * POINT.itemsize
+    points = np.frombuffer(bytes(message.data), POINT).reshape(height, width)
+    valid = np.isfinite(points['z'])
+    np.testing.assert_array_equal(valid, np.isfinite(estimate.maps.depth[::stride, ::stride]))
+    assert 0 < valid.sum() < valid.size
+    np.testing.assert_array_equal(np.isnan(points['x']), ~valid)
+    xyz = np.stack([points[axis] for axis in 'xyz'], -1)[valid].astype(float)
+    pixels = np.argwhere(valid)[:, ::-1] * stride
+    np.testing.assert_allclose(estimate.camera.project(xyz), pixels, atol=1e-3)
+    moving = estimate.mask[::stride, ::stride] > 0
+    assert (valid & moving).any()  # both parts, told apart by the probability
+    assert points['probability'][valid & moving].min() > points['probability'][~moving].max()
+
+
+def test_an_organised_cloud_keeps_to_the_limits_of_the_others():
+    estimate, config = estimate_of(points__max_range=6.2, patch=None)
+    level = BaseFrame(config.frames).T_level_camera
+    points = organized(estimate.views[0], config.points, level)
+    others = cloud(estimate, config.points, dynamic=False, T_level_camera=level)
+    kept = points[np.isfinite(points['x'])]
+    assert 0 < len(kept) < points.size
+    np.testing.assert_array_equal(kept, others)
+
+
+def test_a_colour_is_a_depth():
+    near, far = np.float32([[0.5, 0.5]]), np.float32([[0.5, 15.0]])
+    shown = colormap(near, 20.0), colormap(far, 20.0)
+    np.testing.assert_array_equal(shown[0][0, 0], shown[1][0, 0])  # whatever else is seen
+    red, _, blue = shown[1][0].T.astype(int)
+    assert red[0] > blue[0]
+    assert blue[1] > red[1]
+    extremes = colormap(np.float32([[np.nan, 1e-9, 1e9]]), 0.0)
+    assert not extremes[0, 0].any()
+    assert extremes[0, 1:].any(-1).all()
+
+
 def test_clouds_are_thinned_evenly():
     estimate, _ = estimate_of(patch=None)
     config = Config().with_values({'points.max_points': 100, 'points.stride': 2}).points
@@ -84,7 +126,8 @@ def test_clouds_are_thinned_evenly():
 def test_every_output_has_the_stamp_and_frame_of_its_image():
     estimate, config = estimate_of()
     out = messages(estimate, config)
-    assert set(out) == {t.name for t in OUTPUTS if t.name != '~/status'} | {'/tf'}
+    every = (*OUTPUTS, *ON_REQUEST)
+    assert set(out) == {t.name for t in every if t.name != '~/status'} | {'/tf'}
     for name, message in out.items():
         head = message.header
         assert (head.stamp.sec, head.stamp.nanosec) == (1_700_000_000, 999_999_999), name

@@ -102,6 +102,35 @@ def test_bodies_are_in_the_status(graph):
     assert body.position.x > 0  # ahead of the base
 
 
+def test_bodies_are_markers_for_rviz(graph):
+    kinds = pytest.importorskip(
+        'visualization_msgs.msg', reason='visualization_msgs is not installed'
+    )
+    arrays = graph.listen(kinds.MarkerArray, 'markers')
+    robot = Robot(graph, dynamics__clusters=True, scale__mode='fixed')
+    robot.mount()
+    for i in range(4):
+        robot.show(START + i * STEP)
+    graph.until(lambda: len(arrays) == 4)
+    first, *others = arrays[-1].markers
+    assert first.action == kinds.Marker.DELETEALL
+    assert {m.type for m in others} >= {kinds.Marker.CUBE, kinds.Marker.TEXT_VIEW_FACING}
+    assert {m.header.frame_id for m in others} == {'odom'}
+    assert {stamp_of(m) for m in others} == {START + 3 * STEP}
+    (body,) = robot.status[-1].bodies
+    assert others[0].pose.position == body.position
+
+
+def test_an_organised_cloud_and_colours_are_published_for_whoever_wants_them(graph):
+    clouds = graph.listen(PointCloud2, 'points/organized')
+    images = graph.listen(Image, 'depth/colormap')
+    robot = Robot(graph)
+    robot.show(START)
+    graph.until(lambda: clouds and images)
+    assert (clouds[0].height, clouds[0].width) == (images[0].height, images[0].width) == (42, 56)
+    assert images[0].encoding == 'rgb8'
+
+
 def test_odom_is_the_base_in_rep103_axes(graph):
     got = listen_to_all(graph)
     robot = Robot(graph, scale__mode='fixed', odometry__estimator='network')

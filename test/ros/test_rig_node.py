@@ -19,6 +19,7 @@ from tf2_msgs.msg import TFMessage
 
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.messages import encode
+from page4d_ros.messages.topics import ON_REQUEST, OPTIONAL, OUTPUTS
 from page4d_ros.ros.recorder import recorded_topics
 from page4d_ros.units import NS_PER_S
 
@@ -170,7 +171,7 @@ def test_a_wrong_extrinsic_is_named_in_the_diagnostics(graph):
 
 def test_the_recorder_knows_the_outputs_of_a_rig(graph):
     robot = RigRobot(graph)
-    known = dict(recorded_topics('/page4d', NAMES))
+    known = dict(recorded_topics('/page4d', NAMES, (*OUTPUTS, *ON_REQUEST, *OPTIONAL)))
     own = {p.topic_name for p in robot.node.session.sink.publishers.values()}
     assert {topic for topic in own if 'bodies' not in topic} <= set(known)
     assert known['/left/depth/image'] == 'sensor_msgs/msg/Image'
