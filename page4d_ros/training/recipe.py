@@ -252,8 +252,8 @@ class Recipe(Settings):
     )
     grow: bool = setting(
         False,
-        'Grow `weights` to the sizes of `network`: more blocks, which change nothing at first, and '
-        'a new dense head.',
+        'Grow `weights` to the sizes of `network`: more blocks, which change nothing at first, '
+        'and a new dense head.',
     )
     seed: int = setting(0, 'Seed of weights and data.', low=0)
     steps: int = setting(1000, 'Optimiser steps.', low=1, dynamic=True)

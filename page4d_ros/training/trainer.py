@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from page4d_ros.errors import TrainingError
@@ -184,15 +184,17 @@ class Trainer:
         set_learning_rates(self.optimiser, recipe, self.step)
         alpha = self._mask_alpha(self.step)
         parts = batch.split(recipe.accumulate)
-        totals: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}
         for part in parts:
             with self._autocast():
                 losses = self.objective(part, alpha, self.step)
             share = len(part.images) / len(batch.images)
             (share * losses['total']).backward()
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + share * float(value.detach())
-        totals['gradient'] = clip_gradients(self.objective, recipe)
+                totals[name] = totals.get(name, 0.0) + share * value.detach().double()
+        totals['gradient'] = clip_gradients(self.objective, recipe).double()
+        # one copy from the device for all of them
+        totals = dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
         if math.isfinite(totals['gradient']):
             self.optimiser.step()
             self._skipped = 0
