@@ -100,8 +100,8 @@ class ModelConfig(Settings):
     )
     compile: bool = setting(
         False,
-        'Compile the network for full windows, with CUDA graphs on a GPU: minutes at the start, '
-        'faster after. Needs a C++ compiler.',
+        'Compile the network for full windows; with cudagraphs, fuse the kernels that are '
+        'recorded. Minutes at the start, faster after. Needs a C++ compiler.',
     )
 
 

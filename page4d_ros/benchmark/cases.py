@@ -14,7 +14,7 @@ HALF = {
     'camera_heads': 6,
 }
 HALF_WIDTH = replace(NetworkConfig.published(), **HALF)
-SMALL = replace(NetworkConfig.tiny(), point_head=True)
+SMALL = replace(NetworkConfig.small(), point_head=True)
 
 
 @dataclass(frozen=True)

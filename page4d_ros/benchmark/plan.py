@@ -27,8 +27,8 @@ class Wish(NamedTuple):
 
 
 WISHES = (
-    Wish('page4d-small', NetworkConfig.tiny(), (84, 112)),
-    Wish('page4d-small', NetworkConfig.tiny(), (154, 210)),
+    Wish('page4d-small', NetworkConfig.small(), (84, 112)),
+    Wish('page4d-small', NetworkConfig.small(), (154, 210)),
     Wish('width 384', HALF_WIDTH, (154, 210)),
     Wish('width 384', HALF_WIDTH, (392, 518)),
     Wish('published', NetworkConfig.published(), (154, 210)),

@@ -271,7 +271,7 @@ def _contest(case: Case, device: str, backend: str, store: GraphCache) -> Contes
     if contest.backend == TORCH:
         return contest
     if contest.backend == RECORDED:
-        contest.engine.graphs = recorded_graphs(contest.engine)
+        contest.engine.graphs = recorded_graphs(contest.engine, fused=case.compile)
         contest.step()  # records
         return contest
     network = contest.engine.network

@@ -38,7 +38,8 @@ SHOWN = ('abs_rel', 'rotation_deg', 'translation', 'mask_ap')
 
 def train(
     recipe: Annotated[
-        str, Argument(help='tiny, places, distill, finetune, or a YAML file such as theirs.')
+        str,
+        Argument(help='tiny, places, small, distill, finetune, or a YAML file such as theirs.'),
     ],
     *,
     output: Annotated[

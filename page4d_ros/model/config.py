@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from page4d_ros.errors import ConfigError
 
@@ -122,6 +122,21 @@ class NetworkConfig:
             dpt_channels=(24, 48, 96, 96),
             dpt_head_channels=12,
             point_head=False,
+        )
+
+    @classmethod
+    def small(cls) -> NetworkConfig:
+        """The network of page4d-small: `tiny` with more blocks and a wider dense head."""
+        return replace(
+            cls.tiny(),
+            encoder_depth=10,
+            depth=6,
+            mask_layer=4,
+            masked_layers=(4, 5),
+            dpt_taps=(1, 2, 4, 5),
+            dpt_features=48,
+            dpt_channels=(48, 96, 192, 192),
+            dpt_head_channels=24,
         )
 
     @property

@@ -24,7 +24,11 @@ from page4d_ros.backends.recorded import RecordedGraphs
 from page4d_ros.backends.runtimes import open_runtime
 from page4d_ros.config import ModelConfig
 from page4d_ros.errors import BackendError, ConfigError
+from page4d_ros.model.blocks import Block
+from page4d_ros.model.camera_head import CameraHead
+from page4d_ros.model.dpt_head import DPTHead
 from page4d_ros.model.network import StepPlan, full_cells
+from page4d_ros.model.runtime import compile_parts
 from page4d_ros.model.variants import VARIANTS
 from page4d_ros.perception.devices import choose_device, choose_precision, precision_name
 
@@ -66,7 +70,7 @@ def choose_backend(config: ModelConfig, device: torch.device) -> str:
 
 def _quickest(config: ModelConfig, device: torch.device) -> str:
     if device.type == 'cuda':
-        return TORCH if config.compile else RECORDED
+        return RECORDED
     known = platform.machine() in {'x86_64', 'AMD64'}  # to OpenVINO, as of all processors
     if config.precision in EIGHT_BITS:
         return 'openvino' if known else 'onnxruntime'
@@ -112,12 +116,12 @@ def open_graphs(
     if name == TORCH:
         return None
     precision = precision_name(config.precision, engine.half)
-    if config.compile:
+    if config.compile and name != RECORDED:
         say(f'torch runs the network: model.backend {name} goes without model.compile')
         return None
     try:
         if name == RECORDED:
-            return recorded_graphs(engine, say)
+            return recorded_graphs(engine, say, fused=config.compile)
         runtime = open_runtime(name)
         check(runtime, engine.device, precision)
     except BackendError as error:
@@ -137,15 +141,22 @@ def open_graphs(
 
 
 def recorded_graphs(
-    engine: WindowEngine, say: Callable[[str], None] = lambda _: None
+    engine: WindowEngine, say: Callable[[str], None] = lambda _: None, *, fused: bool = False
 ) -> RecordedGraphs:
     """CUDA graphs of an engine's network.
+
+    Args:
+        engine: of the network.
+        say: takes lines for the user.
+        fused: have torch's compiler fuse the kernels of blocks and heads first.
 
     Raises:
         BackendError: it runs on no GPU.
     """
     if engine.device.type != 'cuda':
         raise BackendError(f'model.backend {RECORDED} is for GPUs, not for {engine.device}')
+    if fused:
+        compile_parts(engine.network, (Block, CameraHead, DPTHead))
     return RecordedGraphs(engine.network, engine.device, say=say)
 
 

@@ -110,11 +110,12 @@ def picture(rng: np.random.Generator, size: int = SIZE, shapes: int = 160) -> ND
             corners = cv2.boxPoints((centre.tolist(), (2 * extent[0], 2 * extent[1]), angle))
             cv2.fillConvexPoly(image, np.rint(corners).astype(np.int32), colour.tolist())
     if lettered:
-        ink = (255 * rng.uniform(0, 1, 3)).tolist()
+        ink, letters = 255 * rng.uniform(0, 1, 3), np.zeros((size, size), np.uint8)
         for y in range(int(rng.integers(20, 120)), size - 10, int(rng.integers(12, 40))):
             word = ''.join(chr(c) for c in rng.integers(65, 91, 24))
             place = (int(rng.integers(5, 80)), y)
-            cv2.putText(image, word, place, int(rng.integers(0, 4)), rng.uniform(0.3, 1.2), ink)
+            cv2.putText(letters, word, place, int(rng.integers(0, 4)), rng.uniform(0.3, 1.2), 1)
+        image[letters == 1] = ink
     return _bytes(image / 255 + 0.03 * noise(rng, 0.8, size=size)[..., None])
 
 

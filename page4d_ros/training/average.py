@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
@@ -26,8 +27,8 @@ class Average:
     def update(self, network: nn.Module, step: int) -> None:
         """Include the weights after a step."""
         decay = min(self.decay, step / (step + 10))
-        for name, value in network.state_dict().items():
-            self.state[name].lerp_(value, 1 - decay)
+        own, others = list(self.state.values()), list(network.state_dict().values())
+        get_ema_multi_avg_fn(decay)(own, others, step)
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[nn.Module]:

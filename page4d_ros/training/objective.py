@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,6 +50,9 @@ class Objective(nn.Module):
     def __init__(self, network: Page4D, config: LossConfig) -> None:
         super().__init__()
         self.network, self.config = network, config
+        for head in (network.depth_head, network.point_head):
+            if head is not None:  # chunks save nothing where gradients keep every frame's maps
+                head.frames_chunk = sys.maxsize
         sizes = network.config
         self.coordinates = CoordinateHead(sizes) if config.coordinates else None
         self.cameras = CameraTokenHead(sizes) if config.camera_tokens else None

@@ -244,11 +244,16 @@ class Recipe(Settings):
     half: bool = setting(
         False, 'Write the finished weights in 16 bits; a run resumes in 32.', dynamic=True
     )
-    network: str = setting('published', 'Network size.', choices=('tiny', 'published'))
+    network: str = setting('published', 'Network size.', choices=('tiny', 'small', 'published'))
     weights: str = setting(
         '',
         'Weight file to start from, or page4d-small, whose sizes then count; empty starts from '
         'random weights.',
+    )
+    grow: bool = setting(
+        False,
+        'Grow `weights` to the sizes of `network`: more blocks, which change nothing at first, '
+        'and a new dense head.',
     )
     seed: int = setting(0, 'Seed of weights and data.', low=0)
     steps: int = setting(1000, 'Optimiser steps.', low=1, dynamic=True)
@@ -267,7 +272,12 @@ class Recipe(Settings):
         low=0,
         high=1,
     )
-    precision: str = setting('bf16', 'Arithmetic, by autocast.', choices=('fp32', 'bf16'))
+    precision: str = setting(
+        'bf16',
+        'Arithmetic: float32, float32 with matrix products in TF32 on a GPU, or bfloat16 by '
+        'autocast.',
+        choices=('fp32', 'tf32', 'bf16'),
+    )
     evaluate_every: int = setting(500, 'Steps between validations.', low=1, dynamic=True)
     save_every: int = setting(100, 'Steps between saved states.', low=1, dynamic=True)
     groups: tuple[GroupConfig, ...] = setting(

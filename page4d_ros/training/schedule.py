@@ -6,7 +6,7 @@ import math
 from fnmatch import fnmatchcase
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from page4d_ros.errors import TrainingError
 from page4d_ros.training.recipe import GroupConfig, Recipe
@@ -37,7 +37,8 @@ def make_optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         groups.append({'params': list(matching.values()), 'weight_decay': config.weight_decay})
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in taken)
-    return torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas)
+    on_gpu = next(module.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=on_gpu or None)
 
 
 def set_learning_rates(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
@@ -58,7 +59,7 @@ def learning_rate(config: GroupConfig, progress: float) -> float:
     return config.lr_ends + (config.lr - config.lr_ends) * left
 
 
-def clip_gradients(module: nn.Module, recipe: Recipe) -> float:
+def clip_gradients(module: nn.Module, recipe: Recipe) -> Tensor:
     """Clip gradients; return the norm before, with `clip_parts` the largest norm of a part."""
     parts: dict[str, list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
@@ -67,4 +68,4 @@ def clip_gradients(module: nn.Module, recipe: Recipe) -> float:
             parts.setdefault(part, []).append(parameter)
     norms = [nn.utils.clip_grad_norm_(part, recipe.clip) for part in parts.values()]
     # unlike Python's max, torch's returns NaN if any norm is NaN
-    return float(torch.stack(norms).max()) if norms else 0.0
+    return torch.stack(norms).max() if norms else torch.zeros(())

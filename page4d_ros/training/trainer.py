@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from page4d_ros.errors import TrainingError
@@ -23,6 +23,7 @@ from page4d_ros.model.page4d import Page4D
 from page4d_ros.perception.build import weight_file
 from page4d_ros.training.average import Average
 from page4d_ros.training.batch import Batch
+from page4d_ros.training.growth import grow
 from page4d_ros.training.log import Log
 from page4d_ros.training.objective import Objective
 from page4d_ros.training.recipe import Recipe, fixed_differences, read_recipe
@@ -31,7 +32,11 @@ from page4d_ros.training.validation import Validation
 from page4d_ros.training.window_sampling import WindowDataset, find_shards
 
 STATE, WEIGHTS = 'state.pt', 'network.safetensors'
-SIZES = {'tiny': NetworkConfig.tiny, 'published': NetworkConfig.published}
+SIZES = {
+    'tiny': NetworkConfig.tiny,
+    'small': NetworkConfig.small,
+    'published': NetworkConfig.published,
+}
 # Standard deviation of untrained embeddings: with the published 1e-6 the camera tokens of all
 # frames stay alike for thousands of steps.
 EMBEDDING_STD = 0.3
@@ -48,6 +53,8 @@ def initial_network(recipe: Recipe) -> Page4D:
                 f'weights: only PAGE-4D is trained here, and {recipe.weights} is '
                 f'{network.architecture}'
             )
+        if recipe.grow:
+            network = grow(network, SIZES[recipe.network]())
         return network.train()
     network = Page4D(SIZES[recipe.network]()).train()
     aggregator = network.aggregator
@@ -84,6 +91,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, output: Path | str, device: str = 'cpu') -> None:
         self.recipe, self.output = recipe, Path(output)
         self.device = torch.device(device)
+        torch.set_float32_matmul_precision('high' if recipe.precision == 'tf32' else 'highest')
         try:
             self.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -176,15 +184,17 @@ class Trainer:
         set_learning_rates(self.optimiser, recipe, self.step)
         alpha = self._mask_alpha(self.step)
         parts = batch.split(recipe.accumulate)
-        totals: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}
         for part in parts:
             with self._autocast():
                 losses = self.objective(part, alpha, self.step)
             share = len(part.images) / len(batch.images)
             (share * losses['total']).backward()
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + share * float(value.detach())
-        totals['gradient'] = clip_gradients(self.objective, recipe)
+                totals[name] = totals.get(name, 0.0) + share * value.detach().double()
+        totals['gradient'] = clip_gradients(self.objective, recipe).double()
+        # one copy from the device for all of them
+        totals = dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
         if math.isfinite(totals['gradient']):
             self.optimiser.step()
             self._skipped = 0

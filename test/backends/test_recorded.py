@@ -108,7 +108,7 @@ def test_auto_records_on_a_gpu(monkeypatch):
     monkeypatch.delenv('PAGE4D_BACKEND')
     assert choose_backend(SETTINGS, GPU) == 'cudagraphs'
     assert choose_backend(replace(SETTINGS, precision='fp16'), GPU) == 'cudagraphs'
-    assert choose_backend(replace(SETTINGS, compile=True), GPU) == 'torch'
+    assert choose_backend(replace(SETTINGS, compile=True), GPU) == 'cudagraphs'
     assert choose_backend(replace(SETTINGS, backend='tensorrt'), GPU) == 'tensorrt'
 
 

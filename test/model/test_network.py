@@ -17,9 +17,11 @@ from page4d_ros.model.blocks import (
 )
 from page4d_ros.model.checkpoint import untrained_network
 from page4d_ros.model.config import NetworkConfig
+from page4d_ros.model.dpt_head import DPTHead
 from page4d_ros.model.mask_head import dynamic_probability, mask_alpha
 from page4d_ros.model.page4d import Page4D
 from page4d_ros.model.rope import rope_table
+from page4d_ros.model.runtime import compile_parts
 
 
 def test_output_shapes_and_an_untrained_answer_that_is_sane(tiny, window):
@@ -80,6 +82,17 @@ def test_one_graph_without_breaks(tiny, window):
     compiled = torch.compile(tiny, backend='eager', fullgraph=True)
     with torch.no_grad():
         out, wanted = compiled(window, mask_alpha=1.0), tiny(window, mask_alpha=1.0)
+    torch.testing.assert_close(out.pose_enc, wanted.pose_enc)
+    torch.testing.assert_close(out.depth, wanted.depth)
+
+
+def test_parts_are_compiled_in_place(window):
+    plain, fused = untrained_network().eval(), untrained_network().eval()
+    compile_parts(fused, (Block, DPTHead), backend='eager')
+    with torch.no_grad():
+        out, wanted = fused(window), plain(window)
+    assert fused.depth_head._compiled_call_impl is not None
+    assert fused.camera_head._compiled_call_impl is None
     torch.testing.assert_close(out.pose_enc, wanted.pose_enc)
     torch.testing.assert_close(out.depth, wanted.depth)
 

@@ -71,7 +71,7 @@ def test_overrides_reach_every_depth(tmp_path):
         ('data: 5', 'data: expected settings by name, got 5'),
         ('[1, 2]', r'expected settings by name, got \[1, 2\]'),
         ('name:', 'name: expected str, got None'),
-        ('network: huge', "network: 'huge' is not one of tiny, published"),
+        ('network: huge', "network: 'huge' is not one of tiny, small, published"),
         ('loss: {targets: room}', 'is not one of first_camera, first_camera_metres, scene'),
         ('loss: {depth: -1}', r'depth: -1.0 is outside \[0, inf\]'),
         ('loss: {depth: .nan}', 'depth: nan is outside'),

@@ -120,7 +120,10 @@ def test_without_tensorboard_it_says_so_once(recipe, tmp_path, monkeypatch):
     ('words', 'message'),
     [
         (['missing.yaml'], 'missing.yaml: no such file'),
-        (['huge'], "no recipe 'huge'; there are distill, finetune, places, tiny, tiny_poses"),
+        (
+            ['huge'],
+            "no recipe 'huge'; there are distill, finetune, places, small, tiny, tiny_poses",
+        ),
         (['tiny', '--set', 'loss.rain=1'], "unknown setting 'loss.rain'"),
         (['tiny', '--set', 'steps'], 'expected NAME=VALUE'),
         (['tiny', '--device', 'toaster'], '--device toaster: take auto'),
