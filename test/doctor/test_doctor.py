@@ -67,7 +67,7 @@ def test_this_machine_can_run_the_package():
             ('python', 'libraries', 'torch', 'device', 'weights', 'memory'), OK
         ).items()
     )
-    assert 'rendered rooms' in results['weights'].text
+    assert 'rendered places' in results['weights'].text
     assert 'GiB needed for 8 frames of 112x84' in results['memory'].text
 
 
