@@ -192,7 +192,7 @@ def test_a_program_gives_a_path_and_gets_everything(tmp_path):
     )
     assert (summary.frames, summary.estimates, len(positions)) == (3, 3, 3)
     assert started == [(3, 'page4d-small')]
-    assert 'rendered rooms' in summary.caution
+    assert 'rendered places' in summary.caution
     assert len(everything(tmp_path / 'out')['/depth/image']) == 3
 
 

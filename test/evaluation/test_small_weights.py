@@ -69,7 +69,7 @@ def test_it_is_the_default_and_says_what_it_is_for():
     assert config.checkpoint == SMALL
     network = build_network(config)
     assert network.name == SMALL
-    assert 'rendered rooms' in network.purpose
+    assert 'rendered places' in network.purpose
     assert network.state_dict().keys() == load_network(SMALL_FILE).state_dict().keys()
 
 

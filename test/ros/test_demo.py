@@ -92,7 +92,7 @@ def test_each_image_has_its_camera_info(recording):
 def test_the_node_ended_cleanly(recording):
     log = (recording / 'log' / 'node.log').read_text()
     assert 'Traceback' not in log
-    assert 'page4d-small are for rendered rooms' in log
+    assert 'page4d-small are for rendered places' in log
 
 
 def test_a_failing_process_is_named(tmp_path):
