@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from noisy_teacher import NoisyTeacher, label
 from safetensors import safe_open
 from scipy.spatial.transform import Rotation
 from training_cases import MICRO
@@ -107,6 +108,58 @@ def test_distil_says_before_and_after_and_from_what(labelled, tmp_path):
     with safe_open(path, 'np') as file:
         assert json.loads(file.metadata()['taught']) == ['sample_room by page4d-small']
     assert load_network(path).purpose == 'the places of the recordings that it was taught from'
+
+
+@pytest.fixture(scope='module')
+def noisy(tmp_path_factory):
+    """Labels of the sample drive by a teacher that errs everywhere, and their folder."""
+    folder = tmp_path_factory.mktemp('noisy')
+    return label(SAMPLE, folder, window__size=4), folder
+
+
+def test_a_teacher_that_errs_says_so_in_part(noisy):
+    shards, folder = noisy
+    assert shards.kept >= 40
+    truth = {f.stamp_ns: f for f in read(SAMPLE, complete=True).frames()}
+    errors, weights, agreed = [], [], []
+    for shard in find_shards(folder):
+        with safe_open(shard.path, 'np') as file:
+            known = truth[json.loads(file.metadata()['shard'])['stamp_ns']]  # its first frame
+        (labels,) = shard.read(np.zeros(1, int))
+        sure, _, _ = shard.read_weights(np.zeros(1, int))
+        v, u = np.nonzero(labels.depth > 0)
+        ratio = labels.depth[v, u] / known.depth[::2, ::2][v, u]
+        errors.append(np.abs(ratio / np.nanmedian(ratio) - 1))
+        weights.append(sure[0, v, u])
+        agreed.append(labels.mask[v, u] == known.mask[::2, ::2][v, u])
+    error, weight = np.concatenate(errors), np.concatenate(weights)
+    assert 0.02 < np.nanmean(error) < 0.15
+    assert 0.1 < weight.mean() < 0.9
+    trusted = weight > np.median(weight)
+    assert np.nanmean(error[trusted]) < 0.8 * np.nanmean(error[~trusted])
+    assert 0.7 < np.concatenate(agreed).mean() < 1
+
+
+def test_what_such_a_teacher_says_can_be_learnt_from(noisy, tmp_path):
+    _, folder = noisy
+    student = tmp_path / 'student.safetensors'
+    save_network(untrained_network(MICRO), student, name='student')
+    run = tmp_path / 'run'
+    done = page4d(
+        'train', 'distill', '-o', run,
+        *(w for v in (
+            f'data.train={folder}', f'data.validation={folder}', f'weights={student}', 'steps=6',
+            'data.frames_per_batch=8', 'data.workers=0',
+        ) for w in ('--set', v)),
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
+    before, after = (row['abs_rel'] for row in rows if 'abs_rel' in row)
+    assert np.isfinite([before, after]).all()
+    assert before != after
+    with safe_open(run / 'network.safetensors', 'np') as file:
+        taught = json.loads(file.metadata()['taught'])
+    assert taught == [f'sample_room by {NoisyTeacher.name}']
 
 
 def test_weights_of_the_labels_reach_the_batch(labelled):
