@@ -84,7 +84,7 @@ class Watcher:
         Returns:
             Rows of `SCHEMA`; the pose is that of the trajectory file, NaN where it has none.
         """
-        poses = read_trajectory(folder / TRAJECTORY)
+        poses = read_trajectory(folder / f'{TRAJECTORY}.tum')
         unknown = np.full(len(POSE), np.nan)
         columns = [list(column) for column in zip(*self.rows, strict=True)] or [[]] * 9
         pose = np.array([poses.get(stamp, unknown) for stamp in columns[0]]).reshape(-1, len(POSE))

@@ -67,7 +67,7 @@ def stitch(parts: list[Path], found: list[Annotation], output: Path) -> Annotati
     for index, folder in enumerate(parts):
         _adopt(folder, output, f'part-{index:03d}')
     pq.write_table(table, output / FRAMES)
-    _write_trajectory(output / TRAJECTORY, table)
+    _write_trajectory(output / f'{TRAJECTORY}.tum', table)
     _write_joins(output / PARTS, joins)
     origin = found[0].origin_ns
     whole = Annotation(
