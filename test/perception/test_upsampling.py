@@ -129,7 +129,7 @@ def test_outputs_at_the_size_of_the_camera():
         assert (info.width, info.height) == (64, 48)
         np.testing.assert_array_equal(info.k.reshape(3, 3), CAMERA.K)
     images = [name for name, m in out.items() if m.type_name == 'sensor_msgs/msg/Image']
-    assert len(images) == 7
+    assert len(images) == 8
     assert {array(out[name]).shape[:2] for name in images} == {(48, 64)}
     depth, static, mask = (
         array(out[name])[..., 0] for name in ('depth/image', 'depth/static', 'mask/image')
