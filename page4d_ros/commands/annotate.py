@@ -14,6 +14,7 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.offline import INTERRUPTED, interruptible
+from page4d_ros.commands.options import Assignments, Checkpoint, Params, Rate
 from page4d_ros.config import Config, file_values
 from page4d_ros.errors import ConfigError, FleetError, printable
 from page4d_ros.settings import parse_assignment
@@ -45,17 +46,11 @@ def annotate(
     status: Annotated[
         str, Option(metavar='DEST', help='Show how far the runs into DEST are, and end.')
     ] = '',
-    checkpoint: Annotated[
-        str, Option(help='Weight file, or "untrained" (model.checkpoint).')
-    ] = '',
-    params: Annotated[Path | None, Option(help='ROS parameter file of the node.')] = None,
-    set_: Annotated[
-        list[str] | None, Option('--set', metavar='NAME=VALUE', help='A parameter; repeat it.')
-    ] = None,
+    checkpoint: Checkpoint = '',
+    params: Params = None,
+    set_: Assignments = None,
     image_topic: Annotated[str, Option(help='Which images; "" takes the only ones.')] = '',
-    rate: Annotated[
-        float | None, Option(min=0.01, help='Frames per second of images without times.')
-    ] = None,
+    rate: Rate = None,
     topic: Annotated[
         list[str] | None, Option(help='Write only these outputs, such as odom; repeat it.')
     ] = None,

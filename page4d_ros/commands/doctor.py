@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
+from page4d_ros.commands.options import Assignments, Params
 from page4d_ros.config import Config, file_values
 from page4d_ros.doctor import camera, machine
 from page4d_ros.doctor.result import ERROR, SKIPPED, WARN, Check, as_json, run, worst
@@ -28,10 +28,8 @@ GET_ROS = 'source a ROS 2 installation and this package, or take make demo of a 
 def doctor(
     *,
     checkpoint: Annotated[str, Option(help='Weight file (model.checkpoint).')] = '',
-    params: Annotated[Path | None, Option(help='ROS parameter file of the node.')] = None,
-    set_: Annotated[
-        list[str] | None, Option('--set', metavar='NAME=VALUE', help='A parameter; repeat it.')
-    ] = None,
+    params: Params = None,
+    set_: Assignments = None,
     image_topic: Annotated[str, Option(help='Images to watch; "" looks at no camera.')] = '',
     camera_info_topic: Annotated[
         str, Option(help='Their calibration; "" takes camera_info beside them.')

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from page4d_ros.commands.options import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.commands.rrd import Rrd, check_rrd, open_rrd
 from page4d_ros.commands.show import SAMPLE, need_report
-from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.config import Config, file_values
 from page4d_ros.errors import Page4dError, printable
 from page4d_ros.settings import parse_assignment

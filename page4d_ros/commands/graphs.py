@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from typer import Argument, Option
 
+from page4d_ros.commands.options import ImageTopic
 from page4d_ros.commands.show import SAMPLE
-from page4d_ros.commands.topics import ImageTopic
 from page4d_ros.config import Config
 from page4d_ros.errors import Page4dError
 from page4d_ros.settings import parse_assignment

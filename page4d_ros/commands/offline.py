@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from page4d_ros.commands.options import Assignments, Checkpoint, Params, Rate
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
 from page4d_ros.commands.show import need_report, print_verdict
 from page4d_ros.config import Config, file_values
@@ -34,22 +35,16 @@ def replay(
     source: Annotated[Path, Argument(help='Recording, folder of images, or video.')],
     *,
     output: Annotated[Path, Option('--output', '-o', help='Folder to make (rosbag2, MCAP).')],
-    checkpoint: Annotated[
-        str, Option(help='Weight file, or "untrained" (model.checkpoint).')
-    ] = '',
-    params: Annotated[Path | None, Option(help='ROS parameter file of the node.')] = None,
-    set_: Annotated[
-        list[str] | None, Option('--set', metavar='NAME=VALUE', help='A parameter; repeat it.')
-    ] = None,
+    checkpoint: Checkpoint = '',
+    params: Params = None,
+    set_: Assignments = None,
     device: Annotated[str, Option(help='cuda, cuda:N, cpu or auto (model.device).')] = '',
     stride: Annotated[
         int | None, Option(min=1, help='Take every n-th frame (window.stride).')
     ] = None,
     start: Annotated[float, Option(min=0, help='Skip so many seconds.')] = 0.0,
     duration: Annotated[float | None, Option(min=0, help='Stop after so many seconds.')] = None,
-    rate: Annotated[
-        float | None, Option(min=0.01, help='Frames per second of images without times.')
-    ] = None,
+    rate: Rate = None,
     camera: Annotated[
         list[str] | None,
         Option(

@@ -1,11 +1,19 @@
-"""Options that name topics of a recording, the same in every command that looks for truth."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
+Checkpoint = Annotated[str, Option(help='Weight file, or "untrained" (model.checkpoint).')]
+Params = Annotated[Path | None, Option(help='ROS parameter file of the node.')]
+Assignments = Annotated[
+    list[str] | None, Option('--set', metavar='NAME=VALUE', help='A parameter; repeat it.')
+]
+Rate = Annotated[float | None, Option(min=0.01, help='Frames per second of images without times.')]
+# what a recording holds, in every command that looks for truth
 ImageTopic = Annotated[str, Option(help='Images of a recording; "" takes the only ones.')]
 OdomTopic = Annotated[
     str,

@@ -16,7 +16,7 @@ import typer
 from typer import Argument, Option
 
 from page4d_ros.commands.offline import INTERRUPTED, interruptible
-from page4d_ros.commands.topics import DepthTopic, ImageTopic, MaskTopic, OdomTopic
+from page4d_ros.commands.options import DepthTopic, ImageTopic, MaskTopic, OdomTopic
 from page4d_ros.errors import BagError, TrainingError
 from page4d_ros.process import use_threads
 from page4d_ros.settings import parse_assignment

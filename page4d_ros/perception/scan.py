@@ -44,7 +44,8 @@ def scan(view: ViewEstimate, config: ScanConfig, T_base_camera: NDArray) -> NDAr
     hit = (within == z) & (distance <= config.max_range)
     # share of its ray after which a pixel's height leaves the band
     height = T_base_camera[2, 3]
-    share = np.divide(within - height, z - height, out=np.ones_like(z), where=within != z)
+    with np.errstate(divide='ignore'):  # a level ray never leaves it
+        share = np.divide(within - height, z - height, out=np.ones_like(z), where=within != z)
     through = (share > 0) & (share <= 1) & (share * distance >= config.max_range)
     out = np.full(count, np.nan, np.float32)
     out[sector[through]] = np.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,20 +44,20 @@ def grow(network: Page4D, sizes: NetworkConfig) -> Page4D:
     grown = Page4D(sizes)
     grown.name, grown.purpose = network.name, network.purpose
     old = {_renamed(name, network.config, sizes): x for name, x in network.state_dict().items()}
-    state = grown.state_dict()
-    for name, value in state.items():
+    for name, value in grown.state_dict().items():
         source = old.pop(name, None)
         if source is not None and source.shape == value.shape:
             value.copy_(source)
-        elif source is None and re.search(r'blocks\.\d+\.ls[12]\.gamma$', name):
-            value.zero_()
-        elif not name.startswith((*DEPTHS, NEW)) or (source is not None and NEW not in name):
+        elif source is None and name.startswith(tuple(DEPTHS)):
+            if name.endswith(('.ls1.gamma', '.ls2.gamma')):
+                value.zero_()
+        elif not name.startswith(NEW):
             raise TrainingError(
                 f'grow: {name} is {tuple(value.shape)}, and {network.name} has '
                 f'{"none" if source is None else tuple(source.shape)}; only blocks are added, '
                 'and the dense head is widened'
             )
-    if old and (left := [name for name in old if not name.startswith(NEW)]):
+    if left := [name for name in old if not name.startswith(NEW)]:
         raise TrainingError(f'grow: the larger network has no place for {left[0]}')
     return grown
 
