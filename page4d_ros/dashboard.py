@@ -68,6 +68,10 @@ class NodeState:
         """Note a geometry_msgs/Pose in odom."""
         self.positions.append((pose.position.x, pose.position.y))
 
+    def tracks(self) -> bool:
+        """True if its newest status says so."""
+        return self.status is not None and self.status.state == TRACKING
+
     def rates(self) -> tuple[float, float]:
         """Images and estimates per second; NaN while that is not known."""
         if len(self._counts) < 2:

@@ -138,7 +138,9 @@ class Graphs:
                     found = self._load(graph)
                 self._ready[graph.name] = found
                 if found is None:
-                    self._say(f'{graph.name} was built for other weights; torch runs instead')
+                    self._say(
+                        f'{graph.name} is of other weights or another version; torch runs instead'
+                    )
         except (BackendError, OSError) as error:
             self._say(f'model.backend {self.runtime.name}: torch runs instead, because {error}')
 

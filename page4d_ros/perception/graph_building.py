@@ -1,4 +1,4 @@
-"""Building of the graphs that a node will ask for; run as a module, of one that it asks for."""
+"""Building of the graphs that a node will ask for, and the process for one that it asks for."""
 
 from __future__ import annotations
 
@@ -147,7 +147,3 @@ def main() -> None:
         builder(graph_of(**task['graph']))
     except (Page4dError, OSError) as error:
         sys.exit(str(error))
-
-
-if __name__ == '__main__':
-    main()

@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,7 +47,11 @@ if TYPE_CHECKING:
 TORCH, RECORDED, AUTO = 'torch', 'cudagraphs', 'auto'
 MEANT = 'PAGE4D_BACKEND'  # environment variable: the backend that `auto` stands for
 WITH_ANCHOR = 2  # sets that get depth: the newest, and the anchor of odometry
-BUILDING = 'page4d_ros.perception.graph_building'  # module that a process runs
+# what a process runs that builds: of this package, whatever else the working directory holds
+BUILDING = (
+    f'import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); '
+    'from page4d_ros.perception.graph_building import main; main()'
+)
 
 
 def choose_backend(config: ModelConfig, device: torch.device) -> str:
@@ -194,7 +199,7 @@ class BuildProcess:
         """
         task = json.dumps({'model': asdict(self._config), 'graph': described(graph)})
         self._running = subprocess.Popen(
-            [sys.executable, '-m', BUILDING],
+            [sys.executable, '-c', BUILDING],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

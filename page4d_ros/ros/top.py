@@ -22,6 +22,7 @@ SUFFIX = STATUS_TOPIC.removeprefix('~')
 ODOMETRY = 'nav_msgs/msg/Odometry'
 LOOKING = 1.0  # seconds between looks for further nodes
 SETTLE = 1.0  # seconds for the status of further nodes, once one has answered
+PLACING = 5.0  # seconds at most for a pose of each node that tracks
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -60,6 +61,11 @@ class Listener:
         """True if there is a node, and each has sent a status."""
         found = [node.status is not None for node in self.nodes.values()]
         return all(found) and len(found) >= max(1, len(self._names))
+
+    def placed(self) -> bool:
+        """True if each node that tracks has sent a pose."""
+        tracking = [node for node in self.nodes.values() if node.tracks()]
+        return all(node.positions for node in tracking)
 
     def _state(self, name: str) -> NodeState:
         return self.nodes.setdefault(name, NodeState(name))
@@ -113,6 +119,7 @@ def listen(
             )
         if once:
             _spin(node, SETTLE, lambda: False)
+            _spin(node, PLACING, listener.placed)
             show(listener.nodes.values())
             return
         while rclpy.ok():

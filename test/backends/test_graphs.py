@@ -316,7 +316,9 @@ def test_a_perception_begins_with_the_graphs_that_were_used_last(tmp_path, monke
     assert said == []
 
 
-def test_a_process_that_fails_says_why(tmp_path):
+def test_a_process_that_fails_says_why(tmp_path, monkeypatch):
+    (tmp_path / 'page4d_ros.py').write_text('raise SystemExit("not of this package")')
+    monkeypatch.chdir(tmp_path)
     missing = replace(SETTINGS, backend='onnxruntime', checkpoint=str(tmp_path / 'none.pt'))
     with pytest.raises(BackendError, match=r'none\.pt'):
         BuildProcess(missing)(FrameGraph((3, 4)))
