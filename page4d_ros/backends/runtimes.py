@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import mmap
 import platform
 import shutil
 from contextlib import contextmanager
@@ -98,15 +99,22 @@ class OpenVino:
 
     def load(self, folder: Path, threads: int) -> Run:
         """Load a compiled graph; see `Runtime`."""
-        with _named_errors('OpenVINO cannot load the graph'):
-            blob = _openvino().Tensor(np.memmap(folder / COMPILED, np.uint8, mode='r'))
+        with (
+            _named_errors('OpenVINO cannot load the graph'),
+            (folder / COMPILED).open('rb') as file,
+        ):
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # it takes no other
+            blob = _openvino().Tensor(np.frombuffer(mapping, np.uint8), shared_memory=True)
             hint = (folder / HINT).read_text(encoding='utf-8')
             compiled = self._core.import_model(blob, 'CPU', self._properties(threads, hint))
             request = compiled.create_infer_request()
         _return_freed_memory()
+        # the model refers to weights in the file, but computes with most of them in its own order
+        if hasattr(mmap, 'MADV_DONTNEED'):
+            mapping.madvise(mmap.MADV_DONTNEED)
         outputs = compiled.outputs
 
-        def run(inputs: Sequence[Tensor]) -> list[Tensor]:
+        def run(inputs: Sequence[Tensor], _keep: object = blob) -> list[Tensor]:
             found = request.infer([each.numpy() for each in inputs], share_inputs=True)
             return [torch.from_numpy(found[each]) for each in outputs]
 
