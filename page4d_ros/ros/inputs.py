@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 AS_PUBLISHED = 'as_published'
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 RELIABILITIES = {'best_effort': BEST_EFFORT, 'reliable': RELIABLE}
+COMPRESSED = '/compressed'
 SPAN = 5  # seconds over which rates are taken
 LEAST_RATE = 2.0  # camera_info per second; slower ones say nothing
 LOSS = 0.6  # of the camera_info: fewer images than these are a loss
@@ -70,6 +71,14 @@ class ImageSubscription:
     def publishers(self) -> int:
         """Count the publishers of the topic."""
         return self._node.count_publishers(self._topic)
+
+    def other_transport(self) -> str:
+        """Advice to subscribe to the same images in the other transport; "" where none are."""
+        raw = self.topic.removesuffix(COMPRESSED)
+        other, value = (raw, 'raw') if raw != self.topic else (raw + COMPRESSED, 'compressed')
+        if self.publishers() or not self._node.count_publishers(other):
+            return ''
+        return f', but {other} is published: set input.transport to {value}'
 
     def follow(self) -> None:
         """Subscribe again if publishers have come that offer something else."""
@@ -172,6 +181,15 @@ class CameraInput:
         (begin, *before), (end, *after) = self._counts[0], self._counts[-1]
         infos, images = ((b - a) / (end - begin) for a, b in zip(before, after, strict=True))
         return infos, images
+
+    def absence(self, seconds: float) -> str:
+        """Finding that no image has come for so long, and the remedy where one is known."""
+        images = self.images
+        return self.stuck() or (
+            f'no image for {seconds:.0f} s on {images.topic} '
+            f'({images.reliability.name.lower()}, {images.publishers()} publishers)'
+            f'{images.other_transport()}'
+        )
 
     def stuck(self) -> str:
         """Finding that only small messages of a camera arrive, and the remedy; "" otherwise.

@@ -359,13 +359,7 @@ class Session:
         if self.paused or self.health.silence() < THROTTLE:
             return
         for camera in self.inputs:
-            images = camera.images
-            warn(
-                camera.stuck()
-                or f'no image for {self.health.silence():.0f} s on {images.topic} '
-                f'({images.reliability.name.lower()}, {images.publishers()} publishers)',
-                throttle_duration_sec=THROTTLE,
-            )
+            warn(camera.absence(self.health.silence()), throttle_duration_sec=THROTTLE)
 
     @property
     def findings(self) -> list[str]:

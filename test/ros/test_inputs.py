@@ -11,7 +11,7 @@ pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
 
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from page4d_ros.ros import inputs, transport
 
@@ -88,6 +88,25 @@ def test_images_lost_on_their_way_are_told(graph, monkeypatch, infos, images, lo
         assert said in camera.loss()
         assert 'publish reliably' in camera.loss()
         assert camera.loss() in robot.node.session.findings
+
+
+def test_images_in_the_other_transport_are_told(graph):
+    robot = Robot(graph)
+    (camera,) = robot.node.session.inputs
+    kind = 'sensor_msgs/msg/CompressedImage'
+    other = inputs.ImageSubscription(robot.node, kind, 'image/compressed', print, 5)
+    graph.until(other.other_transport, what='the advice')
+    assert other.other_transport() == ', but /image is published: set input.transport to raw'
+    other.destroy()
+    assert camera.images.other_transport() == ''
+    graph.node.destroy_publisher(robot.images)
+    robot.images = graph.node.create_publisher(CompressedImage, 'image/compressed', 5)
+    graph.until(camera.images.other_transport, what='the advice')
+    found = camera.absence(6.0)
+    assert found.startswith('no image for 6 s on /image (')
+    assert found.endswith(
+        ', but /image/compressed is published: set input.transport to compressed'
+    )
 
 
 # -- shared memory --------------------------------------------------------------------------------
