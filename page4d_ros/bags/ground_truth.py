@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from page4d_ros.bags.writer import BagWriter
     from page4d_ros.messages.factory import MessageFactory
 
-NAMESPACE = '/ground_truth/'
+NAMESPACE, CAMERA_NAMESPACE = '/ground_truth/', '/camera/'
 IMAGE, IMAGE_COMPRESSED = '/camera/image', '/camera/image/compressed'
 CAMERA_INFO = '/camera/camera_info'
 ODOMETRY = '/ground_truth/odom'
@@ -38,6 +38,19 @@ JPEG_FORMAT = 'rgb8; jpeg compressed bgr8'
 JPEG_QUALITY = 90
 TRANSPORT, PARAMETERS = 'compressedDepth', Struct('<iff')
 VARIANCE = 1e-9  # zero would mean unknown
+
+
+def of_camera(topic: str, name: str) -> str:
+    """Topic of a camera of a rig, such as ``/left/image``; for "" that of the only camera."""
+    if not name:
+        return topic
+    before = NAMESPACE if topic.startswith(NAMESPACE) else '/'
+    return f'{before}{name}/{topic.removeprefix(NAMESPACE).removeprefix(CAMERA_NAMESPACE)}'
+
+
+def frame_of(name: str) -> str:
+    """Optical frame of a camera of a rig; for "" that of the only camera."""
+    return f'{name}_optical_frame' if name else CAMERA
 
 
 def compressed(make: MessageFactory, head: Any, form: str, data: NDArray[np.uint8]) -> Any:
@@ -110,11 +123,13 @@ def _read_png(message: Any) -> NDArray:
     return image
 
 
-def write_mount(writer: BagWriter, stamp_ns: int, T_base_camera: NDArray) -> None:
-    """Write where the camera (optical frame) sits on the base, (4, 4), to /tf_static."""
+def write_mount(
+    writer: BagWriter, stamp_ns: int, T_base_camera: NDArray, frame_id: str = CAMERA
+) -> None:
+    """Write where a camera (optical frame) sits on the base, (4, 4), to /tf_static."""
     head = encode.header(writer.make, stamp_ns, BASE)
     mount = encode.transform_stamped(
-        writer.make, head, CAMERA, encode.pose(writer.make, T_base_camera)
+        writer.make, head, frame_id, encode.pose(writer.make, T_base_camera)
     )
     writer.write_transform(TF_STATIC, stamp_ns, mount)
 

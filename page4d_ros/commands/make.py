@@ -57,6 +57,15 @@ def render(
     ] = 1,
     drive_seed: Annotated[int, Option(min=0, help='Seed of the drive through it.')] = 5,
     rig: Annotated[Rig, Option(help='What carries the camera.')] = Rig.HANDHELD,
+    camera: Annotated[
+        list[str] | None,
+        Option(
+            metavar='NAME[=YAW,LEFT[,DELAY]]',
+            help='A camera of a rig, once for each, the first one as NAME alone: degrees and '
+            'metres to the left of the first, and milliseconds after it.',
+            show_default='one without a name',
+        ),
+    ] = None,
     traffic: Annotated[Traffic, Option(help='How much moves.')] = Traffic.SOME,
     seconds: Annotated[
         float, Option(min=0.1, help='Length of the whole drive; more traffic fits a shorter one.')
@@ -69,10 +78,13 @@ def render(
     force: Force = False,
 ) -> None:
     """Render a drive through a room with moving bodies, with ground truth."""
-    from page4d_ros.bags.rendered import write_rendered
-    from page4d_ros.synthetic.render import T_base_camera, render_clip
+    from page4d_ros.bags.rendered import write_rig
+    from page4d_ros.synthetic.render import T_base_camera, render_rig
+    from page4d_ros.synthetic.rig import parse_rig
 
-    rendered = render_clip(
+    cameras = parse_rig(camera or [])
+    rendered = render_rig(
+        cameras,
         room_seed,
         drive_seed,
         frames,
@@ -83,7 +95,9 @@ def render(
         traffic=traffic,
         seconds=seconds,
     )
-    count = write_rendered(rendered, output, T_base_camera, compressed=compressed, force=force)
+    views = ((each.name, frame) for each, frame in rendered)
+    mounts = {each.name: T_base_camera @ each.T_main_camera for each in cameras}
+    count = write_rig(views, output, mounts, compressed=compressed, force=force)
     print(f'{output}: {count} frames of {width}x{height} pixels')
 
 

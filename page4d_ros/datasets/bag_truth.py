@@ -50,9 +50,10 @@ class BagTruth:
     Args:
         index: index of the recording.
         image_topic: images; "" takes the only ones.
-        depth_topic: depth registered to the images, of the same size; "" is `ground_truth.DEPTH`.
+        depth_topic: depth registered to the images, of the same size; "" is `ground_truth.DEPTH`,
+            or that of the camera of a rig.
         odom_topic: poses, see `camera_poses`; "" is `ground_truth.ODOMETRY`.
-        mask_topic: masks of what moves, optional; "" is `ground_truth.MASK`.
+        mask_topic: masks of what moves, optional; "" is `ground_truth.MASK` likewise.
         width: width of the frames in pixels; None keeps that of the images.
         complete: every frame needs depth and pose, and the camera a calibration. Otherwise frames
             need any truth, and topics that are not named may be missing.
@@ -205,7 +206,9 @@ class BagTruth:
 
     def _find(self, what: str, named: str, default: str, *, needed: bool) -> None:
         """Record the topic of `what`, in whichever form of image_transport it was recorded."""
-        name = '/' + (named or default).lstrip('/')
+        camera = self.image.split('/')[1]  # of a rig, where the truth has its name, too
+        ours = ground_truth.of_camera(default, camera)
+        name = '/' + (named or (ours if ours in self._index.topics else default)).lstrip('/')
         plain = name.removesuffix('/compressed')
         for topic in (name, plain, f'{plain}/compressed', f'{plain}/compressedDepth'):
             if topic in self._index.topics:

@@ -79,13 +79,15 @@ class RayPool:
         FleetError: there is no such cluster, or it has no room for a single worker.
     """
 
+    worker = RayWorker  # class of the actors
+
     def __init__(
         self, job: Job, address: str, *, workers: int = 0, cpus: float = 1.0, gpus: float = 0.0
     ) -> None:
         self._job, self._cpus, self._gpus = job, cpus, gpus
         _connect(address)
         self.size = workers or self._room()
-        self._actor = ray.remote(RayWorker)
+        self._actor = ray.remote(self.worker)
         self._names: dict[ActorHandle, str] = {}
         self._starting: dict[Any, ActorHandle] = {}  # by the reference of the answer
         self._idle: list[ActorHandle] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,14 +13,18 @@ from page4d_ros.errors import SceneError
 from page4d_ros.geometry.camera import PinholeCamera
 from page4d_ros.synthetic.drive import DRIVE_SECONDS
 from page4d_ros.synthetic.options import Rig, Traffic
+from page4d_ros.synthetic.rig import ALONE
 from page4d_ros.synthetic.scene import NEAR, Scene, import_mujoco, no_opengl
 from page4d_ros.truth import GroundTruthFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
+
+    from page4d_ros.synthetic.rig import RigCamera
+    from page4d_ros.synthetic.sensor import Path
 
 # Seeds of the sample drive.
 SAMPLE_ROOM_SEED = 1
@@ -89,8 +94,10 @@ class Renderer:
         self._context.free()
         self._gl.free()
 
-    def frame(self, t: float) -> GroundTruthFrame:
+    def frame(self, t: float, T_main_camera: NDArray | None = None) -> GroundTruthFrame:
         """Render the scene at time t, in seconds since the start of the drive.
+
+        `T_main_camera` (4, 4) is the pose of a camera beside the one of the drive.
 
         All of the ground truth is known but for the depth of the sky, which is NaN.
         The mask holds every body that moves during the drive, including resting limbs of a
@@ -99,6 +106,8 @@ class Renderer:
         ball or a crate is that of the whole body, the pose of a person that of the pelvis.
         """
         T_world_camera = self.scene.at(t)
+        if T_main_camera is not None:
+            T_world_camera = T_world_camera @ T_main_camera
         self._gl.make_current()
         self._mj.mjv_updateScene(
             self.scene.model,
@@ -117,6 +126,7 @@ class Renderer:
         rgb = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if self.scene.drive.sensor is not None:
             path = self.scene.drive.camera
+            path = path if T_main_camera is None else _Beside(path, T_main_camera)
             rgb = self.scene.drive.sensor.expose(rgb, depth, self.camera, path, t)
         return GroundTruthFrame(
             stamp_ns=FIRST_STAMP_NS + round(t * 1e9),
@@ -169,6 +179,16 @@ class Renderer:
         return bodies[label]
 
 
+class _Beside:
+    """Path of a camera that sits beside another one."""
+
+    def __init__(self, path: Path, T_main_camera: NDArray) -> None:
+        self._path, self._T_main_camera = path, T_main_camera
+
+    def at(self, t: float) -> NDArray[np.float64]:
+        return self._path.at(t) @ self._T_main_camera
+
+
 def render_clip(
     room_seed: int = SAMPLE_ROOM_SEED,
     drive_seed: int = SAMPLE_DRIVE_SEED,
@@ -181,12 +201,42 @@ def render_clip(
     traffic: Traffic = Traffic.SOME,
     seconds: float = DRIVE_SECONDS,
 ) -> Iterator[GroundTruthFrame]:
+    """Render the first frames of a drive with one camera; see `render_rig`."""
+    views = render_rig(
+        (ALONE,),
+        room_seed,
+        drive_seed,
+        frames,
+        rate_hz,
+        width,
+        height,
+        rig=rig,
+        traffic=traffic,
+        seconds=seconds,
+    )
+    return (frame for _, frame in views)
+
+
+def render_rig(
+    cameras: Sequence[RigCamera],
+    room_seed: int = SAMPLE_ROOM_SEED,
+    drive_seed: int = SAMPLE_DRIVE_SEED,
+    frames: int = 60,
+    rate_hz: float = 15.0,
+    width: int = 320,
+    height: int = 240,
+    *,
+    rig: Rig = Rig.HANDHELD,
+    traffic: Traffic = Traffic.SOME,
+    seconds: float = DRIVE_SECONDS,
+) -> Iterator[tuple[RigCamera, GroundTruthFrame]]:
     """Render the first frames of a drive, one at a time.
 
     Args:
+        cameras: of the rig, all with the same intrinsics.
         room_seed: seed of the room.
         drive_seed: seed of the drive through it.
-        frames: number of frames.
+        frames: number of frames of each camera.
         rate_hz: frames per second.
         width: image width in pixels.
         height: image height in pixels.
@@ -196,23 +246,31 @@ def render_clip(
             drive; more bodies fit into a shorter one.
 
     Returns:
-        Frames in order of time; equal arguments give equal bits on the same machine.
+        Cameras with their frames, in order of time; equal arguments give equal bits on the same
+        machine.
 
     Raises:
         SceneError: the drive is shorter than the frames, or cannot be rendered here.
     """
-    if (frames - 1) / rate_hz > seconds:
+    last = max(camera.delay for camera in cameras)
+    if (frames - 1) / rate_hz + last > seconds:
         raise SceneError(
             f'{frames} frames at {rate_hz:g} Hz last longer than the drive of {seconds:g} s; '
-            f'at most {math.floor(seconds * rate_hz) + 1} fit'
+            f'at most {math.floor((seconds - last) * rate_hz) + 1} fit'
         )
     scene = Scene.draw(room_seed, drive_seed, rig=rig, traffic=traffic, seconds=seconds)
-    return _render(scene, centred_camera(width, height), frames, rate_hz)
+    return _render(scene, cameras, centred_camera(width, height), frames, rate_hz)
 
 
 def _render(
-    scene: Scene, camera: PinholeCamera, frames: int, rate_hz: float
-) -> Iterator[GroundTruthFrame]:
-    with Renderer(scene, camera) as renderer:
-        for index in range(frames):
-            yield renderer.frame(index / rate_hz)
+    scene: Scene,
+    cameras: Sequence[RigCamera],
+    intrinsics: PinholeCamera,
+    frames: int,
+    rate_hz: float,
+) -> Iterator[tuple[RigCamera, GroundTruthFrame]]:
+    moments = [(i / rate_hz + each.delay, each) for i in range(frames) for each in cameras]
+    with Renderer(scene, intrinsics) as renderer:
+        for t, camera in sorted(moments, key=itemgetter(0)):
+            T = None if camera is cameras[0] else camera.T_main_camera
+            yield camera, renderer.frame(t, T)

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from fleet_cases import annotate, job, messages, write_broken, write_good
 
 from page4d_ros.errors import FleetError
@@ -13,13 +15,14 @@ from page4d_ros.fleet.local import LocalPool
 from page4d_ros.fleet.run import Run, find_tasks, quarantined
 from page4d_ros.fleet.settings import CRASH, MEMORY
 from page4d_ros.fleet.store import MANIFESTS, Store
+from page4d_ros.perception.memory import free_bytes
 
 try:
     import ray
     from ray.cluster_utils import Cluster
     from ray.exceptions import ActorDiedError, OutOfMemoryError
 
-    from page4d_ros.fleet.on_ray import RayPool, _failure
+    from page4d_ros.fleet.on_ray import RayPool, RayWorker, _failure
 except ImportError:
     pytest.skip('ray is not installed: `make test-fleet` installs it', allow_module_level=True)
 
@@ -107,6 +110,37 @@ def test_want_of_memory_is_told_from_a_crash():
     cause = 'Task was killed due to the node running low on memory.'
     assert _failure(OutOfMemoryError(cause)).kind == MEMORY
     assert _failure(ActorDiedError()).kind == CRASH
+
+
+class Hungry(RayWorker):
+    """Takes memory without end in the first try of a task."""
+
+    def do(self, task):
+        kept = []
+        while not task.halvings:
+            kept.append(bytearray(os.urandom(1)) * 2**27)  # written to, and so in memory
+            time.sleep(0.05)
+        return super().do(task)
+
+
+@pytest.mark.long
+def test_a_worker_that_takes_all_memory_tries_again_with_half_the_window(tmp_path, monkeypatch):
+    write_good(tmp_path / 'in', 2, frames=3)
+    total = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    share = 1 - (free_bytes(torch.device('cpu')) - 2 * 2**30) / total  # what is used, and two GiB
+    monkeypatch.setenv('RAY_memory_usage_threshold', f'{share:.3f}')
+    monkeypatch.setenv('RAY_memory_monitor_refresh_ms', '100')
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+    class HungryPool(RayPool):
+        worker = Hungry
+
+    run, store, said = begun(tmp_path, lambda each: HungryPool(each, 'local', workers=1))
+    assert run.all(), said
+    assert run.progress.failures == {MEMORY: 2}
+    assert run.progress.reduced == 2
+    assert len(store.keys(MANIFESTS)) == 2
+    assert whole(store, tmp_path)
 
 
 def test_no_cluster_is_a_clear_line(tmp_path):
