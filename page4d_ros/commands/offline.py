@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 from page4d_ros.commands.options import Assignments, Checkpoint, Params, Rate
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
-from page4d_ros.commands.show import need_report, print_verdict
+from page4d_ros.commands.show import need_report, write_reports
 from page4d_ros.config import Config, file_values
 from page4d_ros.errors import BagError, ConfigError, printable
 from page4d_ros.settings import parse_assignment
@@ -82,8 +82,6 @@ def replay(
     given['cameras'] = list(rig)
     config = Config().with_values(values | {name: v for name, v in given.items() if v})
 
-    if report and config.cameras:
-        raise ConfigError('--report is of one camera; leave it out, or the names of cameras')
     if report:
         need_report()
     _check_scale(config.scale.mode, depth_topic, odom_topic)
@@ -118,11 +116,8 @@ def replay(
     if not summary.estimates:
         raise BagError(f'{source}: none of its {summary.frames} frames gave an estimate')
     if report:
-        from page4d_ros.evaluation.run import evaluate_recording
-
-        metrics = evaluate_recording(output, source, output, checkpoint=config.model.checkpoint)
-        if not as_json:
-            print_verdict(metrics, output)
+        checkpoint = config.model.checkpoint
+        write_reports(output, source, output, checkpoint=checkpoint, quiet=as_json)
 
 
 def _cameras(given: list[str]) -> tuple[dict[str, str], str]:

@@ -42,11 +42,12 @@ def report(
     source: Annotated[Path, Option(help='What it was given; ground truth is looked for there.')],
     output: Annotated[Path, Option('--output', '-o', help='Folder for the report.')],
 ) -> None:
-    """Measure a recording against its source: report.html and metrics.json."""
-    need_report()
-    from page4d_ros.evaluation.run import evaluate_recording
+    """Measure a recording against its source: report.html and metrics.json.
 
-    print_verdict(evaluate_recording(recording, source, output), output)
+    Those of a rig are made for each camera, in a folder of its name.
+    """
+    need_report()
+    write_reports(recording, source, output)
 
 
 def demo(
@@ -95,6 +96,34 @@ def reference() -> None:
     from page4d_ros.reference import reference as text
 
     print(text(), end='')
+
+
+def write_reports(
+    recording: Path, source: Path, output: Path, *, checkpoint: str = '', quiet: bool = False
+) -> None:
+    """Report on a recording, on each camera of a rig by itself, and print the verdicts.
+
+    Args:
+        recording: what the node published.
+        source: what it was given.
+        output: folder for the report, or for a folder of each camera.
+        checkpoint: weight file that made the recording, if known.
+        quiet: print nothing.
+    """
+    from page4d_ros.bags.reader import open_bag
+    from page4d_ros.evaluation.metrics.recording import cameras_of
+    from page4d_ros.evaluation.run import evaluate_recording
+
+    with open_bag(recording) as bag:
+        cameras = cameras_of(bag) or ['']
+    for camera in cameras:
+        folder = output / camera
+        metrics = evaluate_recording(
+            recording, source, folder, checkpoint=checkpoint, camera=camera
+        )
+        if not quiet:
+            print(f'{camera}:' if camera else '', end='\n' * bool(camera))
+            print_verdict(metrics, folder)
 
 
 def print_verdict(metrics: dict[str, Any], output: Path) -> None:

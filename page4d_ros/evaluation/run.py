@@ -66,9 +66,10 @@ def evaluate_recording(
     *,
     command: str = '',
     checkpoint: str = '',
+    camera: str = '',
 ) -> dict[str, Any]:
     """Compare what the node published with its source; see `RecordingPlan` and `evaluate`."""
-    plan = RecordingPlan(recording, source, checkpoint)
+    plan = RecordingPlan(recording, source, checkpoint, camera)
     return evaluate(plan, Path(output).expanduser(), command=command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from page4d_ros.bags import ground_truth
-from page4d_ros.bags.recording import choose_image
+from page4d_ros.bags.recording import choose_image, image_topics
 from page4d_ros.datasets.bag_index import ODOMETRY, depth_of, mask_of, paired
 from page4d_ros.errors import BagError
 from page4d_ros.evaluation.metrics import running
@@ -21,17 +22,19 @@ from page4d_ros.evaluation.metrics.depth import (
 )
 from page4d_ros.evaluation.metrics.trajectory import POSITION_ERROR, trajectory_metrics
 from page4d_ros.evaluation.result import Measured, Unknown
-from page4d_ros.messages.topics import IMAGE
+from page4d_ros.messages.topics import IMAGE, of_camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from page4d_ros.bags.reader import Bag
     from page4d_ros.datasets.bag_index import BagIndex, Track
     from page4d_ros.evaluation.result import Aligned, Errors
 
 FORMAT = 1
+DEPTH = 'depth/image'
 TRUTH_TYPES = {ODOMETRY, IMAGE, 'sensor_msgs/msg/CompressedImage'}
 
 
@@ -43,28 +46,35 @@ class Case:
         recording: what the node published.
         source: what it was given; None where that is no recording (a video, a folder of images).
         image: the source's image topic; "" where that is not clear.
+        camera: of a rig; "" is the only one.
     """
 
     recording: BagIndex
     source: BagIndex | None
     image: str = ''
+    camera: str = ''
 
     @classmethod
-    def of(cls, recording: BagIndex, source: BagIndex | None = None) -> Case:
-        """Find the images of the source."""
-        try:
-            image = choose_image(source.bag, '').name if source else ''
-        except BagError:
-            image = ''
-        return cls(recording, source, image)
+    def of(cls, recording: BagIndex, source: BagIndex | None = None, camera: str = '') -> Case:
+        """Find the images of the source; those of a camera of a rig have its name."""
+        image = ''
+        if source is not None and camera:
+            found = [each.name for each in image_topics(source.bag) if each.colour]
+            image = next((name for name in found if camera in name.split('/')), '')
+        elif source is not None:
+            with suppress(BagError):
+                image = choose_image(source.bag, '').name
+        return cls(recording, source, image, camera)
 
     def output(self, name: str, kind: str = IMAGE) -> str | None:
-        """Topic on which the node published this output."""
-        return self.recording.find(name, kind)
+        """Topic on which the node published this output of the camera."""
+        return self.recording.find(of_camera(name, self.camera), kind)
 
     def truth(self, name: str) -> str | None:
         """Topic of the source with this ground truth, plain or compressed."""
         topics = self.source.topics if self.source else {}
+        if name != ground_truth.ODOMETRY:  # which is the robot's
+            name = ground_truth.of_camera(name, self.camera)
         names = (name, name.removesuffix('/compressed'))
         return next((n for n in names if n in topics and topics[n].type in TRUTH_TYPES), None)
 
@@ -77,7 +87,7 @@ class Case:
     @property
     def track(self) -> Track | None:
         """Estimated poses of the odometry's child, None where there are none."""
-        topic = self.output('odom', ODOMETRY)
+        topic = self.recording.find('odom', ODOMETRY)
         track = self.recording.tracks.get(topic) if topic else None
         return track if track else None
 
@@ -85,7 +95,7 @@ class Case:
     def camera_frame(self) -> str | None:
         """The optical frame, as the outputs name it."""
         names = self.recording.frame_ids
-        found = [self.output('depth/image'), self.output('rgb/image'), self.output('mask/image')]
+        found = [self.output(DEPTH), self.output('rgb/image'), self.output('mask/image')]
         stamped = next((names[topic] for topic in found if topic in names), None)
         status = self.recording.status
         return stamped or (status[-1].header.frame_id.lstrip('/') if status else None)
@@ -100,6 +110,17 @@ class Case:
             if T is not None:
                 return T
         return None
+
+
+def cameras_of(recording: Bag) -> list[str]:
+    """Names of the cameras whose depth a rig published, in order; none of a single camera."""
+    ends = '/' + DEPTH
+    names = [
+        topic.removesuffix(ends).rpartition('/')[2]
+        for topic in recording.topics()
+        if topic.endswith(ends)
+    ]
+    return names if len(names) > 1 else []
 
 
 class RecordingErrors:
@@ -170,7 +191,7 @@ def _trajectory(case: Case, *, metric: bool) -> tuple[dict[str, Any] | Unknown, 
 
 
 def _depth(case: Case, *, metric: bool) -> tuple[dict[str, Any] | Unknown, Errors]:
-    output = case.output('depth/image')
+    output = case.output(DEPTH)
     absent = _absent(case, output, ground_truth.DEPTH, 'depth/image')
     if absent:
         return absent, []

@@ -44,6 +44,7 @@ class RecordingPlan(Plan):
             images has none.
         checkpoint: weight file that made the recording, where that is known: its SHA-256 goes
             into the report.
+        camera: of a rig; "" is the only one.
 
     Raises:
         BagError: the source is not there.
@@ -51,11 +52,14 @@ class RecordingPlan(Plan):
 
     title = 'Report of a recording'
 
-    def __init__(self, recording: Path | str, source: Path | str, checkpoint: str = '') -> None:
+    def __init__(
+        self, recording: Path | str, source: Path | str, checkpoint: str = '', camera: str = ''
+    ) -> None:
         self.recording, self.source = Path(recording), Path(source).expanduser()
         if not self.source.exists():
             raise BagError(f'{self.source}: no such file or folder')
         self.sha256 = digest(checkpoint) if checkpoint else Unknown('a recording does not hold it')
+        self._camera = camera
         self._damage: list[str] = []
 
     def sources(self, _progress: Progress) -> Generator[Source]:
@@ -63,7 +67,9 @@ class RecordingPlan(Plan):
         with ExitStack() as stack:
             given = [self.recording, *([self.source] if is_bag(self.source) else [])]
             bags = [BagIndex(stack.enter_context(open_bag(path))) for path in given]
-            yield Source(self.recording.resolve().name, Case.of(*bags))
+            source = bags[1] if len(bags) > 1 else None
+            case = Case.of(bags[0], source, self._camera)
+            yield Source(' '.join((self.recording.resolve().name, self._camera)).strip(), case)
             self._damage = [text for bag in bags for text in _damage(bag)]
 
     def methods(self, _source: Source) -> list[Method]:
