@@ -1,6 +1,7 @@
 """A camera driver with frames of the sample recording, that can be told to misbehave."""
 
 import contextlib
+import math
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ MAKE = RosMessages()
 SAMPLE = Path(__file__).parents[2] / 'page4d_ros' / 'data' / 'sample_room'
 FRAME_ID = 'camera'
 RATE = 10.0  # Hz
+AGAIN = 60.0  # seconds after which an image of the same stamp is another one
 
 
 def sample_frames(most=60):
@@ -35,7 +37,8 @@ class Camera:
     Attributes:
         shoot: called once per frame with its image and camera_info; publishes them.
         on: False stops the stream.
-        sent: stamp in nanoseconds -> when its image was sent first, by the steady clock.
+        sent: stamp in nanoseconds -> when its image was sent, by the steady clock; the first time
+            of those within `AGAIN` seconds.
     """
 
     def __init__(self, node, namespace):
@@ -99,7 +102,9 @@ class Camera:
     def send(self, image, publisher=None):
         """Publish an image, and remember when."""
         stamp = image.header.stamp
-        self.sent.setdefault(stamp.sec * 10**9 + stamp.nanosec, time.monotonic())
+        stamp_ns, now = stamp.sec * 10**9 + stamp.nanosec, time.monotonic()
+        if now - self.sent.get(stamp_ns, -math.inf) > AGAIN:
+            self.sent[stamp_ns] = now
         (publisher or self.images).publish(image)
 
     @contextlib.contextmanager

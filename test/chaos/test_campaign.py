@@ -1,5 +1,7 @@
 """The campaign itself: it finds what is wrong, and a handful of faults as `make chaos` throws."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -41,9 +43,21 @@ def test_stamps_that_repeat_or_go_back_are_found(watch):
     send = [transform(stamp) for stamp in (NOW, NOW, LATER, NOW)]
     found = [watch.transforms('/tf', message) for message in send]
     assert found == [[], ['a stamp repeats'], [], ['stamps go back']]
-    watch.jumps = True
-    watch._last['/tf'] = NOW + 2 * 10**9
-    assert not watch.transforms('/tf', transform(NOW))
+
+
+def test_stamps_may_go_back_where_those_of_images_did(watch):
+    seconds = 0.0, 2.0, 3.5, 1.5  # the third image gave no output
+    sent = [NOW + round(1e9 * each) for each in seconds]
+    now = time.monotonic()
+    watch.sent = {stamp: now + 0.1 * i for i, stamp in enumerate(sent)}
+    shown = [transform(sent[i]) for i in (0, 1, 3)]
+    assert watch.transforms('/tf', shown[0]) == watch.transforms('/tf', shown[1]) == []
+    assert watch.transforms('/tf', shown[2]) == ['stamps go back']
+    watch.jumps, watch._last = True, {'/tf': sent[1]}
+    assert watch.transforms('/tf', shown[2]) == []
+    del watch.sent[sent[2]]
+    watch._last = {'/tf': sent[1]}
+    assert watch.transforms('/tf', shown[2]) == ['stamps go back']
 
 
 def test_outputs_of_no_image_and_of_long_ago_are_found(watch):

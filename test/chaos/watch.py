@@ -118,7 +118,7 @@ class Watch:
         if last is not None and stamp <= last:
             if last == stamp:
                 found.append('a stamp repeats')
-            elif not (self.jumps and last - stamp > JUMP_NS):
+            elif not (self.jumps and self._began_again(last, stamp)):
                 found.append('stamps go back')
         sent = self.sent.get(stamp)
         if sent is None:
@@ -126,6 +126,15 @@ class Watch:
         elif now - sent > STALE:
             found.append(f'stale by more than {STALE:.0f} s')
         return found
+
+    def _began_again(self, last, stamp):
+        """True if images went back by `JUMP_NS` between those of two stamps.
+
+        The newest of them before that may have given no output.
+        """
+        since, until = self.sent.get(last, 0.0), self.sent.get(stamp, 0.0)
+        sent = [each for each, when in list(self.sent.items()) if since <= when <= until]
+        return max(sent, default=stamp) - stamp > JUMP_NS
 
     def odometry(self, topic, message):
         found = self.order(topic, message.header)
