@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from fleet_cases import annotate, job, messages, write_broken, write_good
+from fleet_cases import annotate, config, job, messages, write_broken, write_good
 
 from page4d_ros.errors import FleetError
 from page4d_ros.fleet.local import LocalPool
@@ -53,9 +54,9 @@ def worker_processes():
     return mine
 
 
-def begun(folder, pool, tries=3):
+def begun(folder, pool, tries=3, **options):
     store = Store(str(folder / 'out'))
-    each = job(folder / 'out', run=f'test{time.time_ns()}')
+    each = job(folder / 'out', run=f'test{time.time_ns()}', **options)
     found = find_tasks([str(folder / 'in')], each, store)
     said = []
     return Run(each, store, pool(each), found, tries=tries, said=said.append), store, said
@@ -135,7 +136,9 @@ def test_a_worker_that_takes_all_memory_tries_again_with_half_the_window(tmp_pat
     class HungryPool(RayPool):
         worker = Hungry
 
-    run, store, said = begun(tmp_path, lambda each: HungryPool(each, 'local', workers=1))
+    wide = config(**{'window.size': 4})
+    pool = partial(HungryPool, address='local', workers=1)
+    run, store, said = begun(tmp_path, pool, config=wide)
     assert run.all(), said
     assert run.progress.failures == {MEMORY: 2}
     assert run.progress.reduced == 2
