@@ -1,7 +1,6 @@
 """Throws faults one at a time, in seeded random order, while frames flow."""
 
 import argparse
-import contextlib
 import json
 import random
 import signal
@@ -9,6 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -111,8 +111,9 @@ def run(kinds, seed, *, faults=None, seconds=None, say=print):
         The tries, and what else is worth to be kept.
     """
     rng, tries = random.Random(seed), []
-    folder = Path(tempfile.mkdtemp(prefix='chaos_'))
-    with contextlib.closing(World(folder)) as world:
+    worlds = [World(Path(tempfile.mkdtemp(prefix='chaos_')))]  # with each camera that was needed
+    try:
+        (world,) = worlds
         world.start()
         count, begin = world.watch.counts['odom'], time.monotonic()
         time.sleep(BASELINE)
@@ -121,35 +122,54 @@ def run(kinds, seed, *, faults=None, seconds=None, say=print):
         for kind in order(kinds, rng):
             if len(tries) == faults or (seconds and time.monotonic() - begin > seconds):
                 break
-            done = throw(world, kind, rng)
+            done = throw(worlds[-1], kind, rng)
             tries.append(done)
             recovery = '-' if done.recovery is None else f'{done.recovery:.1f} s'
             verdict = 'ok' if done.survived else '; '.join(done.problems)
             say(f'{len(tries):5d} {kind.name:36s} {recovery:>7s}  {verdict}', flush=True)
-            if done.recovery is None and not _started_again(world, done, say):
+            if done.recovery is None and not _started_again(worlds, done, say):
                 break
         facts = {
             'seed': seed,
-            'logs': str(folder),
+            'logs': [str(each.folder) for each in worlds],
             'seconds': time.monotonic() - begin,
             'poses per second': rate,
             'window': PARAMETERS['window.size'] / rate if rate else None,
             'rss_mib at the start': rss,
-            'rss_mib at the end': world.node.rss_mib(),
-            'starts of the node': world.node.starts,
-            'messages checked': dict(world.watch.counts),
+            'rss_mib at the end': worlds[-1].node.rss_mib(),
+            'starts of the node': sum(each.node.starts for each in worlds),
+            'starts of the camera': len(worlds),
+            'messages checked': dict(sum((each.watch.counts for each in worlds), Counter())),
         }
+    finally:
+        worlds[-1].close()
     return tries, facts
 
 
-def _started_again(world, done, say):
-    """Start the node again; False, and a problem of the last try, if it cannot."""
+def _started_again(worlds, done, say):
+    """Start the node again, and the camera, too, if the node alone gets no image.
+
+    Each helpless start is a problem of the last try.
+
+    Returns:
+        False if neither helps.
+    """
     try:
-        world.restart()
+        worlds[-1].restart()
     except AssertionError as error:
         done.problems.append(f'no start afterwards: {error}')
-        say(done.problems[-1])
+        say(done.problems[-1], flush=True)
+    else:
+        return True
+    worlds[-1].close()
+    worlds.append(World(Path(tempfile.mkdtemp(prefix='chaos_'))))
+    try:
+        worlds[-1].start()
+    except AssertionError as error:
+        done.problems.append(f'nor with another camera: {error}')
+        say(done.problems[-1], flush=True)
         return False
+    say('the camera was started again', flush=True)
     return True
 
 

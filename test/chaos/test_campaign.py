@@ -11,7 +11,8 @@ pytest.importorskip('page4d_ros.msg', reason='the workspace is not built')
 from fakes import CAMERA
 from graph import Graph
 
-from chaos.campaign import run, table
+from chaos import campaign
+from chaos.campaign import Try, run, table
 from chaos.fault import KINDS
 from chaos.watch import STALE, Watch
 from chaos.world import MAKE, environment
@@ -90,6 +91,32 @@ def test_a_cloud_that_lies_is_found(watch):
 def test_there_are_forty_kinds_and_each_is_described():
     assert len(KINDS) >= 40
     assert all(kind.text.endswith('.') for kind in KINDS.values())
+
+
+class Silent:
+    """World whose camera sends nothing, or one that works."""
+
+    def __init__(self, works):
+        self.works, self.closed = works, False
+
+    def start(self):
+        assert self.works, 'no pose'
+
+    restart = start
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize('works', [True, False])
+def test_a_camera_that_is_stuck_is_started_again(monkeypatch, works):
+    monkeypatch.setattr(campaign, 'World', lambda _folder: Silent(works))
+    worlds, done, said = [Silent(False)], Try('killed', False), []
+    assert campaign._started_again(worlds, done, lambda text, **_: said.append(text)) is works
+    assert worlds[0].closed
+    assert done.problems[0].startswith('no start afterwards: no pose')
+    assert (said[-1] == 'the camera was started again') is works
+    assert len(done.problems) == 2 - works
 
 
 def test_a_node_survives_a_handful_of_faults():
