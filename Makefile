@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO ?= demo
 
-.PHONY: demo test test-long test-fleet chaos soak fuzz sbom lint setup clean
+.PHONY: demo test test-long test-fleet chaos soak fuzz sbom lock lint setup clean
 
 setup:
 	@bash scripts/setup.sh
@@ -43,6 +43,11 @@ sbom: setup
 		.ws/sbom/bin/pip install -q -r requirements/tools/sbom.txt; }
 	@env -u PYTHONPATH .ws/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON \
 		-o sbom.json .venv/bin/python
+
+# requirements/locked.txt, after a change of the others
+lock:
+	@[ -x .ws/lock/bin/uv ] || { python3 -m venv .ws/lock && .ws/lock/bin/pip install -q uv; }
+	@PATH="$$PWD/.ws/lock/bin:$$PATH" bash scripts/lock.sh
 
 lint: setup
 	@source .ws/env.sh && ruff check . && ruff format --check .

@@ -40,8 +40,9 @@ make_venv() {
     [ "$(uname -m)" = x86_64 ] || die "ROS 2 comes from PyPI for x86_64 only; here, install and source a ROS 2 distribution first"
     command -v g++ >/dev/null || die "needs a C++ compiler (Debian, Ubuntu: apt install g++ make)"
     "$python" -m venv .venv
-    "${pip[@]}" -c requirements/ros-constraints.txt -r requirements/ros.txt -r requirements/python.txt -r requirements/ros-build.txt
-    "${pip[@]}" --no-deps -r requirements/ros-build-nodeps.txt
+    "${pip[@]}" --require-hashes --no-deps -r requirements/locked.txt
+    # a build for the CPU or for one of several CUDA versions: no list of hashes holds them all
+    "${pip[@]}" -c requirements/ros-constraints.txt "$(grep '^torch==' requirements/python.txt)"
   fi
   touch .venv/COLCON_IGNORE
   echo "$fingerprint" > .venv/.ready

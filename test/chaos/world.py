@@ -254,9 +254,8 @@ class World:
 
 
 def environment():
-    """Confine this process and those it starts to a domain that the tests do not use."""
+    """Confine this process and those it starts to a domain that nobody else uses."""
     from page4d_ros.ros.demo import graph_environment
 
-    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 29))
     os.environ |= graph_environment()
     os.environ.setdefault('OMP_NUM_THREADS', '1')
