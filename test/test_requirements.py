@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1] / 'requirements'
@@ -29,7 +30,9 @@ def locked(python):
         requirement = Requirement(line.partition('--hash')[0])
         if requirement.marker is None or requirement.marker.evaluate(machine):
             (version,) = requirement.specifier
-            assert out.setdefault(requirement.name, Version(version.version)), requirement.name
+            name = canonicalize_name(requirement.name)
+            assert name not in out, name
+            out[name] = Version(version.version)
     return out
 
 
@@ -43,7 +46,7 @@ def test_all_that_is_asked_for_is_locked(name, python):
             asked.marker is None or asked.marker.evaluate({'python_version': python})
         ):
             continue
-        assert versions[asked.name] in asked.specifier, line
+        assert versions[canonicalize_name(asked.name)] in asked.specifier, line
 
 
 def test_every_version_has_hashes():
