@@ -13,6 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from page4d_ros.errors import ConfigError
 from page4d_ros.ros.compat import message_class
+from page4d_ros.ros.qos import subscription_events
 from page4d_ros.ros.transport import advice
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def subscribe(node: Node, kind: str, topic: str, callback: Callable, depth: int)
         callback,
         QoSProfile(depth=depth, reliability=BEST_EFFORT),
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        event_callbacks=subscription_events(node, topic),
     )
 
 
@@ -128,6 +130,7 @@ class ImageSubscription:
             qos_overriding_options=QoSOverridingOptions(
                 (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
             ),
+            event_callbacks=subscription_events(self._node, self._topic),
         )
 
 

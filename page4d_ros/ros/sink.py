@@ -16,6 +16,7 @@ from page4d_ros.perception.intake import Restart
 from page4d_ros.ros.compat import THROTTLE, message_class, optional
 from page4d_ros.ros.diagnostics import Health
 from page4d_ros.ros.pulse import Pulse
+from page4d_ros.ros.qos import publisher_events
 from page4d_ros.ros.wire import WireMessages
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class NodeSink(MessageSink):
             topic.name,
             QoSProfile(depth=topic.depth),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            event_callbacks=publisher_events(self._node, topic.name),
         )
 
     def destroy(self) -> None:
