@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +22,7 @@ HOW_TO_GET_WEIGHTS = (
 # Neither is part of a network: the tracker is optional, the wrapper is of distributed training.
 IGNORED_PREFIX = 'track_head.'
 WRAPPER_PREFIX = 'module.'
+MOST_COPIED = 1 << 28  # bytes of a file that is copied before it is read
 
 
 class WeightFile(NamedTuple):
@@ -44,7 +48,8 @@ def read_weights(path: Path) -> WeightFile:
     """
     _check_file(path)
     read = _read_safetensors if path.suffix == '.safetensors' else _read_torch
-    state, metadata = read(path)
+    with _kept(path) as file:
+        state, metadata = read(file, path)
     state = {
         name: value
         for key, value in state.items()
@@ -75,24 +80,52 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f'{path}: is a Git LFS pointer, not weights; run `git lfs pull`')
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+@contextmanager
+def _kept(path: Path) -> Iterator[Path]:
+    """File of the same content that nobody can cut short while it is mapped.
+
+    That would end the process. Large files are used as they are, as are all where the system has
+    no files in memory.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    if path.stat().st_size > MOST_COPIED or not hasattr(os, 'memfd_create'):
+        yield path
+        return
+    copy = os.memfd_create(path.name)
     try:
-        with safe_open(path, 'pt') as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        try:
+            with path.open('rb') as source, open(copy, 'wb', closefd=False) as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise CheckpointError(f'{path}: cannot be read: {error}') from error
+        yield Path(f'/proc/self/fd/{copy}')
+    finally:
+        os.close(copy)
+
+
+def _read_safetensors(file: Path, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a file that came from a path."""
+    try:
+        with safe_open(file, 'pt') as content:
+            state = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+            return state, content.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f'{path}: is damaged or incomplete; get it again ({error})'
         ) from error
 
 
-def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_torch(file: Path, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file that came from a path."""
     try:
         try:
-            content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+            content = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
         except RuntimeError as error:
             if 'mmap' not in str(error):
                 raise
-            content = torch.load(path, map_location='cpu', weights_only=True)
+            content = torch.load(file, map_location='cpu', weights_only=True)
     # torch's own messages advise loading without its safeguard, so they are not passed on.
     except pickle.UnpicklingError as error:
         raise CheckpointError(

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from page4d_ros.errors import CheckpointError
-from page4d_ros.model import families
+from page4d_ros.model import families, weight_file
 from page4d_ros.model.checkpoint import load_network, save_network
 from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.families import Family
@@ -188,6 +188,32 @@ def test_truncated_files(narrow, write, tmp_path):
     save_file(narrow.state_dict(), path)
     path.write_bytes(path.read_bytes()[:-1000])
     assert 'damaged or incomplete' in message(path)
+
+
+@pytest.mark.parametrize('name', ['weights.pt', 'weights.safetensors'])
+def test_a_file_that_is_cut_short_meanwhile_is_read_whole(narrow, tmp_path, monkeypatch, name):
+    path, state = tmp_path / name, narrow.state_dict()
+    (torch.save if path.suffix == '.pt' else save_file)(state, path)
+    reader = '_read_torch' if path.suffix == '.pt' else '_read_safetensors'
+    read = getattr(weight_file, reader)
+
+    def cut(file, path):
+        os.truncate(path, 1000)
+        return read(file, path)
+
+    monkeypatch.setattr(weight_file, reader, cut)
+    found = weight_file.read_weights(path).state
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+    assert 'damaged' in message(path)
+
+
+def test_a_large_file_is_not_copied(narrow, tmp_path, monkeypatch):
+    path, state = tmp_path / 'weights.safetensors', narrow.state_dict()
+    save_file(state, path)
+    monkeypatch.setattr(weight_file, 'MOST_COPIED', 1000)
+    monkeypatch.setattr(os, 'memfd_create', None)
+    assert weight_file.read_weights(path).state.keys() == state.keys()
 
 
 class Exploit:
