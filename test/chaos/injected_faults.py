@@ -119,19 +119,32 @@ def disk_full_at_the_recorder(world, rng):
 @fault()
 def checkpoint_replaced_while_it_is_read(world, rng):
     """The weight file is replaced by junk, by rename, while the node reads it."""
-    path, junk = world.folder / 'weights.safetensors', world.folder / 'other.safetensors'
-    shutil.copyfile(SMALL_FILE, path)
+    junk = world.folder / 'other.safetensors'
     junk.write_bytes(rng.randbytes(100_000))
+    _configure_while(world, rng, lambda path: f'mv {junk} {path}')
+
+
+@fault()
+def checkpoint_cut_short_while_it_is_read(world, rng):
+    """The weight file is cut short in place while the node reads it."""
+    size = rng.randrange(SMALL_FILE.stat().st_size)
+    _configure_while(world, rng, lambda path: f'truncate -s {size} {path}')
+
+
+def _configure_while(world, rng, command):
+    """Let a shell's command change the weight file while the node is configured."""
+    path = world.folder / 'weights.safetensors'
+    shutil.copyfile(SMALL_FILE, path)
     world.transit(Transition.TRANSITION_DEACTIVATE)
     world.transit(Transition.TRANSITION_CLEANUP)
     world.set(model__checkpoint=str(path))
-    replacing = subprocess.Popen(
-        ['sh', '-c', f'sleep {rng.uniform(0.0, 0.4):.3f}; mv {junk} {path}']
+    changing = subprocess.Popen(
+        ['sh', '-c', f'sleep {rng.uniform(0.0, 0.4):.3f}; {command(path)}']
     )
     try:
         world.transit(Transition.TRANSITION_CONFIGURE)  # either way
     finally:
-        replacing.wait()
+        changing.wait()
         world.transit(Transition.TRANSITION_CLEANUP)
         world.set(model__checkpoint='page4d-small')
         world.activate()
