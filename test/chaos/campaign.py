@@ -86,7 +86,7 @@ def throw(world, kind, rng):
     found.rss_mib = world.node.rss_mib() if not found.lost else 0.0
     if found.rss_mib > world.rss_mib + GROWN:
         found.problems.append(f'memory grew from {world.rss_mib:.0f} to {found.rss_mib:.0f} MiB')
-    watch.jumps = False
+    watch.jumps = kind.jumps  # its last outputs may come during the next fault
     found.survived = not found.problems
     return found
 
