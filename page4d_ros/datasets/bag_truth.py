@@ -206,7 +206,9 @@ class BagTruth:
 
     def _find(self, what: str, named: str, default: str, *, needed: bool) -> None:
         """Record the topic of `what`, in whichever form of image_transport it was recorded."""
-        camera = self.image.split('/')[1]  # of a rig, where the truth has its name, too
+        camera = self.image.strip('/').partition('/')[
+            0
+        ]  # of a rig, where the truth has its name, too
         ours = ground_truth.of_camera(default, camera)
         name = '/' + (named or (ours if ours in self._index.topics else default)).lstrip('/')
         plain = name.removesuffix('/compressed')

@@ -59,23 +59,26 @@ def subscription_events(node: Node, topic: str) -> SubscriptionEventCallbacks:
 def starved(subscriber: str, topic: str, misfits: dict[str, tuple[str, str]]) -> str:
     """Sentence about a subscriber of ours that gets nothing."""
     changes = [f'its {policy} there to {offered}' for policy, (offered, _) in misfits.items()]
-    if 'reliability' in misfits:
-        changes.append(f'qos_overrides.{topic}.publisher.reliability here to reliable')
     return (
         f'{subscriber} gets nothing of {topic}: it asks for {_listed(misfits, 1)} messages, and '
-        f'they are {_listed(misfits, 0)}; set {" or ".join(changes)}'
+        f'they are {_listed(misfits, 0)}; set {" and ".join(changes)}'
+        + _or_here(misfits, f'qos_overrides.{topic}.publisher.reliability', 'reliable')
     )
 
 
 def deaf(publisher: str, topic: str, misfits: dict[str, tuple[str, str]]) -> str:
     """Sentence about a publisher that we get nothing of."""
     changes = [f'its {policy} there to {asked}' for policy, (_, asked) in misfits.items()]
-    if 'reliability' in misfits:
-        changes.append(f'qos_overrides.{topic}.subscription.reliability here to best_effort')
     return (
         f'{topic} of {publisher} does not arrive: {_listed(misfits, 1)} messages are asked for, '
-        f'and they are {_listed(misfits, 0)}; set {" or ".join(changes)}'
+        f'and they are {_listed(misfits, 0)}; set {" and ".join(changes)}'
+        + _or_here(misfits, f'qos_overrides.{topic}.subscription.reliability', 'best_effort')
     )
+
+
+def _or_here(misfits: dict[str, tuple[str, str]], parameter: str, value: str) -> str:
+    """Remedy at this end, where the reliability alone does not fit: all else has no parameter."""
+    return f', or {parameter} here to {value}' if misfits.keys() == {'reliability'} else ''
 
 
 def _misfits(offered: QoSProfile, asked: QoSProfile) -> dict[str, tuple[str, str]]:

@@ -37,7 +37,7 @@ def test_a_subscriber_that_asks_for_too_much_is_named(graph):
     graph.node.create_subscription(Image, 'mask/image', print, RELIABLE)
     assert warned(graph, logs, 'nothing of /mask/image').endswith(
         'it asks for reliable messages, and they are best_effort; set its reliability there to '
-        'best_effort or qos_overrides./mask/image.publisher.reliability here to reliable'
+        'best_effort, or qos_overrides./mask/image.publisher.reliability here to reliable'
     )
     graph.node.create_subscription(Image, 'rgb/image', print, BEST_EFFORT)
     robot.show(START)
@@ -50,7 +50,7 @@ def test_a_publisher_that_offers_too_little_is_named(graph):
     graph.node.create_publisher(Image, 'image', BEST_EFFORT)
     assert warned(graph, logs, '/image of /tester') == (
         '/image of /tester does not arrive: reliable messages are asked for, and they are '
-        'best_effort; set its reliability there to reliable or '
+        'best_effort; set its reliability there to reliable, or '
         'qos_overrides./image.subscription.reliability here to best_effort'
     )
 
@@ -62,7 +62,7 @@ def test_several_policies_are_one_sentence():
     }
     assert starved('/map', '/scan', both) == (
         '/map gets nothing of /scan: it asks for reliable and transient_local messages, and they '
-        'are best_effort and volatile; set its reliability there to best_effort or its durability '
-        'there to volatile or qos_overrides./scan.publisher.reliability here to reliable'
+        'are best_effort and volatile; set its reliability there to best_effort and its '
+        'durability there to volatile'
     )
     assert 'does not arrive' in deaf('/camera', '/image', both)
