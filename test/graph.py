@@ -4,6 +4,7 @@ import contextlib
 import gc
 import threading
 import time
+import weakref
 
 
 class Graph:
@@ -71,9 +72,14 @@ class Graph:
             if session is not None:
                 session.stop()
         rclpy.try_shutdown(context=self.context)
-        self._thread.join(5)
+        self._thread.join(30)
         self.executor.shutdown()
         self.node = node = session = None  # whoever holds a node keeps its part of DDS
+        left = [weakref.ref(each) for each in self.nodes]
         while self.nodes:
             self.nodes.pop().destroy_node()
         gc.collect()  # DDS hangs at times, if it ends while the next test's nodes appear
+        end = time.monotonic() + 10.0
+        while any(each() for each in left) and time.monotonic() < end:
+            time.sleep(0.05)  # a thread that ends late
+            gc.collect()

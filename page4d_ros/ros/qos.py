@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, ReliabilityPolicy, qos_check_compatible
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
+    from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+
+def full_name(endpoint: TopicEndpointInfo) -> str:
+    """Name of the node of an endpoint, with its namespace."""
+    return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
 
 
 def publisher_events(node: Node, topic: str) -> PublisherEventCallbacks:
@@ -25,6 +32,7 @@ def publisher_events(node: Node, topic: str) -> PublisherEventCallbacks:
         node: publishes, and logs.
         topic: as it is given to the publisher.
     """
+    node = weakref.proxy(node)  # it holds the events
 
     def warn(_event: Any) -> None:
         name = node.resolve_topic_name(topic)
@@ -32,7 +40,7 @@ def publisher_events(node: Node, topic: str) -> PublisherEventCallbacks:
         for mine in ours[:1]:
             for theirs in node.get_subscriptions_info_by_topic(name):
                 if misfits := _misfits(mine.qos_profile, theirs.qos_profile):
-                    node.get_logger().warning(starved(_name(theirs), name, misfits))
+                    node.get_logger().warning(starved(full_name(theirs), name, misfits))
 
     return PublisherEventCallbacks(incompatible_qos=warn)
 
@@ -44,6 +52,7 @@ def subscription_events(node: Node, topic: str) -> SubscriptionEventCallbacks:
         node: subscribes, and logs.
         topic: as it is given to the subscription.
     """
+    node = weakref.proxy(node)
 
     def warn(_event: Any) -> None:
         name = node.resolve_topic_name(topic)
@@ -51,7 +60,7 @@ def subscription_events(node: Node, topic: str) -> SubscriptionEventCallbacks:
         for mine in ours[:1]:
             for theirs in node.get_publishers_info_by_topic(name):
                 if misfits := _misfits(theirs.qos_profile, mine.qos_profile):
-                    node.get_logger().warning(deaf(_name(theirs), name, misfits))
+                    node.get_logger().warning(deaf(full_name(theirs), name, misfits))
 
     return SubscriptionEventCallbacks(incompatible_qos=warn)
 
@@ -98,9 +107,5 @@ def _listed(misfits: dict[str, tuple[str, str]], which: int) -> str:
     return ' and '.join(values[which] for values in misfits.values())
 
 
-def _is(node: Node, endpoint: Any) -> bool:
-    return _name(endpoint) == node.get_fully_qualified_name()
-
-
-def _name(endpoint: Any) -> str:
-    return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
+def _is(node: Node, endpoint: TopicEndpointInfo) -> bool:
+    return full_name(endpoint) == node.get_fully_qualified_name()

@@ -14,6 +14,7 @@ from page4d_ros.errors import Page4dError
 from page4d_ros.messages.topics import STATUS, STATUS_TOPIC
 from page4d_ros.ros import signals
 from page4d_ros.ros.compat import message_class
+from page4d_ros.ros.qos import full_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -72,13 +73,12 @@ class Listener:
 
     def _follow_odometry(self, name: str) -> None:
         """Subscribe to the odometry that a node publishes, wherever that is remapped to."""
-        namespace, _, leaf = name.rpartition('/')
-        try:
-            topics = self._node.get_publisher_names_and_types_by_node(leaf, namespace or '/')
-        except rclpy.node.NodeNameNonExistentError:  # its name is not known yet, its topic is
-            return
-        for topic, kinds in topics:
-            if ODOMETRY in kinds:
+        for topic, kinds in self._node.get_topic_names_and_types():
+            if ODOMETRY not in kinds:
+                continue
+            publishers = self._node.get_publishers_info_by_topic(topic)
+            # by their names, as the graph lists the topics of one node of a name only
+            if any(full_name(publisher) == name for publisher in publishers):
                 self._with_odometry.add(name)
                 state = self._state(name)
                 self._subscribe(ODOMETRY, topic, lambda m, s=state: s.saw_pose(m.pose.pose))
