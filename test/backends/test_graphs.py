@@ -92,7 +92,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', ['openvino', 'onnxruntime'])
-@pytest.mark.parametrize('mask', [False, True])
+@pytest.mark.parametrize('mask', [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_sliding_window_is_that_of_torch(built, name, mask):
     pytest.importorskip(name, reason=f'{name} is not installed')
     said = []
@@ -107,6 +107,7 @@ def test_a_sliding_window_is_that_of_torch(built, name, mask):
     assert 'torch' in theirs.runs_on
 
 
+@pytest.mark.long
 def test_a_step_over_views_and_times_is_that_of_torch(tmp_path):
     plan = StepPlan((3, 4), 2, cells=full_cells(2, SIZE))
     graph = StepGraph(2 * SIZE, plan)
@@ -369,6 +370,7 @@ def missing():
     raise ImportError("No module named 'openvino'")
 
 
+@pytest.mark.long
 def test_other_programs_run_the_onnx_files_over_a_sliding_window(tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
     engine = WindowEngine(network(), SETTINGS, SIZE)
