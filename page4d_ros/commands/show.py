@@ -122,7 +122,8 @@ def write_reports(
             recording, source, folder, checkpoint=checkpoint, camera=camera
         )
         if not quiet:
-            print(f'{camera}:' if camera else '', end='\n' * bool(camera))
+            if camera:
+                print(f'{camera}:')
             print_verdict(metrics, folder)
 
 

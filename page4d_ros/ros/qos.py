@@ -13,6 +13,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from rclpy.node import Node
@@ -32,17 +33,7 @@ def publisher_events(node: Node, topic: str) -> PublisherEventCallbacks:
         node: publishes, and logs.
         topic: as it is given to the publisher.
     """
-    node = weakref.proxy(node)  # it holds the events
-
-    def warn(_event: Any) -> None:
-        name = node.resolve_topic_name(topic)
-        ours = [each for each in node.get_publishers_info_by_topic(name) if _is(node, each)]
-        for mine in ours[:1]:
-            for theirs in node.get_subscriptions_info_by_topic(name):
-                if misfits := _misfits(mine.qos_profile, theirs.qos_profile):
-                    node.get_logger().warning(starved(full_name(theirs), name, misfits))
-
-    return PublisherEventCallbacks(incompatible_qos=warn)
+    return PublisherEventCallbacks(incompatible_qos=_warning(node, topic, publishes=True))
 
 
 def subscription_events(node: Node, topic: str) -> SubscriptionEventCallbacks:
@@ -52,17 +43,28 @@ def subscription_events(node: Node, topic: str) -> SubscriptionEventCallbacks:
         node: subscribes, and logs.
         topic: as it is given to the subscription.
     """
-    node = weakref.proxy(node)
+    return SubscriptionEventCallbacks(incompatible_qos=_warning(node, topic, publishes=False))
+
+
+def _warning(node: Node, topic: str, *, publishes: bool) -> Callable[[Any], None]:
+    """Callback that warns of all ends of a topic that do not fit a node's own."""
+    node = weakref.proxy(node)  # it holds the events
 
     def warn(_event: Any) -> None:
-        name = node.resolve_topic_name(topic)
-        ours = [each for each in node.get_subscriptions_info_by_topic(name) if _is(node, each)]
-        for mine in ours[:1]:
-            for theirs in node.get_publishers_info_by_topic(name):
-                if misfits := _misfits(theirs.qos_profile, mine.qos_profile):
-                    node.get_logger().warning(deaf(full_name(theirs), name, misfits))
+        name, own = node.resolve_topic_name(topic), node.get_fully_qualified_name()
+        offers = node.get_publishers_info_by_topic(name)
+        requests = node.get_subscriptions_info_by_topic(name)
+        ours, theirs = (offers, requests) if publishes else (requests, offers)
+        mine = next((each.qos_profile for each in ours if full_name(each) == own), None)
+        if mine is None:  # destroyed meanwhile
+            return
+        for each in theirs:
+            ends = (mine, each.qos_profile) if publishes else (each.qos_profile, mine)
+            if misfits := _misfits(*ends):
+                sentence = starved if publishes else deaf
+                node.get_logger().warning(sentence(full_name(each), name, misfits))
 
-    return SubscriptionEventCallbacks(incompatible_qos=warn)
+    return warn
 
 
 def starved(subscriber: str, topic: str, misfits: dict[str, tuple[str, str]]) -> str:
@@ -105,7 +107,3 @@ def _misfits(offered: QoSProfile, asked: QoSProfile) -> dict[str, tuple[str, str
 
 def _listed(misfits: dict[str, tuple[str, str]], which: int) -> str:
     return ' and '.join(values[which] for values in misfits.values())
-
-
-def _is(node: Node, endpoint: TopicEndpointInfo) -> bool:
-    return full_name(endpoint) == node.get_fully_qualified_name()

@@ -94,7 +94,7 @@ class Renderer:
         self._context.free()
         self._gl.free()
 
-    def frame(self, t: float, T_main_camera: NDArray | None = None) -> GroundTruthFrame:
+    def frame(self, t: float, T_main_camera: NDArray = ALONE.T_main_camera) -> GroundTruthFrame:
         """Render the scene at time t, in seconds since the start of the drive.
 
         `T_main_camera` (4, 4) is the pose of a camera beside the one of the drive.
@@ -105,9 +105,7 @@ class Renderer:
         numbered from 1, moving ones first; a carried box belongs to its carrier. The pose of a
         ball or a crate is that of the whole body, the pose of a person that of the pelvis.
         """
-        T_world_camera = self.scene.at(t)
-        if T_main_camera is not None:
-            T_world_camera = T_world_camera @ T_main_camera
+        T_world_camera = self.scene.at(t) @ T_main_camera
         self._gl.make_current()
         self._mj.mjv_updateScene(
             self.scene.model,
@@ -125,8 +123,7 @@ class Renderer:
         size = (self.camera.width, self.camera.height)
         rgb = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if self.scene.drive.sensor is not None:
-            path = self.scene.drive.camera
-            path = path if T_main_camera is None else _Beside(path, T_main_camera)
+            path = _Beside(self.scene.drive.camera, T_main_camera)
             rgb = self.scene.drive.sensor.expose(rgb, depth, self.camera, path, t)
         return GroundTruthFrame(
             stamp_ns=FIRST_STAMP_NS + round(t * 1e9),
@@ -272,5 +269,4 @@ def _render(
     moments = [(i / rate_hz + each.delay, each) for i in range(frames) for each in cameras]
     with Renderer(scene, intrinsics) as renderer:
         for t, camera in sorted(moments, key=itemgetter(0)):
-            T = None if camera is cameras[0] else camera.T_main_camera
-            yield camera, renderer.frame(t, T)
+            yield camera, renderer.frame(t, camera.T_main_camera)

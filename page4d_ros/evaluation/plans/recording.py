@@ -67,9 +67,8 @@ class RecordingPlan(Plan):
         with ExitStack() as stack:
             given = [self.recording, *([self.source] if is_bag(self.source) else [])]
             bags = [BagIndex(stack.enter_context(open_bag(path))) for path in given]
-            source = bags[1] if len(bags) > 1 else None
-            case = Case.of(bags[0], source, self._camera)
-            yield Source(' '.join((self.recording.resolve().name, self._camera)).strip(), case)
+            name = f'{self.recording.resolve().name} {self._camera}'.strip()
+            yield Source(name, Case.of(*bags, camera=self._camera))
             self._damage = [text for bag in bags for text in _damage(bag)]
 
     def methods(self, _source: Source) -> list[Method]:
