@@ -10,10 +10,12 @@ setup:
 demo: setup
 	@source .ws/env.sh && page4d demo --output "$(DEMO)"
 
-# tests compute with one thread each: as many processes as cores, four at most for the memory
+# tests compute with one thread each: as many processes as cores, four at most for the memory;
+# one that dies ends the run, as pytest-xdist hands its tests to processes that have ended already,
+# and a test that hangs fails with its stack
 test: setup
 	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest -n auto --maxprocesses 4 \
-		--dist loadfile $(PYTEST_ARGS)
+		--dist loadfile --max-worker-restart 0 --timeout 900 $(PYTEST_ARGS)
 
 test-long: setup
 	@source .ws/env.sh && PAGE4D_REQUIRE_ALL=1 python -m pytest -m long $(PYTEST_ARGS)

@@ -58,6 +58,7 @@ setup(
             'hypothesis',
             'jsonschema',
             'pytest',
+            'pytest-timeout',
             'pytest-xdist',
             'ruff',
             'scikit-image',

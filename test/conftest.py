@@ -3,10 +3,13 @@
 With `PAGE4D_REQUIRE_ALL` set, as in `make test`, a skip fails unless allowed_skips.py lists it.
 One thread computes, here and in processes that tests start, unless OMP_NUM_THREADS says otherwise:
 on networks as small as those of tests several threads spend their time waiting for each other.
-Each process of pytest-xdist has a ROS graph of its own, in a domain that nobody else uses.
+Each process of pytest-xdist has a ROS graph of its own, in a domain that nobody else uses. Where
+one dies, the report of its test says in which line of which thread.
 """
 
+import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +29,40 @@ if WORKER:
     os.environ['ROS_DOMAIN_ID'] = str(217 + int(WORKER.removeprefix('gw')))
 
 STRICT = bool(os.environ.get('PAGE4D_REQUIRE_ALL'))
+
+STACKS = pytest.StashKey()
+
+
+def stacks(config, worker):
+    """File with the stacks of all threads of a process of pytest-xdist at its death."""
+    folder = config.rootpath / '.pytest_cache' / 'stacks'
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / worker
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    if WORKER:  # after pytest's own faulthandler, whose output is lost among that of the others
+        config.stash[STACKS] = stacks(config, WORKER).open('w')
+        faulthandler.enable(config.stash[STACKS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem, report, sched):
+    worker = report.node.gateway.id
+    died = stacks(sched.config, worker).read_text().partition('\nExtension modules')[0]
+    report.longrepr = f'{report.longrepr}\n{died}'
+
+
+@pytest.fixture(autouse=True)
+def same_signals():
+    """Restore handlers, which processes that later tests start would inherit if ignored."""
+    sent = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(each) for each in sent]
+    yield
+    for each, handler in zip(sent, before, strict=True):
+        if handler is not None:  # installed from C
+            signal.signal(each, handler)
 
 
 def refuse_unknown_skip(report):
