@@ -11,8 +11,9 @@ SetParameter of launch_ros, params_file, and the arguments here that are not emp
 
 import re
 from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
 
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from ament_index_python.packages import get_package_prefix
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -31,9 +32,9 @@ from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterFile
 from lifecycle_msgs.msg import Transition
 
+from page4d_ros.messages.layouts import Shown, rviz
 from page4d_ros.ros.launching import cameras, clock, namespace, need, tf_remappings, within
 
-SHARE = Path(get_package_share_directory('page4d_ros'))
 BOOLEAN = ['true', 'false']
 LAST_FRAMES = 2.0  # seconds for the estimates of a recording's last images
 RESPAWN_DELAY = 2.0
@@ -266,6 +267,14 @@ def farewell(node: LifecycleNode) -> list:
     return [TimerAction(period=LAST_FRAMES, actions=[EmitEvent(event=rest), LogInfo(msg=text)])]
 
 
+def rviz_file(given: dict[str, str]) -> str:
+    """Path of a layout for the cameras; RViz would save changes to it."""
+    node = Shown(list(cameras(given)), odom=given['odom_frame'] or 'odom')
+    with NamedTemporaryFile('w', prefix='page4d_', suffix='.rviz', delete=False) as file:
+        file.write(rviz(node))
+    return file.name
+
+
 def shown(given: dict[str, str]) -> list:
     """Programs that show the outputs."""
     out = []
@@ -275,7 +284,7 @@ def shown(given: dict[str, str]) -> list:
                 package='rviz2',
                 executable='rviz2',
                 namespace=namespace(given),
-                arguments=['-d', str(SHARE / 'config' / 'perception.rviz')],
+                arguments=['-d', rviz_file(given)],
                 parameters=[clock(given)] if clock(given) else [],
             )
         )

@@ -21,7 +21,7 @@ ALLOWED = {
     'model': {'errors', 'units', 'geometry'},
     'backends': {'errors', 'model'},
     'perception': {'errors', 'process', 'units', 'config', 'geometry', 'model', 'backends'},
-    'messages': {'errors', 'units', 'config', 'geometry', 'perception'},
+    'messages': {'errors', 'units', 'share', 'config', 'geometry', 'perception'},
     'window_scores': {'geometry'},
     'truth': {'geometry', 'perception'},
     'synthetic': {'errors', 'units', 'geometry', 'truth'},

@@ -9,6 +9,7 @@ from launch_files import PREFIX, ROOT, load, load_with_stand_ins, started
 from ruamel.yaml import YAML
 
 from page4d_ros.config import Config, file_values
+from page4d_ros.messages.layouts import Shown, rviz
 
 CONFIG_FILE = ROOT / 'config' / 'perception.yaml'
 ARGUMENTS = {
@@ -335,6 +336,13 @@ def test_viewers_follow_the_same_clock(with_stand_ins):
     assert (bridge.package, bridge.executable) == ('foxglove_bridge', 'foxglove_bridge')
     _, viewer = started(with_stand_ins, rviz='true')
     assert viewer.parameters == []  # SetParameter may say it
+
+
+def test_rviz_shows_every_camera_in_the_frame_of_the_trajectory(with_stand_ins):
+    _, viewer = started(
+        with_stand_ins, rviz='true', cameras='front=/cam0/image left', odom_frame='map'
+    )
+    assert Path(viewer.arguments[-1]).read_text() == rviz(Shown(('front', 'left'), odom='map'))
 
 
 @pytest.mark.parametrize(('name', 'package'), [('rviz', 'rviz2'), ('foxglove', 'foxglove_bridge')])

@@ -7,8 +7,8 @@ from page4d_ros.commands.graph import health, play, record, top
 from page4d_ros.commands.graphs import build, export
 from page4d_ros.commands.label import label
 from page4d_ros.commands.make import import_tum, render, shards
+from page4d_ros.commands.names import layout, policy
 from page4d_ros.commands.offline import info, replay
-from page4d_ros.commands.policy import policy
 from page4d_ros.commands.show import demo, parameters, reference, report
 from page4d_ros.commands.train import average, calibrate, shards_from, train
 
@@ -35,6 +35,7 @@ ALL = (
     top,
     health,
     parameters,
+    layout,
     policy,
     reference,
 )

@@ -1,4 +1,4 @@
-"""The layouts for Foxglove and RViz show topics that there are, and come with the package."""
+"""The layouts for Foxglove and RViz show topics that there are, of each camera of a rig."""
 
 import json
 import re
@@ -9,8 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
-from page4d_ros.bags.replay import absolute
+from page4d_ros.cli import app
+from page4d_ros.messages.layouts import Shown, foxglove, rviz
 from page4d_ros.messages.topics import (
     DIAGNOSTICS_TOPIC,
     IMAGE,
@@ -20,13 +22,24 @@ from page4d_ros.messages.topics import (
     OPTIONAL,
     OUTPUTS,
     POINT_CLOUD,
-    STATUS_TOPIC,
+    outputs,
 )
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = json.loads((ROOT / 'config' / 'foxglove.json').read_text())
-TYPES = {absolute(topic.name): topic.type for topic in (*OUTPUTS, *ON_REQUEST, *OPTIONAL)}
-OURS = set(TYPES) | {'/tf', '/tf_static', DIAGNOSTICS_TOPIC}
+ALONE = Shown()
+RIG = Shown(('front', 'left_2', 'R'), '/robot', 'eyes', odom='map', base='robot/base')
+EVERY = (*OUTPUTS, *ON_REQUEST, *OPTIONAL)
+
+
+def types(shown):
+    """Type of each topic of a node, by its absolute name."""
+    return {
+        f'{shown.namespace}/{topic.name.replace("~", shown.node)}': topic.type
+        for topic in outputs(shown.cameras, EVERY)
+    }
+
+
 DRAWN = {POINT_CLOUD, LASER_SCAN, MARKERS, 'nav_msgs/msg/Path', 'nav_msgs/msg/Odometry'}
 CALIBRATION = 'sensor_msgs/msg/CameraInfo'
 DISPLAYS = {
@@ -99,7 +112,9 @@ SCHEMA = {
     'properties': {
         'configById': {
             'minProperties': 1,
-            'patternProperties': {f'^{kind}![a-z]+$': panel for kind, panel in PANELS.items()},
+            'patternProperties': {
+                f'^{kind}![a-zA-Z_0-9]+$': panel for kind, panel in PANELS.items()
+            },
             'additionalProperties': False,
         },
         'globalVariables': {'type': 'object'},
@@ -141,8 +156,15 @@ def leaves(layout):
     return leaves(layout['first']) + leaves(layout['second'])
 
 
-def test_the_layout_has_the_structure_that_foxglove_imports():
-    jsonschema.Draft202012Validator(SCHEMA).validate(LAYOUT)
+def test_of_one_camera_it_is_the_file():
+    assert json.loads(foxglove(ALONE)) == LAYOUT
+    content = YAML(typ='safe').load(ROOT / 'config' / 'perception.rviz')
+    assert YAML(typ='safe').load(rviz(ALONE)) == content
+
+
+@pytest.mark.parametrize('shown', [ALONE, RIG])
+def test_the_layout_has_the_structure_that_foxglove_imports(shown):
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(foxglove(shown)))
 
 
 @pytest.mark.parametrize(
@@ -164,50 +186,77 @@ def test_a_mistake_in_the_structure_is_found(path, value):
         jsonschema.Draft202012Validator(SCHEMA).validate(broken)
 
 
-def test_all_topics_are_ours_and_all_fields_are_in_their_messages():
+@pytest.mark.parametrize('shown', [ALONE, RIG])
+def test_all_topics_are_ours_and_all_fields_are_in_their_messages(shown):
     fields = set(
         re.findall(r'^\w+ (\w+)', (ROOT / 'msg/PerceptionStatus.msg').read_text(), re.MULTILINE)
     )
-    shown = set()
-    for text in strings(LAYOUT['configById']):
+    seen, status = set(), f'{shown.namespace}/{shown.node}/status'
+    ours = {*types(shown), '/tf', '/tf_static', DIAGNOSTICS_TOPIC}
+    for text in strings(json.loads(foxglove(shown))['configById']):
         if text.startswith('/'):
             topic, _, field = text.partition('.')
-            shown.add(topic)
-            assert topic in OURS, text
-            assert not field or (topic == absolute(STATUS_TOPIC) and field in fields), text
-    wanted = ('points/static', 'points/dynamic', 'mask/overlay', 'depth/image', STATUS_TOPIC)
-    assert shown >= {absolute(name) for name in (*wanted, 'markers')} | {DIAGNOSTICS_TOPIC}
+            seen.add(topic)
+            assert topic in ours, text
+            assert not field or (topic == status and field in fields), text
+    wanted = {'points/static', 'points/dynamic', 'mask/overlay', 'depth/image', 'markers'}
+    of_each = outputs(shown.cameras, [topic for topic in EVERY if topic.name in wanted])
+    assert seen >= {f'{shown.namespace}/{topic.name}' for topic in of_each}
+    assert seen >= {status, DIAGNOSTICS_TOPIC}
 
 
-def test_each_panel_gets_topics_of_the_types_that_it_draws():
-    for name, panel in LAYOUT['configById'].items():
+@pytest.mark.parametrize('shown', [ALONE, RIG])
+def test_each_panel_gets_topics_of_the_types_that_it_draws(shown):
+    known = types(shown)
+    for name, panel in json.loads(foxglove(shown))['configById'].items():
         if name.startswith('3D!'):
-            assert {TYPES[topic] for topic in panel['topics']} <= DRAWN
+            assert {known[topic] for topic in panel['topics']} <= DRAWN
+            assert panel['followTf'] == shown.base
+            assert panel['layers']['grid']['frameId'] == shown.odom
         if name.startswith('Image!'):
             mode = panel['imageMode']
-            assert TYPES[mode['imageTopic']] == IMAGE
-            assert TYPES[mode['calibrationTopic']] == CALIBRATION
+            assert known[mode['imageTopic']] == IMAGE
+            assert known[mode['calibrationTopic']] == CALIBRATION
+            beside = mode['imageTopic'].rpartition('/')[0]
+            assert mode['calibrationTopic'].startswith(beside)  # of the same camera
 
 
-def test_every_panel_stands_somewhere_once():
-    assert sorted(leaves(LAYOUT['layout'])) == sorted(LAYOUT['configById'])
+@pytest.mark.parametrize('shown', [ALONE, RIG])
+def test_every_panel_stands_somewhere_once(shown):
+    content = json.loads(foxglove(shown))
+    assert sorted(leaves(content['layout'])) == sorted(content['configById'])
 
 
-def rviz_displays():
-    content = YAML(typ='safe').load(ROOT / 'config/perception.rviz')
-    return content['Visualization Manager']['Displays']
-
-
-def test_rviz_subscribes_to_our_topics_by_their_types():
-    seen = set()
-    for display in rviz_displays():
+@pytest.mark.parametrize('shown', [ALONE, RIG])
+def test_rviz_subscribes_to_our_topics_by_their_types(shown):
+    manager = YAML(typ='safe').load(rviz(shown))['Visualization Manager']
+    assert manager['Global Options']['Fixed Frame'] == shown.odom
+    known, seen = {topic.name: topic.type for topic in outputs(shown.cameras, EVERY)}, set()
+    for display in manager['Displays']:
         topic = display.get('Topic')
         if topic is not None:
             kind = display['Class'].removeprefix('rviz_default_plugins/')
-            assert TYPES[absolute(topic['Value'])] == DISPLAYS[kind], display['Name']
+            assert known[topic['Value']] == DISPLAYS[kind], display['Name']
             assert topic['Reliability Policy'] in {'Reliable', 'Best Effort'}
             seen.add(topic['Value'])
-    assert seen >= {'points/static', 'points/dynamic', 'markers', 'depth/colormap', 'mask/overlay'}
+    wanted = {'points/static', 'points/dynamic', 'markers', 'depth/colormap', 'mask/overlay'}
+    of_each = outputs(shown.cameras, [topic for topic in EVERY if topic.name in wanted])
+    assert seen >= {topic.name for topic in of_each}
+    names = [display['Name'] for display in manager['Displays']]
+    assert len(names) == len(set(names))
+
+
+def test_the_command_prints_what_a_viewer_reads(tmp_path):
+    def run(*words):
+        return CliRunner().invoke(app, ['layout', *words])
+
+    done = run('foxglove', '--camera', 'front', '--camera', 'left', '--node-name', '/r/page4d')
+    assert json.loads(done.output) == json.loads(foxglove(Shown(('front', 'left'), '/r')))
+    assert run('rviz', '--odom-frame', 'map').output == rviz(Shown(odom='map'))
+    wrong = run('rviz', '--node-name', 'page4d')
+    assert wrong.exit_code == 1
+    assert "--node-name 'page4d': expected a name such as /robot/page4d" in wrong.output
+    assert 'cameras' in run('rviz', '--camera', 'a/b').output
 
 
 def test_an_installation_holds_the_layout():
