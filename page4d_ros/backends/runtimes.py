@@ -113,9 +113,10 @@ class OpenVino:
         if hasattr(mmap, 'MADV_DONTNEED'):
             mapping.madvise(mmap.MADV_DONTNEED)
         outputs = compiled.outputs
+        kept = blob, request  # a tuple frees its last item first: the request, then its weights
 
-        def run(inputs: Sequence[Tensor], _keep: object = blob) -> list[Tensor]:
-            found = request.infer([each.numpy() for each in inputs], share_inputs=True)
+        def run(inputs: Sequence[Tensor]) -> list[Tensor]:
+            found = kept[1].infer([each.numpy() for each in inputs], share_inputs=True)
             return [torch.from_numpy(found[each]) for each in outputs]
 
         return run
