@@ -37,5 +37,9 @@ def test_each_camera_of_a_rig_is_measured_by_its_own_truth(tmp_path):
         assert metrics[name]['run']['images'] == 5
         assert metrics[name]['trajectory']['frame'] == f'{name}_optical_frame'
         assert metrics[name]['mask'] is not None
+    done = page4d('replay', source, '-o', tmp_path / 'one', *rig[2:], *small, '--report')
+    assert done.exit_code == 0, done.output
+    alone = json.loads((tmp_path / 'one' / 'metrics.json').read_text())
+    assert alone['run']['images'] == alone['depth']['frames'] == alone['mask']['frames'] == 5
     walls = [each['depth']['per_frame_flat_wall']['abs_rel'] for each in metrics.values()]
     assert not np.isclose(*walls)  # two different views

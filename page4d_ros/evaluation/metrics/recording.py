@@ -56,8 +56,11 @@ class Case:
 
     @classmethod
     def of(cls, recording: BagIndex, source: BagIndex | None = None, camera: str = '') -> Case:
-        """Find the images of the source; those of a camera of a rig have its name."""
-        image = ''
+        """Find the images of the source; those of a camera of a rig have its name.
+
+        So have those of a single one, if the source knows the truth by that name.
+        """
+        image, camera = '', camera or _name(recording, source)
         if source is not None and camera:
             found = [each.name for each in image_topics(source.bag) if each.colour]
             image = next((name for name in found if camera in name.split('/')), '')
@@ -110,6 +113,16 @@ class Case:
             if T is not None:
                 return T
         return None
+
+
+def _name(recording: BagIndex, source: BagIndex | None) -> str:
+    """Name of the only camera; "" where the source has no ground truth by it."""
+    published = recording.find(DEPTH, IMAGE)
+    name = (published or '').removesuffix(f'/{DEPTH}').rpartition('/')[2]
+    known = (
+        source is not None and ground_truth.of_camera(ground_truth.DEPTH, name) in source.topics
+    )
+    return name if known else ''
 
 
 def cameras_of(recording: Bag) -> list[str]:
