@@ -225,18 +225,15 @@ class WindowEngine:
             gram: True if the dynamic maps of the newest set are wanted.
 
         Returns:
-            Poses and motion of all frames; depth of those since the last step and, where there is
-            an anchor, of all from it on.
+            Poses and motion of all frames; depth of the sets since the last step and, where there
+            is an anchor, of all from its set on.
 
         Raises:
             DeviceMemoryError: the GPU has no room; the window keeps its frames.
         """
         start = time.perf_counter()
         slots, fit = self._slots, self._sets[-1].slots[0].fit
-        newest = sum(len(each.slots) for each in self._sets[-max(self._new, 1) :])
-        keys = [slot.frame.key for slot in slots]
-        if anchor in keys:
-            newest = max(newest, len(slots) - keys.index(anchor))
+        newest = sum(len(each.slots) for each in self._sets[self._first_new(anchor) :])
         mines, grid = self._variant.mines_motion, patch_grid(self.network, slots[0].image)
         views = len(self._sets[-1].slots)
         references = tuple(range(len(slots) - views, len(slots))) if gram or mines else ()
@@ -253,6 +250,12 @@ class WindowEngine:
         seconds = {'encode': self._encode_seconds, 'forward': time.perf_counter() - start}
         self._new, self._encode_seconds = 0, 0.0
         return replace(window, seconds=seconds)
+
+    def _first_new(self, anchor: FrameKey | None) -> int:
+        """Index of the first set that gets depth; whole sets, as graphs are made for."""
+        first = len(self._sets) - max(self._new, 1)
+        holding = (i for i, each in enumerate(self._sets) if anchor in each.frames.keys)
+        return min(first, next(holding, first))
 
     def _run(self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None) -> NetworkOutput:
         """Run a step, as a graph or compiled for the shapes that come again and again."""

@@ -130,14 +130,14 @@ def test_graphs_are_for_grids_without_gaps():
         call=lambda graph, inputs: asked.append((len(inputs), graph)),
     )
     (image,) = images(1)
+    anchor = None
     for time, views in enumerate([(0, 1), (0, 1), (0,), (0, 1), (0, 1)]):
-        engine.push(
-            FrameSet(time, tuple(Frame(time, '', None, view=v) for v in views)),
-            [image] * len(views),
-        )
-        engine.step()
+        frames = FrameSet(time, tuple(Frame(time, '', None, view=v) for v in views))
+        engine.push(frames, [image] * len(views))
+        engine.step(anchor)
+        anchor = frames.keys[-1]  # as that of the odometry: the newest frame so far
     steps = [each for each in asked if isinstance(each[1], StepGraph)]
-    wanted = StepGraph(4, StepPlan((3, 4), 2, cells=full_cells(2, 2)))
+    wanted = StepGraph(4, StepPlan((3, 4), 4, cells=full_cells(2, 2)))
     assert steps == [(1, wanted), (1, wanted)]
     assert graph_of(**json.loads(json.dumps(described(wanted)))) == wanted
 
