@@ -31,6 +31,7 @@ NODES = ('/**', 'page4d', '/page4d', '/**/page4d')
 RCLPY_PARAMETERS = ('use_sim_time', 'qos_overrides.')  # declared by rclpy, not by us
 PATCH_SIZE = NetworkConfig.patch_size  # as published; an engine knows that of its own weights
 MIN_RESOLUTION = 4 * PATCH_SIZE
+JOINT, PER_VIEW = 'joint', 'per_view'
 
 
 def _check_resolution(value: int) -> str:
@@ -78,6 +79,13 @@ class ModelConfig(Settings):
         'Bias the middle layers by the motion mask ("inference-time masking"): on, off, or auto '
         'for what the weight file says, which for published files is off.',
         choices=('auto', 'on', 'off'),
+    )
+    grid: str = setting(
+        JOINT,
+        'How cameras of a rig go through the network: joint, all in one window; or per_view, a '
+        'window for each, which is cheaper, and better for weights that never saw a rig, such as '
+        'page4d-small. Cameras then sit where tf says, and not where the network sees them.',
+        choices=(JOINT, PER_VIEW),
     )
     point_head: bool = setting(
         False,
@@ -326,6 +334,11 @@ class Config(Settings):
     path: PathConfig = field(default_factory=PathConfig)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
 
+    @property
+    def apart(self) -> bool:
+        """True if each camera of a rig has a window of its own."""
+        return self.model.grid == PER_VIEW and len(self.cameras) > 1
+
     def check(self) -> None:
         """Compare settings of different groups.
 
@@ -336,6 +349,11 @@ class Config(Settings):
             raise ConfigError('scale.mode camera_height needs scale.camera_height > 0 metres')
         if self.scale.mode == 'rig' and len(self.cameras) < 2:
             raise ConfigError('scale.mode rig needs the names of two cameras or more')
+        if self.scale.mode == 'rig' and self.apart and self.odometry.estimator == 'network':
+            raise ConfigError(
+                'scale.mode rig with model.grid per_view is by corners: '
+                'set odometry.estimator both'
+            )
         if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')
         if self.frames.mount and not self.frames.base:

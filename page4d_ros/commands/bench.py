@@ -67,6 +67,14 @@ BESIDE_LINES = {
     'beside two busy processes': '{beside_per_second:.3g}',
     '  ratio': '{beside_ratio:.2f}',
 }
+RIG_LINES = {
+    'joint, ms': '{joint_ms:.4g}',
+    'per_view, ms': '{per_view_ms:.4g}',
+    '  times faster': '{times_faster:.2f}',
+    '  by FLOP': '{flop_ratio:.2f}',
+    'joint, MiB': '{joint_mb:.4g}',
+    'per_view, MiB': '{per_view_mb:.4g}',
+}
 PLAN_COLUMNS = {
     'network': '{name}',
     'frames': '{frames}',
@@ -113,6 +121,11 @@ BESIDE_NOTES = (
 )
 
 
+RIG_NOTES = (
+    'A step over full windows, with depth for the new set and the one before, in torch and one '
+    'thread; medians. Memory by shapes, beside the weights.'
+)
+
 PLAN_NOTES = (
     'Cache: kept of the frames from step to step; work: largest sum of other tensors in a step, '
     'with depth for the new frame and the anchor. Come on top: the process (about 400 MiB) and, '
@@ -152,6 +165,14 @@ def bench(
         bool,
         Option('--plan', help='Instead: memory that windows need, computed from their shapes.'),
     ] = False,
+    rig: Annotated[
+        int,
+        Option(
+            min=0,
+            help='Instead: a rig of so many cameras, model.grid joint and per_view.',
+            show_default=False,
+        ),
+    ] = 0,
     transport: Annotated[
         bool,
         Option('--transport', help='Instead: what arrives of a VGA camera, and of the outputs.'),
@@ -180,6 +201,8 @@ def bench(
         rows = run(bag, image_topic, dict(map(parse_assignment, settings or [])))
     elif plan:
         rows = _plan()
+    elif rig:
+        rows = _bench_rig(rig)
     elif transport:
         rows = _bench_transport(dict(map(parse_assignment, settings or [])))
     else:
@@ -274,6 +297,15 @@ def _bench_beside(bag: Path, image_topic: str, settings: dict[str, Any]) -> Rows
             say=partial(_say, status, 'replay'),
         )
     _show(_table('Replay beside others', rows, BESIDE_LINES), BESIDE_NOTES)
+    return rows
+
+
+def _bench_rig(cameras: int) -> Rows:
+    from page4d_ros.benchmark.rig import run_rig
+
+    with Console(stderr=True).status('') as status:
+        rows = run_rig(cameras, partial(_say, status, 'rig'))
+    _show(_table('A rig in one window, and in a window each', rows, RIG_LINES), RIG_NOTES)
     return rows
 
 

@@ -22,7 +22,7 @@ from page4d_ros.model.config import NetworkConfig
 from page4d_ros.model.preprocess import image_to_network
 from page4d_ros.perception.engine import SHORTEST_KEEPING, SequenceEstimate
 from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
-from page4d_ros.perception.window import Fits
+from page4d_ros.perception.window import Fits, by_view, first_new
 from page4d_ros.truth import patch_shares
 from page4d_ros.units import NS_PER_S
 
@@ -141,6 +141,12 @@ class _Set(NamedTuple):
     images: tuple[Tensor, ...]
     truth: tuple[FrameTruth, ...]
 
+    def only(self, view: int) -> _Set:
+        """The set of one view that it has."""
+        i = self.frames.views.index(view)
+        one = FrameSet(self.frames.stamp_ns, self.frames.frames[i : i + 1])
+        return _Set(one, self.fits[i : i + 1], self.images[i : i + 1], self.truth[i : i + 1])
+
 
 class SimulatedEngine:
     """`Engine` that answers with the truth about a world and chosen errors.
@@ -226,12 +232,19 @@ class SimulatedEngine:
 
         There are no Gram statistics.
         """
-        keys = [key for each in self.sets for key in each.frames.keys]
-        newest = sum(len(each.truth) for each in self.sets[-max(self._new, 1) :])
-        if anchor in keys:
-            newest = max(newest, len(keys) - keys.index(anchor))
+        since = first_new(self.sets, self._new, anchor)
+        newest = sum(len(each.truth) for each in self.sets[since:])
         self._new = 0
         return self._disturbed(true_window(self.sets, newest))
+
+    def step_apart(
+        self, anchor: FrameKey | None = None, *, gram: bool = False
+    ) -> list[WindowEstimate]:
+        """Simulated estimates for each view by itself; see `Engine.step_apart`."""
+        del gram
+        parts = by_view(self.sets, first_new(self.sets, self._new, anchor))
+        self._new = 0
+        return [self._disturbed(true_window(sets, newest)) for sets, newest in parts]
 
     def sequence(
         self, frames: abc.Sequence[Frame], fit: ImageTransform, pixels: abc.Sequence[Tensor]

@@ -90,3 +90,29 @@ def between(T_a: NDArray, T_b: NDArray, part: NDArray) -> NDArray[np.float64]:
     turn = rotation(np.swapaxes(T_a[:, :3, :3], 1, 2) @ T_b[:, :3, :3]).as_rotvec()
     R = T_a[:, :3, :3] @ Rotation.from_rotvec(part[:, None] * turn).as_matrix()
     return transform(R, T_a[:, :3, 3] + part[:, None] * (T_b[:, :3, 3] - T_a[:, :3, 3]))
+
+
+def at_times(
+    times: NDArray, T: NDArray, at: NDArray, same: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Interpolate a trajectory.
+
+    Args:
+        times: increasing (N,).
+        T: poses (N, 4, 4) at these times.
+        at: (M,).
+        same: distance in time up to which a pose of the trajectory is taken as it is.
+
+    Returns:
+        Poses (M, 4, 4), those at the ends before and after the trajectory; and where (M,) they
+        lie in it.
+    """
+    after = np.searchsorted(times, at).clip(1, max(len(times) - 1, 1))
+    first, second = after - 1, np.minimum(after, len(times) - 1)
+    span = np.maximum(times[second] - times[first], 1)
+    part = (at - times[first]) / span
+    nearest = np.where(np.abs(at - times[first]) <= np.abs(at - times[second]), first, second)
+    taken = np.abs(at - times[nearest]) <= same
+    out = between(T[first], T[second], part.clip(0, 1))
+    out[taken] = T[nearest[taken]]
+    return out, taken | ((part >= 0) & (part <= 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -112,19 +113,39 @@ class TiedDepth:
         """(h, w) of values (rows, COLUMNS) at the middles of the grid's cells."""
         return cv2.resize(grid, self.said.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
+    @property
+    def offset(self) -> float:
+        """Median logarithm of the points' depths over the network's; NaN with too few points."""
+        found = self._at_points
+        if found is None:
+            return math.nan
+        chosen, _, said = found
+        return float(np.median(np.log(self.points.depth[chosen] / said[chosen])))
+
     @cached_property
-    def _posterior(self) -> _Posterior | None:
-        """None with too few points."""
+    def _at_points(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]] | None:
+        """The surest points, and pixels (N, 2) and the network's depths (N,) at all of them.
+
+        None with too few points.
+        """
         if self.points is None:
             return None
-        points, error, (height, width) = self.points, self.error, self.said.shape
+        points = self.points
         at, inside = self.fit.network_pixels(points.source)
         said = self.said[at[:, 1], at[:, 0]].astype(np.float64)
         use = inside & np.isfinite(said) & (said > 0) & (points.depth > 0)
         chosen = np.flatnonzero(use)
         if len(chosen) < FEWEST:
             return None
-        chosen = chosen[np.argsort(points.deviation[chosen], kind='stable')[:MOST]]
+        return chosen[np.argsort(points.deviation[chosen], kind='stable')[:MOST]], at, said
+
+    @cached_property
+    def _posterior(self) -> _Posterior | None:
+        """None with too few points."""
+        if self._at_points is None:
+            return None
+        points, error, (height, width) = self.points, self.error, self.said.shape
+        chosen, at, said = self._at_points
         place = at[chosen] / width
         value = np.log(points.depth[chosen] / said[chosen]).clip(-3 * error, 3 * error)
         noise = np.hypot(points.error[chosen], NOISE)

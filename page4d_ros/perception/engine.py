@@ -72,6 +72,15 @@ class Engine(Protocol):
         window still holds it; Gram statistics are for the newest set, where asked for.
         """
 
+    def step_apart(
+        self, anchor: FrameKey | None = None, *, gram: bool = False
+    ) -> list[WindowEstimate]:
+        """Estimate for the frames of each view without the others, each in a gauge of its own.
+
+        By increasing view; a view whose camera misses in the newest sets has depth for its last
+        frame. All else is as for `step`.
+        """
+
     def hide(self, motions: Sequence[Motion]) -> None:
         """Take in the motion of each frame of the newest set, for the windows to come."""
 

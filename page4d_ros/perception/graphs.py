@@ -291,7 +291,7 @@ def stream_graphs(config: Config, grid: tuple[int, int], *, gram: bool) -> list[
         grid: of the images.
         gram: True if steps are asked for dynamic maps.
     """
-    views = max(1, len(config.cameras))
+    views = 1 if config.apart else max(1, len(config.cameras))
     hides = VARIANTS[config.model.variant].mines_motion
     newest = WITH_ANCHOR * views
     size = config.window.size

@@ -235,7 +235,12 @@ class Odometry:
             return None
         self._depth = math.exp(median(log_depth[window.reference]))
         keys = [frame.key for frame in window.frames]
-        return self.chain.place(keys, window.T_gauge_camera, log_depth, window.reference)
+        depths = list(log_depth)
+        if self.rig is not None and self.rig.apart:  # units of the others are less sure
+            main = keys[window.reference].view
+            views = [key.view for key in keys[-len(depths) :]]
+            depths = [d if v == main else None for d, v in zip(depths, views, strict=True)]
+        return self.chain.place(keys, window.T_gauge_camera, depths, window.reference)
 
     def _by_corners(self, window: WindowEstimate, placement: Placement | None) -> SparsePose:
         """Pose by corners and, as far as it is trusted, by the network."""
@@ -276,6 +281,27 @@ class Odometry:
         if known is not None:
             known[:3, 3] /= unit
         return known
+
+    def beside_main(self, view: int, main: int) -> NDArray[np.float64] | None:
+        """T_view_main (4, 4) in units of the chain, by corners or by tf; None if not known.
+
+        Where the length of a metre is not known the cameras are at one place, turned as tf says.
+        """
+        T = self._beside(view, 1.0) if main == self._leading else None
+        if T is not None and np.isfinite(T).all():
+            return T
+        known = None if self.rig is None else self.rig.mounted(main).get(view)
+        if known is not None:
+            known[:3, 3] /= self.scale.factor if self.scale.metric else np.inf
+        return known
+
+    def depth_errors(self) -> dict[int, float]:
+        """Logarithm of the points' depths over the network's in the newest set, by view."""
+        if self.window is None or self._by_points is None:
+            return {}
+        views = self.window.sets[-1].views
+        errors = {v: tied.offset for v, tied in zip(views, self.depth(), strict=True)}
+        return {view: error for view, error in errors.items() if np.isfinite(error)}
 
     def _in_map(self, window: WindowEstimate, pose: SparsePose) -> dict[int, NDArray]:
         """T_world_camera (4, 4) of a window's frames, see `frames_in_map`."""

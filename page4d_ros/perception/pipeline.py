@@ -19,6 +19,7 @@ from page4d_ros.perception.moving_bodies import MovingBodyTracker
 from page4d_ros.perception.odometry import Odometry
 from page4d_ros.perception.rig import Rig
 from page4d_ros.perception.scale import MetricScale
+from page4d_ros.perception.separate_views import SeparateViews
 from page4d_ros.perception.types import Estimate, ViewEstimate
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Perception:
         self.odometry = Odometry(config.odometry, self.scale, self.rig)
         self.dynamics = dynamics or Dynamics(config.mask, DEFAULT)
         self.bodies = MovingBodyTracker()
+        self.views = SeparateViews(self.rig) if config.apart else None
         self._thumbnails: dict[int, NDArray] = {}  # by view, of the last set in the window
         self._last: Estimate | None = None
         self.configure(config)
@@ -71,7 +73,11 @@ class Perception:
         self.odometry.forget_window()
         self.dynamics.forget()
         self._thumbnails, self._last = {}, None
+        if self.views is not None:
+            self.views.clear()
         if restart is Restart.POSE:
+            if self.views is not None:
+                self.views.forget()
             self.odometry.reset()
             self.bodies.forget()
             self.scale.reset()
@@ -96,10 +102,12 @@ class Perception:
         self.odometry.follow(frames, images)  # a GPU encodes the frames meanwhile
         self.dynamics.follow(frames, images)
         following = time.perf_counter() - pushed
-        window = self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
+        window = self._step()
         stepped = time.perf_counter()
         window, calibrated = with_calibration(window)
         odometry = self.odometry.update(window)
+        if self.views is not None:
+            self.views.measure(self.odometry.depth_errors())
         window = self.odometry.window
         unit = odometry.scale / self.scale.factor
         motions = [
@@ -125,6 +133,14 @@ class Perception:
         estimate.seconds['fuse'] = following + time.perf_counter() - stepped
         self._last = estimate
         return estimate
+
+    def _step(self) -> WindowEstimate:
+        anchor, gram = self.odometry.chain.anchor, self.dynamics.gram
+        if self.views is None:
+            return self.engine.step(anchor, gram=gram)
+        return self.views.join(
+            self.engine.step_apart(anchor, gram=gram), self.odometry.beside_main
+        )
 
     def _at_rest(self, last: Estimate, frames: FrameSet, decoding: float) -> Estimate:
         """Last estimate at the stamps of frames that show nothing new."""

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from page4d_ros.geometry.poses import between, inverse, rotation, rotation_angle, transform
+from page4d_ros.geometry.poses import at_times, inverse, rotation, rotation_angle, transform
 from page4d_ros.perception.mounts import ROUGH
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
     from page4d_ros.config import Config
     from page4d_ros.perception.mounts import Mounts
-    from page4d_ros.perception.types import FrameSet, WindowEstimate
+    from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
 
 MEMORY_NS = 2 * NS_PER_S  # predictions of so long are averaged
 MOST = 100  # predictions of a pair
@@ -90,9 +90,11 @@ class Rig:
     `mount` may be called by any thread; all else belongs to the thread of the perception.
 
     Args:
-        config: all settings; ``cameras`` and ``rig.offsets`` are used.
+        config: all settings; ``cameras``, ``rig.offsets`` and ``model.grid`` are used.
 
     Attributes:
+        apart: True if the network sees each camera by itself, so that it predicts no pose of one
+            beside another.
         mounts: known T_base_camera (4, 4) by view.
         count: of cameras.
         misfit: persistent disagreement; None for none.
@@ -101,6 +103,7 @@ class Rig:
 
     def __init__(self, config: Config) -> None:
         self.count = max(1, len(config.cameras))
+        self.apart = config.apart
         self._names = config.cameras
         self._offsets_ns = [round(seconds * NS_PER_S) for seconds in config.rig.offsets]
         self.mounts: dict[int, NDArray] = {}
@@ -129,9 +132,13 @@ class Rig:
 
     def together(self, frames: FrameSet, main: int) -> set[int]:
         """Views whose frames are of the same moment as the main one's, or as the first one's."""
-        at = {f.view: f.stamp_ns - self._offset(f.view) for f in frames.frames}
+        at = dict(zip(frames.views, self.moments(frames.frames), strict=True))
         when = at.get(main, next(iter(at.values())))
         return {view for view, ns in at.items() if abs(ns - when) <= TOGETHER_NS}
+
+    def moments(self, frames: Sequence[Frame]) -> NDArray[np.int64]:
+        """Times (N,) of frames by the clock of the first camera, in nanoseconds."""
+        return np.array([frame.stamp_ns - self._offset(frame.view) for frame in frames])
 
     def follow(self, mounts: Mounts | None) -> None:
         """Take the poses of cameras by corners for predicted ones, while there are some."""
@@ -148,12 +155,14 @@ class Rig:
         return T if a < b else inverse(T)
 
     def observe(self, window: WindowEstimate, T_chain_camera: NDArray) -> None:
-        """Take in the poses (N, 4, 4) of a window's frames."""
+        """Take in the poses (N, 4, 4) of a window's frames, if the network saw them together."""
+        if self.apart:
+            return
         views = np.array([frame.view for frame in window.frames])
         if views.min() == views.max():
             self._newest = {}
             return
-        stamps_ns = np.array([f.stamp_ns - self._offset(f.view) for f in window.frames])
+        stamps_ns = self.moments(window.frames)
         now = int(stamps_ns[window.reference])
         tracks = {v: (stamps_ns[views == v], T_chain_camera[views == v]) for v in set(views)}
         self._newest = {}
@@ -182,6 +191,8 @@ class Rig:
         known = self._known()
         if not known:
             self.reason = 'tf has no poses of two cameras that are seen together'
+            if self.apart:
+                self.reason = 'corners do not know it yet, and model.grid is per_view'
             return None
         predicted = self._predicted(known)
         wrong, _ = self._wrong(predicted, known, None)
@@ -300,16 +311,8 @@ def _relative(a: tuple[NDArray, NDArray], b: tuple[NDArray, NDArray]) -> NDArray
         b: of another.
     """
     (times, T_a), (at, T_b) = a, b
-    after = np.searchsorted(times, at).clip(1, max(len(times) - 1, 1))
-    first, second = after - 1, np.minimum(after, len(times) - 1)
-    span = np.maximum(times[second] - times[first], 1)
-    part = (at - times[first]) / span
-    nearest = np.where(np.abs(at - times[first]) <= np.abs(at - times[second]), first, second)
-    same = np.abs(at - times[nearest]) <= SAME_NS
-    inside = (part >= 0) & (part <= 1)
-    there = between(T_a[first], T_a[second], part.clip(0, 1))
-    there[same] = T_a[nearest[same]]
-    return (inverse(there) @ T_b)[same | inside]
+    there, inside = at_times(times, T_a, at, SAME_NS)
+    return (inverse(there) @ T_b)[inside]
 
 
 def _mean(T: NDArray) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
@@ -13,13 +13,13 @@ from page4d_ros.model.pose_encoding import decode_pose
 from page4d_ros.perception.types import WindowEstimate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
     from page4d_ros.model.network import NetworkOutput
-    from page4d_ros.perception.types import FrameSet
+    from page4d_ros.perception.types import FrameKey, FrameSet
 
 
 class Fits:
@@ -95,6 +95,47 @@ def window_of(
         gram=None if gram is None else on_host(gram[-len(sets[-1].frames) :]),
         points=None if points is None else on_host(points[0]),
     )
+
+
+S = TypeVar('S', bound='HasFrames')
+
+
+class HasFrames(Protocol):
+    """A frame set with what an engine keeps for its frames."""
+
+    frames: FrameSet
+
+    def only(self: S, view: int) -> S:
+        """The set of one view that it has."""
+
+
+def first_new(sets: Sequence[HasFrames], new: int, anchor: FrameKey | None) -> int:
+    """Index of the first set that gets depth: whole sets, for which graphs are made.
+
+    Args:
+        sets: of the window, newest last.
+        new: sets since the last step; the newest gets depth anyway.
+        anchor: see `Engine.step`.
+    """
+    first = len(sets) - max(new, 1)
+    holding = (index for index, each in enumerate(sets) if anchor in each.frames.keys)
+    return min(first, next(holding, first))
+
+
+def by_view(sets: Sequence[S], since: int) -> Iterator[tuple[list[S], int]]:
+    """Sets of each view by itself, and how many of the newest get depth, by increasing view.
+
+    Those are as many as come after the first set that gets depth, and one before, which ties the
+    window to the one of the last step also where that set has no frame of the view.
+
+    Args:
+        sets: of the window, newest last.
+        since: index of the first set that gets depth.
+    """
+    for view in sorted({view for each in sets for view in each.frames.views}):
+        mine = [each.only(view) for each in sets if view in each.frames.views]
+        newer = sum(view in each.frames.views for each in sets[since + 1 :])
+        yield mine, min(newer + 1, len(mine))
 
 
 def cells_of(sets: Sequence[FrameSet]) -> tuple[tuple[int, int], ...]:

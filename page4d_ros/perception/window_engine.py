@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from page4d_ros.backends.graph import FrameGraph, FrameTokens, StepGraph, network_output
+from page4d_ros.config import PER_VIEW
 from page4d_ros.errors import ConfigError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.attention import preferring, quickest
@@ -24,7 +25,7 @@ from page4d_ros.perception.devices import choose_device, choose_precision
 from page4d_ros.perception.engine import SHORTEST_KEEPING, SequenceEstimate
 from page4d_ros.perception.memory import MIB, explained, free_bytes, largest_width, most_frames
 from page4d_ros.perception.types import Frame, FrameSet, WindowEstimate
-from page4d_ros.perception.window import Fits, cells_of, on_host, window_of
+from page4d_ros.perception.window import Fits, by_view, cells_of, first_new, on_host, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,6 +56,11 @@ class _Slot:
 class _Set(NamedTuple):
     frames: FrameSet
     slots: tuple[_Slot, ...]  # one per frame
+
+    def only(self, view: int) -> _Set:
+        """The set of one view that it has."""
+        slot = self.slots[self.frames.views.index(view)]
+        return _Set(FrameSet(self.frames.stamp_ns, (slot.frame,)), (slot,))
 
 
 class WindowEngine:
@@ -112,7 +118,7 @@ class WindowEngine:
     def clear(self) -> None:
         """Forget all frames."""
         self._sets.clear()
-        self._first: tuple[_Slot, Tensor] | None = None
+        self._first: dict[int, tuple[_Slot, Tensor]] = {}  # by view: of the first of a window
         self._new = 0  # sets since the last step
         self._encode_seconds = 0.0
 
@@ -157,7 +163,7 @@ class WindowEngine:
         """Memory of all that is kept from step to step for the frames in the window."""
         parts = ((s.image, s.encoded, s.tokens, s.first_tokens) for s in self._slots)
         kept = [tensor for each in parts for tensor in each if tensor is not None]
-        kept += [self._first[1]] if self._first is not None else []
+        kept += [tokens for _, tokens in self._first.values()]
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
     @property
@@ -192,7 +198,7 @@ class WindowEngine:
         pairs = zip(images, fits, strict=True)
         pixels = [image_to_network(image, fit, self.device) for image, fit in pairs]
         grid = patch_grid(self.network, pixels[0])
-        with self._arithmetic(), self._room_for(fits[0], len(pixels)):
+        with self._arithmetic(), self._room_for(fits[0], len(pixels), max(len(self._slots), 1)):
             tokens = [
                 self._tokens(each, grid, first=not (self._sets or index))
                 for index, each in enumerate(pixels)
@@ -232,49 +238,69 @@ class WindowEngine:
             DeviceMemoryError: the GPU has no room; the window keeps its frames.
         """
         start = time.perf_counter()
-        slots, fit = self._slots, self._sets[-1].slots[0].fit
-        newest = sum(len(each.slots) for each in self._sets[self._first_new(anchor) :])
-        mines, grid = self._variant.mines_motion, patch_grid(self.network, slots[0].image)
-        views = len(self._sets[-1].slots)
-        references = tuple(range(len(slots) - views, len(slots))) if gram or mines else ()
-        hidden = self._hidden(grid) if mines else None
-        sets = tuple(each.frames for each in self._sets)
-        with self._arithmetic(), self._room_for(fit, newest):
-            tokens = torch.cat([self._first_tokens(grid), *(s.tokens for s in slots[1:])], dim=1)
-            output = self._run(tokens, StepPlan(grid, newest, references, cells_of(sets)), hidden)
-        fits, images = [slot.fit for slot in slots], [slot.image for slot in slots]
-        window = window_of(sets, fits, images, output)
-        if mines:
-            known = on_host(hidden[0, :-views]).astype(window.gram.dtype)
-            window = replace(window, dynamic=np.concatenate([known, window.gram]))
+        since = first_new(self._sets, self._new, anchor)
+        newest = sum(len(each.slots) for each in self._sets[since:])
+        window = self._estimate(self._sets, newest, gram=gram)
+        return self._finished([window], start)[0]
+
+    @torch.inference_mode()
+    def step_apart(
+        self, anchor: FrameKey | None = None, *, gram: bool = False
+    ) -> list[WindowEstimate]:
+        """Estimate for the frames of each view without the others; see `Engine.step_apart`.
+
+        The first window has the times of all.
+        """
+        start, since = time.perf_counter(), first_new(self._sets, self._new, anchor)
+        parts = by_view(self._sets, since)
+        windows = [self._estimate(sets, newest, gram=gram) for sets, newest in parts]
+        return self._finished(windows, start)
+
+    def _finished(self, windows: list[WindowEstimate], start: float) -> list[WindowEstimate]:
         seconds = {'encode': self._encode_seconds, 'forward': time.perf_counter() - start}
         self._new, self._encode_seconds = 0, 0.0
-        return replace(window, seconds=seconds)
+        return [replace(windows[0], seconds=seconds), *windows[1:]]
 
-    def _first_new(self, anchor: FrameKey | None) -> int:
-        """Index of the first set that gets depth; whole sets, as graphs are made for."""
-        first = len(self._sets) - max(self._new, 1)
-        holding = (i for i, each in enumerate(self._sets) if anchor in each.frames.keys)
-        return min(first, next(holding, first))
+    def _estimate(self, sets: Sequence[_Set], newest: int, *, gram: bool) -> WindowEstimate:
+        """Estimate of sets whose newest frames get depth."""
+        slots, last = [slot for each in sets for slot in each.slots], sets[-1].slots
+        mines, grid = self._variant.mines_motion, patch_grid(self.network, slots[0].image)
+        first = len(slots) - len(last)
+        references = tuple(range(first, len(slots))) if gram or mines else ()
+        hidden = _hidden(slots, grid) if mines else None
+        frames = tuple(each.frames for each in sets)
+        with self._arithmetic(), self._room_for(last[0].fit, newest, len(slots)):
+            tokens = torch.cat(
+                [self._first_tokens(slots[0], grid), *(s.tokens for s in slots[1:])], dim=1
+            )
+            plan = StepPlan(grid, newest, references, cells_of(frames))
+            output = self._run(sets, tokens, plan, hidden)
+        fits, images = [slot.fit for slot in slots], [slot.image for slot in slots]
+        window = window_of(frames, fits, images, output)
+        if mines:
+            known = on_host(hidden[0, :first]).astype(window.gram.dtype)
+            window = replace(window, dynamic=np.concatenate([known, window.gram]))
+        return window
 
-    def _run(self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None) -> NetworkOutput:
+    def _run(
+        self, sets: Sequence[_Set], tokens: Tensor, plan: StepPlan, hidden: Tensor | None
+    ) -> NetworkOutput:
         """Run a step, as a graph or compiled for the shapes that come again and again."""
-        views = len(self._sets[-1].slots)
+        views = len(sets[-1].slots)
         usual = plan.newest in {views, 2 * views}
-        usual = usual and plan.cells == full_cells(views, len(self._sets))  # nothing is missing
-        full = len(self._sets) == self._size
-        if self.graphs is not None and usual and len(self._sets) > 1:
-            found = self._run_graph(tokens, plan, hidden, full=full)
+        usual = usual and plan.cells == full_cells(views, len(sets))  # nothing is missing
+        full = len(sets) == self._size
+        if self.graphs is not None and usual and len(sets) > 1:
+            found = self._run_graph(views, tokens, plan, hidden, full=full)
             if found is not None:
                 return found
         again = full and usual and self._compiled is not None
         return (self._compiled if again else self.network.step)(tokens, plan, hidden)
 
     def _run_graph(
-        self, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, *, full: bool
+        self, views: int, tokens: Tensor, plan: StepPlan, hidden: Tensor | None, *, full: bool
     ) -> NetworkOutput | None:
         """Run a full window's graph, or have it prepared while the window fills."""
-        views = len(self._sets[-1].slots)
         frames = self._size * views
         references = tuple(range(frames - len(plan.references), frames))
         cells = full_cells(views, self._size)
@@ -308,24 +334,18 @@ class WindowEngine:
                 slot = replace(slot, tokens=self._enter(slot, grid, first=False))
         return slot
 
-    def _hidden(self, grid: tuple[int, int]) -> Tensor:
-        """(1, S, h', w') patches that are known to move; none in the newest set."""
-        nothing = torch.zeros(grid, dtype=torch.bool, device=self.device)
-        moving = [nothing if slot.moving is None else slot.moving for slot in self._slots]
-        return torch.stack(moving)[None]
-
     def _enter(self, slot: _Slot, grid: tuple[int, int], *, first: bool) -> Tensor:
         hidden = None if slot.moving is None else slot.moving[None, None]
         return self.network.enter(slot.encoded, grid, first=first, hidden=hidden)
 
-    def _first_tokens(self, grid: tuple[int, int]) -> Tensor:
-        """Tokens of the window's first frame, whose special tokens are others."""
-        slot = self._sets[0].slots[0]
+    def _first_tokens(self, slot: _Slot, grid: tuple[int, int]) -> Tensor:
+        """Tokens of a window's first frame, whose special tokens are others."""
         if slot.first_tokens is not None:
             return slot.first_tokens
-        if self._first is None or self._first[0] is not slot:
-            self._first = slot, self._enter(slot, grid, first=True)
-        return self._first[1]
+        view = slot.frame.view
+        if view not in self._first or self._first[view][0] is not slot:
+            self._first[view] = slot, self._enter(slot, grid, first=True)
+        return self._first[view][1]
 
     @torch.inference_mode()
     def sequence(
@@ -370,18 +390,20 @@ class WindowEngine:
         image = np.zeros((*(side * self.patch_size for side in grid), 3), np.uint8)
         queries = self.network.attention_shape(self._size, grid)
         self._kernels = quickest(queries, self.half or torch.float32, self.device)
-        anchor = None
+        anchor, step = (
+            None,
+            self.step_apart if self._config.grid == PER_VIEW and views > 1 else self.step,
+        )
         for index in range(self._size + 1):
             frames = [Frame(index, '', decode=lambda: image, view=v) for v in range(views)]
             self.push(FrameSet(index, tuple(frames)), [image] * views)
-            self.step(anchor, gram=gram)
+            step(anchor, gram=gram)
             anchor = frames[0].key
         self.clear()
 
     @contextmanager
-    def _room_for(self, fit: ImageTransform, newest: int) -> Iterator[None]:
-        """Name settings that would fit where the device has no room."""
-        count = max(len(self._slots), 1)
+    def _room_for(self, fit: ImageTransform, newest: int, count: int) -> Iterator[None]:
+        """Name settings that would fit where the device has no room for so many frames."""
 
         def needed(count: int, fit: ImageTransform) -> int:
             size = fit.height, fit.width
@@ -412,3 +434,9 @@ class WindowEngine:
         )  # a CUDA graph must not find what another run has converted
         with precision, preferring(self._kernels):
             yield
+
+
+def _hidden(slots: Sequence[_Slot], grid: tuple[int, int]) -> Tensor:
+    """(1, S, h', w') patches that are known to move; none of those that are not judged yet."""
+    nothing = torch.zeros(grid, dtype=torch.bool, device=slots[0].image.device)
+    return torch.stack([nothing if s.moving is None else s.moving for s in slots])[None]

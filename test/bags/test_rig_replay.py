@@ -67,6 +67,19 @@ def run(tmp_path, messages, settings=None, **options):
     return summary, out
 
 
+def test_each_camera_may_have_a_window_of_its_own(tmp_path):
+    settings = config(**{'model.grid': 'per_view', 'scale.mode': 'none'})
+    messages = recorded(left=lambda i: i % 3 != 1)
+    summary, out = run(tmp_path, messages, settings)
+    assert (summary.frames, summary.estimates, summary.dropped) == (12, 12, {})
+    assert not summary.warnings
+    times = [START_NS + i * STEP_NS for i in range(12)]
+    assert [stamp_ns(m.header) for m in out['/odom']] == times
+    assert [stamp_ns(m.header) for m in out['/front/depth/image']] == times
+    seen = [t for i, t in enumerate(times) if i % 3 != 1]
+    assert [stamp_ns(m.header) for m in out['/left/depth/image']] == seen
+
+
 @pytest.mark.parametrize('late_ns', [0, 2 * STEP_NS])
 def test_every_camera_has_its_outputs_in_metres(tmp_path, late_ns):
     """What is recorded late waits for nobody: replay has time."""

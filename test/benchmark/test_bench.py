@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from training_cases import MICRO
 from typer.testing import CliRunner
 
-from page4d_ros.benchmark import beside, cases
+from page4d_ros.benchmark import beside, cases, rig
 from page4d_ros.benchmark.cases import PRESETS, Case
 from page4d_ros.benchmark.meter import Stages, flops, machine, peak_bytes, threads
 from page4d_ros.benchmark.node import _summary
@@ -242,3 +243,19 @@ def test_summary_of_the_node():
     assert summary['own_ms'] == [1.0 + 4.0 + 5.0] * 2  # all but encode and forward
     assert summary['frame_age_s'][0] == pytest.approx(0.2)
     assert (summary['received'], summary['dropped']) == (10, 3)
+
+
+def test_a_rig_is_run_both_ways(monkeypatch, tmp_path):
+    case = Case('micro', MICRO, 3, (56, 56), rounds=2)
+    both = case, replace(case, name='shapes', timed=False)
+    monkeypatch.setattr(rig, 'run_rig', partial(rig.run_rig, cases=both))
+    done = CliRunner().invoke(app, ['bench', '--rig', '3', '--json', str(tmp_path / 'rig.json')])
+    assert done.exit_code == 0, done.output
+    row, shapes = json.loads((tmp_path / 'rig.json').read_text())['cases']
+    assert row['name'] == 'micro_3 cameras'
+    assert row['joint_ms'] > 0
+    assert row['per_view_ms'] > 0
+    assert row['joint_mb'] > row['per_view_mb'] > 0
+    assert row['flop_ratio'] == shapes['flop_ratio'] > 1
+    assert 'joint_ms' not in shapes
+    assert 'per_view, ms' in done.output

@@ -140,8 +140,8 @@ def stale_first(engine):
     first = engine._first_tokens
     kept = []
 
-    def stale(grid):
-        kept.append(first(grid))
+    def stale(slot, grid):
+        kept.append(first(slot, grid))
         return kept[0]
 
     engine._first_tokens = stale
