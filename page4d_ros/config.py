@@ -31,7 +31,8 @@ NODES = ('/**', 'page4d', '/page4d', '/**/page4d')
 RCLPY_PARAMETERS = ('use_sim_time', 'qos_overrides.')  # declared by rclpy, not by us
 PATCH_SIZE = NetworkConfig.patch_size  # as published; an engine knows that of its own weights
 MIN_RESOLUTION = 4 * PATCH_SIZE
-JOINT, PER_VIEW = 'joint', 'per_view'
+SMALL = 'page4d-small'
+JOINT, PER_VIEW, AUTO = 'joint', 'per_view', 'auto'
 
 
 def _check_resolution(value: int) -> str:
@@ -48,7 +49,7 @@ class ModelConfig(Settings):
     """Network, device and arithmetic."""
 
     checkpoint: str = setting(
-        'page4d-small',
+        SMALL,
         'Weight file (.pt as published, or .safetensors); "page4d-small" comes with the package '
         'and is for rendered scenes; "untrained" has random weights, to try the plumbing.',
     )
@@ -81,11 +82,12 @@ class ModelConfig(Settings):
         choices=('auto', 'on', 'off'),
     )
     grid: str = setting(
-        JOINT,
+        AUTO,
         'How cameras of a rig go through the network: joint, all in one window; or per_view, a '
-        'window for each, which is cheaper, and better for weights that never saw a rig, such as '
-        'page4d-small. Cameras then sit where tf says, and not where the network sees them.',
-        choices=(JOINT, PER_VIEW),
+        'window for each, in less memory; cameras then sit where tf says, and not where the '
+        'network sees them. auto takes per_view for page4d-small, which never saw a rig, and '
+        'joint for other weights.',
+        choices=(AUTO, JOINT, PER_VIEW),
     )
     point_head: bool = setting(
         False,
@@ -111,6 +113,11 @@ class ModelConfig(Settings):
         'Compile the network for full windows; with cudagraphs, fuse the kernels that are '
         'recorded. Minutes at the start, faster after. Needs a C++ compiler.',
     )
+
+    @property
+    def apart(self) -> bool:
+        """True if cameras go through the network one by one."""
+        return self.grid == PER_VIEW or (self.grid == AUTO and self.checkpoint == SMALL)
 
 
 @dataclass(frozen=True)
@@ -337,7 +344,7 @@ class Config(Settings):
     @property
     def apart(self) -> bool:
         """True if each camera of a rig has a window of its own."""
-        return self.model.grid == PER_VIEW and len(self.cameras) > 1
+        return self.model.apart and len(self.cameras) > 1
 
     def check(self) -> None:
         """Compare settings of different groups.
@@ -351,8 +358,8 @@ class Config(Settings):
             raise ConfigError('scale.mode rig needs the names of two cameras or more')
         if self.scale.mode == 'rig' and self.apart and self.odometry.estimator == 'network':
             raise ConfigError(
-                'scale.mode rig with model.grid per_view is by corners: '
-                'set odometry.estimator both'
+                'scale.mode rig is by corners where model.grid is per_view: '
+                'set odometry.estimator both, or model.grid joint'
             )
         if not self.frames.odom or self.frames.odom == self.frames.base:
             raise ConfigError('frames.odom must have a name, and another one than frames.base')

@@ -11,6 +11,7 @@ import torch
 
 from page4d_ros.backends.graphs import Graphs
 from page4d_ros.backends.recorded import RecordedGraphs
+from page4d_ros.config import SMALL
 from page4d_ros.errors import CheckpointError
 from page4d_ros.model import checkpoint as checkpoints
 from page4d_ros.model.checkpoint import load_network, untrained_network
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from page4d_ros.config import Config, ModelConfig
     from page4d_ros.model.network import Network
 
-SMALL = 'page4d-small'
 SMALL_FILE = Path(__file__).parents[1] / 'data' / f'{SMALL}.safetensors'
 CHUNK = 1 << 24  # bytes
 NOWHERE = torch.device('meta')

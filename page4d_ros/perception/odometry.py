@@ -135,15 +135,24 @@ class Odometry:
         pairs = zip(frames.views, images, strict=True)
         self.sparse.follow({view: image for view, image in pairs if view in known})
 
-    def update(self, window: WindowEstimate) -> OdometryEstimate:
-        """Newest pose of the main camera; `lost` if neither network nor corners know it."""
+    def update(
+        self, window: WindowEstimate, placement: Placement | None = None
+    ) -> OdometryEstimate:
+        """Newest pose of the main camera; `lost` if neither network nor corners know it.
+
+        Args:
+            window: output of the network.
+            placement: of the window in a trajectory that goes on from window to window; None
+                places it in the chain.
+        """
         self.window, self._by_points, self._tied = window, None, None
         stamp_ns = window.frames[window.reference].stamp_ns
         self.scale.advance(stamp_ns)
-        placement, pose = self._place(window), None
+        placement, pose = self._place(window, placement), None
         if self.config.estimator != 'network' and self.sparse.tracks.sees:
             pose = self._by_corners(window, placement)
-        if placement is None if pose is None else pose.lost:
+        unknown = placement is None or self._far_from_main(window)
+        if unknown if pose is None else pose.lost:
             # frames that the last good window shares with the next one still tie them
             self._overlap = 0.0
             return replace(
@@ -180,7 +189,7 @@ class Odometry:
             T_reference_main = inverse(T_reference) @ T_now
         estimate = self._advance(window, placed, pose, T_now)
         if newest.view != self._main.view:
-            if pose is None:
+            if pose is None and self.chain.last is not None:
                 self.chain.tie(T_now)
             T_main_reference = inverse(T_reference_main)
             T_main_reference[:3, 3] *= self.scale.factor
@@ -212,6 +221,14 @@ class Odometry:
             elsewhere = scale.metric and scale.config.mode != 'rig'
             rig.check(window.sets[-1].stamp_ns, scale.factor if elsewhere else None)
 
+    def _far_from_main(self, window: WindowEstimate) -> bool:
+        """True if the main camera is away, and nobody knows where it sits beside the others."""
+        view = window.frames[window.reference].view
+        if self.rig is None or not self.rig.apart or self._main is None:
+            return False
+        main = self._main.view
+        return view != main and self.beside_main(view, main) is None
+
     def _main_in_reference(self, view: int, T_reference: NDArray) -> NDArray[np.float64]:
         """T_reference_main (4, 4) in units of the chain.
 
@@ -221,26 +238,26 @@ class Odometry:
             return np.eye(4)
         known = None if self.rig is None else self.rig.between(view, self._main.view)
         if known is None:
+            known = self.beside_main(view, self._main.view)
+        if known is None:
             known = self._held.get(view)
         if known is None:
             known = inverse(T_reference) @ self._T_world_camera
             self._held[view] = known
         return known
 
-    def _place(self, window: WindowEstimate) -> Placement | None:
+    def _place(self, window: WindowEstimate, placement: Placement | None) -> Placement | None:
         """Window in the network's own trajectory; None if its output is not finite."""
         log_depth = static_log_depth(window)
         finite = np.isfinite(window.T_gauge_camera).all()
         if not finite or np.isnan(log_depth[window.reference]).all():
             return None
         self._depth = math.exp(median(log_depth[window.reference]))
+        if placement is not None:
+            self.chain.scale = placement.scale
+            return placement
         keys = [frame.key for frame in window.frames]
-        depths = list(log_depth)
-        if self.rig is not None and self.rig.apart:  # units of the others are less sure
-            main = keys[window.reference].view
-            views = [key.view for key in keys[-len(depths) :]]
-            depths = [d if v == main else None for d, v in zip(depths, views, strict=True)]
-        return self.chain.place(keys, window.T_gauge_camera, depths, window.reference)
+        return self.chain.place(keys, window.T_gauge_camera, log_depth, window.reference)
 
     def _by_corners(self, window: WindowEstimate, placement: Placement | None) -> SparsePose:
         """Pose by corners and, as far as it is trusted, by the network."""

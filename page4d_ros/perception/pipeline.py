@@ -105,7 +105,7 @@ class Perception:
         window = self._step()
         stepped = time.perf_counter()
         window, calibrated = with_calibration(window)
-        odometry = self.odometry.update(window)
+        odometry = self.odometry.update(window, self.views and self.views.placement)
         if self.views is not None:
             self.views.measure(self.odometry.depth_errors())
         window = self.odometry.window
@@ -135,12 +135,10 @@ class Perception:
         return estimate
 
     def _step(self) -> WindowEstimate:
-        anchor, gram = self.odometry.chain.anchor, self.dynamics.gram
         if self.views is None:
-            return self.engine.step(anchor, gram=gram)
-        return self.views.join(
-            self.engine.step_apart(anchor, gram=gram), self.odometry.beside_main
-        )
+            return self.engine.step(self.odometry.chain.anchor, gram=self.dynamics.gram)
+        windows = self.engine.step_apart(self.views.anchor, gram=self.dynamics.gram)
+        return self.views.join(windows, self.odometry.beside_main)
 
     def _at_rest(self, last: Estimate, frames: FrameSet, decoding: float) -> Estimate:
         """Last estimate at the stamps of frames that show nothing new."""

@@ -113,15 +113,14 @@ class Chain:
     def anchor(self) -> FrameKey | None:
         """Frame whose depth in the next window gives that window's scale."""
         newest = list(reversed(self._placed))
-        measured = [key for key in newest if self._placed[key].guessed is None]
-        deep = (key for key in measured if self._placed[key].log_depth is not None)
-        return next(deep, next(iter(measured or newest), None))
+        measured = (key for key in newest if self._placed[key].guessed is None)
+        return next(measured, newest[0] if newest else None)
 
     def place(
         self,
         keys: Sequence[FrameKey],
         T_gauge_camera: NDArray,
-        log_depth: Sequence[NDArray | None],
+        log_depth: NDArray,
         reference: int = -1,
     ) -> Placement:
         """Put a window into the chain.
@@ -129,8 +128,7 @@ class Chain:
         Args:
             keys: of its N frames, newest last.
             T_gauge_camera: (N, 4, 4), finite.
-            log_depth: (h, w) of each of the M newest frames, NaN where dynamic or doubtful; None
-                where it tells nothing of the scale.
+            log_depth: (M, h, w) of the M newest frames, NaN where dynamic or doubtful.
             reference: index of the frame that the next window begins at if it shares none.
         """
         shared = [i for i, key in enumerate(keys) if key in self._placed]
@@ -170,16 +168,12 @@ class Chain:
         self.last = self._placed[keys[reference]]
         return Placement(T, scale, turn, shift, doubted=doubted)
 
-    def _scale(
-        self, depths: dict[FrameKey, NDArray | None], T_known: NDArray, T_gauge: NDArray
-    ) -> float:
+    def _scale(self, depths: dict[FrameKey, NDArray], T_known: NDArray, T_gauge: NDArray) -> float:
         """Units of the chain per unit of the gauge."""
         differences = [
             self._placed[key].log_depth - depth
             for key, depth in depths.items()
-            if depth is not None
-            and key in self._placed
-            and self._placed[key].log_depth is not None
+            if key in self._placed and self._placed[key].log_depth is not None
         ]
         if differences:
             ratio = math.exp(median(np.stack(differences)))
@@ -232,7 +226,7 @@ class Chain:
         self,
         keys: Sequence[FrameKey],
         T_chain_camera: NDArray,
-        depths: dict[FrameKey, NDArray | None],
+        depths: dict[FrameKey, NDArray],
         scale: float,
         *,
         doubted: bool = False,

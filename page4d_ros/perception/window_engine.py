@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from page4d_ros.backends.graph import FrameGraph, FrameTokens, StepGraph, network_output
-from page4d_ros.config import PER_VIEW
 from page4d_ros.errors import ConfigError
 from page4d_ros.geometry.camera import ImageTransform
 from page4d_ros.model.attention import preferring, quickest
@@ -390,10 +389,8 @@ class WindowEngine:
         image = np.zeros((*(side * self.patch_size for side in grid), 3), np.uint8)
         queries = self.network.attention_shape(self._size, grid)
         self._kernels = quickest(queries, self.half or torch.float32, self.device)
-        anchor, step = (
-            None,
-            self.step_apart if self._config.grid == PER_VIEW and views > 1 else self.step,
-        )
+        anchor = None
+        step = self.step_apart if self._config.apart and views > 1 else self.step
         for index in range(self._size + 1):
             frames = [Frame(index, '', decode=lambda: image, view=v) for v in range(views)]
             self.push(FrameSet(index, tuple(frames)), [image] * views)

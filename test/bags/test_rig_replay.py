@@ -45,6 +45,7 @@ def recorded(count=12, *, late_ns=0, left=lambda _i: True):
 
 def config(**values):
     settings = {'cameras': NAMES, 'mask.source': 'head', 'scale.mode': 'rig'}
+    settings |= {'model.grid': 'joint'}
     return Config().with_values(OFFLINE | settings | values)
 
 

@@ -23,9 +23,10 @@ FRONT_ON_BASE = transform(R_BODY_OPTICAL, (0.3, 0.0, 0.5))
 SEEN = 0.01  # standard deviation of a predicted position in metres
 
 
-def rig(views=3, noise=0.0, mode='rig', mounts=MOUNTS, seed=3, **values):
+def rig(views=3, noise=0.0, mode='rig', mounts=MOUNTS, seed=3, grid='joint', **values):
     settings = {
         'cameras': NAMES[:views],
+        'model.grid': grid,
         'scale.mode': mode,
         'mask.source': 'head',
         'odometry.estimator': 'network',
@@ -172,6 +173,29 @@ def test_the_pose_stays_that_of_the_first_camera_while_it_is_away(known, estimat
         assert max(world_error(estimate, i / 10)) < 0.01
         place = estimate.odometry.T_camera_reference
         np.testing.assert_allclose(place, np.eye(4) if 0 in views else LEFT, atol=0.01)
+
+
+@pytest.mark.parametrize('estimator', ['network', 'both'])
+def test_so_it_does_view_by_view_where_tf_knows_the_mounts(estimator):
+    perception = rig(mode='fixed', seed=None, grid='per_view', odometry__estimator=estimator)
+    mount(perception)
+    for i in range(40):
+        views = (1, 2) if 10 <= i < 25 else (0, 1, 2)
+        (estimate,) = drive(perception, 1, views, begin=i)
+        assert max(world_error(estimate, i / 10)) < 0.01
+        place = estimate.odometry.T_camera_reference
+        np.testing.assert_allclose(place, np.eye(4) if 0 in views else LEFT, atol=0.01)
+
+
+def test_view_by_view_without_mounts_the_pose_is_lost_while_the_first_camera_is_away():
+    perception = rig(mode='fixed', seed=None, grid='per_view')
+    for i in range(20):
+        views = (1, 2) if 10 <= i < 15 else (0, 1, 2)
+        (estimate,) = drive(perception, 1, views, begin=i)
+        assert estimate.odometry.lost == (0 not in views)
+        assert len(estimate.views) == len(views)
+        if i < 10:
+            assert max(world_error(estimate, i / 10)) < 0.01
 
 
 def test_a_first_camera_that_comes_back_after_a_restart_makes_no_leap():

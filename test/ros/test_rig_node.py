@@ -35,7 +35,7 @@ class RigRobot(Robot):
 
     def __init__(self, graph, **values):
         engine = OracleEngine(size=DEFAULTS['window.size'], seed=None, mounts=MOUNTS)
-        values = {'cameras': NAMES, 'scale__mode': 'fixed'} | values
+        values = {'cameras': NAMES, 'scale__mode': 'fixed', 'model__grid': 'joint'} | values
         super().__init__(graph, engine, activate=False, **values)
         topics = {name: graph.node.create_publisher(Image, f'{name}/image', 100) for name in NAMES}
         self.inputs = list(topics.values())
@@ -90,8 +90,9 @@ class RigRobot(Robot):
         return status.message, {pair.key: pair.value for pair in status.values}
 
 
-def test_every_camera_has_its_outputs_and_the_robot_one_odometry(graph):
-    robot = RigRobot(graph)
+@pytest.mark.parametrize('grid', ['joint', 'per_view'])
+def test_every_camera_has_its_outputs_and_the_robot_one_odometry(graph, grid):
+    robot = RigRobot(graph, model__grid=grid)
     clouds = [graph.listen(PointCloud2, f'{name}/points/static') for name in NAMES]
     graph.until(
         lambda: all(robot.node.session.sink.wanted(f'{name}/points/static') for name in NAMES),
@@ -126,9 +127,13 @@ def test_every_camera_has_its_outputs_and_the_robot_one_odometry(graph):
     assert robot.node.callback_errors == 0
 
 
-def test_late_lossy_and_dead_cameras_leave_one_smooth_odometry(graph):
-    """Left is two frames late, right loses frames, front dies and comes back."""
-    robot = RigRobot(graph, rig__timeout=0.05)
+@pytest.mark.parametrize(('grid', 'off'), [('joint', 0.03), ('per_view', 0.12)])
+def test_late_lossy_and_dead_cameras_leave_one_smooth_odometry(graph, grid, off):
+    """Left is two frames late, right loses frames, front dies and comes back.
+
+    View by view, front may come back beside left alone, and nobody knows how both moved since.
+    """
+    robot = RigRobot(graph, rig__timeout=0.05, model__grid=grid)
     robot.mount_all()
     robot.show_all(START)
     for i in range(1, 41):
@@ -144,7 +149,7 @@ def test_late_lossy_and_dead_cameras_leave_one_smooth_odometry(graph):
         assert stamps == sorted(set(stamps))
         assert len([ns for ns in stamps if ns > START + 26 * STEP]) >= 4, name  # of 9 to 14
     assert any(START + 17 * STEP < stamp_of(m) < START + 26 * STEP for m in robot.odometry)
-    assert max(map(robot.position_error, robot.odometry)) < 0.03
+    assert max(map(robot.position_error, robot.odometry)) < off
     graph.until(lambda: int(robot.said()[1].get('left: late', 0)) > 20, what='counters')
     assert robot.node.callback_errors == 0
 
