@@ -194,8 +194,10 @@ def _memory(config: Config) -> Finding:
     width = config.model.resolution or network.image_size
     patch, views = network.config.patch_size, max(1, len(config.cameras))
     size = max(1, round(width / VIEW / patch)) * patch, width
-    frames = config.window.size * views
-    needed = sum(network.memory(frames, size, min(WITH_ANCHOR * views, frames))) + PROCESS
+    at_once = 1 if config.apart else views
+    frames = config.window.size * at_once
+    memory = network.memory(frames, size, min(WITH_ANCHOR * at_once, frames))
+    needed = memory.weights + memory.cache * (views // at_once) + memory.working + PROCESS
     free = free_bytes(device)
     text = f'{needed / GIB:.1f} GiB needed for {frames} frames of {size[1]}x{size[0]}, '
     text += 'free memory is not told' if math.isinf(free) else f'{free / GIB:.1f} GiB free'

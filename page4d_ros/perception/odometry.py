@@ -151,6 +151,11 @@ class Odometry:
         placement, pose = self._place(window, placement), None
         if self.config.estimator != 'network' and self.sparse.tracks.sees:
             pose = self._by_corners(window, placement)
+        if placement is not None and placement.restarted:
+            self.scale.forget()
+            self._held.clear()
+            if self.rig is not None:
+                self.rig.forget()
         unknown = placement is None or self._far_from_main(window)
         if unknown if pose is None else pose.lost:
             # frames that the last good window shares with the next one still tie them
@@ -162,11 +167,6 @@ class Odometry:
                 scale_state=self.scale.state,
                 network_trust=self.sparse.prior.trust.value if self.sparse.tracks.sees else 0.0,
             )
-        if placement is not None and placement.restarted:
-            self.scale.forget()
-            self._held.clear()
-            if self.rig is not None:
-                self.rig.forget()
         if pose is not None:
             T_world = self._in_map(window, pose)
             self.window = window = with_poses(window, T_world, pose.unit)
@@ -182,7 +182,7 @@ class Odometry:
         self._overlap = overlap(window)
         T_reference = placed.T_chain_camera[window.reference]
         if pose is None:
-            T_reference_main = self._main_in_reference(newest.view, T_reference)
+            T_reference_main = self._main_in_reference(window, placed)
             T_now = T_reference @ T_reference_main
         else:
             T_now = pose.T_world_camera
@@ -223,22 +223,26 @@ class Odometry:
 
     def _far_from_main(self, window: WindowEstimate) -> bool:
         """True if the main camera is away, and nobody knows where it sits beside the others."""
-        view = window.frames[window.reference].view
         if self.rig is None or not self.rig.apart or self._main is None:
             return False
-        main = self._main.view
-        return view != main and self.beside_main(view, main) is None
+        main, newest = self._main.view, window.sets[-1].views
+        return main not in newest and self.beside_main(newest[0], main) is None
 
-    def _main_in_reference(self, view: int, T_reference: NDArray) -> NDArray[np.float64]:
+    def _main_in_reference(self, window: WindowEstimate, placed: Placement) -> NDArray[np.float64]:
         """T_reference_main (4, 4) in units of the chain.
 
         Where the two cameras were not seen together yet, the main one rests at the first time.
         """
-        if view == self._main.view:
+        view, main = window.frames[window.reference].view, self._main.view
+        if view == main:
             return np.eye(4)
-        known = None if self.rig is None else self.rig.between(view, self._main.view)
-        if known is None:
-            known = self.beside_main(view, self._main.view)
+        T_reference = placed.T_chain_camera[window.reference]
+        known = None if self.rig is None else self.rig.between(view, main)
+        if self.rig is not None and self.rig.apart:
+            here = [i for i in window.newest if window.frames[i].view == main]
+            if here:
+                return inverse(T_reference) @ placed.T_chain_camera[here[0]]
+            known = self.beside_main(view, main)
         if known is None:
             known = self._held.get(view)
         if known is None:
@@ -295,6 +299,8 @@ class Odometry:
             known, unit = mounts.T_view_main[view].copy(), unit * self.sparse.prior.ratio
         elif self.rig is not None:
             known = self.rig.between(view, self._leading)
+            if known is None and self.rig.apart:
+                known = self._by_tf(view, self._leading)
         if known is not None:
             known[:3, 3] /= unit
         return known
@@ -305,8 +311,10 @@ class Odometry:
         Where the length of a metre is not known the cameras are at one place, turned as tf says.
         """
         T = self._beside(view, 1.0) if main == self._leading else None
-        if T is not None and np.isfinite(T).all():
-            return T
+        return T if T is not None and np.isfinite(T).all() else self._by_tf(view, main)
+
+    def _by_tf(self, view: int, main: int) -> NDArray[np.float64] | None:
+        """The same by tf alone."""
         known = None if self.rig is None else self.rig.mounted(main).get(view)
         if known is not None:
             known[:3, 3] /= self.scale.factor if self.scale.metric else np.inf

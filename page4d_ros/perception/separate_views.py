@@ -32,6 +32,7 @@ BY_POINTS = 1.0  # weight of a measurement by points; one by motion weighs its w
 SHORTEST = 0.005  # of that, below which motion does not measure
 PATH = 20  # frames of a view whose poses are compared with those of the main one
 RECENT = 8  # of them, which tell where it sits
+ENOUGH = 3  # of the same moment, so that nothing is interpolated
 
 
 class _Placed(NamedTuple):
@@ -91,10 +92,9 @@ class SeparateViews:
         self.clear()
 
     def clear(self) -> None:
-        """Begin new windows at the last pose."""
+        """Begin new windows at the last pose, whose units are about those of before."""
         for chain in self._chains.values():
             chain.clear()
-        self._units = {view: 1.0 for view in self._units if view == self._main}
         self._in_trajectory: dict[int, Sim3] = {}  # of a view's chain
         self._guessed: set[int] = set()  # views of which that is not by frames of the same time
         self._paths: dict[int, dict[int, NDArray]] = {}  # poses in the chain, by time
@@ -134,20 +134,26 @@ class SeparateViews:
         first = self._base(placed, beside)
         base = placed[first].moved(self._in_trajectory[first])
         for view, (window, _) in parts.items():
+            T_base_view = _relative(first, view, self._main, beside)
             if view == first:
                 parts[view] = window, base.placement.T_chain_camera
             elif view not in placed:
-                parts[view] = self._unknown(window, base)
+                parts[view] = self._unknown(window, base, T_base_view)
             else:
-                T_base_view = _relative(first, view, self._main, beside)
                 self._compare(view, placed[view], first, base, T_base_view)
                 parts[view] = self._moved(view, placed[view], base, T_base_view)
         joined, T = _flat([part for _, part in sorted(parts.items())])
         self.placement = base.placement._replace(T_chain_camera=T)
-        self.anchor = joined.frames[-1].key
+        self.anchor = self._anchor(joined)
         newest = joined.frames[joined.reference].view
         self._T_main = T[joined.reference] @ _relative(newest, self._main, self._main, beside)
         return joined
+
+    def _anchor(self, joined: WindowEstimate) -> FrameKey:
+        """The oldest of the anchors of the views that have a new frame."""
+        chains = (self._chains.get(view) for view in joined.sets[-1].views)
+        anchors = (chain.anchor for chain in chains if chain is not None)
+        return min((key for key in anchors if key is not None), default=joined.frames[-1].key)
 
     def _place(self, view: int, window: WindowEstimate) -> _Placed:
         """Window in the chain of its view."""
@@ -167,7 +173,8 @@ class SeparateViews:
 
     def _base(self, placed: Mapping[int, _Placed], beside: Beside) -> int:
         """View that the others are placed beside: the main one, where its place is known."""
-        known = [view for view in placed if view in self._in_trajectory.keys() - self._guessed]
+        seen = [view for view in placed if view in self._in_trajectory]
+        known = [view for view in seen if view not in self._guessed] or seen
         if self._main in known:
             return self._main
         if known:
@@ -187,8 +194,10 @@ class SeparateViews:
         (times, T_chain), (base_times, T_base) = map(self._path, (view, first))
         T_base = self._in_trajectory[first].apply_to_pose(T_base)
         T_known, same, inside = _at(times, base_times, T_base @ T_base_view)
-        known = same if same.any() else inside
+        known = same if same.sum() >= ENOUGH else same | inside
         compared = known.any()
+        if not compared and view in self._in_trajectory:
+            return  # it goes on from where it was
         if not compared:
             known = times == times[np.abs(np.subtract.outer(times, base_times)).min(1).argmin()]
         ratio, length = compare_baselines(T_known[known], T_chain[known])
@@ -226,8 +235,7 @@ class SeparateViews:
         T_known, same, _ = _at(placed.times, base.times, there.T_chain_camera @ T_base_view)
         T[same] = T_known[same]
         window, scale = placed.window, ours.scale / there.scale
-        to_gauge = align(base.window.T_gauge_camera, there.T_chain_camera, 1 / there.scale).S_a_b
-        T_gauge, points = to_gauge.apply_to_pose(T), window.points
+        T_gauge, points = _to_gauge(base).apply_to_pose(T), window.points
         if points is not None:
             seen, now = inverse(window.T_gauge_camera[-1]), T_gauge[-1]
             points = scale * (points @ seen[:3, :3].T + seen[:3, 3])
@@ -235,18 +243,24 @@ class SeparateViews:
         depth = window.depth * np.float32(scale)
         return replace(window, T_gauge_camera=T_gauge, depth=depth, points=points), T
 
-    def _unknown(self, window: WindowEstimate, base: _Placed) -> tuple[WindowEstimate, NDArray]:
-        """Window of a view whose poses are not finite: at the base, without depth."""
+    def _unknown(
+        self, window: WindowEstimate, base: _Placed, T_base_view: NDArray
+    ) -> tuple[WindowEstimate, NDArray]:
+        """Window of a view whose poses are not finite: where its mount says, without depth."""
         times = self._rig.moments(window.frames)
-        T_gauge, T = (
-            at_times(base.times, poses, times)[0]
-            for poses in (base.window.T_gauge_camera, base.placement.T_chain_camera)
-        )
+        T, _ = at_times(base.times, base.placement.T_chain_camera @ T_base_view, times)
         unknown = {
             name: None if value is None else np.full_like(value, np.nan)
             for name, value in (('depth', window.depth), ('points', window.points))
         }
-        return replace(window, T_gauge_camera=T_gauge, **unknown), T
+        return replace(window, T_gauge_camera=_to_gauge(base).apply_to_pose(T), **unknown), T
+
+
+def _to_gauge(base: _Placed) -> Sim3:
+    """Trajectory to the gauge of a window in it."""
+    placement = base.placement
+    T_gauge = base.window.T_gauge_camera
+    return align(T_gauge, placement.T_chain_camera, 1 / placement.scale).S_a_b
 
 
 def _relative(base: int, view: int, main: int, beside: Beside) -> NDArray[np.float64]:
@@ -268,7 +282,7 @@ def _at(
         The poses; where (N,) the base has a frame of the same moment; where it has frames before
         and after.
     """
-    out, inside = at_times(base_times, T_base, times)
+    out, inside = at_times(base_times, T_base, times, SAME_NS)
     return out, np.abs(np.subtract.outer(times, base_times)).min(1) <= SAME_NS, inside
 
 

@@ -198,6 +198,17 @@ def test_view_by_view_without_mounts_the_pose_is_lost_while_the_first_camera_is_
             assert max(world_error(estimate, i / 10)) < 0.01
 
 
+def test_view_by_view_the_first_camera_to_come_has_the_pose():
+    perception = rig(mode='fixed', seed=None, grid='per_view')
+    (estimate,) = drive(perception, 1, (1,))
+    for i in range(1, 10):
+        (estimate,) = drive(perception, 1, (0, 1, 2), begin=i)
+        assert not estimate.odometry.lost
+    moved_ = inverse(pose_at(0) @ LEFT) @ pose_at(0.9) @ LEFT
+    gone = np.linalg.norm(estimate.odometry.T_world_camera[:3, 3])
+    assert gone == pytest.approx(np.linalg.norm(moved_[:3, 3]), rel=0.1)
+
+
 def test_a_first_camera_that_comes_back_after_a_restart_makes_no_leap():
     perception = rig(mode='fixed', seed=None)
     poses = []

@@ -129,6 +129,18 @@ def test_cameras_may_be_missing_and_come_back():
             assert shift < 2e-3, index
 
 
+def test_a_camera_that_comes_when_the_others_have_gone_goes_on_from_there():
+    stand = Stand()
+    poses = []
+    for index, views in enumerate([(0,)] * 6 + [(1,)] * 12):
+        stand.window(index, views)
+        poses.append(stand.views.placement.T_chain_camera[-1][:3, 3] / stand.unit)
+    steps = np.linalg.norm(np.diff(poses, axis=0), axis=1)
+    usual = np.linalg.norm(MOUNTS[1][:3, 3]) + 0.25
+    assert (steps < usual).all()
+    assert steps[8:].min() > 0.01  # it moves
+
+
 @pytest.mark.parametrize('view', [0, 1])
 def test_a_view_that_is_not_finite_leaves_the_others_alone(view):
     stand = Stand()
