@@ -300,33 +300,22 @@ class Odometry:
         elif self.rig is not None:
             known = self.rig.between(view, self._leading)
             if known is None and self.rig.apart:
-                known = self._by_tf(view, self._leading)
+                known = self.rig.by_tf(view, self._leading, self._metres)
         if known is not None:
             known[:3, 3] /= unit
         return known
 
     def beside_main(self, view: int, main: int) -> NDArray[np.float64] | None:
-        """T_view_main (4, 4) in units of the chain, by corners or by tf; None if not known.
-
-        Where the length of a metre is not known the cameras are at one place, turned as tf says.
-        """
+        """T_view_main (4, 4) in units of the chain, by corners or by tf; None if not known."""
         T = self._beside(view, 1.0) if main == self._leading else None
-        return T if T is not None and np.isfinite(T).all() else self._by_tf(view, main)
+        if T is not None and np.isfinite(T).all():
+            return T
+        return None if self.rig is None else self.rig.by_tf(view, main, self._metres)
 
-    def _by_tf(self, view: int, main: int) -> NDArray[np.float64] | None:
-        """The same by tf alone."""
-        known = None if self.rig is None else self.rig.mounted(main).get(view)
-        if known is not None:
-            known[:3, 3] /= self.scale.factor if self.scale.metric else np.inf
-        return known
-
-    def depth_errors(self) -> dict[int, float]:
-        """Logarithm of the points' depths over the network's in the newest set, by view."""
-        if self.window is None or self._by_points is None:
-            return {}
-        views = self.window.sets[-1].views
-        errors = {v: tied.offset for v, tied in zip(views, self.depth(), strict=True)}
-        return {view: error for view, error in errors.items() if np.isfinite(error)}
+    @property
+    def _metres(self) -> float:
+        """Per unit of the chain; infinite where not known, so that cameras are at one place."""
+        return self.scale.factor if self.scale.metric else np.inf
 
     def _in_map(self, window: WindowEstimate, pose: SparsePose) -> dict[int, NDArray]:
         """T_world_camera (4, 4) of a window's frames, see `frames_in_map`."""

@@ -107,7 +107,8 @@ class Perception:
         window, calibrated = with_calibration(window)
         odometry = self.odometry.update(window, self.views and self.views.placement)
         if self.views is not None:
-            self.views.measure(self.odometry.depth_errors())
+            tied = zip(frames.views, self.odometry.depth(), strict=True)
+            self.views.measure({view: depth.offset for view, depth in tied})
         window = self.odometry.window
         unit = odometry.scale / self.scale.factor
         motions = [

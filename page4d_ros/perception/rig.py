@@ -130,6 +130,13 @@ class Rig:
         others = mounts.keys() & set(range(self.count)) - {main}
         return {view: inverse(mounts[view]) @ mounts[main] for view in others}
 
+    def by_tf(self, view: int, main: int, metres: float) -> NDArray[np.float64] | None:
+        """Known T_view_main (4, 4) in units of so many metres; None if tf does not know both."""
+        known = self.mounted(main).get(view)
+        if known is not None:
+            known[:3, 3] /= metres
+        return known
+
     def together(self, frames: FrameSet, main: int) -> set[int]:
         """Views whose frames are of the same moment as the main one's, or as the first one's."""
         at = dict(zip(frames.views, self.moments(frames.frames), strict=True))

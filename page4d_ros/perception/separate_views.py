@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from page4d_ros.geometry.poses import at_times, inverse
+from page4d_ros.geometry.poses import at_times, between, inverse
 from page4d_ros.geometry.sim3 import Sim3, align, compare_baselines
 from page4d_ros.perception.medians import median, weighted_median
 from page4d_ros.perception.rig import SAME_NS
@@ -32,6 +32,7 @@ BY_POINTS = 1.0  # weight of a measurement by points; one by motion weighs its w
 SHORTEST = 0.005  # of that, below which motion does not measure
 PATH = 20  # frames of a view whose poses are compared with those of the main one
 RECENT = 8  # of them, which tell where it sits
+FORESEEN = 4.0  # frames that motion may be extended over
 ENOUGH = 3  # of the same moment, so that nothing is interpolated
 
 
@@ -106,11 +107,12 @@ class SeparateViews:
         """Correct the units.
 
         Args:
-            errors: logarithm of known depth over that of the last joined window, by view; that of
-                the main view is an error of all.
+            errors: logarithm of known depth over that of the last joined window, by view; NaN
+                where no depth is known. That of the main view is an error of all.
         """
-        common = errors.get(self._main, 0.0)
-        for view, error in errors.items():
+        known = {view: error for view, error in errors.items() if math.isfinite(error)}
+        common = known.get(self._main, 0.0)
+        for view, error in known.items():
             if view in self._units and view != self._main:
                 self._note(view, math.log(self._units[view]) + error - common, BY_POINTS)
 
@@ -199,7 +201,10 @@ class SeparateViews:
         if not compared and view in self._in_trajectory:
             return  # it goes on from where it was
         if not compared:
-            known = times == times[np.abs(np.subtract.outer(times, base_times)).min(1).argmin()]
+            nearest = np.abs(np.subtract.outer(times, base_times)).min(1).argmin()
+            known = np.arange(len(times)) == nearest
+            if times[nearest] > base_times[-1] and len(base_times) > 1:
+                T_known[nearest] = _after(base_times, T_base, times[nearest]) @ T_base_view
         ratio, length = compare_baselines(T_known[known], T_chain[known])
         way = length / base.depth
         if math.isfinite(ratio) and way > SHORTEST:
@@ -284,6 +289,12 @@ def _at(
     """
     out, inside = at_times(base_times, T_base, times, SAME_NS)
     return out, np.abs(np.subtract.outer(times, base_times)).min(1) <= SAME_NS, inside
+
+
+def _after(times: NDArray, T: NDArray, at: int) -> NDArray[np.float64]:
+    """Pose (4, 4) at a time after a trajectory, as if the last motion went on for a while."""
+    part = (at - times[-2]) / (times[-1] - times[-2])
+    return between(T[-2:-1], T[-1:], np.array([min(part, FORESEEN)]))[0]
 
 
 def _flat(
