@@ -65,8 +65,8 @@ def _by_shapes(case: Case, cameras: int) -> dict[str, float]:
         tokens = network.enter(network.encode(images)[None], grid, first=True)
         plan = StepPlan(grid, newest, cells=full_cells(views, case.frames))
         operations.append(flops(partial(network.step, tokens, plan)))
-        memory_of = network.memory(frames, case.size, newest)
-        memory.append((memory_of.cache * (cameras // views) + memory_of.working) / MIB)
+        needed = network.memory(frames, case.size, newest)
+        memory.append((needed.cache * (cameras // views) + needed.working) / MIB)
     return {
         'flop_ratio': operations[0] / (cameras * operations[1]),
         'joint_mb': memory[0],

@@ -135,15 +135,16 @@ class SeparateViews:
         placed = {view: self._place(view, parts[view][0]) for view in finite}
         first = self._base(placed, beside)
         base = placed[first].moved(self._in_trajectory[first])
+        to_gauge = _to_gauge(base)
         for view, (window, _) in parts.items():
             T_base_view = _relative(first, view, self._main, beside)
             if view == first:
                 parts[view] = window, base.placement.T_chain_camera
             elif view not in placed:
-                parts[view] = self._unknown(window, base, T_base_view)
+                parts[view] = self._unknown(window, base, to_gauge, T_base_view)
             else:
                 self._compare(view, placed[view], first, base, T_base_view)
-                parts[view] = self._moved(view, placed[view], base, T_base_view)
+                parts[view] = self._moved(view, placed[view], base, to_gauge, T_base_view)
         joined, T = _flat([part for _, part in sorted(parts.items())])
         self.placement = base.placement._replace(T_chain_camera=T)
         self.anchor = self._anchor(joined)
@@ -232,7 +233,7 @@ class SeparateViews:
         self._measured.setdefault(view, deque(maxlen=HISTORY)).append((log_unit, weight))
 
     def _moved(
-        self, view: int, placed: _Placed, base: _Placed, T_base_view: NDArray
+        self, view: int, placed: _Placed, base: _Placed, to_gauge: Sim3, T_base_view: NDArray
     ) -> tuple[WindowEstimate, NDArray]:
         """Window of a view in the gauge of the base, and its poses in the trajectory."""
         ours, there = placed.moved(self._in_trajectory[view]).placement, base.placement
@@ -240,7 +241,7 @@ class SeparateViews:
         T_known, same, _ = _at(placed.times, base.times, there.T_chain_camera @ T_base_view)
         T[same] = T_known[same]
         window, scale = placed.window, ours.scale / there.scale
-        T_gauge, points = _to_gauge(base).apply_to_pose(T), window.points
+        T_gauge, points = to_gauge.apply_to_pose(T), window.points
         if points is not None:
             seen, now = inverse(window.T_gauge_camera[-1]), T_gauge[-1]
             points = scale * (points @ seen[:3, :3].T + seen[:3, 3])
@@ -249,7 +250,7 @@ class SeparateViews:
         return replace(window, T_gauge_camera=T_gauge, depth=depth, points=points), T
 
     def _unknown(
-        self, window: WindowEstimate, base: _Placed, T_base_view: NDArray
+        self, window: WindowEstimate, base: _Placed, to_gauge: Sim3, T_base_view: NDArray
     ) -> tuple[WindowEstimate, NDArray]:
         """Window of a view whose poses are not finite: where its mount says, without depth."""
         times = self._rig.moments(window.frames)
@@ -258,7 +259,7 @@ class SeparateViews:
             name: None if value is None else np.full_like(value, np.nan)
             for name, value in (('depth', window.depth), ('points', window.points))
         }
-        return replace(window, T_gauge_camera=_to_gauge(base).apply_to_pose(T), **unknown), T
+        return replace(window, T_gauge_camera=to_gauge.apply_to_pose(T), **unknown), T
 
 
 def _to_gauge(base: _Placed) -> Sim3:
