@@ -1,8 +1,8 @@
-"""Moving bodies: dynamic points of a frame in groups, tracked from frame to frame."""
+"""Moving bodies: dynamic points of a frame set in groups, tracked from set to set."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -14,7 +14,7 @@ from page4d_ros.units import NS_PER_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.perception.types import Estimate
+    from page4d_ros.perception.types import Estimate, ViewEstimate
 
 MOST_PIXELS = 20_000  # used for grouping; larger images are thinned
 DEPTH_STEP = 0.08  # largest relative step of depth between neighbours on one body
@@ -22,13 +22,52 @@ LEAST_SHARE = 0.002  # of the image, covered by a body
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 LEAST_PROBABILITY = 0.3  # of motion, for a pixel of the mask to count
 BOX = 5, 95  # percentiles of the points along each axis
+GAP = 0.1  # between boxes that two cameras see of one body, of the distance: depth is so exact
 REACH = 1.0  # largest distance of a body from its expected place, in sizes
 FORGET_NS = NS_PER_S  # a body not seen for so long is forgotten
 SMOOTHING = 0.5  # weight of the newest velocity
 
 
+class _Group(NamedTuple):
+    """Connected moving pixels of a view, or those of several views that show one body.
+
+    Attributes:
+        points: (n, 3) in the trajectory's world.
+        probability: (n,) of motion.
+        distance: median, from the camera that sees most of it.
+    """
+
+    points: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    distance: float
+
+    @property
+    def box(self) -> NDArray[np.float64]:
+        """Lower and upper bounds (2, 3) along the world's axes, without stray points."""
+        return np.percentile(self.points, BOX, axis=0)
+
+    def gap(self, other: _Group) -> float:
+        """Distance between the boxes of two groups; 0 where they meet."""
+        (low, high), (low_other, high_other) = self.box, other.box
+        return float(
+            np.linalg.norm(np.maximum(0.0, np.maximum(low - high_other, low_other - high)))
+        )
+
+    def joined(self, other: _Group) -> _Group:
+        """Both as one."""
+        return _Group(
+            np.vstack([self.points, other.points]),
+            np.concatenate([self.probability, other.probability]),
+            self.distance if len(self.points) >= len(other.points) else other.distance,
+        )
+
+
 class MovingBodyTracker:
-    """Groups the moving pixels of the reference view and numbers the groups."""
+    """Groups the moving pixels of all views and numbers the groups.
+
+    What one camera of a rig shows of a body joins what the others show of it, if their boxes meet
+    but for the error of depth. Cameras whose place on the rig is unknown are left out.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, MovingBody] = {}
@@ -39,7 +78,7 @@ class MovingBodyTracker:
         self._known.clear()
 
     def update(self, estimate: Estimate) -> list[MovingBody]:
-        """Moving bodies in the newest frame, largest first."""
+        """Moving bodies in the newest frame set, largest first; none while the pose is lost."""
         stamp_ns = estimate.frame.stamp_ns
         known = {
             number: body
@@ -47,9 +86,9 @@ class MovingBodyTracker:
             if 0 < stamp_ns - body.stamp_ns <= FORGET_NS
         }
         out = []
-        for points, probability in _groups(estimate):
-            centre = np.median(points, axis=0)
-            low, high = np.percentile(points, BOX, axis=0)
+        for group in _of_all_views(estimate):
+            centre, (low, high) = np.median(group.points, axis=0), group.box
+            probability = float(group.probability.mean())
             found = MovingBody(0, centre, high - low, np.zeros(3), probability, stamp_ns)
             out.append(self._followed(found, known))
         self._known = known | {body.number: body for body in out}
@@ -84,20 +123,40 @@ class MovingBodyTracker:
         )
 
 
-def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
-    """Points (n, 3) in the world and mean probability of each group, largest first."""
-    step = max(1, int(np.ceil(np.sqrt(estimate.mask.size / MOST_PIXELS))))
-    view = (slice(None, None, step),) * 2
-    depth = estimate.maps.depth[view]
-    probability = estimate.probability[view]
+def _of_all_views(estimate: Estimate) -> list[_Group]:
+    """Groups of a set, largest first; those of different views that are near each other are one.
+
+    A group joins at most one body of the other views, the nearest.
+    """
+    bodies: list[_Group] = []
+    for view in estimate.views:
+        if view.T_world_camera is None:
+            continue
+        before, new = list(bodies), []
+        for group in _groups(view, view.T_world_camera):
+            gaps = [body.gap(group) / max(body.distance, group.distance) for body in before]
+            nearest = int(np.argmin(gaps)) if gaps else -1
+            if gaps and gaps[nearest] < GAP:
+                bodies[nearest] = bodies[nearest].joined(group)
+            else:
+                new.append(group)
+        bodies += new
+    return sorted(bodies, key=lambda body: -len(body.points))
+
+
+def _groups(view: ViewEstimate, T_world_camera: NDArray) -> list[_Group]:
+    """Groups of a view, largest first."""
+    step = max(1, int(np.ceil(np.sqrt(view.mask.size / MOST_PIXELS))))
+    thin = (slice(None, None, step),) * 2
+    depth = view.depth[thin]
+    probability = view.probability[thin]
     # the mask has a margin, which belongs to the background
-    moving = (estimate.mask[view] > 0) & (probability > LEAST_PROBABILITY) & np.isfinite(depth)
+    moving = (view.mask[thin] > 0) & (probability > LEAST_PROBABILITY) & np.isfinite(depth)
     if not moving.any():
         return []
     index = np.cumsum(moving.ravel()).reshape(moving.shape) - 1
     labels = _connected(depth, moving, index)
-    camera, odometry = estimate.camera, estimate.odometry
-    T = odometry.T_world_camera @ odometry.T_camera_reference
+    camera, T = view.camera, T_world_camera
     v, u = np.nonzero(moving)
     z = depth[moving]
     x, y = (u * step - camera.cx) / camera.fx * z, (v * step - camera.cy) / camera.fy * z
@@ -105,7 +164,10 @@ def _groups(estimate: Estimate) -> list[tuple[NDArray[np.float64], float]]:
     probability = probability[moving]
     counts = np.bincount(labels)
     large = [n for n in np.argsort(-counts) if counts[n] >= LEAST_SHARE * moving.size]
-    return [(points[labels == n], float(probability[labels == n].mean())) for n in large]
+    return [
+        _Group(points[labels == n], probability[labels == n], float(np.median(z[labels == n])))
+        for n in large
+    ]
 
 
 def _connected(depth: NDArray, moving: NDArray, index: NDArray) -> NDArray[np.int32]:

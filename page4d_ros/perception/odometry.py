@@ -28,14 +28,9 @@ from page4d_ros.perception.frames_in_map import (
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.points import turn_first
 from page4d_ros.perception.sparse import SparseEstimator
+from page4d_ros.perception.sparse_pose import relies_on
 from page4d_ros.perception.stitching import Chain, Placement
-from page4d_ros.perception.types import (
-    NETWORK,
-    NETWORK_AND_POINTS,
-    NOTHING,
-    POINTS,
-    OdometryEstimate,
-)
+from page4d_ros.perception.types import NOTHING, OdometryEstimate
 from page4d_ros.perception.visible import overlap, static_log_depth, static_share
 from page4d_ros.perception.witness import Witness
 from page4d_ros.units import NS_PER_S
@@ -223,10 +218,16 @@ class Odometry:
 
     def _far_from_main(self, window: WindowEstimate) -> bool:
         """True if the main camera is away, and nobody knows where it sits beside the others."""
-        if self.rig is None or not self.rig.apart or self._main is None:
+        newest = window.sets[-1].views
+        if self._main is None or self._main.view in newest:
             return False
-        main, newest = self._main.view, window.sets[-1].views
-        return main not in newest and self.beside_main(newest[0], main) is None
+        return not self.places(newest[0])
+
+    def places(self, view: int) -> bool:
+        """True if tf, corners or the network know where a camera sits beside the main one."""
+        if self.rig is None or not self.rig.apart or self._main is None:
+            return True
+        return view == self._main.view or self.beside_main(view, self._main.view) is not None
 
     def _main_in_reference(self, window: WindowEstimate, placed: Placement) -> NDArray[np.float64]:
         """T_reference_main (4, 4) in units of the chain.
@@ -401,7 +402,7 @@ class Odometry:
             scale_state=self.scale.state,
             restarted=placed.restarted,
             network_trust=0.0 if pose is None else trust,
-            relies_on=_relies_on(pose, trusted=self.sparse.prior.trusted),
+            relies_on=relies_on(pose, trusted=self.sparse.prior.trusted),
             frame_id=self._main.frame_id,
         )
 
@@ -436,12 +437,3 @@ class Odometry:
         few = 1.0 / max(static_share(self.window), LEAST_STATIC)
         self._gathered += few * (own + gathered(T_now_before, depth))
         return few * (own + of_motion(T_now_before, depth))
-
-
-def _relies_on(pose: SparsePose | None, *, trusted: bool) -> str:
-    """Evidence that determines a known pose, in words."""
-    if pose is None:
-        return NETWORK
-    if not trusted:
-        return POINTS
-    return NETWORK_AND_POINTS if pose.by_points else NETWORK

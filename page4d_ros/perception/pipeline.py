@@ -125,6 +125,7 @@ class Perception:
             self.config.depth,
             calibrated=calibrated,
             depths=self.odometry.depth(),
+            placed=[self.odometry.places(view) for view in frames.views],
         )
         if self.config.publish.size == 'camera':
             estimate = _with_images(estimate, images)
@@ -186,6 +187,7 @@ def assemble(
     *,
     calibrated: Sequence[bool],
     depths: Sequence[TiedDepth] | None = None,
+    placed: Sequence[bool] | None = None,
 ) -> Estimate:
     """Estimate for the newest frame set, in units of the trajectory's world.
 
@@ -196,10 +198,14 @@ def assemble(
         limits: range, confidence and deviation outside which a depth is invalid.
         calibrated: for each of its frames, True if the camera comes from the frame.
         depths: of its frames, in units of the gauge; None takes the window's.
+        placed: for each of its frames, False if nobody knows where its camera sits; None knows
+            all.
     """
     if depths is None:
         depths = [TiedDepth(window.depth[i], window.transforms[i]) for i in window.newest]
-    parts = zip(window.newest, motions, calibrated, depths, strict=True)
+    if placed is None:
+        placed = [True] * len(window.newest)
+    parts = zip(window.newest, motions, calibrated, depths, placed, strict=True)
     return Estimate(
         views=tuple(
             ViewEstimate(
@@ -209,13 +215,29 @@ def assemble(
                 transform=window.transforms[index],
                 maps=_maps(window, index, depth, odometry.scale, motion, limits),
                 motion=motion,
+                T_world_camera=_pose(window, index, odometry) if there else None,
             )
-            for index, motion, known, depth in parts
+            for index, motion, known, depth, there in parts
         ),
         odometry=odometry,
         window_fill=len(window.sets),
         seconds=dict(window.seconds),
     )
+
+
+def _pose(
+    window: WindowEstimate, index: int, odometry: OdometryEstimate
+) -> NDArray[np.float64] | None:
+    """T_world_camera (4, 4) of a frame of the newest set; None if the pose is lost."""
+    if odometry.lost:
+        return None
+    T_reference = odometry.T_world_camera @ odometry.T_camera_reference
+    if index == window.reference:
+        return T_reference
+    T = window.T_gauge_camera
+    step = inverse(T[window.reference]) @ T[index]
+    step[:3, 3] *= odometry.scale
+    return T_reference @ step if np.isfinite(step).all() else None
 
 
 def _maps(

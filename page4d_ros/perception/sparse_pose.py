@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from page4d_ros.perception.types import NETWORK, NETWORK_AND_POINTS, POINTS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -39,6 +41,20 @@ class SparsePose(NamedTuple):
     def by_points(self) -> bool:
         """True if corners determine the pose."""
         return self.fits >= FEWEST
+
+
+def relies_on(pose: SparsePose | None, *, trusted: bool) -> str:
+    """Evidence that determines a known pose, in words.
+
+    Args:
+        pose: by corners; None where they are not used.
+        trusted: True if corners agree with the network.
+    """
+    if pose is None:
+        return NETWORK
+    if not trusted:
+        return POINTS
+    return NETWORK_AND_POINTS if pose.by_points else NETWORK
 
 
 class Found(NamedTuple):

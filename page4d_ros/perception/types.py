@@ -240,6 +240,8 @@ class ViewEstimate:
         transform: from the camera's own image to the network's.
         maps: depth, confidence, image and points; each is computed when it is first read.
         motion: moving pixels; likewise.
+        T_world_camera: (4, 4) pose of the camera in the trajectory's world; None where the pose
+            is lost, or nobody knows where the camera sits beside the main one.
         image: the camera's own (H, W, 3), kept with ``publish.size`` camera.
     """
 
@@ -249,6 +251,7 @@ class ViewEstimate:
     transform: ImageTransform
     maps: Maps
     motion: Motion
+    T_world_camera: NDArray[np.float64] | None = None
     image: NDArray[np.uint8] | None = None
 
     @property
