@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 from page4d_ros.commands.options import Assignments, Checkpoint, Params, Rate
 from page4d_ros.commands.rrd import Rrd, check_rrd, written
-from page4d_ros.commands.show import need_report, write_reports
+from page4d_ros.commands.show import need_report, write_report
 from page4d_ros.config import Config, file_values
 from page4d_ros.errors import BagError, ConfigError, printable
 from page4d_ros.settings import parse_assignment
@@ -117,7 +117,7 @@ def replay(
         raise BagError(f'{source}: none of its {summary.frames} frames gave an estimate')
     if report:
         checkpoint = config.model.checkpoint
-        write_reports(output, source, output, checkpoint=checkpoint, quiet=as_json)
+        write_report(output, source, output, checkpoint=checkpoint, quiet=as_json)
 
 
 def _cameras(given: list[str]) -> tuple[dict[str, str], str]:

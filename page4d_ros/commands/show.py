@@ -44,10 +44,10 @@ def report(
 ) -> None:
     """Measure a recording against its source: report.html and metrics.json.
 
-    Those of a rig are made for each camera, in a folder of its name.
+    A rig gets one report, and one for each camera in a folder of its name.
     """
     need_report()
-    write_reports(recording, source, output)
+    write_report(recording, source, output)
 
 
 def demo(
@@ -98,33 +98,23 @@ def reference() -> None:
     print(text(), end='')
 
 
-def write_reports(
+def write_report(
     recording: Path, source: Path, output: Path, *, checkpoint: str = '', quiet: bool = False
 ) -> None:
-    """Report on a recording, on each camera of a rig by itself, and print the verdicts.
+    """Report on a recording, and print the verdict.
 
     Args:
         recording: what the node published.
         source: what it was given.
-        output: folder for the report, or for a folder of each camera.
+        output: folder for the report, and for one of each camera of a rig.
         checkpoint: weight file that made the recording, if known.
         quiet: print nothing.
     """
-    from page4d_ros.bags.reader import open_bag
-    from page4d_ros.evaluation.metrics.recording import cameras_of
     from page4d_ros.evaluation.run import evaluate_recording
 
-    with open_bag(recording) as bag:
-        cameras = cameras_of(bag) or ['']
-    for camera in cameras:
-        folder = output / camera
-        metrics = evaluate_recording(
-            recording, source, folder, checkpoint=checkpoint, camera=camera
-        )
-        if not quiet:
-            if camera:
-                print(f'{camera}:')
-            print_verdict(metrics, folder)
+    metrics = evaluate_recording(recording, source, output, checkpoint=checkpoint)
+    if not quiet:
+        print_verdict(metrics, output)
 
 
 def print_verdict(metrics: dict[str, Any], output: Path) -> None:

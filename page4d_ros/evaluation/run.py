@@ -8,9 +8,12 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from page4d_ros.bags.reader import open_bag
 from page4d_ros.errors import BagError
+from page4d_ros.evaluation.metrics.recording import cameras_of
 from page4d_ros.evaluation.metrics.running import command_line, versions
 from page4d_ros.evaluation.plans.recording import RecordingPlan
+from page4d_ros.evaluation.plans.rig import RigPlan
 from page4d_ros.evaluation.report.page import write_metrics, write_page, write_tables
 from page4d_ros.evaluation.result import Case, Evaluated, Result, Unknown, UnsuitableError, settle
 
@@ -38,16 +41,21 @@ def evaluate(
         Page4dError: a source or a method cannot be used, or the output cannot be written; says
             what to do.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BagError(f'{output}: cannot be written: {error.strerror}') from error
+    _make(output)
     result = run(plan, progress)
+    for name, (part, own) in plan.parts(result).items():
+        _write(part, own, output / name, command)
+    return _write(plan, result, output, command)
+
+
+def _write(plan: Plan, result: Result, output: Path, command: str) -> dict[str, Any]:
+    """Write the files of a result; returns the content of ``metrics.json``."""
     facts = {'command': command or command_line(), 'versions': versions(), **plan.tree(result)}
     metrics, reasons = settle(facts)
     metrics['reasons'] = reasons
     metrics |= plan.judge(metrics)
     tables, page = [*plan.tables(metrics), *plan.details(metrics)], plan.page(result, metrics)
+    _make(output)
     try:
         write_metrics(output, metrics)
         write_tables(output, plan.title, plan.notes(metrics), tables)
@@ -59,6 +67,13 @@ def evaluate(
     return metrics
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BagError(f'{folder}: cannot be written: {error.strerror}') from error
+
+
 def evaluate_recording(
     recording: Path | str,
     source: Path | str,
@@ -66,10 +81,17 @@ def evaluate_recording(
     *,
     command: str = '',
     checkpoint: str = '',
-    camera: str = '',
 ) -> dict[str, Any]:
-    """Compare what the node published with its source; see `RecordingPlan` and `evaluate`."""
-    plan = RecordingPlan(recording, source, checkpoint, camera)
+    """Compare what the node published with its source; see `RecordingPlan` and `evaluate`.
+
+    A rig gets one report, see `RigPlan`, and one of each camera in a folder of its name.
+    """
+    with open_bag(Path(recording)) as bag:
+        cameras = cameras_of(bag)
+    if cameras:
+        plan: Plan = RigPlan(recording, source, cameras, checkpoint)
+    else:
+        plan = RecordingPlan(recording, source, checkpoint)
     return evaluate(plan, Path(output).expanduser(), command=command)
 
 

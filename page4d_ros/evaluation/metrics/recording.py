@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -102,6 +103,12 @@ class Case:
         stamped = next((names[topic] for topic in found if topic in names), None)
         status = self.recording.status
         return stamped or (status[-1].header.frame_id.lstrip('/') if status else None)
+
+    @property
+    def is_main(self) -> bool:
+        """True if most status messages are of this camera's frames."""
+        counts = Counter(message.header.frame_id for message in self.recording.status)
+        return not counts or counts.most_common(1)[0][0].lstrip('/') == self.camera_frame
 
     def mount(self, child: str) -> NDArray | None:
         """T_child_camera (4, 4), by the transforms of the recording, then of the source."""

@@ -71,6 +71,10 @@ class Plan(ABC):
     def page(self, result: Result, metrics: dict[str, Any]) -> Page:
         """Content of ``report.html``."""
 
+    def parts(self, _result: Result) -> dict[str, tuple[Plan, Result]]:
+        """Parts that have a report of their own, each in the folder of its name."""
+        return {}
+
     def pictures(self, _result: Result) -> dict[str, str]:
         """SVG by name of further files, for use outside of the page."""
         return {}

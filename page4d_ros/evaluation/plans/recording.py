@@ -12,7 +12,7 @@ from page4d_ros.errors import BagError
 from page4d_ros.evaluation.metrics.recording import Case, RecordingErrors
 from page4d_ros.evaluation.plans.plan import Plan
 from page4d_ros.evaluation.report.recording_page import RecordingPictures, accuracy_tables, page
-from page4d_ros.evaluation.report.verdict import judge, remarks
+from page4d_ros.evaluation.report.verdict import comparisons, judge, remarks
 from page4d_ros.evaluation.result import Source, Unknown
 from page4d_ros.perception.build import digest
 
@@ -87,10 +87,19 @@ class RecordingPlan(Plan):
         names = {'recording': result[0].source.name, 'source': self.source.resolve().name}
         return names | tree | {'run': tree['run'] | {'sha256': self.sha256}}
 
-    def judge(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Verdict and remarks."""
+    def judge(
+        self, metrics: dict[str, Any], better: dict[str, bool] | None = None
+    ) -> dict[str, Any]:
+        """Verdict and remarks.
+
+        Args:
+            metrics: settled.
+            better: whether each thing is better than its baselines; None looks at `metrics`.
+        """
+        if better is None:
+            better = comparisons(metrics)
         return {
-            'verdict': judge(metrics)._asdict(),
+            'verdict': judge(metrics, better)._asdict(),
             'remarks': remarks(metrics) + self._damage,
         }
 

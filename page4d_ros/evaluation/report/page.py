@@ -54,6 +54,7 @@ class Section(NamedTuple):
         plots: beside each other.
         failures: errors over time.
         tables: below each other.
+        links: to other pages, as (text, relative address).
     """
 
     title: str
@@ -66,6 +67,7 @@ class Section(NamedTuple):
     plots: Sequence[Plot] = ()
     failures: Sequence[Failure] = ()
     tables: Sequence[Table] = ()
+    links: Sequence[tuple[str, str]] = ()
 
 
 class Page(NamedTuple):

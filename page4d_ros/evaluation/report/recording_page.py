@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,8 @@ from page4d_ros.evaluation.result import Unknown
 
 if TYPE_CHECKING:
     from page4d_ros.evaluation.metrics.recording import Case
-    from page4d_ros.evaluation.result import Measured
+    from page4d_ros.evaluation.report.scene import Scene
+    from page4d_ros.evaluation.result import Aligned, Measured
 
 # (key below the section, name of the row, rows that are compared with each other)
 TRAJECTORY = (
@@ -82,6 +83,26 @@ FAILS = (
 )
 
 
+class Drawn(NamedTuple):
+    """Material that needs the recording while it is open.
+
+    Attributes:
+        frames: section with pictures.
+        scene: clouds and paths; None without a valid pose.
+        where: section with the scene.
+        worst: section with the frames of the largest errors; absent without truth.
+        timing: section with the times.
+        main: True if the recording says that the pose is of this camera.
+    """
+
+    frames: Section
+    scene: Scene | None
+    where: Section
+    worst: list[Section]
+    timing: Section
+    main: bool
+
+
 class RecordingPictures:
     """Draws the sections that need the recording while it is open."""
 
@@ -89,28 +110,35 @@ class RecordingPictures:
         """Take in the recording."""
         self.case = case
 
-    def finish(self, measured: Measured) -> list[Section]:
+    def finish(self, measured: Measured) -> Drawn:
         """Frames, scene, the worst frames and times."""
         case, run, depth = self.case, measured.tree['run'], measured.tree['depth']
         metric, known = run['metric'] is True, not isinstance(depth, Unknown)
         scale = depth['scale'] if known and not metric else 1.0
         unit = 'm' if metric or known else plots.NO_UNIT
-        sections = [_frames(case, scale, unit), _map(case, measured, metric=metric)]
+        scene, failed = build_scene(case, measured.path), []
         if measured.errors:
             worst = {
                 name: strip(case, scale, unit, worst_frames(case, errors))[0]
                 for name, errors in measured.errors.items()
             }
             found = failures('error', measured.errors, worst)
-            sections.append(Section('Where it fails', 'worst', texts=[FAILS], failures=found))
-        return [*sections, _timing(case, measured.tree['timing'])]
+            failed = [Section('Where it fails', 'worst', texts=[FAILS], failures=found)]
+        return Drawn(
+            _frames(case, scale, unit),
+            scene,
+            where(scene, measured.path, metric=metric),
+            failed,
+            _timing(case, measured.tree['timing']),
+            main=case.is_main,
+        )
 
 
-def page(drawn: list[Section], metrics: dict[str, Any]) -> Page:
+def page(drawn: Drawn, metrics: dict[str, Any]) -> Page:
     """The page, of what was drawn and settled metrics with verdict and reasons."""
     recording, source = metrics['recording'], metrics['source']
     untrained = metrics['run']['trained'] is False
-    texts = [f'{UNTRAINED} Nothing is marked as better.'] if untrained else []
+    texts = caveats(metrics)
     texts += [
         f'{title}: not known, because {metrics["reasons"][name]}.'
         for name, title in SECTIONS.items()
@@ -121,15 +149,30 @@ def page(drawn: list[Section], metrics: dict[str, Any]) -> Page:
         f'page4d report · {recording} · made from {source}',
         f'{recording}: {metrics["verdict"]["headline"]}',
         [
-            *drawn,
+            drawn.frames,
+            drawn.where,
+            *drawn.worst,
+            drawn.timing,
             Section('How accurate it is', 'accuracy', texts=texts, tables=tables),
-            Section('What was published', 'topics', tables=[_topics(metrics)]),
+            published(metrics),
         ],
-        _facts(metrics),
-        _run_tiles(metrics),
+        facts(metrics),
+        run_tiles(metrics) + accuracy_tiles(metrics),
         metrics['verdict']['banner'],
         untrained,
     )
+
+
+def caveats(metrics: dict[str, Any]) -> list[str]:
+    """Sentences about all numbers of a recording."""
+    if metrics['run']['trained'] is False:
+        return [f'{UNTRAINED} Nothing is marked as better.']
+    return []
+
+
+def published(metrics: dict[str, Any]) -> Section:
+    """Section with all topics of a recording."""
+    return Section('What was published', 'topics', tables=[_topics(metrics)])
 
 
 def _frames(case: Case, scale: float, unit: str) -> Section:
@@ -144,8 +187,15 @@ def _frames(case: Case, scale: float, unit: str) -> Section:
     return Section(title, 'frames', texts=texts, columns=columns, bar=bar)
 
 
-def _map(case: Case, measured: Measured, *, metric: bool) -> Section:
-    title, scene = 'Where it was, and what stood there', build_scene(case, measured.path)
+def where(scene: Scene | None, path: Aligned | None, *, metric: bool) -> Section:
+    """Section with a scene.
+
+    Args:
+        scene: to show; None without a valid pose.
+        path: trajectory laid over the truth; None without truth.
+        metric: True if lengths are in metres.
+    """
+    title = 'Where it was, and what stood there'
     if scene is None:
         return Section(title, 'map', texts=['The recording holds no valid pose (odom).'])
     unit, drawn = 'm' if metric else plots.NO_UNIT, []
@@ -153,12 +203,12 @@ def _map(case: Case, measured: Measured, *, metric: bool) -> Section:
     if clouds:
         sides = {'above': 'From above.', 'side': 'From the side.'}
         drawn = [Plot(plots.cloud_plot(scene, side, unit), text) for side, text in sides.items()]
-    path = plots.trajectory_plot(scene, unit)
-    if measured.path is None:
-        drawn.append(Plot(path, 'Path of the camera in the odom frame.'))
+    from_above = plots.trajectory_plot(scene, unit)
+    if path is None:
+        drawn.append(Plot(from_above, 'Path of the camera in the odom frame.'))
     else:
-        drawn.append(Plot(path, PATH))
-        position = plots.position_plot(measured.path)
+        drawn.append(Plot(from_above, PATH))
+        position = plots.position_plot(path)
         drawn.append(Plot(position, 'Position over time, aligned to the truth.'))
     texts, turned = [PLACED if clouds else NO_CLOUDS], view(scene, 'm' if metric else '')
     return Section(title, 'map', texts=texts, scene=turned, plots=drawn)
@@ -230,8 +280,8 @@ def _table(
     return table(title, found, columns, note, reasons=metrics['reasons'], mark=trained)
 
 
-def _run_tiles(metrics: dict[str, Any]) -> list[Tile]:
-    """Key figures of the first screen."""
+def run_tiles(metrics: dict[str, Any]) -> list[Tile]:
+    """Key figures of the run."""
     run, timing = metrics['run'], metrics['timing'] or {}
     images = '' if run['images'] is None else f'of {number(run["images"])} images'
     out = [Tile('estimates', number(run['estimates']), images)]
@@ -244,7 +294,7 @@ def _run_tiles(metrics: dict[str, Any]) -> list[Tile]:
         forward = timing['forward_ms']
         note = f'median; 95 % below {number(forward["p95"])}\u00a0ms'
         out.append(Tile('network', f'{number(forward["median"])} ms', note))
-    return out + accuracy_tiles(metrics)
+    return out
 
 
 def accuracy_tiles(metrics: dict[str, Any]) -> list[Tile]:
@@ -263,7 +313,7 @@ def accuracy_tiles(metrics: dict[str, Any]) -> list[Tile]:
     return out
 
 
-def _facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+def facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Facts of the run, as (name, value)."""
     run = metrics['run']
     yes = {True: 'yes', False: 'no', None: UNKNOWN}

@@ -15,7 +15,7 @@ from page4d_ros.messages.topics import POINT_CLOUD
 from page4d_ros.perception.clouds import cloud, colours
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,16 +32,16 @@ T_UPRIGHT_OPTICAL = transform(R_BODY_OPTICAL, np.zeros(3))
 
 
 class Moment(NamedTuple):
-    """Moving points of one frame.
+    """Moving points of one frame, or of the frames of several cameras at about one time.
 
     Attributes:
         stamp_ns: when.
-        T_world_camera: (4, 4) from where.
+        T_world_cameras: (4, 4) of each camera.
         points: (n, 6) x, y, z, red, green, blue in the scene's frame.
     """
 
     stamp_ns: int
-    T_world_camera: NDArray[np.float64]
+    T_world_cameras: tuple[NDArray[np.float64], ...]
     points: NDArray[np.float64]
 
 
@@ -101,7 +101,7 @@ class SceneBuilder:
         if self._count % self._stride == 0:
             few = VoxelCloud(MOVING_POINTS)
             few.add(_moved(T_world_camera, points))
-            self.moments.append(Moment(stamp_ns, T_world_camera, few.points))
+            self.moments.append(Moment(stamp_ns, (T_world_camera,), few.points))
             if len(self.moments) > MOMENTS:
                 self.moments = self.moments[::2]
                 self._stride *= 2
@@ -120,6 +120,29 @@ class SceneBuilder:
     def scene(self, path: NDArray, truth: NDArray | None) -> Scene:
         """Put the clouds beside positions (k, 3) in their frame."""
         return Scene(self.static.points, self.moments, path, truth)
+
+
+def merged(scenes: Sequence[Scene]) -> Scene:
+    """One scene of what several cameras saw, with the paths of the first.
+
+    Args:
+        scenes: of each camera, all in one frame.
+    """
+    static = VoxelCloud()
+    for scene in scenes:
+        static.add(scene.static)
+    times = max((scene.moments for scene in scenes), key=len)
+    moments = []
+    for index, each in enumerate(times):
+        near = [m for scene in scenes for m in scene.moments if _nearest(times, m) == index]
+        cameras = tuple(T for moment in near for T in moment.T_world_cameras)
+        points = np.vstack([moment.points for moment in near])
+        moments.append(Moment(each.stamp_ns, cameras, points))
+    return Scene(static.points, moments, scenes[0].path, scenes[0].truth)
+
+
+def _nearest(moments: Sequence[Moment], moment: Moment) -> int:
+    return int(np.argmin([abs(each.stamp_ns - moment.stamp_ns) for each in moments]))
 
 
 def _moved(T: NDArray, points: NDArray) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from page4d_ros.messages.status import UNKNOWN_PLACE
 from page4d_ros.perception.trust import TRUSTED
 
 GOOD, FAIR, BAD, PLAIN = 'good', 'fair', 'bad', 'plain'
+POSE = 'pose'
 UNTRAINED = (
     'The weights are untrained: poses, depth, masks and every error below mean nothing; '
     'they show that the plumbing works.'
@@ -34,8 +35,13 @@ class Verdict(NamedTuple):
     banner: str = ''
 
 
-def judge(metrics: dict[str, Any]) -> Verdict:
-    """Judge settled metrics."""
+def judge(metrics: dict[str, Any], better: dict[str, bool]) -> Verdict:
+    """Judge settled metrics.
+
+    Args:
+        metrics: facts of the run are used.
+        better: whether each thing that is known is better than its baselines.
+    """
     run = metrics['run']
     counts = f'{run["estimates"]} estimates'
     if run['images'] is not None:
@@ -49,7 +55,6 @@ def judge(metrics: dict[str, Any]) -> Verdict:
         banner = f'The weights {run["checkpoint"]} are for {run["purpose"]}.'
     if run['network_trust'] is not None and run['network_trust'] < TRUSTED:
         banner = f'{banner} {UNKNOWN_PLACE[0].upper()}{UNKNOWN_PLACE[1:]}.'.lstrip()
-    better = comparisons(metrics)
     if not better:
         detail = f'{counts}; without ground truth, accuracy is not known.'
         return Verdict(PLAIN, 'It runs.', detail, banner)
@@ -73,7 +78,7 @@ def comparisons(metrics: dict[str, Any]) -> dict[str, bool]:
     trajectory, depth, mask = (metrics[name] for name in ('trajectory', 'depth', 'mask'))
     if trajectory:
         ours, still = trajectory['sim3'], trajectory['standing_still']
-        out['pose'] = bool(ours) and all(
+        out[POSE] = bool(ours) and all(
             ours[name] < still[name] for name in ('ate_m', 'rpe_translation_m')
         )
     if depth:

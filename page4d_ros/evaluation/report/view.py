@@ -103,9 +103,10 @@ def _at(moments: list[Moment], size: float) -> tuple[NDArray, NDArray]:
     points = np.vstack([empty, *(moment.points[:, :3] for moment in moments)])
     strokes = [empty]
     for moment in moments[:: -(-len(moments) // CAMERAS) or 1]:
-        corners = size * CORNERS @ moment.T_world_camera[:3, :3].T + moment.T_world_camera[:3, 3]
-        for stroke in STROKES:
-            strokes += [corners[list(stroke)], np.full((1, 3), np.nan)]
+        for T in moment.T_world_cameras:
+            corners = size * CORNERS @ T[:3, :3].T + T[:3, 3]
+            for stroke in STROKES:
+                strokes += [corners[list(stroke)], np.full((1, 3), np.nan)]
     return points, np.vstack(strokes)
 
 
