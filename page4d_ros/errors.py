@@ -39,6 +39,10 @@ class DeviceMemoryError(Page4dError):
     """The device has no room for a window; other settings would fit."""
 
 
+class RosError(Page4dError):
+    """ROS refuses its arguments, its environment or its keystore."""
+
+
 class BagError(Page4dError):
     """A recording cannot be read or written."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from page4d_ros.errors import Page4dError
 from page4d_ros.process import prepare
 from page4d_ros.ros import signals
 
@@ -16,6 +17,9 @@ def main(args: list[str] | None = None) -> int:
         from page4d_ros.ros.node import run
 
         return run(args)
+    except Page4dError as error:
+        print(f'page4d_node: {error}', file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         print(
             f'page4d_node: {error}; README.md, "On a robot", says what to install', file=sys.stderr

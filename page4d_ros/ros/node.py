@@ -13,11 +13,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import TransitionCallbackReturn
 
-from page4d_ros.errors import ConfigError, Page4dError
+from page4d_ros.errors import ConfigError, Page4dError, RosError
 from page4d_ros.ros import parameters, services, signals
 from page4d_ros.ros.compat import Reporter, TransformBroadcaster
 from page4d_ros.ros.diagnostics import ERROR, OK, diagnostic_status, verdict
-from page4d_ros.ros.guard import GuardedExecutor, GuardedNode, guarded_transition
+from page4d_ros.ros.guard import GuardedExecutor, GuardedNode, RCLError, guarded_transition
 from page4d_ros.ros.session import Session
 from page4d_ros.ros.values import values
 
@@ -215,7 +215,11 @@ class Page4dNode(GuardedNode):
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run the node until a signal; returns 0 then, and 1 for bad parameters."""
+    """Run the node until a signal; returns 0 then, and 1 for bad parameters.
+
+    Raises:
+        RosError: ROS does not start, or makes no node.
+    """
     node: Page4dNode | None = None
 
     def leave() -> None:
@@ -227,6 +231,8 @@ def run(args: list[str] | None = None) -> int:
         except (ConfigError, ParameterException) as error:
             print(f'page4d_node: {error}', file=sys.stderr)
             return 1
+        except RCLError as error:
+            raise RosError(f'ROS makes no node: {" ".join(str(error).split())}') from error
         if node.config.node.autostart:
             node.autostart()
         else:

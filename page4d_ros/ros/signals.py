@@ -12,7 +12,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from page4d_ros.errors import Page4dError
+from page4d_ros.errors import Page4dError, RosError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +39,9 @@ def ros(
     Args:
         args: the process's, None for those of `sys.argv`.
         on_signal: called first.
+
+    Raises:
+        RosError: ROS does not start: an argument is malformed, or there is no such keystore.
     """
     import rclpy
 
@@ -63,6 +66,8 @@ def ros(
         for sent in SIGNALS:
             signal.signal(sent, end)
         rclpy.init(args=args)  # its own handlers call those that they find
+    except RuntimeError as error:
+        raise RosError(f'ROS does not start: {" ".join(str(error).split())}') from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if signalled:  # in another thread, before rclpy's handler was there

@@ -226,6 +226,41 @@ def test_a_bad_parameter_is_one_clear_line(start, parameter, complaint):
     assert 'Traceback' not in out
 
 
+@pytest.fixture
+def secured(monkeypatch):
+    """Make ROS look for a keystore in a folder."""
+
+    def secured(folder):
+        monkeypatch.setenv('ROS_SECURITY_ENABLE', 'true')
+        monkeypatch.setenv('ROS_SECURITY_STRATEGY', 'Enforce')
+        monkeypatch.setenv('ROS_SECURITY_KEYSTORE', str(folder))
+
+    return secured
+
+
+def last_line(process):
+    """What it says when it has ended with 1, after what ROS itself may have logged."""
+    out, _ = process.communicate(timeout=HANGS)
+    assert process.returncode == 1
+    assert 'Traceback' not in out
+    return out.splitlines()[-1]
+
+
+def test_an_argument_that_ros_refuses_is_one_clear_line(start):
+    line = last_line(start('model.checkpoint'))
+    assert line.startswith('page4d_node: ROS does not start: ')
+    assert "rule: '-p model.checkpoint'" in line
+
+
+def test_a_keystore_that_is_missing_or_empty_is_one_clear_line(start, secured, tmp_path):
+    secured(tmp_path)
+    line = last_line(start())
+    assert line.startswith('page4d_node: ROS does not start: ')
+    assert f"'{tmp_path}/enclaves' does not exist" in line
+    (tmp_path / 'enclaves').mkdir()
+    assert last_line(start()).startswith('page4d_node: ROS ')
+
+
 def test_a_corrupt_checkpoint_is_refused(tmp_path, graph, start):
     weights = tmp_path / 'weights.pt'
     weights.write_bytes(b'PK\x03\x04' + os.urandom(1000))
