@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import ACROSS
 from page4d_ros.perception.mounts import TURN
+from page4d_ros.perception.rig_observations import ACROSS
 from page4d_ros.perception.sparse_pose import FEWEST
 from page4d_ros.perception.tracks import BORDER, FLOW, RETURN, ROUND_TRIP
 

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.bundle import Adjusted, OfRig, adjust
+from page4d_ros.perception.bundle import Adjusted, adjust
 from page4d_ros.perception.drift import PERSISTENT, carried, gathered, rescaled
 from page4d_ros.perception.mounts import Mounted, Mounts
 from page4d_ros.perception.points import Points, Step
+from page4d_ros.perception.rig_observations import OfRig
 from page4d_ros.perception.sparse_pose import FEWEST
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.perception.bundle import BEHIND, DAMPING, FARTHEST, NEAREST
+from page4d_ros.perception.bundle import DAMPING, FARTHEST
+from page4d_ros.perception.observations import BEHIND, NEAREST
 from page4d_ros.perception.points import Points, Step, by_pose, moved
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse, transform
-from page4d_ros.perception.bundle import BEHIND
 from page4d_ros.perception.locating import locate
+from page4d_ros.perception.observations import BEHIND
 from page4d_ros.perception.sparse_pose import FEWEST
 
 if TYPE_CHECKING:

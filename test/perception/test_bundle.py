@@ -5,9 +5,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import adjoint, inverse, rotation_angle, transform
-from page4d_ros.perception import bundle
-from page4d_ros.perception.bundle import BEHIND, adjust
+from page4d_ros.perception import bundle, observations
+from page4d_ros.perception.bundle import adjust
 from page4d_ros.perception.locating import locate
+from page4d_ros.perception.observations import BEHIND
 from page4d_ros.perception.points import Points, Step, turn_first
 
 SIGMA = 5e-4  # 0.15 pixels at a focal length of 300
@@ -157,7 +158,7 @@ def test_derivatives_are_those_of_differences():
     points = at(T[3], points.xyw[:, :2], points.xyw[:, 2])
     seen = np.zeros((len(T), COUNT, 2))
     seen[1, ::3] = np.nan
-    views = bundle._Views(seen, 1, points)
+    views = observations.Views(seen, 1, points)
     J_pose, J_point = views.project(T, points)[2:]
     for k in range(6):
         step = np.zeros((len(T), 6))
@@ -183,7 +184,7 @@ def test_a_root_of_an_inverse():
     np.testing.assert_allclose(L.swapaxes(1, 2) @ L @ C, np.tile(np.eye(3), (5, 1, 1)), atol=1e-9)
     v = rng.normal(size=(3, 5))
     flat = L[:, rows, columns].T
-    np.testing.assert_allclose(bundle._lower(flat, v), np.einsum('nij,jn->in', L, v))
+    np.testing.assert_allclose(observations.lower(flat, v), np.einsum('nij,jn->in', L, v))
     np.testing.assert_allclose(bundle._upper(flat, v), np.einsum('nji,jn->in', L, v))
 
 

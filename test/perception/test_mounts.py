@@ -6,11 +6,12 @@ from scipy.spatial.transform import Rotation
 
 from page4d_ros.config import Config
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
-from page4d_ros.perception.bundle import OfRig, adjust
+from page4d_ros.perception.bundle import adjust
 from page4d_ros.perception.locating import FIND, locate
 from page4d_ros.perception.mounts import Mounted, Mounts
 from page4d_ros.perception.points import Points
 from page4d_ros.perception.rig import Rig
+from page4d_ros.perception.rig_observations import OfRig
 from page4d_ros.units import NS_PER_S
 
 SIGMA = 5e-4
