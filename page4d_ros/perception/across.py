@@ -110,7 +110,7 @@ def _matched(
         return nothing
     ours, theirs = tracks.views[seen.view[of[0]]], tracks.views[b]
     camera = seen.cameras[b]
-    T = mounts.T_view_main[b] @ mounts.T_main_view(seen.view[of[0]])
+    T = mounts.newest[b] @ inverse(mounts.newest[seen.view[of[0]]])
     X = np.column_stack([seen.rays[of], np.ones(len(of))]) @ T[:3, :3].T + T[:3, 3] * w[:, None]
     at = X[:, :2] / np.maximum(X[:, 2:], 1e-3) * (camera.fx, camera.fy) + (camera.cx, camera.cy)
     at = theirs.fit.to_network(at).reshape(-1, 2)
@@ -154,7 +154,7 @@ def _depths(
     best = np.full(len(w), np.inf)
     sigma = ACROSS * seen.sigma
     for b, index in ((b, np.flatnonzero(np.isfinite(each[:, 0]))) for b, each in enumerate(rays)):
-        T = mounts.T_view_main[b] @ inverse(mounts.T_view_main)[seen.view[index]]
+        T = mounts.newest[b] @ inverse(mounts.newest)[seen.view[index]]
         uv = rays[b, index]
         X = (T[:, :3, :2] @ seen.rays[index, :, None])[..., 0] + T[:, :3, 2]
         far, along = X[:, :2] - uv * X[:, 2:], T[:, :2, 3] - uv * T[:, 2:3, 3]

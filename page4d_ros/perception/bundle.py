@@ -37,6 +37,7 @@ class Adjusted(NamedTuple):
         covariance: (F, 6, 6) of the free cameras, given the fixed ones: three turns and three
             shifts in the camera's frame.
         mounts: of the cameras of a rig; None for one camera.
+        T_then_now: (K, V, 4, 4) likewise, see `Late`.
     """
 
     T_camera_world: NDArray[np.float64]
@@ -45,6 +46,7 @@ class Adjusted(NamedTuple):
     deviation: NDArray[np.float64]
     covariance: NDArray[np.float64]
     mounts: MountSolution | None = None
+    T_then_now: NDArray[np.float64] | None = None
 
 
 def adjust(
@@ -123,7 +125,8 @@ def adjust(
     covariance = np.linalg.inv(S)
     mounts = views.solved(covariance[6 * F :, 6 * F :])
     covariance = covariance[own[:, :, None], own[:, None]]
-    return Adjusted(T, xyw, views.distance(uv, near, sigma), root[5], covariance, mounts)
+    error = views.distance(uv, near, sigma)
+    return Adjusted(T, xyw, error, root[5], covariance, mounts, views.T_then_now)
 
 
 def _pull(

@@ -26,7 +26,17 @@ class CornerNoise:
 
     def __init__(self) -> None:
         self.sigma = FIRST
+        self._focal = 1.0
         self._count = self._wrong = 0
+
+    def normalised(self, focal: float) -> float:
+        """The same in normalised image coordinates.
+
+        Args:
+            focal: length in pixels of the tracker's image; 0 for no image takes the last one.
+        """
+        self._focal = focal or self._focal
+        return self.sigma / self._focal
 
     def learn(self, error: NDArray[np.float64], *, right: bool) -> None:
         """Take in the reprojection errors of a frame.

@@ -9,7 +9,7 @@ import numpy as np
 from page4d_ros.perception.tracks import Identities, Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -52,7 +52,21 @@ class Corners:
         for view, image in images.items():
             self.views[view].follow(image)
         self.there = sorted(images)
-        self.seeing = [view for view in self.there if not self.views[view].blank]
+        self.seeing = [view for view in self.there if view not in self.blank]
+
+    def leave(self, views: Iterable[int]) -> None:
+        """Do without some cameras until the next images."""
+        self.seeing = [view for view in self.seeing if view not in set(views)]
+
+    @property
+    def blank(self) -> set[int]:
+        """Cameras whose newest image shows nothing."""
+        return {view for view in self.there if self.views[view].blank}
+
+    def focal(self, cameras: Mapping[int, PinholeCamera]) -> float:
+        """Median focal length in pixels of the images that are tracked in; 0 for no camera."""
+        each = [self.views[view].fit.scale_x * camera.fx for view, camera in cameras.items()]
+        return float(np.median(each)) if each else 0.0
 
     @property
     def sees(self) -> bool:

@@ -33,6 +33,7 @@ CALM = 0.2, 0.1
 MEMORY_S = 3.0
 # likewise, and how many times as fast a motion is not to be believed of a network alone
 BRISK, SUDDEN = (0.5, 0.2), 4.0
+UNDECIDED = 0.02  # rad, and depths of the scene, by which a pose may be wrong without parallax
 PROVEN_S = 2.0  # time after a gap, in which the view may be that of a body before the camera
 
 
@@ -149,6 +150,11 @@ class Course:
         moved = _lengths(self._T @ inverse(T)) ** 2
         unseen = self._pace.unseen((self._last_ns - since_ns) / NS_PER_S, 0.0)
         return _diagonal(moved) + unseen
+
+
+def undecided(depth: float) -> NDArray[np.float64]:
+    """Covariance (6, 6) of a pose before there is parallax: a turn looks like a shift."""
+    return _diagonal(np.square([UNDECIDED, UNDECIDED * depth]))
 
 
 def carried(covariance: NDArray, T_later_earlier: NDArray) -> NDArray[np.float64]:

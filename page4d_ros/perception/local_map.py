@@ -10,6 +10,7 @@ from scipy.spatial import KDTree
 from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.bundle import Adjusted, adjust
 from page4d_ros.perception.drift import PERSISTENT, carried, gathered, rescaled
+from page4d_ros.perception.late import stacked
 from page4d_ros.perception.mounts import Mounted, Mounts
 from page4d_ros.perception.points import Points, Step
 from page4d_ros.perception.rig_observations import OfRig
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from page4d_ros.perception.late import Late
+
 FREE = 10  # newest keyframes, whose poses are adjusted
 FIXED = 6  # older ones, which hold the rest in place while their points are seen
 MOST_POINTS = 400  # in one adjustment
 STRIKES = 2  # disagreements that drop a point
+EARLY = 4  # keyframes of a young map, of which every frame becomes one
 KNOWN = 0.2  # relative deviation of a depth, below which it keeps the unit of length
 NEIGHBOURS = 3  # known points whose median inverse depth a new one begins with
 
@@ -42,6 +46,7 @@ class LocalMap:
         T_camera_world: (K, 4, 4) poses of the keyframes, oldest first.
         covariance: (K, 6, 6) of these since the trajectory began; see `drift`.
         steps: K expected motions, each from the keyframe before; None where nothing is expected.
+        late: K motions until the images of a rig's other cameras are taken.
         ids: (N,) rising identities of the points' tracks.
         points: N places.
         seen: (K, N, 2) normalised image coordinates; NaN where not seen.
@@ -55,6 +60,7 @@ class LocalMap:
         self.T_camera_world = np.zeros((0, 4, 4))
         self.covariance = np.zeros((0, 6, 6))
         self.steps: list[Step | None] = []
+        self.late: list[Late] = []
         self.ids = np.zeros(0, np.int64)
         self.view = np.zeros(0, np.intp)
         empty = np.zeros(0)
@@ -82,7 +88,8 @@ class LocalMap:
 
     def mounted(self, columns: NDArray) -> Mounted | None:
         """Cameras that see points; None for one camera."""
-        return Mounted(self.mounts.T_view_main, self.view[columns]) if self._rig else None
+        mounts = self.mounts
+        return Mounted(mounts.newest, self.view[columns], mounts.late.sigma) if self._rig else None
 
     def inverse_depths(self, columns: NDArray, T_camera_world: NDArray) -> NDArray[np.float64]:
         """(M,) inverse depths of points, each in its own camera.
@@ -121,6 +128,21 @@ class LocalMap:
         out[at[has]] = rays[has]
         return out
 
+    def shift(self, rays: NDArray, columns: NDArray) -> float:
+        """Median motion of points' corners since the last keyframe, in normalised coordinates.
+
+        Args:
+            rays: (M, 2) where they are now.
+            columns: (M,) of the points.
+
+        Returns:
+            Infinity in a young map, or where no point is seen again.
+        """
+        shift = np.linalg.norm(self.seen[-1, columns] - rays, axis=1)
+        shift = shift[np.isfinite(shift)]
+        young = len(self.T_camera_world) < EARLY
+        return np.inf if young or not len(shift) else float(np.median(shift))
+
     def add(
         self,
         T_camera_world: NDArray,
@@ -149,7 +171,7 @@ class LocalMap:
         view = np.zeros(len(ids), np.intp) if view is None else view
         new = ~self.find(ids)[1]
         count = int(new.sum())
-        T = inverse(self.mounts.T_view_main @ T_camera_world)[view[new]]
+        T = inverse(self.mounts.newest @ T_camera_world)[view[new]]
         fresh = Points(
             np.column_stack([rays[new], inverse_depth[new]]),
             T[:, :3, :3],
@@ -175,6 +197,7 @@ class LocalMap:
         self.T_camera_world = np.concatenate([self.T_camera_world, T_camera_world[None]])
         self.covariance = np.concatenate([self.covariance, covariance[None]])
         self.steps.append(step)
+        self.late.append(self.mounts.late)
         self._forget()
 
     def _forget(self) -> None:
@@ -182,7 +205,7 @@ class LocalMap:
         recent = slice(-(FREE + FIXED), None)
         self.T_camera_world, self.covariance = self.T_camera_world[recent], self.covariance[recent]
         self.seen, self.steps = self.seen[recent], self.steps[recent]
-        self.across = self.across[recent]
+        self.across, self.late = self.across[recent], self.late[recent]
         self.keep(np.isfinite(self.seen[..., 0]).any(0))
 
     def keep(self, columns: NDArray[np.bool_]) -> None:
@@ -265,10 +288,12 @@ class LocalMap:
             columns of the points that took part.
         """
         T, seen, across, steps = self.T_camera_world, self.seen, self.across, self.steps
+        late = self.late
         if newest is not None:
             T = np.concatenate([T, newest[0][None]])
             seen, steps = np.concatenate([seen, newest[1][None]]), [*steps, step]
             across = np.concatenate([across, np.full_like(across[-1:], np.nan)])
+            late = [*late, self.mounts.late]
         views = np.isfinite(seen[..., 0]).sum(0) + np.isfinite(across[..., 0]).sum((0, 1))
         columns = np.flatnonzero(views >= 2)
         most = MOST_POINTS * max(1, len(np.unique(self.view[columns])))
@@ -279,7 +304,7 @@ class LocalMap:
         fixed = max(1, len(T) - FREE)
         rig = None
         if self._rig:
-            rig = OfRig(self.mounts, self.view[columns], across[:, :, columns])
+            rig = OfRig(self.mounts, self.view[columns], across[:, :, columns], stacked(late))
         found = adjust(
             T,
             fixed,
@@ -293,6 +318,11 @@ class LocalMap:
         )
         if found.mounts is not None:
             self.mounts.adjusted(found.mounts)
+            told = zip(late, found.T_then_now, strict=True)
+            late = [each._replace(T_then_now=T) for each, T in told]
+            self.late = late[: len(self.late)]
+            if newest is not None:
+                self.mounts.late = late[-1]
         found = found._replace(covariance=self._gathered(found, fixed))
         self.covariance = found.covariance[: len(self.covariance)]
         before, w = self.points.xyw[columns, 2], found.xyw[:, 2]
@@ -329,6 +359,8 @@ class LocalMap:
         self.deviation /= ratio
         self.covariance = rescaled(self.covariance, ratio)
         self.mounts.scale(ratio)
+        self.mounts.late = self.mounts.late.scaled(ratio)
+        self.late = [late.scaled(ratio) for late in self.late]
         self.points.t_world_ref[:] = first + ratio * (self.points.t_world_ref - first)
         T = inverse(T_camera_world)
         T[:, :3, 3] = first + ratio * (T[:, :3, 3] - first)

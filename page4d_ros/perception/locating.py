@@ -9,6 +9,7 @@ import numpy as np
 
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.perception.bundle import DAMPING, FARTHEST
+from page4d_ros.perception.late import noise
 from page4d_ros.perception.observations import BEHIND, NEAREST
 from page4d_ros.perception.points import Points, Step, by_pose, moved
 
@@ -64,8 +65,10 @@ def locate(
         expected: pose (4, 4), T_camera_world, of an earlier camera, and the motion since.
         mounted: cameras of a rig that see the points; None for one camera.
     """
-    T = T_camera_world
+    T, shared = T_camera_world, 1.0
     X, w = points.homogeneous
+    if mounted is not None:
+        sigma, shared = noise(mounted.late[mounted.view], sigma, mounted.view)
     for limit in limits:
         uv, near = _seen_from(T, X, w, mounted)
         J = by_pose(uv, w * near)
@@ -73,7 +76,7 @@ def locate(
             J = mounted.of_main(J, mounted.view)
         error = seen.T - uv
         outlying = 1 + (error**2).sum(0) / (limit * sigma) ** 2
-        WJ = J * ((near < 1 / NEAREST) / outlying / sigma**2)
+        WJ = J * ((near < 1 / NEAREST) / outlying / (sigma**2 * shared))
         H = WJ.reshape(6, -1) @ J.reshape(6, -1).T
         g = WJ.reshape(6, -1) @ error.ravel()
         if expected is not None:

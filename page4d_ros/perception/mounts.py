@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import adjoint, inverse
+from page4d_ros.perception.late import Late
 from page4d_ros.perception.points import Step, moved, turn_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from page4d_ros.perception.points import Points
 
 TURN, SHIFT = 0.003, 0.003  # standard deviations of a known mount, in rad and metres
 USUAL = 3.0  # metres to the scene, until turns of the rig tell how long a metre is
@@ -31,10 +31,12 @@ class Mounted(NamedTuple):
     Attributes:
         T_view_main: (V, 4, 4) from the main camera, in units of the map.
         view: (N,) camera of each point.
+        late: (V,) deviation of the motion until their images, see `Late`.
     """
 
     T_view_main: NDArray[np.float64]
     view: NDArray[np.intp]
+    late: NDArray[np.float64]
 
     def poses(self, T_main_world: NDArray) -> NDArray[np.float64]:
         """T_camera_world (N, 4, 4) of each point's camera."""
@@ -63,6 +65,7 @@ class Mounts:
 
     Attributes:
         main: view of the main camera.
+        late: motion until the newest images of the others are taken.
         known: T_view_main (4, 4) in metres, by view.
         T_view_main: (V, 4, 4) in units of the map.
         unit: units of the map per metre; NaN before there is a map.
@@ -75,7 +78,13 @@ class Mounts:
         self.known: dict[int, NDArray] = {main: np.eye(4)}
         self.T_view_main = np.tile(np.eye(4), (count, 1, 1))
         self.covariance = np.zeros((count, 6, 6))
+        self.late = Late.none(count)
         self.unit, self.doubt = np.nan, 1.0
+
+    @property
+    def newest(self) -> NDArray[np.float64]:
+        """(V, 4, 4) from the main camera at its newest image to the others at theirs."""
+        return self.T_view_main @ self.late.T_then_now
 
     @property
     def several(self) -> bool:
@@ -143,12 +152,6 @@ class Mounts:
         self.doubt = max(LEAST_DOUBT, doubt)
         self.T_view_main = found.T_view_main
         self.covariance[found.views] = found.covariance
-
-    def inverse_depth(
-        self, points: Points, view: NDArray, T_main_world: NDArray
-    ) -> NDArray[np.float64]:
-        """(N,) inverse depths along z of the cameras (N,) that see points."""
-        return points.inverse_depth(Mounted(self.T_view_main, view).poses(T_main_world))
 
     def T_main_view(self, view: int) -> NDArray[np.float64]:
         """Pose (4, 4) of a camera in the main one's frame, in units of the map."""

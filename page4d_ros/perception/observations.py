@@ -31,9 +31,12 @@ class Views:
         more: number of unknowns beside cameras and points.
         damping: information of the points' rays.
         noise: their standard deviations, in those of a tracked corner.
+        T_then_now: (K, V, 4, 4) motions until images of a rig are taken, see `Late`; None for one
+            camera.
     """
 
     more = 0
+    T_then_now: NDArray | None = None
     noise: NDArray | float = 1.0
     damping: NDArray | float = ANGLE**-2
 

@@ -25,6 +25,7 @@ from page4d_ros.perception.frames_in_map import (
     main_key,
     with_poses,
 )
+from page4d_ros.perception.late import MOST
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.points import turn_first
 from page4d_ros.perception.sparse import SparseEstimator
@@ -83,6 +84,7 @@ class Odometry:
         self.sparse.forget()
         self._main: Frame | None = None  # newest of the main camera
         self._leading: int | None = None  # its view, once corners are followed
+        self._after: dict[int, float] = {}  # by view: seconds from the newest main frame to its
         self._held: dict[int, NDArray] = {}  # by view: T_view_main where it had to be assumed
         if self.rig is not None:
             self.rig.forget()
@@ -122,11 +124,14 @@ class Odometry:
         if self._leading is None:
             self._leading = frames.views[0]
             self.sparse.lead(self._leading)
-        known = {self._leading}
+        known, self._after = {self._leading}, {}
         if self.rig is not None:
             for view, T in self.rig.mounted(self._leading).items():
                 self.sparse.mounts.know(view, T)
-            known |= self.rig.together(frames, self._leading) & self.sparse.mounts.known.keys()
+            mounted = self.sparse.mounts.known
+            after = self.rig.after(frames, self._leading)
+            self._after = {v: s for v, s in after.items() if v in mounted and abs(s) <= MOST}
+            known |= self._after.keys()
         pairs = zip(frames.views, images, strict=True)
         self.sparse.follow({view: image for view, image in pairs if view in known})
 
@@ -285,7 +290,7 @@ class Odometry:
         mounts, scale = self.sparse.mounts, self.scale
         if scale.metric and (scale.config.mode != 'rig' or len(mounts.tied) < 2):
             mounts.measure(1 / scale.factor)
-        pose = self.sparse.update(key, cameras, witnesses)
+        pose = self.sparse.update(key, cameras, witnesses, self._after)
         return pose if np.isfinite(pose.unit) else pose._replace(unit=self.chain.scale)
 
     def _beside(self, view: int, unit: float) -> NDArray[np.float64] | None:

@@ -11,17 +11,20 @@ from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.points import Step
 from page4d_ros.perception.residuals import MAD
+from page4d_ros.perception.seen import Seen
 from page4d_ros.perception.sparse_pose import FEWEST
 from page4d_ros.perception.trust import TRUSTED, Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from page4d_ros.geometry.camera import PinholeCamera
+    from page4d_ros.perception.corner_noise import CornerNoise
+    from page4d_ros.perception.corners import Corners
     from page4d_ros.perception.local_map import LocalMap
     from page4d_ros.perception.recognition import Recognised
-    from page4d_ros.perception.seen import Seen
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
 
@@ -75,6 +78,32 @@ class Prior:
     def depth_deviation(self) -> float:
         """Relative standard deviation of the network's depths."""
         return SAFE * self.trust.depth
+
+    def look(
+        self,
+        key: FrameKey,
+        main: int,
+        tracks: Corners,
+        cameras: Mapping[int, PinholeCamera],
+        witnesses: Mapping[int, Witness],
+        noise: CornerNoise,
+    ) -> Seen:
+        """The newest images, without corners that a trusted network sees moving.
+
+        Args:
+            key: identity of the main camera's image.
+            main: view of that camera.
+            tracks: corners; those that move are dropped.
+            cameras: intrinsics of the images by view.
+            witnesses: what the network says of them; of a blank image it cannot know anything.
+            noise: of corners.
+        """
+        witnesses = {view: said for view, said in witnesses.items() if view not in tracks.blank}
+        if self.trusted:
+            tracks.drop_moving(witnesses)
+        unit = self.unit(next(iter(witnesses.values()), None))
+        rays, sigma = tracks.rays(cameras), noise.normalised(tracks.focal(cameras))
+        return Seen(key, main, rays, tracks.view, sigma, witnesses, cameras, unit)
 
     def expected(
         self,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import at_times, inverse, rotation, rotation_angle, transform
+from page4d_ros.perception.late import SIMULTANEOUS
 from page4d_ros.perception.mounts import ROUGH
 from page4d_ros.units import NS_PER_S
 
@@ -31,7 +32,6 @@ MEMORY_NS = 2 * NS_PER_S  # predictions of so long are averaged
 MOST = 100  # predictions of a pair
 PERSISTENT_NS = NS_PER_S  # a disagreement is named once it has lasted so long
 SAME_NS = 100_000  # frames nearer in time count as simultaneous
-TOGETHER_NS = 5_000_000  # likewise, for corners that determine one pose together
 SHORTEST = 0.01  # metres of a baseline that is measured
 LEAST_SHARE = 0.01  # of a baseline against the distance to the scene
 MOST_SCATTER = 0.5  # of the ratios: median absolute deviation over median
@@ -137,11 +137,16 @@ class Rig:
             known[:3, 3] /= metres
         return known
 
-    def together(self, frames: FrameSet, main: int) -> set[int]:
-        """Views whose frames are of the same moment as the main one's, or as the first one's."""
+    def after(self, frames: FrameSet, main: int) -> dict[int, float]:
+        """Seconds from the frame of the main view, or else of the first, to those of all views."""
         at = dict(zip(frames.views, self.moments(frames.frames), strict=True))
         when = at.get(main, next(iter(at.values())))
-        return {view for view, ns in at.items() if abs(ns - when) <= TOGETHER_NS}
+        return {view: float(ns - when) / NS_PER_S for view, ns in at.items()}
+
+    def together(self, frames: FrameSet, main: int) -> set[int]:
+        """Views whose frames are of the same moment as the main one's, or as the first one's."""
+        after = self.after(frames, main)
+        return {view for view, seconds in after.items() if abs(seconds) <= SIMULTANEOUS}
 
     def moments(self, frames: Sequence[Frame]) -> NDArray[np.int64]:
         """Times (N,) of frames by the clock of the first camera, in nanoseconds."""

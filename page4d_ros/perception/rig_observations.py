@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from page4d_ros.geometry.poses import inverse
 from page4d_ros.perception.mounts import Mounted, MountSolution
 from page4d_ros.perception.observations import ANGLE, BEHIND, NEAREST, Views, lower
-from page4d_ros.perception.points import by_pose
+from page4d_ros.perception.points import Step, by_pose, moved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from page4d_ros.perception.late import Late
     from page4d_ros.perception.mounts import Mounts
     from page4d_ros.perception.points import Points
 
@@ -27,22 +29,44 @@ class OfRig(NamedTuple):
         mounts: of the cameras.
         view: (N,) camera that tracks each point.
         across: (K, V, N, 2) normalised image coordinates in others of the V; NaN where not seen.
+        late: of K frames; the motion until an image is taken is a further unknown.
     """
 
     mounts: Mounts
     view: NDArray[np.intp]
     across: NDArray[np.float64]
+    late: Late
+
+
+class _Motion(NamedTuple):
+    """Unknown motion until a late image of a free frame is taken.
+
+    Attributes:
+        k: number of the frame among all; free: among those that move.
+        view: the camera; mount: its number among the unknown mounts.
+        of: indices of its observations among those of free frames.
+        each: likewise among all.
+    """
+
+    k: int
+    free: int
+    view: int
+    mount: int
+    of: NDArray[np.intp]
+    each: NDArray[np.intp]
 
 
 class RigViews(Views):
-    """Observations by the cameras of a rig; a pose is that of the main camera."""
+    """Observations by the cameras of a rig; a pose is that of the main camera.
+
+    Unknowns beside cameras and points are motions until late images, mounts, and the unit.
+    """
 
     def __init__(self, seen: NDArray, fixed: int, points: Points, rig: OfRig) -> None:
         self._rig = rig
         super().__init__(seen, fixed, points)
         mounts, view = rig.mounts, rig.view
         self._solution = MountSolution(mounts)
-        self.more = self._solution.size
         self.noise = np.where(self._own, 1.0, ACROSS)
         free = self._view[self.free]
         others = ~self._own[self.free]
@@ -56,6 +80,15 @@ class RigViews(Views):
             [(k, of[camera[of] == k] - first, of[camera[of] == k]) for k in range(count)]
             for of in self._of_view
         ]
+        self.T_then_now = rig.late.T_then_now.copy()
+        self._motions = [
+            _Motion(k + fixed, k, mine, i, of, each)
+            for i, mine in enumerate(self._solution.views)
+            for k, of, each in self._of_both[i]
+            if len(each) and rig.late.sigma[k + fixed, mine]
+        ]
+        self.more = 6 * len(self._motions) + self._solution.size
+        self._depth = 1 / float(np.median(points.xyw[:, 2])) if len(points.xyw) else 1.0
 
     def _observed(self, seen: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         camera, point, uv = super()._observed(seen)
@@ -86,19 +119,21 @@ class RigViews(Views):
         return out
 
     def _rows(self, T: NDArray) -> NDArray[np.float64]:
-        each = self._solution.T_view_main[:, None] @ T
+        each = self._solution.T_view_main[:, None] @ self.T_then_now.swapaxes(0, 1) @ T
         return each[self._view, self.camera, :3].transpose(1, 2, 0)
 
     def _by_pose(self, uv: NDArray, near: NDArray) -> NDArray[np.float64]:
         self._by_mount = by_pose(uv, near)
-        mounted = Mounted(self._solution.T_view_main, self._view)
+        # the little that the rig moves until a late image makes no difference here
+        mounted = Mounted(self._solution.T_view_main, self._view, self._rig.late.sigma[-1])
         return mounted.of_main(self._by_mount[..., self.free], self._view[self.free])
 
     def mix(self, A: NDArray, root: NDArray, J_point: NDArray, weight: NDArray) -> None:
-        """Add the rows of the mounts."""
+        """Add the rows of motions and mounts."""
         N = self.shape[1]
         rows = A[len(A) - self.more : len(A) - 1].reshape(-1, 6, 3, N)
-        for row, of in zip(rows, self._of_view, strict=True):
+        chosen = [motion.each for motion in self._motions] + self._of_view
+        for row, of in zip(rows, chosen, strict=True):
             W = self._by_mount[..., of] * weight[of]
             mixed = np.einsum('icm,jcm->jim', W, J_point[..., of]).reshape(18, -1)
             at = N * np.arange(18)[:, None] + self.point[of]
@@ -108,8 +143,9 @@ class RigViews(Views):
     def add(
         self, S: NDArray, g: NDArray, W_pose: NDArray, weight: NDArray, error: NDArray
     ) -> None:
-        """Add information of the mounts, by themselves and with the poses, and of the priors."""
-        first = len(S) - self.more
+        """Add information of motions and mounts, by themselves and with others, and priors."""
+        first = len(S) - self._solution.size
+        self._add_motions(S, g, W_pose, weight, error)
         for i, (of, both) in enumerate(zip(self._of_view, self._of_both, strict=True)):
             at = slice(first + 6 * i, first + 6 * i + 6)
             J = self._by_mount[..., of]
@@ -124,11 +160,41 @@ class RigViews(Views):
                 S[at, pose] += mixed.T
         self._solution.pull(S, g)
 
+    def _add_motions(
+        self, S: NDArray, g: NDArray, W_pose: NDArray, weight: NDArray, error: NDArray
+    ) -> None:
+        mounts, late = len(S) - self._solution.size, self._rig.late
+        for i, (k, free, view, mount, of, each) in enumerate(self._motions):
+            at = slice(len(S) - self.more + 6 * i, len(S) - self.more + 6 * i + 6)
+            J = self._by_mount[..., each]
+            W = (J * weight[each]).reshape(6, -1)
+            J = J.reshape(6, -1)
+            own = W @ J.T
+            S[at, at] += own
+            g[at] += W @ error[:, each].ravel()
+            for other, mixed in (
+                (6 * free, W_pose[..., of].reshape(6, -1) @ J.T),
+                (mounts + 6 * mount, own),
+            ):
+                S[other : other + 6, at] += mixed
+                S[at, other : other + 6] += mixed.T
+            sigma, T = late.sigma[k, view], self._solution.T_view_main[view]
+            expected = Step(T @ late.expected[k, view], sigma, sigma * self._depth)
+            information, off = expected.pull(T @ self.T_then_now[k, view], np.eye(4))
+            S[at, at] += np.diag(information)
+            g[at] += information * off
+
     def move(self, step: NDArray) -> None:
-        """Move mounts and unit."""
-        self._solution.move(step)
+        """Move mounts and unit, and what happens until late images are taken."""
+        T, end = self._solution.T_view_main.copy(), 6 * len(self._motions)
+        for motion, each in zip(self._motions, step[:end].reshape(-1, 6), strict=True):
+            k, view = motion.k, motion.view
+            there = moved((T[view] @ self.T_then_now[k, view])[None], each[None])[0]
+            self.T_then_now[k, view] = inverse(T[view]) @ there
+        self._solution.move(step[end:])
 
     def solved(self, covariance: NDArray) -> MountSolution:
         """Mounts and unit."""
-        self._solution.solved(covariance)
+        end = 6 * len(self._motions)
+        self._solution.solved(covariance[end:, end:])
         return self._solution

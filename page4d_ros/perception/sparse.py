@@ -18,8 +18,9 @@ from page4d_ros.perception.drift import (
     gathered,
     measured,
     of_motion,
-    rescaled,
+    undecided,
 )
+from page4d_ros.perception.late import Pacing
 from page4d_ros.perception.local_map import LocalMap
 from page4d_ros.perception.locating import FIND, FITS, Located, best_pose, locate
 from page4d_ros.perception.medians import median
@@ -27,7 +28,6 @@ from page4d_ros.perception.mounts import Mounts
 from page4d_ros.perception.points import Step
 from page4d_ros.perception.prior import ENOUGH, Expected, Prior
 from page4d_ros.perception.recognition import Recognition
-from page4d_ros.perception.seen import Seen
 from page4d_ros.perception.sparse_pose import FEWEST, Found, SparsePose
 from page4d_ros.perception.tracks import MOST
 from page4d_ros.perception.two_view import compete, pair
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from page4d_ros.geometry.camera import ImageTransform, PinholeCamera
     from page4d_ros.perception.dynamics import Judged
     from page4d_ros.perception.recognition import Recognised
+    from page4d_ros.perception.seen import Seen
     from page4d_ros.perception.tracks import Tracks
     from page4d_ros.perception.types import FrameKey
     from page4d_ros.perception.witness import Witness
@@ -54,17 +55,13 @@ RIGHT = 0.5  # likewise, below which the pose is at fault, and not the corner
 CUT = 0.25  # share of corners that stay, below which a lost camera sees something else
 PATIENCE = 5  # frames without a pose; then a new map begins
 KEYFRAME_SHIFT = 0.02  # median motion of corners since the last keyframe, normalised coordinates
-EARLY = 4  # keyframes of a young map, of which every frame becomes one
 KEYFRAME_TRACKS = 0.6  # of MOST; with fewer left, a keyframe is taken
 # deviations of inverse depths, relative: of the first points, and of points that begin at the
 # depth of their neighbours
 FIRST, NEIGHBOUR = 0.15, 0.7
-# parallax at which starts compete, in normalised coordinates: the first, doubled each time, up to
-# the last
+# parallax at which starts compete, in normalised coordinates; it doubles from first to last
 PARALLAX = 0.006, 0.01
 CALM = 0.01  # expected motion before there is parallax, in depths of the scene
-# covariance of a pose before there is parallax: a turn looks like a shift
-UNDECIDED = np.diag(np.repeat([0.02**2, 0.02**2], 3))  # of depths of the scene
 MEASURED = 0.1  # relative deviation of a depth, below which it judges the network
 KNOWN = 0.2  # likewise, below which it corrects the network's depths
 
@@ -93,6 +90,7 @@ class SparseEstimator:
         self.prior = Prior(alone=alone)
         self.tracks = Corners(count)
         self.map = LocalMap(Mounts(count))
+        self._pacing = Pacing(count)
         self.forget()
 
     @property
@@ -104,6 +102,7 @@ class SparseEstimator:
         """Let another camera be the main one, before anything is seen."""
         count = max(len(self.tracks.views), main + 1)
         self.tracks, self.map = Corners(count), LocalMap(Mounts(count, main))
+        self._pacing = Pacing(count)
 
     def forget(self) -> None:
         """Begin a new map at identity; the trust remains."""
@@ -113,7 +112,6 @@ class SparseEstimator:
         self.prior.ratio = np.nan
         self._depth = np.nan  # median depth of the points in the last frame
         self._memory = Recognition()
-        self._focal = 1.0  # in pixels of the images used for tracking
         self.interrupt()
 
     def interrupt(self) -> None:
@@ -126,6 +124,7 @@ class SparseEstimator:
         self.tracks.forget_corners()
         self.map = LocalMap(self.mounts)
         self._motion = np.eye(4)
+        self._pacing.forget()
         self._parallax = PARALLAX[0]
         self._keyframes: list[FrameKey] = []
         self._last: tuple[NDArray, NDArray] = np.zeros(0, np.int64), np.zeros((0, 2))
@@ -140,6 +139,7 @@ class SparseEstimator:
         key: FrameKey,
         cameras: Mapping[int, PinholeCamera],
         witnesses: Mapping[int, Witness] | None = None,
+        after: Mapping[int, float] | None = None,
     ) -> SparsePose:
         """Locate the newest images' cameras.
 
@@ -147,8 +147,14 @@ class SparseEstimator:
             key: identity of the main camera's image.
             cameras: intrinsics of the images by view, as they were given to `follow`.
             witnesses: what the network says of them.
+            after: seconds by which images of other cameras are newer than the main one's, by
+                view; at most `late.MOST` more or less.
         """
-        seen = self._look(key, cameras, witnesses or {})
+        before, self._pacing.after = self._pacing.after, after or {}
+        seconds = self._course.seconds(key.stamp_ns)
+        self.mounts.late = self._pacing.extended(self._motion, seconds)
+        of_cameras = self.tracks, cameras, witnesses or {}
+        seen = self.prior.look(key, self.mounts.main, *of_cameras, self._noise)
         if not self.tracks.seeing and seen.witness is None:
             return self._lose(seen, 0, 0)
         if not len(self.map.T_camera_world):
@@ -170,15 +176,11 @@ class SparseEstimator:
         good = columns[error < FITS]
         if len(good):
             self._depth = 1 / np.median(self.map.inverse_depths(good, T))
-        if seen.witness is not None:
-            tracks = self.tracks.views[seen.main]
-            use, w, _ = self.map.measured(tracks.ids, T, MEASURED)
-            points = tracks.source[use], w
-            unit = self.prior.judge(seen, fits, points, (T, self._recent()), self._depth)
-            self.map.loosen(self.prior.depth_deviation if self.prior.trusted else NEIGHBOUR)
-            seen = seen._replace(unit=unit)
+        seen = self._judged(seen, fits, T)
         if np.isfinite(error).any():
             self._learn(error, columns, right=fits > RIGHT * tracked)
+        if before:
+            self._enclose(T, seconds, before)
         if moved:
             step = expected.step if expected and expected.keyframe else None
             self._keyframe(self._refilled(seen), found, step)
@@ -186,22 +188,37 @@ class SparseEstimator:
         self.map.covariance += self._course.advance(key.stamp_ns, T, found.covariance)
         self._known[key] = T
         self._last = self.tracks.ids, self.tracks.rays(cameras)
-        pose = inverse(T), inverse(previous), self._published(), found.of_step
+        pose = inverse(T), inverse(previous), self._covariance, found.of_step
         return SparsePose(*pose, tracked, fits, seen.unit)
 
-    def _published(self) -> NDArray[np.float64]:
+    def _judged(self, seen: Seen, fits: int, T: NDArray) -> Seen:
+        """Compare the witness, if there is one, with corners; they tell the unit of its gauge."""
+        if seen.witness is None:
+            return seen
+        tracks = self.tracks.views[seen.main]
+        use, w, _ = self.map.measured(tracks.ids, T, MEASURED)
+        points = tracks.source[use], w
+        unit = self.prior.judge(seen, fits, points, (T, self._recent()), self._depth)
+        self.map.loosen(self.prior.depth_deviation if self.prior.trusted else NEIGHBOUR)
+        return seen._replace(unit=unit)
+
+    def _enclose(self, T: NDArray, seconds: float, after: Mapping[int, float]) -> None:
+        """Tell the last keyframe how the rig moved until its images were taken, `after` it."""
+        if self._keyframes[-1] == next(reversed(self._known), None):
+            step = T @ inverse(self.map.T_camera_world[-1])
+            self.map.late[-1] = self._pacing.enclosed(self.map.late[-1], after, step, seconds)
+        self._pacing.learn(T @ inverse(self._T), seconds, self._scene)
+
+    @property
+    def _covariance(self) -> NDArray[np.float64]:
         """Covariance (6, 6) of the last pose; larger as long as there is no parallax."""
         covariance = self._course.covariance + self._course.doubt
-        return covariance + self._undecided if self._parallax < PARALLAX[1] else covariance
+        return covariance + undecided(self._scene) if self._parallax < PARALLAX[1] else covariance
 
     @property
     def _scene(self) -> float:
         """Depth of the scene in units of the map."""
         return self._depth if np.isfinite(self._depth) else self.map.depth
-
-    @property
-    def _undecided(self) -> NDArray[np.float64]:
-        return rescaled(UNDECIDED, self._scene)
 
     def poses(self, keys: Iterable[FrameKey]) -> dict[FrameKey, NDArray[np.float64]]:
         """T_world_camera (4, 4) of recent frames, by key; all others are forgotten."""
@@ -235,25 +252,6 @@ class SparseEstimator:
         rows = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
         return {key: rows.get(key, T) for key, T in self._known.items()}
 
-    def _look(
-        self,
-        key: FrameKey,
-        cameras: Mapping[int, PinholeCamera],
-        witnesses: Mapping[int, Witness],
-    ) -> Seen:
-        """The newest images, with the corners in them."""
-        # of a blank image the network cannot know either
-        blank = set(self.tracks.there) - set(self.tracks.seeing)
-        witnesses = {view: said for view, said in witnesses.items() if view not in blank}
-        if self.prior.trusted:
-            self.tracks.drop_moving(witnesses)
-        unit = self.prior.unit(next(iter(witnesses.values()), None))
-        focal = [self.tracks.views[view].fit.scale_x * c.fx for view, c in cameras.items()]
-        self._focal = float(np.median(focal)) if focal else self._focal
-        rays, sigma = self.tracks.rays(cameras), self._noise.sigma / self._focal
-        view, main = self.tracks.view, self.mounts.main
-        return Seen(key, main, rays, view, sigma, witnesses, cameras, unit)
-
     def _begin(self, seen: Seen) -> SparsePose:
         """Make the first keyframe of a map.
 
@@ -261,6 +259,7 @@ class SparseEstimator:
         or at the last pose.
         """
         previous, covariance = self._T, None
+        self.tracks.leave(np.flatnonzero(self.mounts.late.sigma))  # nobody knows how it moves
         seen = self._refilled(seen)
         ids, rays = self.tracks.ids, seen.rays
         again = self._main and self._memory.find(self._main, seen)
@@ -333,6 +332,10 @@ class SparseEstimator:
         at, has = self.map.find(self.tracks.ids)
         columns, rays = at[has], seen.rays[has]
         found = self._locate(rays, columns, seen.sigma, expected)
+        if self.mounts.late.sigma.any():
+            step = found.T_camera_world @ inverse(self._T)
+            self.mounts.late = self._pacing.extended(step, self._course.seconds(seen.key.stamp_ns))
+            found = self._locate(rays, columns, seen.sigma, expected)
         moved = self._moved(rays, columns)
         T, error = found.T_camera_world, found.error
         own, motion = measured(found.information), T @ inverse(self.map.T_camera_world[-1])
@@ -382,12 +385,8 @@ class SparseEstimator:
 
     def _moved(self, rays: NDArray, columns: NDArray) -> bool:
         """True if the camera sees enough anew to become a keyframe, or if there are few."""
-        if len(self.map.T_camera_world) < EARLY:
-            return True
-        shift = np.linalg.norm(self.map.seen[-1, columns] - rays, axis=1)
-        shift = shift[np.isfinite(shift)]
         few = len(self.tracks.ids) < KEYFRAME_TRACKS * MOST * len(self.tracks.seeing)
-        return bool(few or not len(shift) or np.median(shift) > KEYFRAME_SHIFT)
+        return few or self.map.shift(rays, columns) > KEYFRAME_SHIFT
 
     def _learn(self, error: NDArray, columns: NDArray, *, right: bool) -> None:
         """Measure the noise of corners, and drop those that disagreed for the second time."""
@@ -441,7 +440,7 @@ class SparseEstimator:
             mine = seen.view == seen.main  # those of the others have no points any more
             self.tracks.drop(~mine)
             seen = seen._replace(rays=rays[mine], view=seen.view[mine])
-            self.map.covariance += self._undecided  # of the poses that are given up
+            self.map.covariance += undecided(self._scene)  # of the poses that are given up
             last_ids, last = self._last
             at, has = self.map.find(last_ids)
             points, last = self.map.points[at[has]], last[has]

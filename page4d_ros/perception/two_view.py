@@ -97,6 +97,7 @@ def compete(
     if theirs.cost >= BETTER * ours.cost:
         return ours
     rows = _join(other, row, others, theirs.T_camera_world, sigma)
+    other.late = [map_.late[k] for k in rows]
     return _settled(other, rows, theirs.T_camera_world, both, ids, rays, sigma)
 
 
@@ -115,7 +116,7 @@ def _only(
     rest = {k: seen for k, seen in enumerate(each) if k != row}
     other.T_camera_world, other.seen = other.T_camera_world[[row]], other.seen[[row]]
     other.covariance, other.across = other.covariance[[row]], other.across[[row]]
-    other.steps = [None]
+    other.steps, other.late = [None], [other.late[row]]
     other.keep(shared)
     return other, rest
 

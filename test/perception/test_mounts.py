@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from page4d_ros.config import Config
 from page4d_ros.geometry.poses import inverse, rotation_angle, transform
 from page4d_ros.perception.bundle import adjust
+from page4d_ros.perception.late import stacked
 from page4d_ros.perception.locating import FIND, locate
 from page4d_ros.perception.mounts import Mounted, Mounts
 from page4d_ros.perception.points import Points
@@ -63,7 +64,12 @@ class Drive:
         T[:, :3, 3] *= UNIT
         T[1:] = transform(Rotation.from_rotvec((0.0, 0.02, 0.0)).as_matrix(), (0, 0, 0.02)) @ T[1:]
         points, steps = self.points(mounts), [None] * STEPS
-        rig = OfRig(mounts, self.view, np.zeros((STEPS, 0, len(self.view), 2)))
+        rig = OfRig(
+            mounts,
+            self.view,
+            np.zeros((STEPS, 0, len(self.view), 2)),
+            stacked([mounts.late] * STEPS),
+        )
         found = adjust(T, 1, points, self.seen, SIGMA, LIMITS, steps, rig=rig)
         mounts.adjusted(found.mounts)
         again = adjust(
@@ -138,7 +144,7 @@ def test_a_camera_is_located_by_what_the_others_see():
     drive, known = Drive(), mounts(unit=UNIT)
     points, of = drive.points(known), drive.view > 0
     points.xyw[:, 2] = drive.inverse_depth
-    mounted = Mounted(known.T_view_main, drive.view[of])
+    mounted = Mounted(known.T_view_main, drive.view[of], known.late.sigma)
     found = locate(np.eye(4), points[of], drive.seen[3, of], SIGMA, FIND, mounted=mounted)
     true = drive.T[3].copy()
     true[:3, 3] *= UNIT
