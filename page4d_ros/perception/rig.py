@@ -38,7 +38,7 @@ MOST_SCATTER = 0.5  # of the ratios: median absolute deviation over median
 ANGLE = math.radians(8.0)  # more is a disagreement
 DISTANCE = 0.05  # metres, likewise
 CLEAR = 3.0  # standard deviations of what is seen, below which nothing disagrees
-DOUBT = 0.03  # relative deviation of a metre by corners, below which it gives the scale
+DOUBT = 0.05  # relative deviation of a metre by corners, below which it gives the scale
 DISTANCE_SHARE = 0.05  # of the baseline, likewise, where that is more
 
 Pair = tuple[int, int]
@@ -214,6 +214,12 @@ class Rig:
         lengths, scatter, share = _ratios(self._newest, known, wrong, depth)
         self.reason = _objection(lengths, scatter, share)
         return None if self.reason else lengths
+
+    @property
+    def rough(self) -> float | None:
+        """Metres per unit of the chain as far as corners tell; None if not even roughly."""
+        mounts = self._by_corners
+        return 1 / mounts.unit if mounts is not None and mounts.doubt < ROUGH else None
 
     def check(self, now: int, factor: float | None) -> None:
         """Compare the cameras with their known poses, and name who disagrees for a while.

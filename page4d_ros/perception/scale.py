@@ -89,7 +89,7 @@ class MetricScale:
         rig: the cameras' relative poses, for mode rig.
 
     Attributes:
-        factor: metres per unit of the chain.
+        factor: metres per unit of the chain; a rough value or 1 if `metric` is False.
         metric: True if `factor` is known, so that lengths are metres.
         up: (3,) opposite of gravity in the reference camera's optical frame; the node sets it
             from tf.
@@ -166,6 +166,7 @@ class MetricScale:
         value = measure() if measure else None
         now = window.frames[window.reference].stamp_ns
         if value is None or not np.isfinite(value) or value <= 0:
+            self._roughly()
             return
         if self._measured and now < self._measured[-1][0]:
             self.forget()
@@ -174,6 +175,12 @@ class MetricScale:
             self._measured.popleft()
         self.factor = float(np.median([value for _, value in self._measured]))
         self.metric = True
+
+    def _roughly(self) -> None:
+        """Take what a rig knows roughly before it knows better: lengths change less then."""
+        rough = self.rig.rough if self.config.mode == 'rig' and self.rig is not None else None
+        if rough is not None and not self.metric:
+            self.factor = rough
 
     def _from_depth(self, window: WindowEstimate, ours: _Depths) -> float | None:
         """Median ratio of sensor depth to ours, for the sensor image nearest in time."""

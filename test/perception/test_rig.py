@@ -1,6 +1,7 @@
 """Known poses of cameras on a rig: the scale from them, and who does not sit where it should."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,6 +122,36 @@ def test_a_wrong_extrinsic_is_named_within_3_seconds(view, off, angle, distance,
     mount(perception)  # corrected while running
     drive(perception, 1, begin=30)
     assert perception.rig.misfit is None
+
+
+def test_a_rough_metre_is_used_before_it_counts_as_known(monkeypatch):
+    """Corners know the unit within 8 percent, then within 4, then hardly."""
+    perception = rig(noise=0.0)  # tf knows nothing, so the network does not tell
+    scale, follow = perception.scale, perception.rig.follow
+    told = SimpleNamespace(several=True, known={}, unit=4.0, doubt=0.08)
+    monkeypatch.setattr(perception.rig, 'follow', lambda _mounts: follow(told))
+    monkeypatch.setattr(perception.rig, 'check', lambda *_: None)
+    drive(perception, 2)
+    assert (scale.factor, scale.metric, scale.state) == (0.25, False, 'waiting')
+    told.unit = 2.0
+    drive(perception, 1, begin=2)
+    assert (scale.factor, scale.metric) == (0.5, False)
+    told.doubt = 0.04
+    drive(perception, 1, begin=3)
+    assert (scale.factor, scale.metric) == (0.5, True)
+    told.unit, told.doubt = 8.0, 0.08
+    drive(perception, 1, begin=4)
+    assert scale.factor == 0.5
+
+
+def test_what_corners_hardly_know_is_no_metre(monkeypatch):
+    perception = rig(noise=0.0)
+    follow = perception.rig.follow
+    told = SimpleNamespace(several=True, known={}, unit=4.0, doubt=0.12)
+    monkeypatch.setattr(perception.rig, 'follow', lambda _mounts: follow(told))
+    monkeypatch.setattr(perception.rig, 'check', lambda *_: None)
+    drive(perception, 2)
+    assert (perception.scale.factor, perception.scale.metric) == (1.0, False)
 
 
 def test_the_scale_comes_from_the_cameras_that_agree():
