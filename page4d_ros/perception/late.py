@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from page4d_ros.perception.types import FrameKey
+
 SIMULTANEOUS = 0.005  # seconds; images nearer in time are of one moment
 MOST = 0.05  # likewise, up to which motion is extended
 FIRST = 2.0  # rad/s^2, of a camera in the hand
 LEAST = 0.3
+UNKNOWN = 1.0  # rad/s, of a rig of which nothing is known yet
 RATE = 0.1  # share of a new measurement
 
 
@@ -59,66 +62,89 @@ class Pacing:
 
     Attributes:
         after: seconds from the newest main image to that of a view, negative if it is older.
+        newest: identity of the last image with a pose; None where there is none.
     """
 
     def __init__(self, count: int) -> None:
         self.after: Mapping[int, float] = {}
         self._count = count
         self._acceleration = FIRST  # rad/s^2; of shifts in depths of the scene
-        self._last: tuple[NDArray, float] | None = None  # step and its seconds
+        self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
-        self._last = None
+        """Begin anew, with an unknown velocity."""
+        self._last: tuple[NDArray, float] | None = None  # step and its seconds
+        self.begin(None)
 
-    def extended(self, step: NDArray, seconds: float) -> Late:
-        """Late cameras of the newest images, where the motion since the last ones goes on.
+    def begin(self, key: FrameKey | None) -> None:
+        """Begin with an image, beside which the late ones do not count."""
+        self.newest = key
+        self._of_newest: Mapping[int, float] = {}  # its `after`
+
+    def foreseen(self, seconds: float) -> Late:
+        """Late cameras of the newest images, before it is known how the rig has moved until then.
 
         Args:
-            step: (4, 4) T_camera_world of the newest main image over that of the one before.
-            seconds: time between them; 0 if there was none.
+            seconds: time since the last pose.
         """
+        if self._last is None:
+            return self._extended(np.eye(4), 1.0, UNKNOWN / self._acceleration)
+        return self._extended(*self._last, seconds)
+
+    def extended(self, step: NDArray, seconds: float) -> Late:
+        """Likewise, once it is known.
+
+        Args:
+            step: (4, 4) T_camera_world of the newest main image over that of the last pose.
+            seconds: time between them; 0 if they are of one time.
+        """
+        return self._extended(step, seconds, 0.0) if seconds > 0 else self.foreseen(seconds)
+
+    def _extended(self, step: NDArray, took: float, since: float) -> Late:
+        """The motion goes on as in a step that took some seconds and ended so many ago."""
         late = Late.none(self._count)
         for view, part in self.after.items():
             if abs(part) > SIMULTANEOUS:
-                if seconds > 0:
-                    late.expected[view] = _part(step, part / seconds)
-                late.sigma[view] = self._acceleration * abs(part * (seconds + part)) / 2
+                late.expected[view] = _part(step, part / took)
+                half = abs(took + part) / 2 + since
+                late.sigma[view] = self._acceleration * abs(part) * half
         return late._replace(T_then_now=late.expected.copy())
 
-    def enclosed(
-        self, late: Late, after: Mapping[int, float], step: NDArray, seconds: float
-    ) -> Late:
-        """Late cameras of the images before, now that the step to the newest ones is known.
+    def enclosed(self, late: Late, step: NDArray, seconds: float) -> Late:
+        """Late cameras beside `newest`, now that the step to a further image is known.
 
         Args:
             late: what was known of them; earlier cameras stay.
-            after: see the attribute, of those images.
-            step: (4, 4) from them to the newest ones.
+            step: (4, 4) from there to that image.
             seconds: time between them.
         """
         expected, sigma = late.expected.copy(), late.sigma.copy()
-        for view, part in after.items():
+        for view, part in self._of_newest.items():
             if SIMULTANEOUS < part < seconds:
                 expected[view] = _part(step, part / seconds)
                 sigma[view] = self._acceleration * part * (seconds - part) / 2
         return late._replace(expected=expected, sigma=sigma)
 
     def learn(self, step: NDArray, seconds: float, depth: float) -> None:
-        """Measure how much the velocity changes.
+        """Measure how much the velocity has changed, by a step (4, 4) that took some seconds.
 
         Args:
-            step: (4, 4) from the last pose to the newest one.
+            step: both of its poses as they are adjusted by now.
             seconds: time between them.
             depth: of the scene.
         """
-        if self._last is not None and min(seconds, self._last[1]) > 0:
+        if self._last is not None and seconds > 0:
             before, took = self._last
             off = step @ inverse(_part(before, seconds / took))
             turn, shift = rotation_angle(off[:3, :3]), np.linalg.norm(off[:3, 3]) / depth
             found = 2 * np.hypot(turn, shift) / (seconds * (seconds + took))
             self._acceleration += RATE * (max(found, LEAST) - self._acceleration)
-        self._last = step, seconds
+
+    def go_on(self, key: FrameKey, step: NDArray, seconds: float) -> None:
+        """Go on to the next image with a pose, by a step (4, 4) that took some seconds."""
+        self.newest, self._of_newest = key, self.after
+        if seconds > 0:
+            self._last = step, seconds
 
 
 def _part(step: NDArray, share: float) -> NDArray[np.float64]:

@@ -91,6 +91,10 @@ class LocalMap:
         mounts = self.mounts
         return Mounted(mounts.newest, self.view[columns], mounts.late.sigma) if self._rig else None
 
+    def sharp(self, columns: NDArray) -> NDArray[np.bool_]:
+        """True (M,) for points whose camera is not late, so that its motion adds no error."""
+        return self.mounts.late.sigma[self.view[columns]] == 0
+
     def inverse_depths(self, columns: NDArray, T_camera_world: NDArray) -> NDArray[np.float64]:
         """(M,) inverse depths of points, each in its own camera.
 

@@ -53,8 +53,18 @@ class Mounted(NamedTuple):
         for v, T in enumerate(self.T_view_main):
             if (np.eye(4) != T).any():
                 of = view == v
-                out[..., of] = np.einsum('ij,icm->jcm', turn_first(adjoint(T)), J[..., of])
+                out[..., of] = by_main(J[..., of], T)
         return out
+
+
+def by_main(J: NDArray, T_view_main: NDArray) -> NDArray[np.float64]:
+    """Derivatives (6, 2, M) by the motion of a main camera.
+
+    Args:
+        J: (6, 2, M) by that of the camera that sees the points.
+        T_view_main: (4, 4) from the main camera to it.
+    """
+    return np.einsum('ij,icm->jcm', turn_first(adjoint(T_view_main)), J)
 
 
 class Mounts:

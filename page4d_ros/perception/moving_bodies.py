@@ -12,6 +12,8 @@ from page4d_ros.perception.types import MovingBody
 from page4d_ros.units import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from page4d_ros.perception.types import Estimate, ViewEstimate
@@ -126,22 +128,32 @@ class MovingBodyTracker:
 def _of_all_views(estimate: Estimate) -> list[_Group]:
     """Groups of a set, largest first; those of different views that are near each other are one.
 
-    A group joins at most one body of the other views, the nearest.
+    Of one view only one group joins a body, the nearest: a view tells bodies apart.
     """
     bodies: list[_Group] = []
     for view in estimate.views:
         if view.T_world_camera is None:
             continue
-        before, new = list(bodies), []
-        for group in _groups(view, view.T_world_camera):
-            gaps = [body.gap(group) / max(body.distance, group.distance) for body in before]
-            nearest = int(np.argmin(gaps)) if gaps else -1
-            if gaps and gaps[nearest] < GAP:
-                bodies[nearest] = bodies[nearest].joined(group)
-            else:
-                new.append(group)
-        bodies += new
+        groups = _groups(view, view.T_world_camera)
+        pairs = _pairs(bodies, groups)
+        for b, g in pairs.items():
+            bodies[b] = bodies[b].joined(groups[g])
+        bodies += [group for g, group in enumerate(groups) if g not in pairs.values()]
     return sorted(bodies, key=lambda body: -len(body.points))
+
+
+def _pairs(bodies: Sequence[_Group], groups: Sequence[_Group]) -> dict[int, int]:
+    """Numbers of the bodies that a view shows, with those of its groups; the nearest first."""
+    gaps = {
+        (b, g): body.gap(group) / max(body.distance, group.distance)
+        for b, body in enumerate(bodies)
+        for g, group in enumerate(groups)
+    }
+    out: dict[int, int] = {}
+    for b, g in sorted(gaps, key=gaps.__getitem__):
+        if gaps[b, g] < GAP and b not in out and g not in out.values():
+            out[b] = g
+    return out
 
 
 def _groups(view: ViewEstimate, T_world_camera: NDArray) -> list[_Group]:

@@ -88,8 +88,7 @@ class SparseEstimator:
     def __init__(self, *, alone: bool = False, count: int = 1) -> None:
         """Begin with a number of cameras; alone takes but the unit of length from the network."""
         self.prior = Prior(alone=alone)
-        self.tracks = Corners(count)
-        self.map = LocalMap(Mounts(count))
+        self.tracks, self.map = Corners(count), LocalMap(Mounts(count))
         self._pacing = Pacing(count)
         self.forget()
 
@@ -150,9 +149,9 @@ class SparseEstimator:
             after: seconds by which images of other cameras are newer than the main one's, by
                 view; at most `late.MOST` more or less.
         """
-        before, self._pacing.after = self._pacing.after, after or {}
+        self._pacing.after = after or {}
         seconds = self._course.seconds(key.stamp_ns)
-        self.mounts.late = self._pacing.extended(self._motion, seconds)
+        self.mounts.late = self._pacing.foreseen(seconds)
         of_cameras = self.tracks, cameras, witnesses or {}
         seen = self.prior.look(key, self.mounts.main, *of_cameras, self._noise)
         if not self.tracks.seeing and seen.witness is None:
@@ -179,8 +178,7 @@ class SparseEstimator:
         seen = self._judged(seen, fits, T)
         if np.isfinite(error).any():
             self._learn(error, columns, right=fits > RIGHT * tracked)
-        if before:
-            self._enclose(T, seconds, before)
+        self._pace(key, T, seconds)
         if moved:
             step = expected.step if expected and expected.keyframe else None
             self._keyframe(self._refilled(seen), found, step)
@@ -202,12 +200,13 @@ class SparseEstimator:
         self.map.loosen(self.prior.depth_deviation if self.prior.trusted else NEIGHBOUR)
         return seen._replace(unit=unit)
 
-    def _enclose(self, T: NDArray, seconds: float, after: Mapping[int, float]) -> None:
-        """Tell the last keyframe how the rig moved until its images were taken, `after` it."""
-        if self._keyframes[-1] == next(reversed(self._known), None):
+    def _pace(self, key: FrameKey, T: NDArray, seconds: float) -> None:
+        """Learn from the motion to the newest images; of the last keyframe it is known now."""
+        if self._pacing.newest == self._keyframes[-1]:
             step = T @ inverse(self.map.T_camera_world[-1])
-            self.map.late[-1] = self._pacing.enclosed(self.map.late[-1], after, step, seconds)
-        self._pacing.learn(T @ inverse(self._T), seconds, self._scene)
+            self.map.late[-1] = self._pacing.enclosed(self.map.late[-1], step, seconds)
+            self._pacing.learn(step, seconds, self._scene)
+        self._pacing.go_on(key, T @ inverse(self._T), seconds)
 
     @property
     def _covariance(self) -> NDArray[np.float64]:
@@ -267,7 +266,7 @@ class SparseEstimator:
         if again is not None:
             self._T, self._depth = again.T_camera_world, 1 / median(again.inverse_depth)
             covariance = again.covariance
-        elif bridge is not None and not self._sudden(bridge, seen):
+        elif bridge and not self._course.sudden(seen.key.stamp_ns, bridge.pose, self._scene):
             self._T = bridge.pose
             covariance = after(self._course.covariance, bridge.step)
         w, unit = self._first_depths(seen, again)
@@ -280,6 +279,7 @@ class SparseEstimator:
         self.map.add(self._T, ids, rays, w, deviation, covariance, view=seen.view, across=across)
         self._keyframes = [seen.key]
         self._known[seen.key] = self._T
+        self._pacing.begin(seen.key)
         self._last = ids, rays
         covariances = self._course.covariance, np.zeros((6, 6))
         return SparsePose(inverse(self._T), inverse(previous), *covariances, 0, 0, unit)
@@ -361,17 +361,13 @@ class SparseEstimator:
         sure = fits >= ENOUGH or fits > SURE * np.isfinite(found.error).sum()
         if fits >= FEWEST and (sure or not step.excludes(found.T_camera_world, T_before)):
             return found
-        if self._sudden(expected, seen):
+        if self._course.sudden(seen.key.stamp_ns, expected.pose, self._scene):
             return None
         # corners that agree by chance, in noise or between unlike images
         before = self.map.covariance[-1] if expected.keyframe else self._course.covariance
         covariance = after(before, expected.step)
         nothing = np.full_like(found.error, np.nan)
         return Found(expected.pose, nothing, covariance, 2 * expected.step.covariance)
-
-    def _sudden(self, expected: Expected, seen: Seen) -> bool:
-        """True if such a motion is too fast to be believed without corners."""
-        return self._course.sudden(seen.key.stamp_ns, expected.pose, self._scene)
 
     def _locate(
         self, rays: NDArray, columns: NDArray, sigma: float, expected: Expected | None
@@ -390,7 +386,9 @@ class SparseEstimator:
 
     def _learn(self, error: NDArray, columns: NDArray, *, right: bool) -> None:
         """Measure the noise of corners, and drop those that disagreed for the second time."""
-        self._noise.learn(error, right=right)
+        sharp = self.map.sharp(columns)
+        if np.isfinite(error[sharp]).any():
+            self._noise.learn(error[sharp], right=right)
         if right:
             out = self.map.strike(columns[np.nan_to_num(error) > MISFIT])
             self.tracks.drop(np.isin(self.tracks.ids, out))
@@ -437,6 +435,7 @@ class SparseEstimator:
             self.map = start.map
             self._keyframes = [self._keyframes[k] for k in start.rows]
             self._known = dict(zip(self._keyframes, self.map.T_camera_world, strict=True))
+            self._pacing.forget()
             mine = seen.view == seen.main  # those of the others have no points any more
             self.tracks.drop(~mine)
             seen = seen._replace(rays=rays[mine], view=seen.view[mine])

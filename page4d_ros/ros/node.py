@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -232,6 +233,8 @@ def run(args: list[str] | None = None) -> int:
             print(f'page4d_node: {error}', file=sys.stderr)
             return 1
         except RCLError as error:
+            if not rclpy.ok():  # because of a signal
+                raise
             raise RosError(f'ROS makes no node: {" ".join(str(error).split())}') from error
         if node.config.node.autostart:
             node.autostart()

@@ -11,12 +11,14 @@ from page4d_ros.perception.locating import FIND, locate
 from page4d_ros.perception.mounts import Mounted, Mounts
 from page4d_ros.perception.points import Points
 from page4d_ros.perception.rig_observations import OfRig
+from page4d_ros.perception.types import FrameKey
 
 SIGMA = 5e-4
 LIMITS = (10.0, 8.0, 8.0, 6.0, 6.0, 6.0)
 STEP, LATE = 0.1, 0.03  # seconds
 STEPS, EACH = 9, 80
 SIDE = inverse(transform(Rotation.from_euler('y', 0.8).as_matrix(), (0.3, 0.0, -0.1)))
+KEY = FrameKey(0, 0)
 FAST = transform(Rotation.from_rotvec((0.01, 0.05, 0.0)).as_matrix(), (0.02, 0.0, 0.05))
 
 
@@ -58,11 +60,11 @@ class Drive:
         first.T_then_now[1] = first.expected[1] = true_motion(self, 0)
         out = [first]
         for k in range(1, STEPS):
-            step = self.T[k] @ inverse(self.T[k - 1])
-            late = pacing.extended(step, STEP)
+            late = pacing.extended(self.T[k] @ inverse(self.T[k - 1]), STEP)
             if enclosed and k + 1 < STEPS:
                 step = self.T[k + 1] @ inverse(self.T[k])
-                late = pacing.enclosed(late, pacing.after, step, STEP)
+                pacing.go_on(KEY, np.eye(4), STEP)
+                late = pacing.enclosed(late, step, STEP)
             out.append(late)
         return out
 
@@ -99,6 +101,19 @@ def test_a_motion_goes_on_as_it_was():
     assert not Pacing(3).extended(FAST, STEP).sigma.any()
 
 
+def test_the_last_velocity_counts_however_long_ago_it_was():
+    pacing = Pacing(2)
+    pacing.after = {1: LATE}
+    unknown = pacing.foreseen(STEP)
+    np.testing.assert_allclose(unknown.expected[1], np.eye(4))
+    assert unknown.sigma[1] > 1.0 * LATE  # rad, of an unknown velocity
+    pacing.go_on(KEY, FAST, STEP)
+    soon, later = pacing.foreseen(0.005), pacing.foreseen(0.5)
+    for late in (soon, later):
+        np.testing.assert_allclose(late.expected[1], pacing.extended(FAST, STEP).expected[1])
+    assert soon.sigma[1] < later.sigma[1] < unknown.sigma[1]
+
+
 def test_images_within_5_ms_are_of_one_moment():
     pacing = Pacing(2)
     pacing.after = {0: 0.0, 1: 0.004}
@@ -118,9 +133,10 @@ def test_what_came_after_tells_more():
 def test_changes_of_velocity_are_measured():
     steady, shaken = Pacing(2), Pacing(2)
     for k in range(80):
-        steady.learn(FAST, STEP, 2.0)
         jerk = Rotation.from_rotvec((0.0, 0.03 * (-1) ** k, 0.0)).as_matrix()
-        shaken.learn(transform(jerk, np.zeros(3)) @ FAST, STEP, 2.0)
+        for pacing, step in ((steady, FAST), (shaken, transform(jerk, np.zeros(3)) @ FAST)):
+            pacing.learn(step, STEP, 2.0)
+            pacing.go_on(KEY, step, STEP)
     for pacing in (steady, shaken):
         pacing.after = {1: LATE}
     sigma = [pacing.extended(FAST, STEP).sigma[1] for pacing in (steady, shaken)]

@@ -82,6 +82,8 @@ def test_two_bodies_that_one_camera_tells_apart_stay_two():
     assert len(bodies(both)) == 2
     assert len(bodies(both, seen(aside(0.05), -apart, apart))) == 2
     assert len(bodies(both, seen(HERE, 0.0, believed=aside(0.01)))) == 2
+    one = seen(HERE, -apart)
+    assert len(bodies(one, both)) == len(bodies(both, one)) == 2
 
 
 def test_a_camera_that_nobody_can_place_adds_nothing():

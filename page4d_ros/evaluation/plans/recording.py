@@ -46,6 +46,9 @@ class RecordingPlan(Plan):
             into the report.
         camera: of a rig; "" is the only one.
 
+    Attributes:
+        damage: sentences about messages that could not be read, once it is measured.
+
     Raises:
         BagError: the source is not there.
     """
@@ -60,7 +63,7 @@ class RecordingPlan(Plan):
             raise BagError(f'{self.source}: no such file or folder')
         self.sha256 = digest(checkpoint) if checkpoint else Unknown('a recording does not hold it')
         self._camera = camera
-        self._damage: list[str] = []
+        self.damage: list[str] = []
 
     def sources(self, _progress: Progress) -> Generator[Source]:
         """The recording, open until it is measured."""
@@ -69,7 +72,7 @@ class RecordingPlan(Plan):
             bags = [BagIndex(stack.enter_context(open_bag(path))) for path in given]
             name = f'{self.recording.resolve().name} {self._camera}'.strip()
             yield Source(name, Case.of(*bags, camera=self._camera))
-            self._damage = [text for bag in bags for text in _damage(bag)]
+            self.damage = [text for bag in bags for text in _damage(bag)]
 
     def methods(self, _source: Source) -> list[Method]:
         """The node."""
@@ -100,7 +103,7 @@ class RecordingPlan(Plan):
             better = comparisons(metrics)
         return {
             'verdict': judge(metrics, better)._asdict(),
-            'remarks': remarks(metrics) + self._damage,
+            'remarks': remarks(metrics) + self.damage,
         }
 
     def tables(self, metrics: dict[str, Any]) -> list[Table]:

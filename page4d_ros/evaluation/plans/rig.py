@@ -87,7 +87,10 @@ class RigPlan(Plan):
         """Verdict and remarks."""
         found = {camera: comparisons(tree) for camera, tree in metrics['cameras'].items()}
         pose = {name: wins for name, wins in found[metrics['main']].items() if name == POSE}
-        return self._first.judge(metrics, pose | _together(found))
+        answer = self._first.judge(metrics, pose | _together(found))
+        damage = (text for plan in self._plans.values() for text in plan.damage)
+        remarks = dict.fromkeys([*answer['remarks'], *damage])  # each once
+        return answer | {'remarks': list(remarks)}
 
     def tables(self, metrics: dict[str, Any]) -> list[Table]:
         """Trajectory beside its baselines, and figures of each camera."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from page4d_ros.evaluation.report.page import REPORT_FILE, Page, Section
 from page4d_ros.evaluation.report.recording_page import (
+    SEEN,
     accuracy_tables,
     accuracy_tiles,
     caveats,
@@ -53,7 +54,9 @@ def page(drawn: Mapping[str, Drawn], path: Aligned | None, metrics: dict[str, An
         each.frames._replace(title=f'What {camera} saw', id=f'frames-{camera}')
         for camera, each in drawn.items()
     ]
-    strips[1:] = [strip._replace(texts=strip.texts[1:]) for strip in strips[1:]]  # said once
+    told = next((i for i, strip in enumerate(strips) if SEEN in strip.texts), 0)
+    for i in range(told + 1, len(strips)):  # said once
+        strips[i] = strips[i]._replace(texts=[t for t in strips[i].texts if t != SEEN])
     scenes = [each.scene for each in drawn.values() if each.scene is not None]
     scene = merged(scenes) if scenes else None
     placed = where(scene, path, metric=metrics['run']['metric'] is True)
