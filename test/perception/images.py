@@ -2,8 +2,10 @@
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.camera import PinholeCamera
+from page4d_ros.geometry.poses import transform
 
 
 def textured(width=320, height=240, seed=0):
@@ -22,6 +24,7 @@ def view(texture, u, v, width=320, height=240):
 
 CAMERA = PinholeCamera(320, 240, 277.0, 277.0, 159.5, 119.5)
 LOW, HIGH = np.array([-4.0, -2.5, -4.0]), np.array([4.0, 2.5, 8.0])  # corners of the room, metres
+RATE = 30
 BOARD = 0.4  # half a side of a board
 PER_METRE = 24  # pixels of the texture
 RAYS = CAMERA.unproject(np.ones((CAMERA.height, CAMERA.width)))
@@ -60,3 +63,10 @@ def room(T_world_camera, board=None):
         borderMode=cv2.BORDER_WRAP,
     )
     return np.repeat(grey[..., None], 3, 2), depth
+
+
+def handheld(k):
+    """T_world_camera of a camera in the hand, `RATE` times a second."""
+    s = k / RATE
+    R = Rotation.from_euler('yx', [0.25 * np.sin(1.5 * s), 0.1 * np.sin(2 * s)]).as_matrix()
+    return transform(R, (0.8 * np.sin(s), 0.15 * np.sin(2 * s), 0.4 * s))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from images import CAMERA, RATE, handheld, room
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.geometry.poses import between, inverse, rotation_angle, transform
@@ -11,11 +12,14 @@ from page4d_ros.perception.locating import FIND, locate
 from page4d_ros.perception.mounts import Mounted, Mounts
 from page4d_ros.perception.points import Points
 from page4d_ros.perception.rig_observations import OfRig
+from page4d_ros.perception.sparse import SparseEstimator
 from page4d_ros.perception.types import FrameKey
+from page4d_ros.units import NS_PER_S
 
 SIGMA = 5e-4
 LIMITS = (10.0, 8.0, 8.0, 6.0, 6.0, 6.0)
 STEP, LATE = 0.1, 0.03  # seconds
+TURNS = (1, 0.5, 0.2), (2, -0.5, -0.2)  # view, yaw, and place to the right
 STEPS, EACH = 9, 80
 SIDE = inverse(transform(Rotation.from_euler('y', 0.8).as_matrix(), (0.3, 0.0, -0.1)))
 KEY = FrameKey(0, 0)
@@ -186,3 +190,63 @@ def test_a_camera_is_located_by_a_late_one():
     off = found.T_camera_world @ inverse(drive.T[k])
     assert rotation_angle(off[:3, :3]) < 5e-3
     assert np.linalg.norm(off[:3, 3]) < 0.02
+
+
+def rig_drive(steps, blank_from=None, *, alone=False):
+    """Main camera at 10 Hz with a gap; one beside it is 30 ms late, another one 20 ms early."""
+    sides = {v: transform(Rotation.from_euler('y', a).as_matrix(), (x, 0, 0)) for v, a, x in TURNS}
+    after = {0: 0.0} if alone else {0: 0.0, 1: 0.03, 2: -0.02}
+    sparse = SparseEstimator(count=3)
+    for view, T in sides.items():
+        sparse.mounts.know(view, inverse(T))
+    ours, true = [], []
+    for k in range(steps):
+        seconds = 0.1 * k + (0.05 if k > 5 else 0.0)
+        images = {
+            v: room(handheld(RATE * (seconds + part)) @ sides.get(v, np.eye(4)))[0]
+            for v, part in after.items()
+        }
+        if blank_from is not None and k >= blank_from:
+            images[0] = np.full_like(images[0], 255)
+        sparse.follow(images)
+        key = FrameKey(round(seconds * NS_PER_S), 0)
+        found = sparse.update(key, dict.fromkeys(images, CAMERA), {}, after)
+        assert len(sparse.map.late) == len(sparse.map.T_camera_world)
+        if not found.lost:
+            ours.append(found.T_world_camera)
+            true.append(handheld(RATE * seconds))
+    ours, true = (inverse(T[0]) @ np.array(T) for T in (ours, true))
+    turn = rotation_angle(ours[:, :3, :3].swapaxes(1, 2) @ true[:, :3, :3]).max()
+    ours, true = ours[:, :3, 3], true[:, :3, 3]
+    off = np.linalg.norm((ours * true).sum() / (ours * ours).sum() * ours - true, axis=1)
+    return sparse, len(ours), off.max(), turn
+
+
+def test_late_cameras_help_the_main_one():
+    sparse, located, off, turn = rig_drive(20)
+    assert located == 20
+    *_, off_alone, turn_alone = rig_drive(20, alone=True)
+    assert off < 0.9 * off_alone
+    assert turn < 0.9 * turn_alone
+    assert sparse._noise.sigma < 0.15  # pixels; of corners, not of motions
+    late = sparse.map.late[-2]
+    assert late.sigma[0] == 0
+    assert 0 < late.sigma[1] < 0.01
+
+
+def test_late_cameras_go_on_where_the_main_one_is_blank():
+    _, located, off, turn = rig_drive(20, blank_from=12)
+    assert located == 20
+    assert off < 0.05
+    assert turn < 0.02
+    assert rig_drive(20, blank_from=12, alone=True)[1] == 12
+
+
+def test_a_new_map_begins_without_the_late_cameras():
+    sparse, *_ = rig_drive(6)
+    sparse.interrupt()
+    assert sparse.map.late == []
+    sparse.follow({v: room(np.eye(4))[0] for v in range(3)})
+    after = {0: 0.0, 1: 0.03, 2: -0.02}
+    sparse.update(FrameKey(NS_PER_S, 0), dict.fromkeys(range(3), CAMERA), {}, after)
+    assert set(sparse.map.view.tolist()) == {0}

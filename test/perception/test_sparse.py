@@ -6,7 +6,7 @@ from functools import cache
 import cv2
 import numpy as np
 import pytest
-from images import BOARD, CAMERA, room
+from images import BOARD, CAMERA, RATE, handheld, room
 from scipy.spatial.transform import Rotation
 
 from page4d_ros.datasets.simulator import EXACT, FrameTruth, Noise, SimulatedEngine
@@ -17,18 +17,11 @@ from page4d_ros.perception.types import Frame, FrameKey, FrameSet
 from page4d_ros.perception.witness import Witness
 from page4d_ros.units import NS_PER_S
 
-RATE = 30
 RIGHT = Noise(position=0.005, rotation=0.002, depth=0.02)
 WRONG = Noise(position=1.0, rotation=0.5, depth=0.7)
 BLANK = np.full((CAMERA.height, CAMERA.width, 3), 255, np.uint8)
 SHADE = np.linspace(180, 250, CAMERA.width).astype(np.uint8)
 WALL = np.ascontiguousarray(np.broadcast_to(SHADE[:, None], BLANK.shape))  # shaded, no corner
-
-
-def handheld(k):
-    s = k / RATE
-    R = Rotation.from_euler('yx', [0.25 * np.sin(1.5 * s), 0.1 * np.sin(2 * s)]).as_matrix()
-    return transform(R, (0.8 * np.sin(s), 0.15 * np.sin(2 * s), 0.4 * s))
 
 
 def turning(k):
