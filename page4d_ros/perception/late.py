@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from page4d_ros.perception.types import FrameKey
 
 SIMULTANEOUS = 0.005  # seconds; images nearer in time are of one moment
-MOST = 0.05  # likewise, up to which motion is extended
+MOST_LATE = 0.05  # likewise, up to which motion is extended
 FIRST = 2.0  # rad/s^2, of a camera in the hand
 LEAST = 0.3
 UNKNOWN = 1.0  # rad/s, of a rig of which nothing is known yet

@@ -10,6 +10,7 @@ import numpy as np
 from page4d_ros.geometry.poses import inverse, transform
 from page4d_ros.perception.bundle import DAMPING, FARTHEST
 from page4d_ros.perception.late import noise
+from page4d_ros.perception.mounts import of_rig
 from page4d_ros.perception.observations import BEHIND, NEAREST
 from page4d_ros.perception.points import Points, Step, by_pose, moved
 
@@ -73,7 +74,7 @@ def locate(
         uv, near = _seen_from(T, X, w, mounted)
         J = by_pose(uv, w * near)
         if mounted is not None:
-            J = mounted.of_main(J, mounted.view)
+            J = of_rig(J, mounted.T_view_main, mounted.view)
         error = seen.T - uv
         outlying = 1 + (error**2).sum(0) / (limit * sigma) ** 2
         WJ = J * ((near < 1 / NEAREST) / outlying / (sigma**2 * shared))

@@ -13,7 +13,6 @@ from page4d_ros.perception.points import Step, moved, turn_first
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 TURN, SHIFT = 0.003, 0.003  # standard deviations of a known mount, in rad and metres
 USUAL = 3.0  # metres to the scene, until turns of the rig tell how long a metre is
 LEAST_DOUBT = 0.005  # relative deviation of the length of a metre that is never undercut
@@ -42,19 +41,21 @@ class Mounted(NamedTuple):
         """T_camera_world (N, 4, 4) of each point's camera."""
         return (self.T_view_main @ T_main_world)[self.view]
 
-    def of_main(self, J: NDArray, view: NDArray) -> NDArray[np.float64]:
-        """Derivatives (6, 2, M) by the motion of the main camera.
 
-        Args:
-            J: (6, 2, M) by those of the cameras that see the points.
-            view: (M,) these.
-        """
-        out = J.copy()
-        for v, T in enumerate(self.T_view_main):
-            if (np.eye(4) != T).any():
-                of = view == v
-                out[..., of] = by_main(J[..., of], T)
-        return out
+def of_rig(J: NDArray, T_view_main: NDArray, view: NDArray) -> NDArray[np.float64]:
+    """Derivatives (6, 2, M) by the motion of the main camera of a rig.
+
+    Args:
+        J: (6, 2, M) by those of the cameras that see the points.
+        T_view_main: (V, 4, 4) from the main camera to each.
+        view: (M,) camera that sees each point.
+    """
+    out = J.copy()
+    for v, T in enumerate(T_view_main):
+        if (np.eye(4) != T).any():
+            of = view == v
+            out[..., of] = by_main(J[..., of], T)
+    return out
 
 
 def by_main(J: NDArray, T_view_main: NDArray) -> NDArray[np.float64]:

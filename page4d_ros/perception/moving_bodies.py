@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -30,7 +32,8 @@ FORGET_NS = NS_PER_S  # a body not seen for so long is forgotten
 SMOOTHING = 0.5  # weight of the newest velocity
 
 
-class _Group(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Group:
     """Connected moving pixels of a view, or those of several views that show one body.
 
     Attributes:
@@ -43,7 +46,7 @@ class _Group(NamedTuple):
     probability: NDArray[np.float64]
     distance: float
 
-    @property
+    @cached_property
     def box(self) -> NDArray[np.float64]:
         """Lower and upper bounds (2, 3) along the world's axes, without stray points."""
         return np.percentile(self.points, BOX, axis=0)

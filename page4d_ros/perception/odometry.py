@@ -25,7 +25,7 @@ from page4d_ros.perception.frames_in_map import (
     main_key,
     with_poses,
 )
-from page4d_ros.perception.late import MOST
+from page4d_ros.perception.late import MOST_LATE
 from page4d_ros.perception.medians import median
 from page4d_ros.perception.points import turn_first
 from page4d_ros.perception.sparse import SparseEstimator
@@ -130,7 +130,7 @@ class Odometry:
                 self.sparse.mounts.know(view, T)
             mounted = self.sparse.mounts.known
             after = self.rig.after(frames, self._leading)
-            self._after = {v: s for v, s in after.items() if v in mounted and abs(s) <= MOST}
+            self._after = {v: s for v, s in after.items() if v in mounted and abs(s) <= MOST_LATE}
             known |= self._after.keys()
         pairs = zip(frames.views, images, strict=True)
         self.sparse.follow({view: image for view, image in pairs if view in known})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from page4d_ros.geometry.poses import inverse
-from page4d_ros.perception.mounts import Mounted, MountSolution, by_main
+from page4d_ros.perception.mounts import MountSolution, by_main, of_rig
 from page4d_ros.perception.observations import ANGLE, BEHIND, NEAREST, Views, lower
 from page4d_ros.perception.points import Step, by_pose, moved
 
@@ -125,7 +125,7 @@ class RigViews(Views):
     def _by_pose(self, uv: NDArray, near: NDArray) -> NDArray[np.float64]:
         self._by_mount = by_pose(uv, near)
         J, T = self._by_mount[..., self.free], self._solution.T_view_main
-        out = Mounted(T, self._view, np.zeros(len(T))).of_main(J, self._view[self.free])
+        out = of_rig(J, T, self._view[self.free])
         for motion in self._motions:
             then = T[motion.view] @ self.T_then_now[motion.k, motion.view]
             out[..., motion.of] = by_main(J[..., motion.of], then)

@@ -147,13 +147,14 @@ class SparseEstimator:
             cameras: intrinsics of the images by view, as they were given to `follow`.
             witnesses: what the network says of them.
             after: seconds by which images of other cameras are newer than the main one's, by
-                view; at most `late.MOST` more or less.
+                view; at most `MOST_LATE` more or less.
         """
         self._pacing.after = after or {}
         seconds = self._course.seconds(key.stamp_ns)
         self.mounts.late = self._pacing.foreseen(seconds)
-        of_cameras = self.tracks, cameras, witnesses or {}
-        seen = self.prior.look(key, self.mounts.main, *of_cameras, self._noise)
+        seen = self.prior.look(
+            key, self.mounts.main, self.tracks, cameras, witnesses or {}, self._noise
+        )
         if not self.tracks.seeing and seen.witness is None:
             return self._lose(seen, 0, 0)
         if not len(self.map.T_camera_world):
